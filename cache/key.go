@@ -1,0 +1,91 @@
+// Package cache knows what has been done before. A Key names a piece of work
+// by everything that decides its result; a Record says what that work
+// yielded; a Store keeps records, remembered content digests and the story of
+// past builds as small files, written so that any process can be killed at
+// any instant and many can share one folder.
+//
+// The invariant: equal keys mean equal work. The package knows nothing of
+// Dockerfiles, layers' bytes or how work is done.
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"strings"
+)
+
+// Key is the digest of a Recipe.
+type Key [sha256.Size]byte
+
+// String returns the key in hex.
+func (k Key) String() string { return hex.EncodeToString(k[:]) }
+
+// MarshalText writes the key in hex.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads a key in hex. It fails on anything but 64 hex digits.
+func (k *Key) UnmarshalText(b []byte) error {
+	if len(b) != hex.EncodedLen(len(k)) {
+		return errors.New("a key has 64 hex digits")
+	}
+	_, err := hex.Decode(k[:], b)
+	return err
+}
+
+// Part is one named input of a key. The name is for people: when a step that
+// was cached is not any more, the parts that differ say why.
+type Part struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Recipe is the ordered list of all that decides a step's result. Order
+// counts: the same parts in another order are another recipe.
+type Recipe []Part
+
+// Add appends a part. The values are joined so that no two different lists
+// give the same part.
+func (r *Recipe) Add(name string, values ...string) {
+	*r = append(*r, Part{Name: name, Value: joined(values)})
+}
+
+// joined is the value itself when there is one, else the values quoted so that
+// they cannot run into each other.
+func joined(values []string) string {
+	if len(values) == 1 {
+		return values[0]
+	}
+	var b strings.Builder
+	for _, v := range values {
+		b.WriteString(quote.Replace(v))
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+var quote = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
+
+// keyVersion is part of every key. Raise it when the same recipe begins to
+// mean another result.
+const keyVersion = "sinter step 1"
+
+// Key returns the digest of the recipe.
+func (r Recipe) Key() Key {
+	h := sha256.New()
+	field := func(s string) {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+		h.Write(n[:])
+		h.Write([]byte(s))
+	}
+	field(keyVersion)
+	for _, p := range r {
+		field(p.Name)
+		field(p.Value)
+	}
+	var k Key
+	h.Sum(k[:0])
+	return k
+}

@@ -1,0 +1,171 @@
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Store keeps records (steps/), remembered content digests (content/) and
+// the stories of builds (builds/) below one folder.
+type Store struct {
+	root string
+}
+
+// Open makes the store's folders below root.
+func Open(root string) (*Store, error) {
+	for _, d := range []string{"steps", "content", "builds", "locks", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			return nil, fmt.Errorf("making the cache store: %w", err)
+		}
+	}
+	return &Store{root: root}, nil
+}
+
+// stepPath spreads records over 256 folders, so that none gets huge.
+func (s *Store) stepPath(k Key) string {
+	h := k.String()
+	return filepath.Join(s.root, "steps", h[:2], h)
+}
+
+// Get returns the record of a step. It fails with fs.ErrNotExist when there is
+// none and with ErrCorrupt when the file is damaged; both are a miss.
+func (s *Store) Get(k Key) (*Record, error) {
+	data, err := os.ReadFile(s.stepPath(k))
+	if err != nil {
+		return nil, err
+	}
+	r, err := decodeRecord(k, data)
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", k, err)
+	}
+	// The record was used: collection removes the longest unused first.
+	now := time.Now()
+	_ = os.Chtimes(s.stepPath(k), now, now)
+	return r, nil
+}
+
+// Put writes a record; an older one with the same key is replaced.
+func (s *Store) Put(r *Record) error {
+	data, err := encodeRecord(r)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", r.Key, err)
+	}
+	return s.write(s.stepPath(r.Key), data)
+}
+
+// Remove forgets a step. A step that is not known is no error.
+func (s *Store) Remove(k Key) error {
+	err := os.Remove(s.stepPath(k))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Stored is a record with the time it was last used.
+type Stored struct {
+	Record *Record
+	Used   time.Time
+	// Size of the record's own file in bytes.
+	Size int64
+}
+
+// All returns every readable record, in no order. Damaged ones are removed: they
+// could only ever be misses.
+func (s *Store) All() ([]Stored, error) {
+	var all []Stored
+	err := filepath.WalkDir(filepath.Join(s.root, "steps"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return ignoreMissing(err)
+		}
+		var k Key
+		if k.UnmarshalText([]byte(d.Name())) != nil {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		r, err := decodeRecord(k, data)
+		if err != nil {
+			return ignoreMissing(os.Remove(path))
+		}
+		info, err := d.Info()
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		all = append(all, Stored{Record: r, Used: info.ModTime(), Size: info.Size()})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the records: %w", err)
+	}
+	return all, nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Content returns the remembered digest of the files that a selection picks
+// from the result of a step, and whether there is one.
+func (s *Store) Content(source Key, selection string) (digest.Digest, bool) {
+	data, err := os.ReadFile(s.contentPath(source, selection))
+	if err != nil {
+		return "", false
+	}
+	payload, err := unseal(data)
+	if err != nil {
+		return "", false
+	}
+	d, err := digest.Parse(string(payload))
+	return d, err == nil
+}
+
+// PutContent remembers such a digest.
+func (s *Store) PutContent(source Key, selection string, d digest.Digest) error {
+	return s.write(s.contentPath(source, selection), seal([]byte(d.String())))
+}
+
+func (s *Store) contentPath(source Key, selection string) string {
+	sum := sha256.Sum256([]byte(source.String() + "\n" + selection))
+	h := hex.EncodeToString(sum[:])
+	return filepath.Join(s.root, "content", h[:2], h)
+}
+
+// write puts data at path by way of a temporary name, so that a reader sees the
+// old file or the whole new one.
+func (s *Store) write(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Join(s.root, "tmp"), "record-")
+	if err != nil {
+		return fmt.Errorf("writing to the cache store: %w", err)
+	}
+	_, err = f.Write(data)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
+				err = os.Rename(f.Name(), path)
+			}
+		}
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("writing to the cache store: %w", err)
+	}
+	return nil
+}
