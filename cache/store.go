@@ -21,7 +21,7 @@ type Store struct {
 
 // Open makes the store's folders below root.
 func Open(root string) (*Store, error) {
-	for _, d := range []string{"steps", "content", "builds", "locks", "tmp"} {
+	for _, d := range []string{"steps", "content", "builds", "locks", "mounts", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
 			return nil, fmt.Errorf("making the cache store: %w", err)
 		}

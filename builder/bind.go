@@ -1,0 +1,81 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// layersOf returns an input as layers to be mounted. Of a directory of the
+// user's, a copy of what is mounted becomes a layer: a command never sees, and
+// can never change, the directory itself. The copy is known by its content, so
+// it is made once.
+func (e *engine) layersOf(ctx context.Context, in parser.Input, selector string) (layers.Chain, error) {
+	if !isFiles(in.Node) {
+		return e.chainOf(ctx, in)
+	}
+	from, err := e.fileInput(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	content, err := fileop.Digest(ctx, from.FS, fileop.Subtree(selector))
+	if err != nil {
+		return nil, err
+	}
+	var recipe cache.Recipe
+	recipe.Add("operation", "copy for a mount")
+	recipe.Add("files", selector, content.String())
+	key := recipe.Key()
+	unlock, err := e.Cache.Lock(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if v, ok := e.lookUp(key); ok {
+		return v.chain(0)
+	}
+	start := time.Now()
+	op, err := mountCopy(from, selector)
+	if err != nil {
+		return nil, err
+	}
+	v, err := e.apply(ctx, op, []fileop.Input{from}, store.Forms{Dir: true})
+	if err != nil {
+		return nil, err
+	}
+	if err := e.put(identity{key: key, recipe: recipe}, "files for a mount", v, since(start)); err != nil {
+		return nil, err
+	}
+	return v.chain(0)
+}
+
+// mountCopy is the operation that copies what selector names to the same path.
+func mountCopy(from fileop.Input, selector string) (parser.FileOp, error) {
+	at := path.Clean("/" + selector)
+	found, err := from.FS.Resolve(strings.TrimPrefix(at, "/"), true)
+	if err != nil {
+		return parser.FileOp{}, err
+	}
+	entry, ok, err := from.FS.Lookup(found)
+	if err != nil {
+		return parser.FileOp{}, err
+	}
+	if !ok {
+		return parser.FileOp{}, fmt.Errorf("%q is not there: it does not exist or .dockerignore leaves it out", selector)
+	}
+	return parser.FileOp{Actions: []parser.FileAction{{
+		Input: -1, Secondary: 0, Output: 0,
+		Action: parser.Copy{
+			Src: "/" + found, Dest: at, FollowSymlinks: true, CreateDestPath: true,
+			DirContents: entry.Kind == layers.Dir,
+		},
+	}}}, nil
+}

@@ -1,0 +1,269 @@
+// Package builder turns a parser.Graph into root file systems. It plans (a
+// key for every step, a record for every step that was done before) and acts
+// (runs what missed, in parallel as the graph allows). There is one switch
+// over parser.Op, in run.go.
+//
+// The invariant: a step's result is stored under a key that names all that
+// decided it, and only after the result is complete.
+//
+// The package does not know what an image looks like outside (builder/export),
+// how one command is isolated (builder/sandbox) or what COPY means
+// (builder/fileop).
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/store"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// Images finds root file systems of base images. The resolver that answered
+// the parser and the one that answers the builder are the same value, so an
+// image is looked up once.
+type Images interface {
+	// Chain returns the layers of an image op's reference for a platform.
+	Chain(ctx context.Context, op parser.Op, p ocispec.Platform) (layers.Chain, error)
+}
+
+// Config is what a build works with. All but the marked fields are needed.
+type Config struct {
+	Layers *store.Store
+	Cache  *cache.Store
+	Images Images
+	// Locals are the directories behind parser.Local nodes, by name.
+	Locals map[string]*source.Local
+	// Secrets returns a secret's content by its ID; fs.ErrNotExist when
+	// nobody gave one.
+	Secrets func(id string) ([]byte, error)
+	// SSH serves an agent for an ssh mount on a new socket at path, owned
+	// and moded as the mount says; nil when no --ssh was given.
+	SSH func(ctx context.Context, id, path string, m parser.Mount) (stop func(), err error)
+	// Events gets what happens; optional.
+	Events event.Func
+	// Compression of layers that are exported.
+	Compression archive.Compression
+	// Blobs says that the targets' layers will be exported as blobs: they
+	// are then compressed while later steps run.
+	Blobs bool
+	// Epoch clamps the times of files in new layers; optional.
+	Epoch *int64
+	// SingleUser says that this process can only make files that belong
+	// to one user.
+	SingleUser bool
+	// Parallel is how many commands run at once; 0 means twice the
+	// number of processors.
+	Parallel int
+}
+
+// Result is what a build yields.
+type Result struct {
+	Targets []TargetResult
+	Stats   Stats
+}
+
+// TargetResult is the root file system of one target. With Config.Blobs its
+// layers are packed: they have diff IDs and descriptors.
+type TargetResult struct {
+	Target parser.Target
+	Chain  layers.Chain
+}
+
+// Stats counts the steps (commands and file operations) of a build.
+type Stats struct {
+	Ran, Cached int
+}
+
+// StepError is the failure of one step.
+type StepError struct {
+	Node *parser.Node
+	Err  error
+}
+
+func (e *StepError) Error() string { return fmt.Sprintf("%s: %v", e.Node.Name, e.Err) }
+
+// Unwrap returns the reason.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// Build does what g asks for. The error of a step that failed is a *StepError.
+func Build(ctx context.Context, g *parser.Graph, c Config) (*Result, error) {
+	e := newEngine(g, c)
+	return e.build(ctx)
+}
+
+// engine is one build. Its maps are filled before any goroutine starts.
+type engine struct {
+	Config
+	graph    *parser.Graph
+	jobs     map[*parser.Node]*job
+	slots    *semaphore.Weighted
+	packs    *packs
+	planOnly bool
+}
+
+// job is what the engine knows of one node. forced, exported and below are
+// decided by the graph alone.
+type job struct {
+	node *parser.Node
+	// forced steps run even when a record exists.
+	forced bool
+	// exported: the layer becomes part of an image.
+	exported bool
+	// ranOn: a command runs on top of the layer, so it is wanted as a
+	// directory.
+	ranOn bool
+	name  future[identity]
+	// final is set while the node is resolved, when its key turned out to
+	// be another one than name says.
+	final  *identity
+	result future[value]
+	shown  shown
+}
+
+// value is what a node yields: chains (one for each output) or, for a source
+// of files, an FS.
+type value struct {
+	chains []layers.Chain
+	files  source.FS
+}
+
+func newEngine(g *parser.Graph, c Config) *engine {
+	if c.Parallel <= 0 {
+		c.Parallel = 2 * runtime.GOMAXPROCS(0)
+	}
+	if c.Events == nil {
+		c.Events = func(event.Event) {}
+	}
+	e := &engine{
+		Config: c, graph: g,
+		jobs:  make(map[*parser.Node]*job, len(g.Nodes)),
+		slots: semaphore.NewWeighted(int64(c.Parallel)),
+		packs: newPacks(c.Layers, c.Compression, c.Epoch),
+	}
+	for _, n := range g.Nodes {
+		j := &job{node: n, forced: n.NoCache}
+		for _, in := range keyInputs(n) {
+			j.forced = j.forced || e.jobs[in.Node].forced
+		}
+		e.jobs[n] = j
+	}
+	e.markUses()
+	return e
+}
+
+// markUses finds which forms the layers of each node will be wanted in.
+func (e *engine) markUses() {
+	if e.Blobs {
+		for _, t := range e.graph.Targets {
+			e.eachBelow(t.Node, func(j *job) bool {
+				was := j.exported
+				j.exported = true
+				return !was
+			})
+		}
+	}
+	for _, n := range e.graph.Nodes {
+		op, ok := n.Op.(parser.Exec)
+		if !ok {
+			continue
+		}
+		for _, m := range op.Mounts {
+			if m.Input < 0 {
+				continue
+			}
+			e.eachBelow(n.Inputs[m.Input].Node, func(j *job) bool {
+				was := j.ranOn
+				j.ranOn = true
+				return !was
+			})
+		}
+	}
+}
+
+// eachBelow calls fn for n and for the nodes whose layers are part of n's
+// root, as long as fn returns true.
+func (e *engine) eachBelow(n *parser.Node, fn func(*job) bool) {
+	if n == nil || !fn(e.jobs[n]) {
+		return
+	}
+	for _, in := range rootInputs(n) {
+		e.eachBelow(in.Node, fn)
+	}
+}
+
+func (e *engine) build(ctx context.Context) (*Result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	e.declare()
+	res := &Result{Targets: make([]TargetResult, len(e.graph.Targets))}
+	group, ctx := errgroup.WithContext(ctx)
+	for i, t := range e.graph.Targets {
+		res.Targets[i].Target = t
+		if t.Node == nil {
+			continue
+		}
+		group.Go(func() error {
+			v, err := e.resolve(ctx, t.Node)
+			if err != nil {
+				return err
+			}
+			res.Targets[i].Chain, err = v.chain(t.Output)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		e.packs.wait()
+		return nil, err
+	}
+	if e.Blobs && !e.planOnly {
+		for i, t := range res.Targets {
+			var err error
+			if res.Targets[i].Chain, err = e.packs.chain(ctx, t.Chain); err != nil {
+				return nil, err
+			}
+		}
+	}
+	res.Stats = e.stats()
+	return res, nil
+}
+
+func (v value) chain(output int) (layers.Chain, error) {
+	if v.chains == nil {
+		return nil, errors.New("a source of files has no layers")
+	}
+	if output < 0 || output >= len(v.chains) {
+		return nil, fmt.Errorf("the step has no output %d", output)
+	}
+	return v.chains[output], nil
+}
+
+// stats counts the steps that people think of: commands and file operations.
+func (e *engine) stats() Stats {
+	var s Stats
+	for _, n := range e.graph.Nodes {
+		if !isStep(n) {
+			continue
+		}
+		if e.jobs[n].shown.ran() {
+			s.Ran++
+		} else {
+			s.Cached++
+		}
+	}
+	return s
+}
+
+func since(t time.Time) time.Duration { return time.Since(t).Round(time.Microsecond) }

@@ -1,0 +1,215 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/sandbox"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// exec runs a command on its parent's layers. What the command changed becomes
+// one more layer; when it changed nothing, the chain is the parent's own.
+func (e *engine) exec(ctx context.Context, n *parser.Node, op parser.Exec) (value, error) {
+	if err := e.slots.Acquire(ctx, 1); err != nil {
+		return value{}, err
+	}
+	defer e.slots.Release(1)
+	var root layers.Chain
+	for _, in := range rootInputs(n) {
+		var err error
+		if root, err = e.chainOf(ctx, in); err != nil {
+			return value{}, err
+		}
+	}
+	dir, err := e.Layers.TempDir("run-")
+	if err != nil {
+		return value{}, err
+	}
+	spec, release, err := e.spec(ctx, n, op, root, dir)
+	defer release()
+	if err != nil {
+		return value{}, err
+	}
+	if err := e.runCommand(ctx, n, op, spec); err != nil {
+		return value{}, err
+	}
+	return e.adopt(ctx, n, root, spec.Upper)
+}
+
+// adopt makes the directory that a command wrote a layer.
+func (e *engine) adopt(ctx context.Context, n *parser.Node, root layers.Chain, upper string) (value, error) {
+	l, changed, err := e.Layers.Adopt(ctx, upper, root, time.Now().UTC())
+	if err != nil {
+		return value{}, fmt.Errorf("keeping what the command wrote: %w", err)
+	}
+	if changed {
+		root = root.Append(l)
+		e.packIfExported(ctx, n, l)
+	}
+	return value{chains: []layers.Chain{root}}, nil
+}
+
+// spec describes the command to the sandbox. release frees what the command
+// held (cache mounts, agents) and must be called in any case.
+func (e *engine) spec(ctx context.Context, n *parser.Node, op parser.Exec, root layers.Chain, dir string) (s sandbox.Spec, release func(), err error) {
+	held := &held{}
+	s = sandbox.Spec{
+		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), TempDir: dir,
+		Args: op.Args, Env: withProxy(op.Env, op.Proxy), Cwd: op.Cwd, User: op.User, Hostname: op.Hostname,
+		Network: sandbox.NetMode(op.Network), Insecure: op.Insecure, CgroupParent: op.CgroupParent,
+		Resources: sandbox.Resources(op.Resources),
+	}
+	for _, h := range op.ExtraHosts {
+		s.Hosts = append(s.Hosts, sandbox.Host(h))
+	}
+	for _, u := range op.Ulimits {
+		s.Ulimits = append(s.Ulimits, sandbox.Ulimit(u))
+	}
+	if len(op.Devices) > 0 {
+		return s, held.release, fmt.Errorf("device %q: RUN --device is not supported", op.Devices[0].Name)
+	}
+	for _, d := range []string{s.Upper, s.Work} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return s, held.release, err
+		}
+	}
+	if s.Lower, err = e.dirs(ctx, root); err != nil {
+		return s, held.release, err
+	}
+	if err := e.secretEnv(&s, op.SecretEnv); err != nil {
+		return s, held.release, err
+	}
+	m := mounter{engine: e, node: n, dir: dir, held: held}
+	for i, mount := range op.Mounts {
+		if mount.Dest == "/" {
+			if mount.ReadOnly {
+				return s, held.release, fmt.Errorf("mount %d: a read-only root is not supported", i)
+			}
+			continue
+		}
+		sm, skip, err := m.mount(ctx, i, mount)
+		if err != nil {
+			return s, held.release, fmt.Errorf("mount %s at %s: %w", mount.Type, mount.Dest, err)
+		}
+		if !skip {
+			s.Mounts = append(s.Mounts, sm)
+		}
+	}
+	return s, held.release, nil
+}
+
+// dirs returns the directory forms of a chain's layers, making those that are
+// missing.
+func (e *engine) dirs(ctx context.Context, c layers.Chain) ([]string, error) {
+	dirs := make([]string, len(c))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for i, l := range c {
+		group.Go(func() (err error) {
+			dirs[i], err = e.Layers.Dir(ctx, l)
+			return err
+		})
+	}
+	return dirs, group.Wait()
+}
+
+// runCommand runs the command, passing on what it prints.
+func (e *engine) runCommand(ctx context.Context, n *parser.Node, op parser.Exec, s sandbox.Spec) error {
+	tail := &tail{}
+	out := func(stream int) io.Writer {
+		return writerFunc(func(p []byte) (int, error) {
+			tail.Write(p)
+			e.Events(event.Output{Step: n.ID, Stream: stream, Data: bytes.Clone(p), Time: time.Now()})
+			return len(p), nil
+		})
+	}
+	s.Stdout, s.Stderr = out(1), out(2)
+	res, err := sandbox.Run(ctx, s)
+	if err != nil {
+		for _, code := range op.ValidExitCodes {
+			if res.ExitCode == code && code != 0 && ctx.Err() == nil {
+				return nil
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return &CommandError{Err: err, ExitCode: res.ExitCode, Output: tail.String()}
+	}
+	return nil
+}
+
+// CommandError is a RUN command that failed.
+type CommandError struct {
+	Err      error
+	ExitCode int
+	// Output is the end of what it printed.
+	Output string
+}
+
+func (e *CommandError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the sandbox's error.
+func (e *CommandError) Unwrap() error { return e.Err }
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// tail keeps the last bytes written to it.
+type tail struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+const tailSize = 8 << 10 // bytes
+
+func (t *tail) Write(p []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - tailSize; over > 0 {
+		t.buf = t.buf[over:]
+	}
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.buf)
+}
+
+// withProxy adds the proxy variables that the environment does not set itself,
+// in both spellings as docker does.
+func withProxy(env []string, p parser.Proxy) []string {
+	set := make(map[string]bool, len(env))
+	for _, kv := range env {
+		name, _, _ := bytes.Cut([]byte(kv), []byte{'='})
+		set[string(name)] = true
+	}
+	out := env[:len(env):len(env)]
+	add := func(value string, names ...string) {
+		for _, name := range names {
+			if value != "" && !set[name] {
+				out = append(out, name+"="+value)
+			}
+		}
+	}
+	add(p.HTTP, "HTTP_PROXY", "http_proxy")
+	add(p.HTTPS, "HTTPS_PROXY", "https_proxy")
+	add(p.FTP, "FTP_PROXY", "ftp_proxy")
+	add(p.No, "NO_PROXY", "no_proxy")
+	add(p.All, "ALL_PROXY", "all_proxy")
+	return out
+}

@@ -1,0 +1,68 @@
+package builder
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/store"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// packs turns layers into blobs while later steps run, so that at the end of a
+// build only the last layer is left to write.
+type packs struct {
+	store       *store.Store
+	compression archive.Compression
+	epoch       *int64
+
+	mu      sync.Mutex
+	byLayer map[layers.ID]*future[layers.Layer]
+	running sync.WaitGroup
+}
+
+func newPacks(s *store.Store, c archive.Compression, epoch *int64) *packs {
+	return &packs{store: s, compression: c, epoch: epoch, byLayer: map[layers.ID]*future[layers.Layer]{}}
+}
+
+// packIfExported starts to pack a new layer of n when an image will hold it.
+func (e *engine) packIfExported(ctx context.Context, n *parser.Node, l layers.Layer) {
+	if !e.jobs[n].exported {
+		return
+	}
+	e.packs.running.Go(func() {
+		// A failure is remembered and reported by whoever needs the blob.
+		_, _ = e.packs.pack(ctx, l)
+	})
+}
+
+func (p *packs) pack(ctx context.Context, l layers.Layer) (layers.Layer, error) {
+	p.mu.Lock()
+	f := p.byLayer[l.ID]
+	if f == nil {
+		f = &future[layers.Layer]{}
+		p.byLayer[l.ID] = f
+	}
+	p.mu.Unlock()
+	return f.get(func() (layers.Layer, error) { return p.store.Pack(ctx, l, p.compression, p.epoch) })
+}
+
+// wait returns when nothing is being packed any more.
+func (p *packs) wait() { p.running.Wait() }
+
+// chain returns c with every layer packed.
+func (p *packs) chain(ctx context.Context, c layers.Chain) (layers.Chain, error) {
+	packed := make(layers.Chain, len(c))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for i, l := range c {
+		group.Go(func() (err error) {
+			packed[i], err = p.pack(ctx, l)
+			return err
+		})
+	}
+	return packed, group.Wait()
+}

@@ -1,0 +1,176 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// resolve returns what a node yields, from its record or by running it. Every
+// node is resolved once in a build.
+func (e *engine) resolve(ctx context.Context, n *parser.Node) (value, error) {
+	return e.jobs[n].result.get(func() (value, error) {
+		v, err := e.compute(ctx, n)
+		var known *StepError
+		if err != nil && !errors.As(err, &known) && !errors.Is(err, errPlanOnly) && ctx.Err() == nil {
+			err = &StepError{Node: n, Err: err}
+		}
+		return v, err
+	})
+}
+
+// step is the plan for one step: a record, or a run.
+func (e *engine) step(ctx context.Context, n *parser.Node, run func() (value, error)) (value, error) {
+	j := e.jobs[n]
+	id, err := e.identify(ctx, n)
+	if err != nil {
+		return value{}, err
+	}
+	if !j.forced {
+		if v, ok := e.lookUp(id.key); ok {
+			e.cached(n)
+			return v, nil
+		}
+	}
+	if e.planOnly {
+		return value{}, errPlanOnly
+	}
+	if err := e.resolveInputs(ctx, n); err != nil {
+		return value{}, err
+	}
+	if id.remembered {
+		before := id.key
+		if id, err = e.recipe(ctx, n, true); err != nil {
+			return value{}, err
+		}
+		j.final = &id
+		if id.key != before && !j.forced {
+			if v, ok := e.lookUp(id.key); ok {
+				e.cached(n)
+				return v, nil
+			}
+		}
+	}
+	return e.locked(ctx, n, id, run)
+}
+
+// locked runs the step, unless another process does so first.
+func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, run func() (value, error)) (value, error) {
+	unlock, err := e.Cache.Lock(ctx, id.key)
+	if err != nil {
+		return value{}, err
+	}
+	defer unlock()
+	if !e.jobs[n].forced {
+		if v, ok := e.lookUp(id.key); ok {
+			e.cached(n)
+			return v, nil
+		}
+	}
+	start := time.Now()
+	e.started(n, start)
+	v, err := run()
+	e.ended(n, err)
+	if err != nil {
+		return value{}, err
+	}
+	return v, e.put(id, n.Name, v, since(start))
+}
+
+// put writes down what a step yielded.
+func (e *engine) put(id identity, name string, v value, took time.Duration) error {
+	r := &cache.Record{
+		Key: id.key, Name: name, Parts: id.recipe,
+		Duration: took, Created: time.Now().UTC(),
+	}
+	for _, c := range v.chains {
+		o := cache.Output{Layers: []string{}}
+		for _, l := range c {
+			o.Layers = append(o.Layers, string(l.ID))
+		}
+		r.Outputs = append(r.Outputs, o)
+	}
+	return e.Cache.Put(r)
+}
+
+// lookUp returns what the record of key says, if it can be believed: all the
+// layers it names must be there.
+func (e *engine) lookUp(key cache.Key) (value, bool) {
+	r, err := e.Cache.Get(key)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			e.warn(fmt.Sprintf("a cache record cannot be used, the step will run: %v", err))
+		}
+		return value{}, false
+	}
+	v := value{chains: []layers.Chain{}}
+	for _, o := range r.Outputs {
+		c := make(layers.Chain, 0, len(o.Layers))
+		for _, name := range o.Layers {
+			l, err := e.Layers.Get(layers.ID(name))
+			if err != nil {
+				if !errors.Is(err, fs.ErrNotExist) {
+					e.warn(fmt.Sprintf("a cached layer cannot be used, the step will run: %v", err))
+				}
+				return value{}, false
+			}
+			c = append(c, l)
+		}
+		v.chains = append(v.chains, c)
+	}
+	return v, true
+}
+
+// resolveInputs resolves all inputs of n, side by side.
+func (e *engine) resolveInputs(ctx context.Context, n *parser.Node) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, in := range n.Inputs {
+		if in.Node == nil {
+			continue
+		}
+		group.Go(func() error {
+			_, err := e.resolve(ctx, in.Node)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// chainOf returns the layers of an input.
+func (e *engine) chainOf(ctx context.Context, in parser.Input) (layers.Chain, error) {
+	v, err := e.resolve(ctx, in.Node)
+	if err != nil {
+		return nil, err
+	}
+	return v.chain(in.Output)
+}
+
+// files returns an input as files to read.
+func (e *engine) files(ctx context.Context, in parser.Input) (source.FS, error) {
+	v, err := e.resolve(ctx, in.Node)
+	if err != nil {
+		return nil, err
+	}
+	if v.files != nil {
+		return v.files, nil
+	}
+	c, err := v.chain(in.Output)
+	if err != nil {
+		return nil, err
+	}
+	return source.OpenChain(ctx, e.Layers, c)
+}
+
+func (e *engine) warn(text string) {
+	e.Events(event.Warned{Warning: parser.Warning{Short: text}})
+}

@@ -1,0 +1,112 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// Resolver answers what the parser asks while it reads a Dockerfile, and tells
+// of it as the reference does.
+type Resolver struct {
+	Images *source.Images
+	// Locals are directories by name: "context", "dockerfile", named
+	// contexts.
+	Locals map[string]*source.Local
+	Events event.Func
+}
+
+// ResolveImage implements parser.Resolver.
+func (r *Resolver) ResolveImage(ctx context.Context, ref string, p *ocispec.Platform, pull bool) (parser.ImageMeta, error) {
+	var meta source.Meta
+	err := r.tell("[internal] load metadata for "+ref, func() (err error) {
+		meta, err = r.Images.Resolve(ctx, ref, p, pull)
+		return err
+	})
+	return parser.ImageMeta(meta), err
+}
+
+// ResolveLayout implements parser.Resolver.
+func (r *Resolver) ResolveLayout(ctx context.Context, storeID, ref string, p *ocispec.Platform) (parser.ImageMeta, error) {
+	var meta source.Meta
+	err := r.tell("[internal] load metadata for "+ref, func() (err error) {
+		meta, err = r.Images.ResolveLayout(ctx, storeID, ref, p)
+		return err
+	})
+	return parser.ImageMeta(meta), err
+}
+
+// ReadLocal implements parser.Resolver.
+func (r *Resolver) ReadLocal(ctx context.Context, name, file string) ([]byte, error) {
+	l, err := r.directory(name)
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	read := func() (err error) {
+		data, err = l.ReadFile(file)
+		return err
+	}
+	switch {
+	case path.Ext(file) == ".dockerignore":
+		if err = read(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("reading %s: %w", file, err)
+		}
+	case name == "dockerfile":
+		err = r.tell("[internal] load build definition from "+file, read)
+	default:
+		err = read()
+	}
+	return data, err
+}
+
+// StatLocal implements parser.Resolver.
+func (r *Resolver) StatLocal(ctx context.Context, name, file string) (fs.FileInfo, error) {
+	l, err := r.directory(name)
+	if err != nil {
+		return nil, err
+	}
+	return l.Stat(file)
+}
+
+// ReadDirLocal implements parser.Resolver.
+func (r *Resolver) ReadDirLocal(ctx context.Context, name, dir, pattern string) ([]fs.FileInfo, error) {
+	l, err := r.directory(name)
+	if err != nil {
+		return nil, err
+	}
+	return l.ReadDir(dir, pattern)
+}
+
+// ReadNode implements parser.Resolver.
+func (r *Resolver) ReadNode(ctx context.Context, g *parser.Graph, in parser.Input, file string) ([]byte, error) {
+	return nil, Hinted(fmt.Errorf("a context from git or http (%s) is not supported yet", in.Node.Name),
+		"clone or download it, and give the directory")
+}
+
+func (r *Resolver) directory(name string) (*source.Local, error) {
+	l, ok := r.Locals[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no local directory called %q", name)
+	}
+	return l, nil
+}
+
+// tell reports work of the given name.
+func (r *Resolver) tell(name string, do func() error) error {
+	step := event.StepOf(name)
+	r.Events(event.Declared{Step: step, Name: name})
+	r.Events(event.Started{Step: step, Name: name, Time: time.Now()})
+	err := do()
+	r.Events(event.Ended{Step: step, Name: name, Time: time.Now(), Err: err})
+	return err
+}
