@@ -1,0 +1,55 @@
+package cache
+
+import "testing"
+
+func TestKeyTellsRecipesApart(t *testing.T) {
+	recipes := map[string]Recipe{
+		"empty":      nil,
+		"one":        {{"command", "make"}},
+		"other name": {{"comman", "dmake"}},
+		"two":        {{"command", "make"}, {"user", "1"}},
+		"order":      {{"user", "1"}, {"command", "make"}},
+		"empty part": {{"command", "make"}, {"", ""}},
+	}
+	seen := map[Key]string{}
+	for name, r := range recipes {
+		k := r.Key()
+		if k != r.Key() {
+			t.Errorf("%s: the key changes", name)
+		}
+		if other, ok := seen[k]; ok {
+			t.Errorf("%s and %s have the same key", name, other)
+		}
+		seen[k] = name
+	}
+}
+
+func TestAddKeepsListsApart(t *testing.T) {
+	lists := [][]string{{}, {""}, {"a", "b"}, {"a\nb"}, {"a\nb", ""}, {`a\n`, "b"}, {"a", "", "b"}, {"", ""}}
+	seen := map[string]int{}
+	for i, l := range lists {
+		// A list of one stands for itself, so it is compared apart.
+		if len(l) == 1 {
+			continue
+		}
+		var r Recipe
+		r.Add("list", l...)
+		if j, ok := seen[r[0].Value]; ok {
+			t.Errorf("%q and %q give the same part", lists[i], lists[j])
+		}
+		seen[r[0].Value] = i
+	}
+}
+
+func TestKeyText(t *testing.T) {
+	k := Recipe{{"command", "make"}}.Key()
+	var got Key
+	if err := got.UnmarshalText([]byte(k.String())); err != nil || got != k {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "abc", k.String() + "0", "z" + k.String()[1:]} {
+		if err := got.UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was taken for a key", bad)
+		}
+	}
+}
