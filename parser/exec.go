@@ -1,6 +1,7 @@
 package parser
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -82,17 +83,17 @@ func mount(pm *pb.Mount, inputs int) (Mount, error) {
 		m.CacheID = pm.CacheOpt.GetID()
 		m.Sharing = strings.ToLower(pm.CacheOpt.GetSharing().String())
 	case pb.MountType_TMPFS:
-		m.Type = MountTmpfs
+		m.Type, m.Output = MountTmpfs, -1
 		m.TmpfsSize = pm.TmpfsOpt.GetSize()
 	case pb.MountType_SECRET:
 		s := pm.SecretOpt
-		m.Type = MountSecret
+		m.Type, m.Output = MountSecret, -1
 		m.SecretID, m.Optional = s.GetID(), s.GetOptional()
 		m.UID, m.GID, m.Mode = int(s.GetUid()), int(s.GetGid()), s.GetMode()
 	case pb.MountType_SSH:
 		s := pm.SSHOpt
-		m.Type = MountSSH
-		m.SecretID, m.Optional = s.GetID(), s.GetOptional()
+		m.Type, m.Output = MountSSH, -1
+		m.SecretID, m.Optional = cmp.Or(s.GetID(), "default"), s.GetOptional()
 		m.UID, m.GID, m.Mode = int(s.GetUid()), int(s.GetGid()), s.GetMode()
 	default:
 		return Mount{}, fmt.Errorf("unknown mount type %v", pm.MountType)
