@@ -1,0 +1,88 @@
+// Package seccomp makes the system call filters of the sandbox: classic BPF
+// programs, computed in pure Go. It makes them and does not load them.
+//
+// The default filter says what moby's default profile says, in the way runc
+// and libseccomp read it, for every interface the profile names: on amd64 also
+// 32-bit x86 and x32, on arm64 also 32-bit ARM.
+package seccomp
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Default returns moby's default profile as a filter for a process with these
+// capabilities in its bounding set (names as "CAP_SYS_ADMIN"), on the kernel
+// and architecture that run. It is to be loaded with SECCOMP_SET_MODE_FILTER
+// by a process with CAP_SYS_ADMIN in its user namespace.
+func Default(caps []string) ([]unix.SockFilter, error) {
+	spec := &specs.Spec{Process: &specs.Process{
+		Capabilities: &specs.LinuxCapabilities{Bounding: caps},
+	}}
+	profile, err := seccomp.GetDefaultProfile(spec)
+	if err != nil {
+		return nil, fmt.Errorf("default seccomp profile: %w", err)
+	}
+	return compile(profile)
+}
+
+// FakeRoot returns the filter for a user namespace that has a single id. Calls
+// that change owners, ids, capabilities or make devices do nothing and succeed,
+// because package installers ask for them and there is nothing else they could
+// do here; every other call is allowed. The idea and the list are Charliecloud's
+// (ch-image --force=seccomp). Where another filter fails a call, the filter that
+// was loaded last decides, so load this one after the default filter, and after
+// the ids of the command are set.
+func FakeRoot() ([]unix.SockFilter, error) {
+	arches, err := nativeArchitectures(runtime.GOARCH)
+	if err != nil {
+		return nil, err
+	}
+	return compile(fakeRootProfile(arches))
+}
+
+// nativeArchitectures returns the interfaces of a kernel that runs programs of
+// an architecture named as Go does.
+func nativeArchitectures(goarch string) ([]specs.Arch, error) {
+	switch goarch {
+	case "amd64":
+		return []specs.Arch{specs.ArchX86_64, specs.ArchX32, specs.ArchX86}, nil
+	case "arm64":
+		return []specs.Arch{specs.ArchAARCH64, specs.ArchARM}, nil
+	}
+	return nil, fmt.Errorf("seccomp filter for %s: %w", goarch, errors.ErrUnsupported)
+}
+
+// fakeRootProfile is FakeRoot in the form of a profile.
+func fakeRootProfile(arches []specs.Arch) *specs.LinuxSeccomp {
+	success := uint(0)
+	fake := func(names []string, args ...specs.LinuxSeccompArg) specs.LinuxSyscall {
+		return specs.LinuxSyscall{Names: names, Action: specs.ActErrno, ErrnoRet: &success, Args: args}
+	}
+	p := &specs.LinuxSeccomp{
+		DefaultAction: specs.ActAllow,
+		Architectures: arches,
+		Syscalls: []specs.LinuxSyscall{fake([]string{
+			"chown", "fchown", "lchown", "fchownat",
+			"chown32", "fchown32", "lchown32",
+			"setuid", "setreuid", "setresuid", "setfsuid",
+			"setgid", "setregid", "setresgid", "setfsgid", "setgroups",
+			"setuid32", "setreuid32", "setresuid32", "setfsuid32",
+			"setgid32", "setregid32", "setresgid32", "setfsgid32", "setgroups32",
+			"capset",
+		})},
+	}
+	// Only devices are out of reach: pipes, sockets and files are really made.
+	for _, kind := range []uint64{unix.S_IFCHR, unix.S_IFBLK} {
+		device := specs.LinuxSeccompArg{Index: 1, Value: unix.S_IFMT, ValueTwo: kind, Op: specs.OpMaskedEqual}
+		p.Syscalls = append(p.Syscalls, fake([]string{"mknod"}, device))
+		device.Index = 2
+		p.Syscalls = append(p.Syscalls, fake([]string{"mknodat"}, device))
+	}
+	return p
+}
