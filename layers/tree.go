@@ -1,6 +1,8 @@
 package layers
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -51,7 +53,9 @@ type Entry struct {
 	Digest digest.Digest
 	// Offset is where a regular file's content begins in the layer's
 	// uncompressed tar; -1 when the layer has no tar (a directory that a
-	// command left).
+	// command left). Below -1 the content is there, but not in one piece
+	// (a sparse file of a foreign tar): archive.Content knows how to read
+	// it.
 	Offset int64
 }
 
@@ -59,6 +63,50 @@ type Entry struct {
 // ComparePaths, each path at most once.
 type Tree struct {
 	Entries []Entry
+}
+
+// Find returns the index of the entry at path, exactly as it is listed.
+func (t *Tree) Find(path string) (int, bool) {
+	return slices.BinarySearchFunc(t.Entries, path, func(e Entry, path string) int {
+		return ComparePaths(e.Path, path)
+	})
+}
+
+// Sort puts the entries into the order of ComparePaths. Entries with the
+// same path keep their order; it is up to the caller to leave only one.
+func (t *Tree) Sort() {
+	slices.SortStableFunc(t.Entries, func(a, b Entry) int {
+		return ComparePaths(a.Path, b.Path)
+	})
+}
+
+// Validate says what is wrong with the shape of a tree, if anything: paths
+// that are not clean, twice there or out of order, something below what is
+// not a directory, a hardlink to what is not a regular file of the tree.
+func (t *Tree) Validate() error {
+	var file string // the last entry that nothing may be below of
+	for i, e := range t.Entries {
+		switch {
+		case e.Path != cleanPath(e.Path) || strings.IndexByte(e.Path, 0) >= 0:
+			return fmt.Errorf("entry %q: path is not clean", e.Path)
+		case i > 0 && ComparePaths(t.Entries[i-1].Path, e.Path) >= 0:
+			return fmt.Errorf("entry %q: out of order", e.Path)
+		case file != "" && Under(e.Path, file):
+			return fmt.Errorf("entry %q: below %q, which is not a directory", e.Path, file)
+		case e.Path == "" && e.Kind != Dir:
+			return fmt.Errorf("the root is not a directory")
+		case e.Kind > Whiteout || e.Size < 0:
+			return fmt.Errorf("entry %q: no such kind or size", e.Path)
+		case e.Kind == Hardlink:
+			if j, ok := t.Find(e.Link); !ok || t.Entries[j].Kind != File {
+				return fmt.Errorf("entry %q: hardlink to %q, which is not a file of the layer", e.Path, e.Link)
+			}
+		}
+		if e.Kind != Dir {
+			file = e.Path
+		}
+	}
+	return nil
 }
 
 // ComparePaths orders paths so that a directory comes right before all that

@@ -1,0 +1,224 @@
+package layers
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// The encoded form of a tree: the magic (with the version as its last byte),
+// the number of entries, the entries, and the sha256 of all of that.
+// Numbers are varints (signed ones zigzag), strings have their length in
+// front. Paths are not compressed, so that decoding can cut them out of one
+// string and cannot yield much more than it was given.
+const treeMagic = "sintree\x01"
+
+// minEntryLen is the least that one encoded entry takes.
+const minEntryLen = 10
+
+// The bits above the kind in an entry's first byte.
+const (
+	flagOpaque = 1 << (iota + 4)
+	flagXattrs
+	flagSHA256 // 32 raw bytes
+	flagDigest // any other digest, as a string
+)
+
+var errTreeData = errors.New("not a valid encoded tree")
+
+// Encode returns the compact form of t that DecodeTree reads. It ends with a
+// checksum, so a torn file is found out.
+func (t *Tree) Encode() []byte {
+	size := len(treeMagic) + binary.MaxVarintLen64 + sha256.Size
+	for i := range t.Entries {
+		size += len(t.Entries[i].Path) + len(t.Entries[i].Link) + 72
+	}
+	b := make([]byte, 0, size)
+	b = append(b, treeMagic...)
+	b = binary.AppendUvarint(b, uint64(len(t.Entries)))
+	for i := range t.Entries {
+		b = appendEntry(b, &t.Entries[i])
+	}
+	sum := sha256.Sum256(b)
+	return append(b, sum[:]...)
+}
+
+func appendEntry(b []byte, e *Entry) []byte {
+	first := byte(e.Kind)
+	if e.Opaque {
+		first |= flagOpaque
+	}
+	if len(e.Xattrs) > 0 {
+		first |= flagXattrs
+	}
+	sum, plain := rawSHA256(e.Digest)
+	switch {
+	case plain:
+		first |= flagSHA256
+	case e.Digest != "":
+		first |= flagDigest
+	}
+	b = append(b, first)
+	b = appendString(b, e.Path)
+	b = binary.AppendUvarint(b, uint64(e.Mode))
+	for _, n := range [...]int64{int64(e.UID), int64(e.GID), e.Size, e.ModTime, e.DevMajor, e.DevMinor, e.Offset} {
+		b = binary.AppendVarint(b, n)
+	}
+	b = appendString(b, e.Link)
+	if len(e.Xattrs) > 0 {
+		b = binary.AppendUvarint(b, uint64(len(e.Xattrs)))
+		for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {
+			b = appendString(appendString(b, name), e.Xattrs[name])
+		}
+	}
+	if first&flagDigest != 0 {
+		b = appendString(b, string(e.Digest))
+	}
+	if plain {
+		b = append(b, sum[:]...)
+	}
+	return b
+}
+
+const sha256Prefix = "sha256:"
+
+// rawSHA256 returns the bytes of a sha256 digest in its usual spelling.
+func rawSHA256(d digest.Digest) (sum [sha256.Size]byte, ok bool) {
+	if len(d) != len(sha256Prefix)+2*sha256.Size || d[:len(sha256Prefix)] != sha256Prefix {
+		return sum, false
+	}
+	var text [2 * sha256.Size]byte
+	copy(text[:], d[len(sha256Prefix):])
+	if _, err := hex.Decode(sum[:], text[:]); err != nil {
+		return sum, false
+	}
+	hex.Encode(text[:], sum[:])
+	return sum, string(text[:]) == string(d[len(sha256Prefix):])
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// DecodeTree reads what Encode wrote. It refuses anything that is damaged or
+// that Validate refuses, and its use of memory is bounded by a small
+// multiple of the data's length.
+func DecodeTree(data []byte) (*Tree, error) {
+	body := len(data) - sha256.Size
+	if body < len(treeMagic) || string(data[:len(treeMagic)]) != treeMagic {
+		return nil, errTreeData
+	}
+	if sum := sha256.Sum256(data[:body]); !bytes.Equal(sum[:], data[body:]) {
+		return nil, fmt.Errorf("%w: wrong checksum", errTreeData)
+	}
+	d := decoder{s: string(data[len(treeMagic):body])}
+	count := d.uvarint()
+	if count > uint64(len(d.s)/minEntryLen) {
+		return nil, fmt.Errorf("%w: too many entries", errTreeData)
+	}
+	t := &Tree{}
+	if count > 0 {
+		t.Entries = make([]Entry, count)
+	}
+	for i := range t.Entries {
+		d.entry(&t.Entries[i])
+	}
+	if d.bad || d.s != "" {
+		return nil, errTreeData
+	}
+	if err := t.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errTreeData, err)
+	}
+	return t, nil
+}
+
+// decoder cuts values off the front of s; after the first that does not fit,
+// bad is set and all are zero.
+type decoder struct {
+	s   string
+	bad bool
+}
+
+func (d *decoder) entry(e *Entry) {
+	first := d.bytes(1)
+	if d.bad {
+		return
+	}
+	flags := first[0]
+	e.Kind = Kind(flags & 0x0f)
+	e.Opaque = flags&flagOpaque != 0
+	e.Path = d.string()
+	e.Mode = uint32(d.uvarint())
+	e.UID, e.GID = int(d.varint()), int(d.varint())
+	for _, n := range [...]*int64{&e.Size, &e.ModTime, &e.DevMajor, &e.DevMinor, &e.Offset} {
+		*n = d.varint()
+	}
+	e.Link = d.string()
+	if flags&flagXattrs != 0 {
+		d.xattrs(e)
+	}
+	switch {
+	case flags&flagSHA256 != 0:
+		var raw [sha256.Size]byte
+		copy(raw[:], d.bytes(sha256.Size))
+		var text [len(sha256Prefix) + 2*sha256.Size]byte
+		copy(text[:], sha256Prefix)
+		hex.Encode(text[len(sha256Prefix):], raw[:])
+		e.Digest = digest.Digest(text[:])
+	case flags&flagDigest != 0:
+		e.Digest = digest.Digest(d.string())
+	}
+}
+
+func (d *decoder) xattrs(e *Entry) {
+	count := d.uvarint()
+	if count == 0 || count > uint64(len(d.s)/2) {
+		d.bad = true
+		return
+	}
+	e.Xattrs = make(map[string]string)
+	for range count {
+		name := d.string()
+		e.Xattrs[name] = d.string()
+	}
+}
+
+func (d *decoder) bytes(n uint64) string {
+	if d.bad || n > uint64(len(d.s)) {
+		d.bad, d.s = true, ""
+		return ""
+	}
+	s := d.s[:n]
+	d.s = d.s[n:]
+	return s
+}
+
+func (d *decoder) string() string { return d.bytes(d.uvarint()) }
+
+func (d *decoder) uvarint() uint64 {
+	var n uint64
+	for shift := 0; shift < 64; shift += 7 {
+		c := d.bytes(1)
+		if c == "" {
+			return 0
+		}
+		n |= uint64(c[0]&0x7f) << shift
+		if c[0] < 0x80 {
+			return n
+		}
+	}
+	d.bad, d.s = true, ""
+	return 0
+}
+
+func (d *decoder) varint() int64 {
+	n := d.uvarint()
+	return int64(n>>1) ^ -int64(n&1)
+}

@@ -1,0 +1,119 @@
+package layers
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+func sampleTree() *Tree {
+	t := &Tree{Entries: []Entry{
+		{Kind: Dir, Mode: 0o755, Offset: -1},
+		{Path: "bin", Kind: Dir, Opaque: true, Mode: 0o1777, UID: -1, GID: 1 << 31, ModTime: -5, Offset: 512},
+		{Path: "bin/sh", Size: 1 << 40, Mode: 0o4755, ModTime: 1700000000123456789, Offset: 1024,
+			Digest: digest.FromString("x"), Xattrs: map[string]string{"security.capability": "\x00\x01", "user.a": ""}},
+		{Path: "bin/sh2", Kind: Hardlink, Link: "bin/sh"},
+		{Path: "dev", Kind: CharDevice, DevMajor: 5, DevMinor: 1 << 20},
+		{Path: "gone", Kind: Whiteout},
+		{Path: "l", Kind: Symlink, Link: "\xff/.."},
+		{Path: "odd", Digest: digest.Canonical.FromString("y"), Offset: -700},
+		{Path: "odd2", Digest: "sha512:00"},
+		{Path: "odd3", Digest: "sha256:ABC"},
+	}}
+	return t
+}
+
+func TestTreeCodec(t *testing.T) {
+	for _, want := range []*Tree{{}, sampleTree()} {
+		data := want.Encode()
+		got, err := DecodeTree(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v\nwant %+v", got, want)
+		}
+		if !bytes.Equal(got.Encode(), data) {
+			t.Error("encoding again gives other bytes")
+		}
+		for i := range data {
+			bad := bytes.Clone(data)
+			bad[i] ^= 0x10
+			if _, err := DecodeTree(bad); !errors.Is(err, errTreeData) {
+				t.Fatalf("byte %d changed: %v", i, err)
+			}
+			if _, err := DecodeTree(data[:i]); !errors.Is(err, errTreeData) {
+				t.Fatalf("cut at %d: %v", i, err)
+			}
+		}
+	}
+}
+
+func TestDecodeTreeRefuses(t *testing.T) {
+	for name, entries := range map[string][]Entry{
+		"order":         {{Path: "b"}, {Path: "a"}},
+		"twice":         {{Path: "a"}, {Path: "a"}},
+		"climbs out":    {{Path: "../a"}},
+		"absolute":      {{Path: "/a"}},
+		"not clean":     {{Path: "a/./b"}},
+		"NUL":           {{Path: "a\x00b"}},
+		"below symlink": {{Path: "a", Kind: Symlink, Link: "/etc"}, {Path: "a/b"}},
+		"root file":     {{Path: "", Kind: File}},
+		"hardlink":      {{Path: "a", Kind: Hardlink, Link: "../../etc/passwd"}},
+		"hardlink dir":  {{Path: "a", Kind: Dir}, {Path: "b", Kind: Hardlink, Link: "a"}},
+		"size":          {{Path: "a", Size: -1}},
+		"kind":          {{Path: "a", Kind: 12}},
+	} {
+		if tr, err := DecodeTree((&Tree{Entries: entries}).Encode()); !errors.Is(err, errTreeData) {
+			t.Errorf("%s: %+v, %v", name, tr, err)
+		}
+	}
+}
+
+// FuzzDecodeTree gives the decoder bodies with a right checksum, so that the
+// parser behind it is what is tested.
+func FuzzDecodeTree(f *testing.F) {
+	data := sampleTree().Encode()
+	f.Add(data[len(treeMagic) : len(data)-sha256.Size])
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		data := append([]byte(treeMagic), body...)
+		sum := sha256.Sum256(data)
+		got, err := DecodeTree(append(data, sum[:]...))
+		if err != nil {
+			return
+		}
+		again, err := DecodeTree(got.Encode())
+		if err != nil || !reflect.DeepEqual(again, got) {
+			t.Fatalf("%+v\nbecame %+v, %v", got, again, err)
+		}
+	})
+}
+
+func BenchmarkTreeCodec(b *testing.B) {
+	t := &Tree{}
+	for i := range 10_000 {
+		t.Entries = append(t.Entries, Entry{
+			Path: fmt.Sprintf("usr/lib/python3/dist-packages/package-%05d", i), Mode: 0o644, Size: 4000,
+			ModTime: 1700000000e9, Digest: digest.FromString(fmt.Sprint(i)), Offset: int64(i) * 4608,
+		})
+	}
+	data := t.Encode()
+	b.Run("encode", func(b *testing.B) {
+		for b.Loop() {
+			t.Encode()
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := DecodeTree(data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

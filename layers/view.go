@@ -1,0 +1,308 @@
+package layers
+
+import (
+	"fmt"
+	"path"
+	"sort"
+	"strings"
+	"syscall"
+)
+
+// View is the merged, read-only view of a list of trees: what a process sees
+// whose root file system is made of these layers. It is lazy: nothing is
+// merged before somebody looks at it, and a look-up costs a few binary
+// searches in each layer. A View is safe for concurrent use.
+//
+// A path is hidden by a whiteout above it, by an opaque directory above it
+// and by anything that is not a directory on the way to it. Directories that
+// no layer lists, but that have something below them, exist with mode 0755
+// and owner 0:0, and so does the root.
+type View struct {
+	trees []*Tree // the lowest first
+}
+
+// Named is an entry of a view and the layer (an index into the view's trees)
+// that it comes from.
+type Named struct {
+	Entry
+	Layer int
+}
+
+// span is the part of one layer's entries that lies below some directory.
+type span struct {
+	layer  int
+	lo, hi int
+}
+
+// NewView returns the view of trees, the lowest first. The trees must not be
+// changed afterwards.
+func NewView(trees []*Tree) *View {
+	return &View{trees: trees}
+}
+
+// Lookup returns the entry at path (relative to the root; a leading slash
+// and the like do not matter) and the layer that holds it. Symlinks are not
+// followed, neither at the end nor on the way: see Resolve.
+//
+// An entry that is a hardlink in its layer is returned with the kind,
+// metadata, digest and offset of its target, and with its own Path; Link
+// keeps the target's path. So Kind == File with a Link means: another name
+// of Link.
+func (v *View) Lookup(p string) (e Entry, layer int, ok bool) {
+	p = cleanPath(p)
+	n, _, ok := v.descend(p)
+	return n.Entry, n.Layer, ok
+}
+
+// ReadDir returns what is directly in the directory at path, sorted by name.
+// It returns nothing when there is no directory at path. Entries are as
+// Lookup returns them.
+func (v *View) ReadDir(p string) []Named {
+	p = cleanPath(p)
+	n, spans, ok := v.descend(p)
+	if !ok || n.Kind != Dir {
+		return nil
+	}
+	var list []Named
+	// The callback never fails, so neither does children.
+	_ = v.children(p, spans, func(n Named, _ []span) error {
+		list = append(list, n)
+		return nil
+	})
+	return list
+}
+
+// Walk calls fn for every entry of the view in the order of ComparePaths,
+// beginning with the root, until fn fails; it returns fn's error. Entries
+// are as Lookup returns them.
+func (v *View) Walk(fn func(Entry, int) error) error {
+	n, spans := v.root()
+	if err := fn(n.Entry, n.Layer); err != nil {
+		return err
+	}
+	return v.walk("", spans, fn)
+}
+
+func (v *View) walk(dir string, spans []span, fn func(Entry, int) error) error {
+	return v.children(dir, spans, func(n Named, below []span) error {
+		if err := fn(n.Entry, n.Layer); err != nil {
+			return err
+		}
+		if n.Kind != Dir {
+			return nil
+		}
+		return v.walk(n.Path, below, fn)
+	})
+}
+
+// maxSymlinks is how many symlinks Resolve follows before it gives up, as
+// many as the reference does.
+const maxSymlinks = 255
+
+// Resolve returns the path that p names once the symlinks on the way are
+// followed inside the view: an absolute target begins at the view's root and
+// ".." never leaves it. The last component is followed only if followLast.
+// Components that do not exist are kept as they are. More than 255 symlinks
+// are an error that wraps syscall.ELOOP.
+func (v *View) Resolve(p string, followLast bool) (string, error) {
+	resolved, rest, links := "", p, 0
+	for rest != "" {
+		name, after, _ := strings.Cut(rest, "/")
+		rest = after
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			resolved = parentPath(resolved)
+			continue
+		}
+		next := joinPath(resolved, name)
+		e, _, ok := v.Lookup(next)
+		last := strings.Trim(rest, "/") == ""
+		if !ok || e.Kind != Symlink || last && !followLast {
+			resolved = next
+			continue
+		}
+		if links++; links > maxSymlinks {
+			return "", fmt.Errorf("resolving %q: %w", p, syscall.ELOOP)
+		}
+		if strings.HasPrefix(e.Link, "/") {
+			resolved = ""
+		}
+		rest = e.Link + "/" + rest
+	}
+	return resolved, nil
+}
+
+// root returns the root directory and what each layer has below it, the
+// highest layer first.
+func (v *View) root() (Named, []span) {
+	spans := make([]span, 0, len(v.trees))
+	for i := len(v.trees) - 1; i >= 0; i-- {
+		spans = append(spans, span{layer: i, hi: len(v.trees[i].Entries)})
+	}
+	if n, below, ok := v.merge(spans, ""); ok && n.Kind == Dir {
+		return n, below
+	}
+	return Named{Entry: impliedDir("")}, nil
+}
+
+// descend returns what is at p and what the layers have below it.
+func (v *View) descend(p string) (n Named, spans []span, ok bool) {
+	n, spans = v.root()
+	for end := 0; end < len(p); end++ {
+		if next := strings.IndexByte(p[end:], '/'); next >= 0 {
+			end += next
+		} else {
+			end = len(p)
+		}
+		for i := range spans {
+			spans[i].lo = v.search(spans[i], p[:end])
+		}
+		if n, spans, ok = v.merge(spans, p[:end]); !ok {
+			return Named{}, nil, false
+		}
+	}
+	return n, spans, true
+}
+
+// children calls fn for every child of dir, in order, with what the layers
+// have below the child. It uses up spans.
+func (v *View) children(dir string, spans []span, fn func(Named, []span) error) error {
+	for {
+		p, any := "", false
+		for _, s := range spans {
+			if s.lo == s.hi {
+				continue
+			}
+			if c := childPath(v.trees[s.layer].Entries[s.lo].Path, dir); !any || ComparePaths(c, p) < 0 {
+				p, any = c, true
+			}
+		}
+		if !any {
+			return nil
+		}
+		n, below, ok := v.merge(spans, p)
+		for i, s := range spans {
+			if s.lo < s.hi && Under(v.trees[s.layer].Entries[s.lo].Path, p) {
+				spans[i].lo = v.subtreeEnd(s, p)
+			}
+		}
+		if !ok {
+			continue
+		}
+		if err := fn(n, below); err != nil {
+			return err
+		}
+	}
+}
+
+// merge decides what is at p. Each span (the highest layer first) begins
+// where p would be in its layer. It returns the entry and what the layers
+// have below it.
+func (v *View) merge(spans []span, p string) (found Named, below []span, ok bool) {
+	implied := -1
+	for _, s := range spans {
+		entries := v.trees[s.layer].Entries
+		if s.lo >= s.hi || !Under(entries[s.lo].Path, p) {
+			continue
+		}
+		if entries[s.lo].Path != p {
+			if implied < 0 {
+				implied = s.layer
+			}
+			below = append(below, span{s.layer, s.lo, v.subtreeEnd(s, p)})
+			continue
+		}
+		e := entries[s.lo]
+		if e.Kind != Dir {
+			if e.Kind != Whiteout && !ok && implied < 0 {
+				return Named{v.trees[s.layer].follow(e), s.layer}, nil, true
+			}
+			break
+		}
+		if !ok {
+			found, ok = Named{e, s.layer}, true
+		}
+		below = append(below, span{s.layer, s.lo + 1, v.subtreeEnd(s, p)})
+		if e.Opaque {
+			break
+		}
+	}
+	if !ok && implied >= 0 {
+		found, ok = Named{impliedDir(p), implied}, true
+	}
+	return found, below, ok
+}
+
+// search returns the first index of s whose path is not before p.
+func (v *View) search(s span, p string) int {
+	entries := v.trees[s.layer].Entries
+	return s.lo + sort.Search(s.hi-s.lo, func(i int) bool {
+		return ComparePaths(entries[s.lo+i].Path, p) >= 0
+	})
+}
+
+// subtreeEnd returns the index after the last entry of s that is p or below
+// it. s begins at the first such entry. Most subtrees are small, so it
+// looks near the beginning first.
+func (v *View) subtreeEnd(s span, p string) int {
+	entries := v.trees[s.layer].Entries
+	lo, step := s.lo, 1
+	for lo+step < s.hi && Under(entries[lo+step].Path, p) {
+		lo += step
+		step *= 2
+	}
+	hi := min(lo+step, s.hi)
+	return lo + 1 + sort.Search(hi-lo-1, func(i int) bool {
+		return !Under(entries[lo+1+i].Path, p)
+	})
+}
+
+// follow gives a hardlink the data of its target.
+func (t *Tree) follow(e Entry) Entry {
+	if e.Kind != Hardlink {
+		return e
+	}
+	i, ok := t.Find(e.Link)
+	if !ok || t.Entries[i].Kind == Hardlink {
+		return e
+	}
+	target := t.Entries[i]
+	target.Path, target.Link = e.Path, e.Link
+	return target
+}
+
+func impliedDir(p string) Entry {
+	return Entry{Path: p, Kind: Dir, Mode: 0o755, Offset: -1}
+}
+
+// childPath returns the ancestor of p (or p) that is directly in dir.
+func childPath(p, dir string) string {
+	from := len(dir)
+	if dir != "" {
+		from++
+	}
+	if i := strings.IndexByte(p[from:], '/'); i >= 0 {
+		return p[:from+i]
+	}
+	return p
+}
+
+func cleanPath(p string) string {
+	return path.Clean("/" + p)[1:]
+}
+
+func parentPath(p string) string {
+	if i := strings.LastIndexByte(p, '/'); i >= 0 {
+		return p[:i]
+	}
+	return ""
+}
+
+func joinPath(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}

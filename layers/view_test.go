@@ -1,0 +1,248 @@
+package layers
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// tree makes a Tree of lines such as "d a", "f a/b", "w x", "o dir",
+// "l link target", "h link target".
+func tree(t testing.TB, lines ...string) *Tree {
+	t.Helper()
+	tr := &Tree{}
+	for _, line := range lines {
+		f := strings.Fields(line + " .")
+		e := Entry{Path: f[1], Mode: 0o644, Offset: -1}
+		if e.Path == "/" {
+			e.Path = ""
+		}
+		switch f[0] {
+		case "d", "o":
+			e.Kind, e.Mode, e.Opaque = Dir, 0o700, f[0] == "o"
+		case "f":
+			e.Size = int64(len(line))
+		case "l":
+			e.Kind, e.Link = Symlink, f[2]
+		case "h":
+			e.Kind, e.Link = Hardlink, f[2]
+		case "w":
+			e.Kind = Whiteout
+		default:
+			t.Fatalf("bad line %q", line)
+		}
+		tr.Entries = append(tr.Entries, e)
+	}
+	tr.Sort()
+	if err := tr.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return tr
+}
+
+// listing is what Walk sees, one "path kind layer" a line.
+func listing(t *testing.T, v *View) []string {
+	t.Helper()
+	var got []string
+	last := ""
+	err := v.Walk(func(e Entry, layer int) error {
+		if e.Path != "" && ComparePaths(last, e.Path) >= 0 {
+			t.Errorf("%q after %q", e.Path, last)
+		}
+		last = e.Path
+		got = append(got, fmt.Sprintf("/%s %d %d", e.Path, e.Kind, layer))
+		// All ways to look must agree.
+		l, n, ok := v.Lookup(e.Path)
+		if !ok || n != layer || !reflect.DeepEqual(l, e) {
+			t.Errorf("Lookup(%q) = %+v, %d, %v; Walk has %+v, %d", e.Path, l, n, ok, e, layer)
+		}
+		for _, c := range v.ReadDir(e.Path) {
+			if e.Kind != Dir || parentPath(c.Path) != e.Path {
+				t.Errorf("%q is in %q?", c.Path, e.Path)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestView(t *testing.T) {
+	tests := []struct {
+		name  string
+		trees [][]string
+		want  string
+	}{
+		{"nothing", nil, "/ 1 0"},
+		{"empty layers", [][]string{{}, {}}, "/ 1 0"},
+		{"own root", [][]string{{"d /", "f a"}}, "/ 1 0, /a 0 0"},
+		{"override", [][]string{{"d a", "f a/b", "f a/c"}, {"d a", "f a/b"}}, "/ 1 1, /a 1 1, /a/b 0 1, /a/c 0 0"},
+		{"whiteout", [][]string{{"d a", "f a/b", "f a/c"}, {"d a", "w a/b"}}, "/ 1 1, /a 1 1, /a/c 0 0"},
+		{"whiteout of a tree", [][]string{{"d a", "f a/b"}, {"w a"}}, "/ 1 1"},
+		{"whiteout, then again", [][]string{{"d a", "f a/b"}, {"w a"}, {"d a", "f a/c"}}, "/ 1 2, /a 1 2, /a/c 0 2"},
+		{"opaque", [][]string{{"d a", "f a/b"}, {"o a", "f a/c"}}, "/ 1 1, /a 1 1, /a/c 0 1"},
+		{"opaque root", [][]string{{"f a"}, {"o /", "f b"}}, "/ 1 1, /b 0 1"},
+		{"opaque between", [][]string{{"f a/b"}, {"o a"}, {"f a/c"}}, "/ 1 2, /a 1 1, /a/c 0 2"},
+		{"file hides tree", [][]string{{"d a", "f a/b"}, {"f a"}}, "/ 1 1, /a 0 1"},
+		{"tree hides file", [][]string{{"f a"}, {"f a/b"}}, "/ 1 1, /a 1 1, /a/b 0 1"},
+		{"file stops what is below it", [][]string{{"d a", "f a/x"}, {"f a"}, {"d a", "f a/b"}}, "/ 1 2, /a 1 2, /a/b 0 2"},
+		{"implied keeps metadata of below", [][]string{{"d a"}, {"f a/b"}}, "/ 1 1, /a 1 0, /a/b 0 1"},
+		{"implied twice", [][]string{{"f a/b/c"}, {"f a/b/d"}}, "/ 1 1, /a 1 1, /a/b 1 1, /a/b/c 0 0, /a/b/d 0 1"},
+		{"order", [][]string{{"f a/b", "f a-b", "f a.b", "f ab"}}, "/ 1 0, /a 1 0, /a/b 0 0, /a-b 0 0, /a.b 0 0, /ab 0 0"},
+		{"whiteout of nothing", [][]string{{"w a"}}, "/ 1 0"},
+		{"only whiteouts below", [][]string{{"w a/b"}}, "/ 1 0, /a 1 0"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var trees []*Tree
+			for _, lines := range test.trees {
+				trees = append(trees, tree(t, lines...))
+			}
+			if got := strings.Join(listing(t, NewView(trees)), ", "); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestLookupMisses(t *testing.T) {
+	v := NewView([]*Tree{tree(t, "d a", "f a/b", "l a/l b", "f x"), tree(t, "w x", "f a/c")})
+	for _, p := range []string{"x", "a/b/c", "a/bb", "aa", "a/l/b", "A", "x/y"} {
+		if e, _, ok := v.Lookup(p); ok {
+			t.Errorf("Lookup(%q) = %+v", p, e)
+		}
+	}
+	for _, p := range []string{"/a/b", "a//b/", "./a/b", "../a/b"} {
+		if _, _, ok := v.Lookup(p); !ok {
+			t.Errorf("Lookup(%q) found nothing", p)
+		}
+	}
+}
+
+func TestLookupHardlink(t *testing.T) {
+	v := NewView([]*Tree{tree(t, "f a", "h b a"), tree(t, "f a other")})
+	e, layer, ok := v.Lookup("b")
+	if !ok || layer != 0 || e.Kind != File || e.Link != "a" || e.Path != "b" || e.Size != int64(len("f a")) {
+		t.Errorf("got %+v, %d, %v", e, layer, ok)
+	}
+}
+
+func TestResolve(t *testing.T) {
+	v := NewView([]*Tree{tree(t,
+		"d usr", "d usr/lib", "f usr/lib/x", "l lib usr/lib", "l abs /usr/lib", "l up ../../../usr",
+		"l loop loop", "l a b", "l b a", "l dangling nowhere/x", "d d", "l d/rel ../lib", "l root /", "l dot ./usr/./lib/",
+	)})
+	tests := []struct {
+		path   string
+		follow bool
+		want   string
+	}{
+		{"", true, ""}, {"/", true, ""}, {"..", true, ""}, {"../../x", true, "x"},
+		{"lib", true, "usr/lib"}, {"lib", false, "lib"}, {"lib/", false, "lib"}, {"lib/x", false, "usr/lib/x"},
+		{"abs/x", true, "usr/lib/x"}, {"up/lib/x", true, "usr/lib/x"}, {"d/rel/x", true, "usr/lib/x"},
+		{"lib/..", true, "usr"}, {"dangling", true, "nowhere/x"}, {"dangling/y", true, "nowhere/x/y"},
+		{"no/such/../thing", true, "no/thing"}, {"root/lib/x", true, "usr/lib/x"}, {"dot/x", true, "usr/lib/x"},
+		{"usr/lib/x/y", true, "usr/lib/x/y"},
+	}
+	for _, test := range tests {
+		if got, err := v.Resolve(test.path, test.follow); got != test.want || err != nil {
+			t.Errorf("Resolve(%q, %v) = %q, %v; want %q", test.path, test.follow, got, err, test.want)
+		}
+	}
+	for _, p := range []string{"loop", "a", "loop/x"} {
+		if _, err := v.Resolve(p, true); !errors.Is(err, syscall.ELOOP) {
+			t.Errorf("Resolve(%q): %v", p, err)
+		}
+	}
+}
+
+// model answers what is at a path by looking at every entry of every layer:
+// slow, and plainly what the rules say.
+func model(trees []*Tree, p string) (kind Kind, layer int, ok bool) {
+	implied := -1
+	for i := len(trees) - 1; i >= 0; i-- {
+		stop := false
+		for _, e := range trees[i].Entries {
+			switch {
+			case e.Path == p && e.Kind == Dir:
+				if !ok {
+					kind, layer, ok = Dir, i, true
+				}
+				stop = stop || e.Opaque
+			case e.Path == p:
+				if e.Kind != Whiteout && !ok && implied < 0 {
+					return e.Kind, i, true
+				}
+				stop = true
+			case Under(e.Path, p) && implied < 0:
+				implied = i
+			case Under(p, e.Path) && (e.Kind != Dir || e.Opaque):
+				stop = true
+			}
+		}
+		if stop {
+			break
+		}
+	}
+	if !ok && implied >= 0 {
+		return Dir, implied, true
+	}
+	return kind, layer, ok
+}
+
+// FuzzView builds layers out of the input and compares every way of looking
+// with the model.
+func FuzzView(f *testing.F) {
+	f.Add([]byte("f\x01w\x01|d\x01f\x12"))
+	f.Add([]byte("f\x12|o\x01|f\x13|w\x12"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		names := []string{"a", "a/a", "a/b", "a/b/a", "a-", "b", "b/a", "b/b", ""}
+		trees := []*Tree{{}}
+		for i := 0; i+1 < len(data) && i < 60; i += 2 {
+			cur := trees[len(trees)-1]
+			e := Entry{Path: names[int(data[i+1])%len(names)]}
+			switch data[i] % 5 {
+			case 0:
+				e.Kind = File
+			case 1:
+				e.Kind = Dir
+			case 2:
+				e.Kind, e.Opaque = Dir, true
+			case 3:
+				e.Kind = Whiteout
+			case 4:
+				trees = append(trees, &Tree{})
+				continue
+			}
+			before := cur.Entries
+			cur.Entries = append(before[:len(before):len(before)], e)
+			cur.Sort()
+			if cur.Validate() != nil {
+				cur.Entries = before
+			}
+		}
+		v := NewView(trees)
+		seen := map[string]bool{}
+		if err := v.Walk(func(e Entry, layer int) error { seen[e.Path] = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range names {
+			kind, layer, ok := model(trees, p)
+			e, l, found := v.Lookup(p)
+			if p == "" && !ok {
+				kind, ok = Dir, true
+			}
+			if found != ok || ok && (e.Kind != kind || l != layer) {
+				t.Errorf("Lookup(%q) = %v in %d, %v; want %v in %d, %v", p, e.Kind, l, found, kind, layer, ok)
+			}
+			if seen[p] != ok {
+				t.Errorf("Walk saw %q: %v, want %v", p, seen[p], ok)
+			}
+		}
+	})
+}
