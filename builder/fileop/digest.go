@@ -1,0 +1,190 @@
+package fileop
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"path"
+	"runtime"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers"
+)
+
+// Digest returns a digest of exactly the files that sel picks, the same on
+// every machine: of their paths relative to what the source matches, kinds,
+// permission bits, link targets, contents, capabilities and which of them are
+// hard links of one another, and of their owners if sel says so. Times do not
+// count. A source that does not exist is a MissingError.
+func Digest(ctx context.Context, files source.FS, sel Selection) (digest.Digest, error) {
+	found, err := sel.find(ctx, files)
+	if err != nil {
+		return "", err
+	}
+	digests, err := contents(ctx, files, found)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	names := map[string]string{}
+	match := ""
+	for i, p := range found {
+		if p.match != match {
+			match = p.match
+			clear(names)
+		}
+		sel.fold(h, p, digests[i], names)
+	}
+	return digest.NewDigest(digest.SHA256, h), nil
+}
+
+// selectedFile is a file that a selection picks; match is the path that the
+// source matched, with the match's number as several may be one file.
+type selectedFile struct {
+	match string
+	picked
+}
+
+// find lists what is selected.
+func (s Selection) find(ctx context.Context, files source.FS) ([]selectedFile, error) {
+	sources := []string{rel(s.Source)}
+	var err error
+	if s.Wildcard {
+		if sources, err = matches(files, s.Source, s.Follow); err != nil {
+			return nil, err
+		}
+	}
+	f, err := newFilter(s.Include, s.Exclude)
+	if err != nil {
+		return nil, err
+	}
+	var found []selectedFile
+	for _, src := range sources {
+		if err := ctx.Err(); err != nil {
+			return nil, context.Cause(ctx)
+		}
+		from, err := lookupSource(files, src, s.Follow)
+		if err != nil {
+			return nil, err
+		}
+		err = f.walk(files, from, func(p picked) error {
+			found = append(found, selectedFile{match: src, picked: p})
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, s.checkRequired(found)
+}
+
+// checkRequired fails when a path that must be there is not.
+func (s Selection) checkRequired(found []selectedFile) error {
+	for _, want := range s.Required {
+		ok := false
+		for _, f := range found {
+			ok = ok || strings.HasPrefix(path.Join("/", f.match, f.below), want)
+		}
+		if !ok {
+			return &MissingError{Path: want}
+		}
+	}
+	return nil
+}
+
+// lookupSource returns what a source path stands for.
+func lookupSource(files source.FS, src string, follow bool) (layers.Entry, error) {
+	at, err := files.Resolve(src, follow)
+	if err != nil {
+		if missing(err) {
+			return layers.Entry{}, &MissingError{Path: "/" + src}
+		}
+		return layers.Entry{}, err
+	}
+	e, ok, err := files.Lookup(at)
+	if err != nil || !ok {
+		return layers.Entry{}, orMissing(src, err)
+	}
+	return e, nil
+}
+
+// contents returns the digests of those files that are regular, read side by
+// side.
+func contents(ctx context.Context, files source.FS, found []selectedFile) ([]digest.Digest, error) {
+	digests := make([]digest.Digest, len(found))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	const batch = 32
+	for i := 0; i < len(found); i += batch {
+		group.Go(func() error {
+			for k := i; k < min(i+batch, len(found)); k++ {
+				e := found[k].entry
+				if e.Kind != layers.File {
+					continue
+				}
+				var err error
+				if digests[k], err = files.Digest(ctx, e); err != nil {
+					return fmt.Errorf("hashing /%s: %w", e.Path, err)
+				}
+			}
+			return nil
+		})
+	}
+	return digests, group.Wait()
+}
+
+// fold adds one file to a digest.
+func (s Selection) fold(h hash.Hash, p selectedFile, content digest.Digest, names map[string]string) {
+	e := p.entry
+	put := func(vs ...any) {
+		for _, v := range vs {
+			text := fmt.Sprint(v)
+			fmt.Fprintf(h, "%d:%s,", len(text), text)
+		}
+	}
+	name := p.below
+	if name == "" {
+		name = "/"
+	}
+	put(path.Base("/"+p.match), name, uint8(e.Kind))
+	if s.Contents && p.below == "" && e.Kind == layers.Dir {
+		return
+	}
+	if e.Kind != layers.Symlink {
+		put(fmt.Sprintf("%04o", e.Mode))
+	}
+	if s.Owners {
+		put("owner", e.UID, e.GID)
+	}
+	switch e.Kind {
+	case layers.File:
+		put(content)
+		// Names of one file stay names of one file in a copy.
+		key := linkKey(e)
+		if first, ok := names[key]; ok {
+			put("link", first)
+		} else {
+			names[key] = p.below
+		}
+	case layers.Symlink:
+		put(e.Link)
+	case layers.CharDevice, layers.BlockDevice:
+		put(e.DevMajor, e.DevMinor)
+	}
+	if v, ok := e.Xattrs[capability]; ok {
+		put(capability, v)
+	}
+}
+
+// linkKey is the same for all names of a regular file.
+func linkKey(e layers.Entry) string {
+	if e.Link != "" {
+		return e.Link
+	}
+	return e.Path
+}

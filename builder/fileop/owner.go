@@ -1,0 +1,121 @@
+package fileop
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/moby/sys/user"
+
+	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// ids are the owner and the group of a file.
+type ids struct{ uid, gid int }
+
+// UnknownNameError says that a name given with --chown, or as USER, is not in
+// the file that should tell its number.
+type UnknownNameError struct{ Kind, Name, File string }
+
+func (e *UnknownNameError) Error() string {
+	return fmt.Sprintf("%s %q is not in %s", e.Kind, e.Name, e.File)
+}
+
+// Hint says what to do about it.
+func (e *UnknownNameError) Hint() string {
+	return fmt.Sprintf("create the %s before, or give the number", e.Kind)
+}
+
+// owner finds the numbers that o stands for; nil when o is. A user alone
+// brings a group: with a number the same, with a name that of passwd.
+func (r *run) owner(ctx context.Context, o *parser.Owner) (*ids, error) {
+	if o == nil {
+		return nil, nil
+	}
+	var own ids
+	if u := o.User; u != nil {
+		own = ids{u.Number, u.Number}
+		if u.Name != "" {
+			var err error
+			if own, err = r.passwd(ctx, u); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if g := o.Group; g != nil {
+		own.gid = g.Number
+		if g.Name != "" {
+			var err error
+			if own.gid, err = r.group(ctx, g); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return &own, nil
+}
+
+func (r *run) passwd(ctx context.Context, id *parser.ID) (ids, error) {
+	const file = "/etc/passwd"
+	var found []user.User
+	err := r.readNames(ctx, id.Input, file, func(f io.Reader) (err error) {
+		found, err = user.ParsePasswdFilter(f, func(u user.User) bool { return u.Name == id.Name })
+		return err
+	})
+	if err != nil {
+		return ids{}, err
+	}
+	if len(found) == 0 {
+		return ids{}, &UnknownNameError{Kind: "user", Name: id.Name, File: file}
+	}
+	return ids{found[0].Uid, found[0].Gid}, nil
+}
+
+func (r *run) group(ctx context.Context, id *parser.ID) (int, error) {
+	const file = "/etc/group"
+	var found []user.Group
+	err := r.readNames(ctx, id.Input, file, func(f io.Reader) (err error) {
+		found, err = user.ParseGroupFilter(f, func(g user.Group) bool { return g.Name == id.Name })
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	if len(found) == 0 {
+		return 0, &UnknownNameError{Kind: "group", Name: id.Name, File: file}
+	}
+	return found[0].Gid, nil
+}
+
+// maxNames is how long a passwd or group file may be, in bytes.
+const maxNames = 10 << 20
+
+// readNames reads a file of the file system that the index stands for. That it
+// is missing is the same as that it is empty.
+func (r *run) readNames(ctx context.Context, input int, file string, read func(io.Reader) error) error {
+	var files source.FS = r.from(input).FS
+	at, err := files.Resolve(file[1:], true)
+	if err != nil {
+		if missing(err) {
+			return nil
+		}
+		return err
+	}
+	e, ok, err := files.Lookup(at)
+	if err != nil || !ok {
+		return err
+	}
+	if e.Kind != layers.File || e.Size > maxNames {
+		return fmt.Errorf("%s is no regular file of at most %d bytes", file, maxNames)
+	}
+	f, err := files.Open(ctx, e)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := read(f); err != nil {
+		return fmt.Errorf("reading %s: %w", file, err)
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+// Package source gives access to what steps read: the layers of a chain, the
+// directories of the user's, and images from registries and layouts. It never
+// changes any of them.
+package source
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// FS is a read-only tree of files. Paths are relative to its root, clean, with
+// no leading slash; the root is "".
+//
+// Link of a regular file is not empty when the file may have other names: two
+// files are names of one when their links are equal, or when one's link is the
+// other's path.
+type FS interface {
+	// Lookup returns what is at path; symlinks are not followed.
+	Lookup(path string) (layers.Entry, bool, error)
+	// ReadDir returns what a directory holds, sorted by name.
+	ReadDir(path string) ([]layers.Entry, error)
+	// Resolve follows the symlinks in path, inside the root. What does not
+	// exist stays as it is.
+	Resolve(path string, followLast bool) (string, error)
+	// Open opens a regular file that Lookup or ReadDir returned.
+	Open(ctx context.Context, e layers.Entry) (io.ReadCloser, error)
+	// Digest returns the digest of a regular file's content.
+	Digest(ctx context.Context, e layers.Entry) (digest.Digest, error)
+}
+
+// maxLinks is how many symlinks a path may lead through.
+const maxLinks = 255
+
+// Resolve follows the symlinks in name as a process would that has its root
+// at the root of what lookup sees: no link leads outside. What does not exist
+// is kept as it is. A component below something that is no directory is an
+// error (syscall.ENOTDIR), as is a circle (syscall.ELOOP).
+func Resolve(lookup func(path string) (layers.Entry, bool, error), name string, followLast bool) (string, error) {
+	rest := strings.Split(path.Clean("/" + name)[1:], "/")
+	at, links := "", 0
+	for len(rest) > 0 {
+		next := rest[0]
+		rest = rest[1:]
+		switch next {
+		case "", ".":
+			continue
+		case "..":
+			at = Parent(at)
+			continue
+		}
+		p := path.Join(at, next)
+		e, ok, err := lookup(p)
+		if err != nil {
+			return "", err
+		}
+		if ok && e.Kind == layers.Symlink && (followLast || len(rest) > 0) {
+			if links++; links > maxLinks {
+				return "", fmt.Errorf("following the links of /%s: %w", name, syscall.ELOOP)
+			}
+			if path.IsAbs(e.Link) {
+				at = ""
+			}
+			rest = append(strings.Split(e.Link, "/"), rest...)
+			continue
+		}
+		if ok && e.Kind != layers.Dir && len(rest) > 0 {
+			return "", fmt.Errorf("/%s: %w", p, syscall.ENOTDIR)
+		}
+		at = p
+	}
+	return at, nil
+}
+
+// Parent returns the directory that holds p; of the root, the root.
+func Parent(p string) string {
+	if i := strings.LastIndexByte(p, '/'); i >= 0 {
+		return p[:i]
+	}
+	return ""
+}

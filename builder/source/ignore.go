@@ -1,0 +1,223 @@
+package source
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/moby/patternmatcher"
+)
+
+// patterns are rules in .dockerignore's syntax. They are not safe for use by
+// several goroutines at once.
+type patterns struct {
+	*patternmatcher.PatternMatcher
+	// prefixes: every rule that can bring something into sight names a
+	// path, apart from a trailing /* or /**. Then it is plain which
+	// directories cannot hold anything of interest.
+	prefixes bool
+}
+
+// newPatterns compiles rules; it returns nil when there are none. exceptions
+// says which of the rules bring something into sight: those with "!" (of
+// exclude rules), or those without (of include rules).
+func newPatterns(rules []string, exceptions bool) (*patterns, error) {
+	if len(rules) == 0 {
+		return nil, nil
+	}
+	m, err := patternmatcher.New(rules)
+	if err != nil {
+		return nil, fmt.Errorf("%w: one of %q", err, rules)
+	}
+	p := &patterns{PatternMatcher: m, prefixes: true}
+	for _, r := range m.Patterns() {
+		if r.Exclusion() == exceptions && strings.ContainsAny(withoutGlob(r), `*[]?^\`) {
+			p.prefixes = false
+		}
+	}
+	return p, nil
+}
+
+// below reports whether a rule (with "!" if exceptions is set, else one
+// without) may match something below dir.
+func (p *patterns) below(dir string, exceptions bool) bool {
+	if !p.prefixes {
+		return true
+	}
+	for _, r := range p.Patterns() {
+		if r.Exclusion() == exceptions && strings.HasPrefix(withoutGlob(r)+"/", dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutGlob returns a rule without a last part that stands for everything.
+func withoutGlob(p *patternmatcher.Pattern) string {
+	s := strings.TrimSuffix(p.String(), "/**")
+	return strings.TrimSuffix(s, "/*")
+}
+
+// rules decide which paths of a directory can be seen. A path that they hide
+// can still be seen when it is a directory with something visible in it.
+type rules struct{ include, exclude *patterns }
+
+// matched is what the rules said of a directory; those below it are judged
+// with the help of it.
+type matched struct {
+	include, exclude patternmatcher.MatchInfo
+	// hidden: the directory itself is not selected.
+	hidden bool
+	// closed: nothing below can be seen.
+	closed bool
+}
+
+// judge applies the rules to a path whose parent they said up of.
+func (r rules) judge(name string, isDir bool, up matched) (matched, error) {
+	m := matched{closed: up.closed, hidden: up.closed}
+	if up.closed {
+		return m, nil
+	}
+	if r.include != nil {
+		ok, info, err := r.include.MatchesUsingParentResults(name, up.include)
+		if err != nil {
+			return m, fmt.Errorf("matching %s: %w", name, err)
+		}
+		m.include = info
+		if !ok {
+			m.hidden = true
+			if !isDir || !r.include.below(name, false) {
+				m.closed = true
+				return m, nil
+			}
+		}
+	}
+	if r.exclude != nil {
+		ok, info, err := r.exclude.MatchesUsingParentResults(name, up.exclude)
+		if err != nil {
+			return m, fmt.Errorf("matching %s: %w", name, err)
+		}
+		m.exclude = info
+		if ok {
+			m.hidden = true
+			m.closed = !isDir || !r.exclude.Exclusions() || !r.exclude.below(name, true)
+		}
+	}
+	return m, nil
+}
+
+// follow returns the paths that selecting the given ones (with wildcards in
+// their last parts, as in the reference) comes to when symlinks are followed:
+// the links and what they lead to. No result means everything.
+func (l *Local) follow(paths []string) ([]string, error) {
+	f := follower{local: l, found: map[string]bool{}}
+	for _, p := range paths {
+		if err := f.add(p); err != nil {
+			return nil, err
+		}
+	}
+	return outermost(f.found), nil
+}
+
+type follower struct {
+	local *Local
+	found map[string]bool
+}
+
+func (f *follower) add(p string) error {
+	rest := strings.TrimPrefix(path.Clean("/"+p), "/")
+	if rest == "" {
+		f.found["."] = true
+		return nil
+	}
+	at := ""
+	for {
+		next, more, _ := strings.Cut(rest, "/")
+		at, rest = path.Join(at, next), more
+		targets, err := f.targets(at, true)
+		if err != nil {
+			return err
+		}
+		if (rest == "" || targets != nil) && f.found[at] {
+			return nil
+		}
+		if targets != nil {
+			f.found[at] = true
+			for _, t := range targets {
+				if err := f.add(path.Join(t, rest)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if rest == "" {
+			f.found[at] = true
+			return nil
+		}
+	}
+}
+
+// targets returns what the symlinks at p, or those that match p, point to.
+func (f *follower) targets(p string, wild bool) ([]string, error) {
+	base := path.Base(p)
+	if wild && hasWildcards(base) {
+		names, err := f.local.list(Parent(p))
+		if err != nil {
+			if missing(err) {
+				return nil, nil
+			}
+			return nil, err
+		}
+		var all []string
+		for _, n := range names {
+			if ok, _ := path.Match(base, n.base); ok {
+				t, err := f.targets(path.Join(Parent(p), n.base), false)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, t...)
+			}
+		}
+		return all, nil
+	}
+	e, ok, err := f.local.entry(p)
+	if err != nil || !ok || e.Link == "" || e.Size != 0 {
+		return nil, err
+	}
+	if path.IsAbs(e.Link) {
+		return []string{path.Clean(e.Link)}, nil
+	}
+	return []string{path.Join("/", Parent(p), e.Link)}, nil
+}
+
+// outermost returns the paths, sorted, without those below others; nil when
+// the root is among them.
+func outermost(paths map[string]bool) []string {
+	if paths["."] {
+		return nil
+	}
+	kept := make([]string, 0, len(paths))
+	for p := range paths {
+		inside := false
+		for up := Parent(p); up != "" && !inside; up = Parent(up) {
+			inside = paths[up]
+		}
+		if !inside {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// hasWildcards reports whether a path component is a pattern.
+func hasWildcards(s string) bool {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '*', '?', '[':
+			return true
+		case '\\':
+			i++
+		}
+	}
+	return false
+}

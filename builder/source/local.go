@@ -1,0 +1,334 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// Local is a directory of the user's: a build context. It looks at a file only
+// when asked for it, and at each one once: what a build saw first is what it
+// goes on with, and a file that changes meanwhile is an error rather than a
+// mixture. Digests are remembered in an index beside the store, so that a
+// file's content is read only when the file has changed.
+//
+// Files belong to 0:0 whatever their owner on disk. Of the extended attributes
+// only security.capability of executable files is seen. A socket is an empty
+// regular file. A file with several names has the device and inode as Link.
+type Local struct {
+	dir       string
+	root      *os.File
+	indexPath string
+	index     *index
+	// start is the time, by the clock of the file system that holds the
+	// index, before which changes are certain to show in a file's stamp.
+	start int64
+
+	mu     sync.Mutex
+	seen   map[string]*seen
+	lists  map[string]*listing
+	hashed map[string]record
+}
+
+// seen is what was at a path when it was first looked at; nil for nothing.
+type seen struct {
+	entry  layers.Entry
+	stamp  stamp
+	socket bool
+}
+
+// stamp changes when a file does. Times are in nanoseconds.
+type stamp struct {
+	size, mtime, ctime int64
+	ino, dev           uint64
+}
+
+// record is a digest and the state of the file that it is of.
+type record struct {
+	stamp  stamp
+	digest [sha256.Size]byte
+}
+
+// NewLocal opens dir. Digests of its files are remembered in a file below
+// indexDir, or not at all when that is "".
+func NewLocal(dir, indexDir string) (*Local, error) {
+	real, err := filepath.Abs(dir)
+	if err == nil {
+		real, err = filepath.EvalSymlinks(real)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening directory %s: %w", dir, err)
+	}
+	fd, err := unix.Open(real, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening directory %s: %w", dir, err)
+	}
+	l := &Local{
+		dir: real, root: os.NewFile(uintptr(fd), real),
+		seen: map[string]*seen{}, lists: map[string]*listing{}, hashed: map[string]record{},
+	}
+	if indexDir == "" {
+		return l, nil
+	}
+	sum := sha256.Sum256([]byte(real))
+	l.indexPath = filepath.Join(indexDir, fmt.Sprintf("%x", sum[:16]))
+	if l.start, err = l.now(indexDir); err != nil {
+		l.root.Close()
+		return nil, fmt.Errorf("preparing the index of %s: %w", dir, err)
+	}
+	l.index = loadIndex(l.indexPath)
+	return l, nil
+}
+
+// slack is for file systems other than the one the index is on: their clock
+// may tick as rarely as every two seconds.
+const slack = 2 * time.Second
+
+// now asks the file system for its time, as git does: that is the clock which
+// the times of files are to be compared with.
+func (l *Local) now(indexDir string) (int64, error) {
+	if err := os.MkdirAll(indexDir, 0o755); err != nil {
+		return 0, err
+	}
+	f, err := os.CreateTemp(indexDir, ".clock-")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if err := os.Remove(f.Name()); err != nil {
+		return 0, err
+	}
+	var here, there unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &here); err != nil {
+		return 0, err
+	}
+	if err := unix.Fstat(int(l.root.Fd()), &there); err != nil {
+		return 0, err
+	}
+	start := here.Mtim.Nano()
+	if here.Dev != there.Dev {
+		start -= slack.Nanoseconds()
+	}
+	return start, nil
+}
+
+// Close writes the index back and releases the directory.
+func (l *Local) Close() error {
+	err := l.saveIndex()
+	if l.index != nil {
+		l.index.close()
+	}
+	return errors.Join(err, l.root.Close())
+}
+
+// open opens what is at a path without following any symlink: paths have been
+// resolved before, so a link there now was put there meanwhile.
+func (l *Local) open(name string, flags uint64) (*os.File, error) {
+	if name == "" {
+		name = "."
+	}
+	flags |= unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	fd, err := unix.Openat2(int(l.root.Fd()), name, &unix.OpenHow{
+		Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err == unix.ENOSYS {
+		// A kernel before 5.6, or a container that does not know the call.
+		fd, err = unix.Openat(int(l.root.Fd()), name, int(flags), 0)
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(l.dir, name), Err: err}
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(l.dir, name)), nil
+}
+
+// lookup returns what is at a path, and nil when nothing is.
+func (l *Local) lookup(name string) (*seen, error) {
+	l.mu.Lock()
+	s, known := l.seen[name]
+	l.mu.Unlock()
+	if known {
+		return s, nil
+	}
+	dir, err := l.open(Parent(name), unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil {
+		defer dir.Close()
+		if name == "" {
+			s, err = l.stat(dir, "", ".")
+		} else {
+			s, err = l.stat(dir, name, path.Base(name))
+		}
+	}
+	if err != nil && !missing(err) {
+		return nil, err
+	}
+	return l.remember(name, s), nil
+}
+
+// remember keeps s as what is at a path, unless somebody else was faster.
+func (l *Local) remember(name string, s *seen) *seen {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if first, known := l.seen[name]; known {
+		return first
+	}
+	l.seen[name] = s
+	return s
+}
+
+// missing reports whether an error says that there is nothing at a path.
+func missing(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
+}
+
+// stat looks at the file called base in dir. The result is nil, with an error
+// that missing knows, when there is none.
+func (l *Local) stat(dir *os.File, name, base string) (*seen, error) {
+	var st unix.Stat_t
+	fd := int(dir.Fd())
+	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: filepath.Join(l.dir, name), Err: err}
+	}
+	s := &seen{stamp: stampOf(&st), entry: layers.Entry{
+		Path: name, Mode: uint32(st.Mode) & 0o7777, ModTime: st.Mtim.Nano(), Offset: -1,
+	}}
+	e := &s.entry
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		e.Kind = layers.Dir
+	case unix.S_IFLNK:
+		e.Kind = layers.Symlink
+		var err error
+		if e.Link, err = readlink(fd, base); err != nil {
+			return nil, &fs.PathError{Op: "readlink", Path: filepath.Join(l.dir, name), Err: err}
+		}
+	case unix.S_IFCHR, unix.S_IFBLK:
+		e.Kind = layers.CharDevice
+		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			e.Kind = layers.BlockDevice
+		}
+		e.DevMajor, e.DevMinor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
+	case unix.S_IFIFO:
+		e.Kind = layers.Fifo
+	case unix.S_IFSOCK:
+		s.socket = true
+	default:
+		e.Size = st.Size
+		if st.Nlink > 1 {
+			e.Link = fmt.Sprintf("/%d/%d", st.Dev, st.Ino)
+		}
+		if st.Mode&0o111 != 0 {
+			e.Xattrs = capability(filepath.Join(l.dir, name))
+		}
+	}
+	return s, nil
+}
+
+func stampOf(st *unix.Stat_t) stamp {
+	return stamp{size: st.Size, mtime: st.Mtim.Nano(), ctime: st.Ctim.Nano(), ino: st.Ino, dev: uint64(st.Dev)}
+}
+
+func readlink(dirfd int, base string) (string, error) {
+	for size := 256; ; size *= 2 {
+		buf := make([]byte, size)
+		n, err := unix.Readlinkat(dirfd, base, buf)
+		if err != nil {
+			return "", err
+		}
+		if n < size {
+			return string(buf[:n]), nil
+		}
+	}
+}
+
+const capabilityXattr = "security.capability"
+
+// capability returns a file's capabilities as a map of extended attributes. A
+// file system that has none, or will not tell, has none.
+func capability(file string) map[string]string {
+	var buf [64]byte
+	n, err := unix.Lgetxattr(file, capabilityXattr, buf[:])
+	if err != nil || n == 0 {
+		return nil
+	}
+	return map[string]string{capabilityXattr: string(buf[:n])}
+}
+
+// openFile opens a file that was seen, for reading once. The reader fails when the
+// file is not, or does not stay, what it was.
+func (l *Local) openFile(e layers.Entry) (io.ReadCloser, error) {
+	s, err := l.lookup(e.Path)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil || s.entry.Kind != layers.File {
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(l.dir, e.Path), Err: fs.ErrNotExist}
+	}
+	if s.socket {
+		return io.NopCloser(eof{}), nil
+	}
+	f, err := l.open(e.Path, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	r := &steady{file: f, name: e.Path, want: s.stamp}
+	if err := r.check(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	l.mu.Lock()
+	known, ok := l.hashed[e.Path]
+	l.mu.Unlock()
+	if ok && s.stamp.ctime >= l.start {
+		// It changed so lately that it may have changed again since it
+		// was hashed, without any sign.
+		r.hash, r.digest = sha256.New(), known.digest
+	}
+	return r, nil
+}
+
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (l *Local) digest(ctx context.Context, e layers.Entry) (digest.Digest, error) {
+	s, err := l.lookup(e.Path)
+	if err != nil {
+		return "", err
+	}
+	if s == nil || s.entry.Kind != layers.File {
+		return "", &fs.PathError{Op: "open", Path: filepath.Join(l.dir, e.Path), Err: fs.ErrNotExist}
+	}
+	if s.socket {
+		return digest.FromBytes(nil), nil
+	}
+	l.mu.Lock()
+	r, ok := l.hashed[e.Path]
+	l.mu.Unlock()
+	if !ok && l.index != nil {
+		if r, ok = l.index.get(e.Path); ok && r.stamp != s.stamp {
+			ok = false
+		}
+	}
+	if !ok {
+		if r, err = l.hash(ctx, e.Path, s.stamp); err != nil {
+			return "", err
+		}
+		l.mu.Lock()
+		l.hashed[e.Path] = r
+		l.mu.Unlock()
+	}
+	return digest.NewDigestFromBytes(digest.SHA256, r.digest[:]), nil
+}

@@ -1,0 +1,187 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// steady reads a file and fails when it is not, from before the first byte
+// until after the last one, in the state that it is wanted in.
+type steady struct {
+	file *os.File
+	name string
+	want stamp
+	// hash and digest, when set, are for a content that is known.
+	hash   hash.Hash
+	digest [sha256.Size]byte
+}
+
+// ChangedError says that a file of a context changed while a build was
+// reading it.
+type ChangedError struct{ Path string }
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("%s changed while it was being read", e.Path)
+}
+
+func (r *steady) check() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(r.file.Fd()), &st); err != nil {
+		return fmt.Errorf("reading %s: %w", r.name, err)
+	}
+	if stampOf(&st) != r.want {
+		return &ChangedError{Path: r.name}
+	}
+	return nil
+}
+
+func (r *steady) Read(p []byte) (int, error) {
+	n, err := r.file.Read(p)
+	if r.hash != nil {
+		r.hash.Write(p[:n])
+	}
+	if err != io.EOF {
+		return n, err
+	}
+	if err := r.check(); err != nil {
+		return n, err
+	}
+	if r.hash != nil && !bytes.Equal(r.hash.Sum(nil), r.digest[:]) {
+		return n, &ChangedError{Path: r.name}
+	}
+	return n, io.EOF
+}
+
+func (r *steady) Close() error { return r.file.Close() }
+
+// attempts is how often a file that is being changed is read again.
+const attempts = 3
+
+// hash digests a file. When it is not in the state want any more, its new
+// state counts from now on.
+func (l *Local) hash(ctx context.Context, name string, want stamp) (record, error) {
+	for i := 0; ; i++ {
+		if err := ctx.Err(); err != nil {
+			return record{}, context.Cause(ctx)
+		}
+		r, err := l.hashOnce(name, want)
+		if _, changed := err.(*ChangedError); !changed || i == attempts {
+			return r, err
+		}
+		l.mu.Lock()
+		delete(l.seen, name)
+		l.mu.Unlock()
+		s, err := l.lookup(name)
+		if err != nil {
+			return record{}, err
+		}
+		if s == nil || s.entry.Kind != layers.File {
+			return record{}, &ChangedError{Path: name}
+		}
+		want = s.stamp
+	}
+}
+
+func (l *Local) hashOnce(name string, want stamp) (record, error) {
+	f, err := l.open(name, unix.O_RDONLY)
+	if err != nil {
+		return record{}, err
+	}
+	defer f.Close()
+	r := &steady{file: f, name: name, want: want}
+	if err := r.check(); err != nil {
+		return record{}, err
+	}
+	h := sha256.New()
+	buf := make([]byte, min(max(want.size+1, 512), 256<<10))
+	if _, err := io.CopyBuffer(onlyWriter{h}, r, buf); err != nil {
+		return record{}, err
+	}
+	rec := record{stamp: want}
+	h.Sum(rec.digest[:0])
+	return rec, nil
+}
+
+// onlyWriter keeps io.CopyBuffer from choosing another buffer.
+type onlyWriter struct{ io.Writer }
+
+// ReadFile returns the content of a file of the directory; symlinks are
+// followed inside it.
+func (l *Local) ReadFile(name string) ([]byte, error) {
+	at, err := Resolve(l.entry, name, true)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	f, err := l.open(at, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it is no regular file")}
+	}
+	return io.ReadAll(f)
+}
+
+// Stat returns what a path leads to; symlinks are followed inside the
+// directory.
+func (l *Local) Stat(name string) (fs.FileInfo, error) {
+	at, err := Resolve(l.entry, name, true)
+	if err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return os.Lstat(filepath.Join(l.dir, at))
+}
+
+// ReadDir returns what is in dir, sorted, of that only the names that match
+// pattern unless it is "".
+func (l *Local) ReadDir(dir, pattern string) ([]fs.FileInfo, error) {
+	at, err := Resolve(l.entry, dir, true)
+	if err != nil {
+		return nil, &fs.PathError{Op: "readdir", Path: dir, Err: err}
+	}
+	found, err := os.ReadDir(filepath.Join(l.dir, at))
+	if err != nil {
+		return nil, err
+	}
+	var infos []fs.FileInfo
+	for _, d := range found {
+		if pattern != "" {
+			if ok, err := filepath.Match(pattern, d.Name()); err != nil || !ok {
+				continue
+			}
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, fi)
+	}
+	sort.Slice(infos, func(i, j int) bool { return infos[i].Name() < infos[j].Name() })
+	return infos, nil
+}
+
+// entry is lookup as Resolve wants it.
+func (l *Local) entry(name string) (layers.Entry, bool, error) {
+	s, err := l.lookup(name)
+	if err != nil || s == nil {
+		return layers.Entry{}, false, err
+	}
+	return s.entry, true, nil
+}
