@@ -27,8 +27,9 @@ type frontend struct {
 	platform ocispec.Platform
 	resolver Resolver
 
-	warnMu sync.Mutex
-	warn   func(Warning)
+	warnMu   sync.Mutex
+	warn     func(Warning)
+	warnings []Warning
 
 	images memo[ImageMeta]
 	files  memo[[]byte]
@@ -61,7 +62,7 @@ func (f *frontend) run(ctx context.Context) (*client.Result, error) {
 		err = f.forwarded
 	}
 	if err != nil {
-		return nil, problem(err)
+		return nil, f.problem(ctx, err)
 	}
 	return res, nil
 }
@@ -132,8 +133,14 @@ func (f *frontend) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, o
 		meta, err = f.image(ctx, ref, opt.ImageOpt)
 	case "oci-layout":
 		meta, err = f.layout(ctx, ref, opt.OCILayoutOpt)
+	case "local":
+		return &sourceresolver.MetaResponse{Op: op}, nil
 	default:
-		return nil, fmt.Errorf("metadata of %s: %w", op.Identifier, errors.ErrUnsupported)
+		return nil, &Error{
+			Msg:  fmt.Sprintf("the time of %s is not known before it has been fetched", op.Identifier),
+			Hint: "give SOURCE_DATE_EPOCH in seconds since 1970",
+			Err:  errors.ErrUnsupported,
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -195,9 +202,6 @@ func (f *frontend) NewContainer(context.Context, client.NewContainerRequest) (cl
 
 // Warn implements client.Client.
 func (f *frontend) Warn(_ context.Context, _ digest.Digest, msg string, opts client.WarnOpts) error {
-	if f.warn == nil {
-		return nil
-	}
 	w := Warning{Short: msg, URL: opts.URL, Level: opts.Level, Ranges: ranges(opts.Range, 0)}
 	for _, d := range opts.Detail {
 		w.Detail = append(w.Detail, string(d))
@@ -207,6 +211,9 @@ func (f *frontend) Warn(_ context.Context, _ digest.Digest, msg string, opts cli
 	}
 	f.warnMu.Lock()
 	defer f.warnMu.Unlock()
-	f.warn(w)
+	f.warnings = append(f.warnings, w)
+	if f.warn != nil {
+		f.warn(w)
+	}
 	return nil
 }

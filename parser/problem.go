@@ -3,6 +3,8 @@ package parser
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/solver/errdefs"
 )
@@ -43,15 +45,11 @@ func (e *Error) HintText() string { return e.Hint }
 
 // problem makes an Error of the frontend's error. What is not about the
 // Dockerfile (the build was interrupted) stays as it is.
-func problem(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+func (f *frontend) problem(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
 		return err
 	}
 	e := &Error{Msg: err.Error(), Err: err}
-	var inner *Error
-	if errors.As(err, &inner) {
-		e.Hint = inner.Hint
-	}
 	for _, s := range errdefs.Sources(err) {
 		if s.Info == nil {
 			continue
@@ -60,8 +58,30 @@ func problem(err error) error {
 			e.Source = &SourceFile{Name: s.Info.Filename, Data: s.Info.Data}
 		}
 		if e.Source.Name == s.Info.Filename {
-			e.Ranges = append(e.Ranges, ranges(s.Ranges, 0)...)
+			e.addRanges(ranges(s.Ranges, 0))
 		}
 	}
+	if strings.HasPrefix(e.Msg, "lint violation found") {
+		for _, w := range f.warnings {
+			e.Source = w.Source
+			e.addRanges(w.Ranges)
+		}
+	}
+	var inner *Error
+	if errors.As(err, &inner) {
+		e.Hint = inner.Hint
+	} else {
+		e.Hint = f.hint(ctx, e)
+	}
 	return e
+}
+
+// addRanges adds those that are not there yet: the frontend gives the same
+// place at several levels.
+func (e *Error) addRanges(rs []Range) {
+	for _, r := range rs {
+		if !slices.Contains(e.Ranges, r) {
+			e.Ranges = append(e.Ranges, r)
+		}
+	}
 }
