@@ -1,0 +1,214 @@
+package userns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// ackTimeout is how long the program inside has to say that a signal has
+	// reached it without our help.
+	ackTimeout = 250 * time.Millisecond
+	// killTimeout is how long it may clean up when the context is done.
+	killTimeout = 10 * time.Second
+)
+
+// Reexec runs this program with these arguments (those after the program's
+// name) inside a new user and mount namespace and returns its exit code, 128
+// and the signal's number when a signal ended it. Output goes where ours goes,
+// stdin may be nil; signals to us go to it; it dies when we die. When the
+// context is done it is asked to end, and killed if it does not.
+//
+// Without subordinate ids the namespace has a single one; see Single and
+// Reason. A *RefusedError means that there can be no namespace at all.
+func Reexec(ctx context.Context, args []string, stdin *os.File) (int, error) {
+	m, err := full()
+	if err == nil {
+		var code int
+		code, err = enter(ctx, m, "", args, stdin)
+		var failed *mapError
+		if !errors.As(err, &failed) {
+			return code, err
+		}
+	}
+	code, err := enter(ctx, single(), err.Error(), args, stdin)
+	var failed *mapError
+	if errors.As(err, &failed) {
+		return code, refused(err)
+	}
+	return code, err
+}
+
+// A mapError is a failure to write the maps, when nothing has happened yet in
+// the namespace.
+type mapError struct{ err error }
+
+func (e *mapError) Error() string { return e.err.Error() }
+func (e *mapError) Unwrap() error { return e.err }
+
+// enter starts the program in a namespace with these maps and waits for it.
+func enter(ctx context.Context, m mapping, reason string, args []string, stdin *os.File) (int, error) {
+	// The parent-death signal comes when the thread ends that made the child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, append(passed(), unix.SIGUSR1, unix.SIGUSR2)...)
+	defer signal.Stop(signals)
+
+	c, err := start(reason, args, stdin)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	if err := m.apply(c.cmd.Process.Pid); err != nil {
+		return 0, errors.Join(&mapError{err}, c.abort())
+	}
+	if _, err := c.begin.Write([]byte{0}); err != nil {
+		return 0, fmt.Errorf("user namespace: starting the program inside: %w", errors.Join(err, c.abort()))
+	}
+	return c.wait(ctx, signals)
+}
+
+// A child is the program inside, seen from outside.
+type child struct {
+	cmd   *exec.Cmd
+	begin *os.File // a byte lets it begin; see Continue
+	acks  *os.File // it writes a byte here for each signal that reached it
+}
+
+// start starts the program inside; it waits for its maps.
+func start(reason string, args []string, stdin *os.File) (*child, error) {
+	beginReader, begin, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("user namespace: %w", err)
+	}
+	defer beginReader.Close()
+	acks, acksWriter, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("user namespace: %w", errors.Join(err, begin.Close()))
+	}
+	defer acksWriter.Close()
+
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = append([]string{Name}, args...)
+	cmd.Env = environment(reason)
+	if stdin != nil {
+		cmd.Stdin = stdin
+	}
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{beginReader, acksWriter} // beginFD, acksFD
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
+		Pdeathsig:  unix.SIGKILL,
+		// The program is executed before it has ids, so not as root, and would
+		// lose the capabilities that the new namespace gives.
+		AmbientCaps: allCaps(),
+	}
+	c := &child{cmd: cmd, begin: begin, acks: acks}
+	if err := cmd.Start(); err != nil {
+		c.close()
+		return nil, refused(err)
+	}
+	return c, nil
+}
+
+func (c *child) close() {
+	c.begin.Close()
+	c.acks.Close()
+}
+
+// abort ends a program that has not begun.
+func (c *child) abort() error {
+	if err := c.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("user namespace: %w", err)
+	}
+	var exit *exec.ExitError
+	if err := c.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		return fmt.Errorf("user namespace: %w", err)
+	}
+	return nil
+}
+
+// wait waits for the program's end and passes signals on meanwhile.
+func (c *child) wait(ctx context.Context, signals <-chan os.Signal) (int, error) {
+	done := make(chan error, 1)
+	go func() { done <- c.cmd.Wait() }()
+	acks := make(chan struct{})
+	go func() {
+		defer close(acks)
+		for b := make([]byte, 1); ; {
+			if _, err := c.acks.Read(b); err != nil {
+				return
+			}
+			acks <- struct{}{}
+		}
+	}()
+	defer func() { // the reader ends when the pipe is closed by either side
+		c.acks.Close()
+		for range acks {
+		}
+	}()
+	f := forwarder{child: c.cmd.Process, acks: acks, done: ctx.Done()}
+	for {
+		select {
+		case err := <-done:
+			return exitCode(c.cmd.ProcessState, err)
+		case s := <-signals:
+			f.received(s)
+		case _, open := <-f.acks:
+			f.acknowledged(open)
+		case <-f.late:
+			f.forward()
+		case <-f.done:
+			f.cancelled()
+		case <-f.kill:
+			f.send(unix.SIGKILL)
+		}
+	}
+}
+
+// exitCode reads the state of an ended process.
+func exitCode(state *os.ProcessState, err error) (int, error) {
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return 0, fmt.Errorf("user namespace: waiting for the program inside: %w", err)
+	}
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return state.ExitCode(), nil
+}
+
+// environment returns ours with the reason for a single id.
+func environment(reason string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, reasonEnv+"=") })
+	if reason != "" {
+		env = append(env, reasonEnv+"="+reason)
+	}
+	return env
+}
+
+// allCaps returns all capabilities of this kernel.
+func allCaps() []uintptr {
+	last := unix.CAP_LAST_CAP
+	if n, err := strconv.Atoi(setting("/proc/sys/kernel/cap_last_cap")); err == nil {
+		last = n
+	}
+	caps := make([]uintptr, last+1)
+	for i := range caps {
+		caps[i] = uintptr(i)
+	}
+	return caps
+}

@@ -1,0 +1,83 @@
+package userns
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// A RefusedError says that the kernel does not let this user have a user
+// namespace.
+type RefusedError struct {
+	Err  error  // what the kernel said
+	Hint string // which setting it is, and how to change it
+}
+
+func (e *RefusedError) Error() string { return "making a user namespace: " + e.Err.Error() }
+
+// Unwrap returns what the kernel said.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// HintText returns the way out.
+func (e *RefusedError) HintText() string { return e.Hint }
+
+// refused finds the reason for a refusal in the kernel's settings.
+func refused(err error) error { return &RefusedError{Err: err, Hint: refusal(err, setting)} }
+
+// refusal names the setting that is behind an error. The settings are read by
+// get, which returns "" for one that this kernel does not have.
+func refusal(err error, get func(path string) string) string {
+	switch {
+	case get("/proc/self/ns/user") == "":
+		return "this kernel has no user namespaces (CONFIG_USER_NS), or /proc is not mounted; run as root instead"
+	case get("/proc/sys/user/max_user_namespaces") == "0":
+		return "the sysctl user.max_user_namespaces is 0; as root: sysctl -w user.max_user_namespaces=15000"
+	case get("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+		return "the sysctl kernel.unprivileged_userns_clone is 0; as root: sysctl -w kernel.unprivileged_userns_clone=1"
+	case get("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+		return "AppArmor restricts user namespaces to programs with a profile that allows userns; give this program one in /etc/apparmor.d, " +
+			"or as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
+		return "too many user namespaces exist or they are nested too deep; raise the sysctl user.max_user_namespaces"
+	case get("seccomp") == "2":
+		return "a seccomp filter of the container around us is likely to refuse it; start that container with --security-opt seccomp=unconfined"
+	}
+	return "user namespaces are also refused in a chroot and by security modules; run as root instead, or look into the kernel's log (dmesg)"
+}
+
+// setting reads a setting of this machine or process.
+func setting(path string) string {
+	switch path {
+	case "/proc/self/ns/user":
+		link, err := os.Readlink(path)
+		if err != nil {
+			return ""
+		}
+		return link
+	case "seccomp":
+		status, err := os.ReadFile("/proc/self/status")
+		if err != nil {
+			return ""
+		}
+		for line := range strings.Lines(string(status)) {
+			if mode, ok := strings.CutPrefix(line, "Seccomp:"); ok {
+				return strings.TrimSpace(mode)
+			}
+		}
+		return ""
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// firstLine returns the first line of a program's complaint.
+func firstLine(out []byte) string {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(out), []byte("\n"))
+	return string(line)
+}

@@ -1,0 +1,100 @@
+// Package userns gives an unprivileged builder a user namespace in which it is
+// root. The program starts itself once more inside: with the user's own id as 0
+// and the ranges of /etc/subuid and /etc/subgid above it, or, where there are
+// no such ranges, with the own id alone. What runs inside needs no other
+// provision for being unprivileged.
+//
+// A program calls Reexec when Needed, hands over all of its arguments and exits
+// with the code it gets. A program whose os.Args[0] is Name calls Continue
+// first of all and then does its work.
+package userns
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strings"
+
+	"github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
+)
+
+// Name is os.Args[0] of the program inside.
+const Name = "sinter-userns"
+
+// reasonEnv tells the program inside why it has a single id.
+const reasonEnv = "SINTER_USERNS_SINGLE"
+
+// Needed says whether this process lacks the privilege to mount, so that its
+// work has to be done in a user namespace: it is not root, or it is root in a
+// container that was not given CAP_SYS_ADMIN.
+func Needed() bool {
+	return os.Geteuid() != 0 || !capable(unix.CAP_SYS_ADMIN)
+}
+
+// Inside says whether this process is in another user namespace than the first
+// one. There overlay file systems need the option userxattr and devices cannot
+// be made.
+func Inside() bool {
+	m, err := readMap("/proc/self/uid_map")
+	return err == nil && !m.initial()
+}
+
+// Single says whether the user namespace has one user id only, so that nothing
+// can be owned by anybody else.
+func Single() bool {
+	m, err := readMap("/proc/self/uid_map")
+	return err == nil && m.size() == 1
+}
+
+// Reason says, for a person, why Reexec could not provide more than a single id
+// and what to do about it; it is empty when there is nothing to say.
+func Reason() string { return os.Getenv(reasonEnv) }
+
+// capable says whether a capability is effective in this process.
+func capable(capability int) bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false
+	}
+	return data[capability/32].Effective&(1<<(capability%32)) != 0
+}
+
+// An idMap is what /proc/PID/uid_map holds.
+type idMap []user.IDMap
+
+// readMap reads a uid_map or gid_map.
+func readMap(path string) (idMap, error) {
+	m, err := user.ParseIDMapFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("id map: %w", err)
+	}
+	return m, nil
+}
+
+// initial says whether this is the map of the first user namespace.
+func (m idMap) initial() bool {
+	return len(m) == 1 && m[0] == user.IDMap{Count: math.MaxUint32}
+}
+
+// size is the number of ids in the map.
+func (m idMap) size() int64 {
+	var n int64
+	for _, e := range m {
+		n += e.Count
+	}
+	return n
+}
+
+// String returns the map as the kernel takes it.
+func (m idMap) String() string {
+	var b strings.Builder
+	for _, e := range m {
+		fmt.Fprintf(&b, "%d %d %d\n", e.ID, e.ParentID, e.Count)
+	}
+	return b.String()
+}
+
+// args returns the map as newuidmap takes it.
+func (m idMap) args() []string { return strings.Fields(m.String()) }

@@ -1,0 +1,534 @@
+package userns
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// outer is os.Args[0] of the test binary as the program that calls Reexec.
+const outer = "sinter-userns-test"
+
+func TestMain(m *testing.M) {
+	switch os.Args[0] {
+	case outer:
+		os.Exit(runOuter())
+	case Name:
+		os.Exit(runInner())
+	}
+	os.Exit(m.Run())
+}
+
+// runOuter is what a program does that finds itself without privilege.
+func runOuter() int {
+	// What whoever runs the tests has left open is not to be reported.
+	if err := unix.CloseRange(3, 1<<31, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		fmt.Println(err)
+		return 98
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if d, err := time.ParseDuration(os.Getenv("TEST_CANCEL")); err == nil {
+		time.AfterFunc(d, cancel)
+	}
+	if !Needed() {
+		fmt.Println("not needed")
+		return 99
+	}
+	code, err := Reexec(ctx, os.Args[1:], os.Stdin)
+	if err != nil {
+		fmt.Println("error:", err)
+		var r *RefusedError
+		if errors.As(err, &r) {
+			fmt.Println("hint:", r.HintText())
+		}
+		return 98
+	}
+	return code
+}
+
+// report is what the program inside finds.
+type report struct {
+	Args                          []string
+	Uids, Gids, Reason            string
+	UID, GID                      int
+	Needed, Inside, Single        bool
+	Mount, Chown, Setgroups       string
+	Inheritable, Ambient, Bounded string
+	Files                         []string
+	MountNS, UserNS               string
+}
+
+func runInner() int {
+	if err := Continue(); err != nil {
+		fmt.Println("continue:", err)
+		return 97
+	}
+	var code int
+	switch verb := os.Args[1]; verb {
+	case "report":
+		if err := json.NewEncoder(os.Stdout).Encode(look()); err != nil {
+			return 96
+		}
+	case "exit":
+		code, _ = strconv.Atoi(os.Args[2])
+	case "die":
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+	case "cat":
+		if _, err := io.Copy(os.Stdout, os.Stdin); err != nil {
+			return 96
+		}
+	case "signals":
+		code = countSignals()
+	case "nested": // refuse more namespaces, as root, then ask for one as a plain user
+		if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
+			fmt.Println(err)
+			return 96
+		}
+		cmd := exec.Command("/proc/self/exe", "report")
+		cmd.Args[0] = outer
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1, Gid: 1}}
+		out, err := cmd.CombinedOutput()
+		fmt.Printf("%s%v\n", out, err)
+	}
+	return code
+}
+
+// countSignals returns how many signals reach it until a second after the
+// first.
+func countSignals() int {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1)
+	fmt.Println("ready", os.Getpid())
+	var end <-chan time.Time
+	n := 0
+	for {
+		select {
+		case s := <-signals:
+			n++
+			fmt.Println(s)
+			if end == nil {
+				end = time.After(time.Second)
+			}
+		case <-end:
+			return n
+		}
+	}
+}
+
+// look tries what a builder does.
+func look() report {
+	r := report{Args: os.Args[1:], UID: os.Geteuid(), GID: os.Getegid(), Needed: Needed(), Inside: Inside(), Single: Single(), Reason: Reason()}
+	text := func(err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		return "ok"
+	}
+	uids, _ := readMap("/proc/self/uid_map")
+	gids, _ := readMap("/proc/self/gid_map")
+	r.Uids, r.Gids = uids.String(), gids.String()
+	dir, err := os.MkdirTemp("", "userns")
+	if err != nil {
+		r.Mount = err.Error()
+		return r
+	}
+	defer os.RemoveAll(dir)
+	r.Mount = text(unix.Mount("tmpfs", dir, "tmpfs", 0, ""))
+	file := filepath.Join(dir, "f")
+	r.Chown = text(errors.Join(os.WriteFile(file, nil, 0o600), os.Chown(file, 1000, 1000)))
+	_ = unix.Unmount(dir, unix.MNT_DETACH)
+	status, _ := os.ReadFile("/proc/thread-self/status")
+	for line := range strings.Lines(string(status)) {
+		key, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch key {
+		case "CapInh":
+			r.Inheritable = value
+		case "CapAmb":
+			r.Ambient = value
+		case "CapEff":
+			r.Bounded = value
+		}
+	}
+	r.Setgroups = text(unix.Setgroups(nil))
+	r.MountNS, _ = os.Readlink("/proc/self/ns/mnt")
+	r.UserNS, _ = os.Readlink("/proc/self/ns/user")
+	// What a command started from here would have open.
+	out, _ := exec.Command("/bin/ls", "/proc/self/fd").Output()
+	r.Files = strings.Fields(string(out))
+	return r
+}
+
+// program returns the test binary where any user can run it.
+func program(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "userns-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "program")
+	data, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// plainUser makes a user for the length of a test, with subordinate ids or
+// without.
+func plainUser(t *testing.T, ranges bool) *syscall.Credential {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("making a user needs root")
+	}
+	name := fmt.Sprintf("sinter-ut%d", time.Now().UnixNano()%1e9)
+	args := []string{"--system", "--no-create-home", "--shell", "/bin/sh"}
+	if ranges {
+		args = append(args, "--add-subids-for-system")
+	}
+	if out, err := exec.Command("useradd", append(args, name)...).CombinedOutput(); err != nil {
+		t.Skipf("useradd: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("userdel", name).CombinedOutput(); err != nil {
+			t.Errorf("userdel: %v: %s", err, out)
+		}
+	})
+	ids, err := exec.Command("sh", "-c", "id -u "+name+"; id -g "+name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var uid, gid uint32
+	if _, err := fmt.Sscan(string(ids), &uid, &gid); err != nil {
+		t.Fatal(err)
+	}
+	return &syscall.Credential{Uid: uid, Gid: gid}
+}
+
+// outside returns the command that calls Reexec.
+func outside(path string, cred *syscall.Credential, args ...string) *exec.Cmd {
+	cmd := exec.Command(path, args...)
+	cmd.Args[0] = outer
+	cmd.Dir = "/tmp"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Setpgid: true}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	return cmd
+}
+
+// inside returns the report of a program that cred runs in a namespace.
+func inside(t *testing.T, path string, cred *syscall.Credential, env ...string) report {
+	t.Helper()
+	cmd := outside(path, cred, "report", "a b", "")
+	cmd.Env = append(cmd.Env, env...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s%s", err, out, &stderr)
+	}
+	var r report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return r
+}
+
+// checkRoot checks what holds in every namespace.
+func checkRoot(t *testing.T, r report) {
+	t.Helper()
+	if r.UID != 0 || r.GID != 0 || r.Needed || !r.Inside {
+		t.Errorf("uid %d, gid %d, needed %v, inside %v", r.UID, r.GID, r.Needed, r.Inside)
+	}
+	if !slices.Equal(r.Args, []string{"report", "a b", ""}) {
+		t.Errorf("arguments %q", r.Args)
+	}
+	if r.Mount != "ok" {
+		t.Errorf("mount: %s", r.Mount)
+	}
+	if strings.Trim(r.Inheritable, "0") != "" || strings.Trim(r.Ambient, "0") != "" || strings.Trim(r.Bounded, "0") == "" {
+		t.Errorf("capabilities: inheritable %s, ambient %s, effective %s", r.Inheritable, r.Ambient, r.Bounded)
+	}
+	if !slices.Equal(r.Files, []string{"0", "1", "2", "3"}) { // 3 is ls's own
+		t.Errorf("files open in programs started inside: %q", r.Files)
+	}
+	for name, ns := range map[string]string{"mnt": r.MountNS, "user": r.UserNS} {
+		if ours, err := os.Readlink("/proc/self/ns/" + name); err != nil || ours == ns {
+			t.Errorf("%s namespace %s, ours %s, %v", name, ns, ours, err)
+		}
+	}
+}
+
+func TestFull(t *testing.T) {
+	if _, err := exec.LookPath("newuidmap"); err != nil {
+		t.Skip(err)
+	}
+	path, cred := program(t), plainUser(t, true)
+	r := inside(t, path, cred)
+	checkRoot(t, r)
+	if r.Single || r.Reason != "" || r.Chown != "ok" || r.Setgroups != "ok" {
+		t.Errorf("single %v (%s), chown: %s, setgroups: %s", r.Single, r.Reason, r.Chown, r.Setgroups)
+	}
+	if want := fmt.Sprintf("0 %d 1\n1 ", cred.Uid); !strings.HasPrefix(r.Uids, want) {
+		t.Errorf("uid map %q, want %q…", r.Uids, want)
+	}
+	if want := fmt.Sprintf("0 %d 1\n1 ", cred.Gid); !strings.HasPrefix(r.Gids, want) {
+		t.Errorf("gid map %q, want %q…", r.Gids, want)
+	}
+}
+
+func TestSingle(t *testing.T) {
+	path, cred := program(t), plainUser(t, false)
+	fake := t.TempDir()
+	for _, dir := range []string{fake, filepath.Dir(fake)} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"newuidmap", "newgidmap"} {
+		if err := os.WriteFile(filepath.Join(fake, name), []byte("#!/bin/sh\necho no such luck >&2\nexit 1\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct{ env, reason string }{
+		"no range":     {"", "usermod --add-subuids"},
+		"no newuidmap": {"PATH=/nowhere", "uidmap"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := inside(t, path, cred, tt.env)
+			checkSingle(t, r, cred, tt.reason)
+		})
+	}
+	t.Run("newuidmap fails", func(t *testing.T) {
+		ranged := plainUser(t, true)
+		r := inside(t, path, ranged, "PATH="+fake)
+		checkSingle(t, r, ranged, "no such luck")
+	})
+}
+
+func checkSingle(t *testing.T, r report, cred *syscall.Credential, reason string) {
+	t.Helper()
+	checkRoot(t, r)
+	if !r.Single || !strings.Contains(r.Reason, reason) {
+		t.Errorf("single %v, reason %q", r.Single, r.Reason)
+	}
+	if want := fmt.Sprintf("0 %d 1\n", cred.Uid); r.Uids != want {
+		t.Errorf("uid map %q, want %q", r.Uids, want)
+	}
+	if r.Chown == "ok" || r.Setgroups == "ok" {
+		t.Errorf("chown: %s, setgroups: %s", r.Chown, r.Setgroups)
+	}
+}
+
+// TestRootWithoutPrivilege is root in a container that may not mount.
+func TestRootWithoutPrivilege(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	path := program(t)
+	cmd := exec.Command("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", path, "report", "a b", "")
+	if cmd.Err != nil {
+		t.Skip(cmd.Err)
+	}
+	// setpriv passes the name it executes as os.Args[0].
+	named := filepath.Join(filepath.Dir(path), outer)
+	if err := os.Rename(path, named); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Args = []string{"sh", "-c", `PATH=$1:$PATH exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin ` + outer + ` report "a b" ""`, "sh", filepath.Dir(path)}
+	cmd.Path = "/bin/sh"
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var r report
+	if err := json.Unmarshal(out, &r); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if r.Needed || r.Mount != "ok" || r.Chown != "ok" || r.Single || r.Setgroups != "ok" {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestExit(t *testing.T) {
+	path, cred := program(t), plainUser(t, true)
+	for name, tt := range map[string]struct {
+		args []string
+		want int
+	}{
+		"success": {[]string{"exit", "0"}, 0},
+		"failure": {[]string{"exit", "7"}, 7},
+		"signal":  {[]string{"die"}, 137},
+	} {
+		cmd := outside(path, cred, tt.args...)
+		out, err := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != tt.want {
+			t.Errorf("%s: exit code %d (%v), want %d: %s", name, got, err, tt.want, out)
+		}
+	}
+	cmd := outside(path, cred, "cat")
+	cmd.Stdin = strings.NewReader("through stdin")
+	if out, err := cmd.Output(); err != nil || string(out) != "through stdin" {
+		t.Errorf("cat: %q, %v", out, err)
+	}
+}
+
+// startCounting starts a program that counts signals and returns the process id
+// of the part inside.
+func startCounting(t *testing.T, path string, cred *syscall.Credential, env ...string) (*exec.Cmd, *bytes.Buffer, int) {
+	t.Helper()
+	cmd := outside(path, cred, "signals")
+	cmd.Env = append(cmd.Env, env...)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	cmd.Stdout = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	var pid int
+	if _, err := fmt.Fscanf(r, "ready %d\n", &pid); err != nil {
+		t.Fatal(err)
+	}
+	rest := new(bytes.Buffer)
+	done := make(chan struct{})
+	go func() { defer close(done); _, _ = io.Copy(rest, r) }()
+	t.Cleanup(func() { <-done })
+	return cmd, rest, pid
+}
+
+func TestSignals(t *testing.T) {
+	path, cred := program(t), plainUser(t, true)
+	for name, tt := range map[string]struct {
+		send func(parent, child int) error
+		want int
+	}{
+		"to us": {func(parent, child int) error { return unix.Kill(parent, unix.SIGINT) }, 1},
+		"to all, as a terminal does": {func(parent, child int) error {
+			return unix.Kill(-parent, unix.SIGINT)
+		}, 1},
+		"to all, then to us": {func(parent, child int) error {
+			if err := unix.Kill(-parent, unix.SIGINT); err != nil {
+				return err
+			}
+			time.Sleep(100 * time.Millisecond)
+			return unix.Kill(parent, unix.SIGTERM)
+		}, 2},
+		"inside, later to us": {func(parent, child int) error {
+			if err := unix.Kill(child, unix.SIGHUP); err != nil {
+				return err
+			}
+			time.Sleep(2 * ackTimeout)
+			return unix.Kill(parent, unix.SIGTERM)
+		}, 2},
+		"user-defined": {func(parent, child int) error { return unix.Kill(parent, unix.SIGUSR1) }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd, _, pid := startCounting(t, path, cred)
+			if err := tt.send(cmd.Process.Pid, pid); err != nil {
+				t.Fatal(err)
+			}
+			err := cmd.Wait()
+			if got := cmd.ProcessState.ExitCode(); got != tt.want {
+				t.Errorf("%d signals reached the program inside, want %d (%v)", got, tt.want, err)
+			}
+		})
+	}
+}
+
+func TestCancel(t *testing.T) {
+	path, cred := program(t), plainUser(t, true)
+	cmd, rest, _ := startCounting(t, path, cred, "TEST_CANCEL=10ms")
+	err := cmd.Wait()
+	if cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("one signal expected: %v, %s", err, rest)
+	}
+}
+
+// TestParentDeath kills the program outside; the one inside must go with it.
+func TestParentDeath(t *testing.T) {
+	path, cred := program(t), plainUser(t, true)
+	cmd, _, pid := startCounting(t, path, cred)
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	if n, err := unix.Poll(poll, 5000); n != 1 || err != nil {
+		t.Errorf("still running 5 s after its parent: %v", err)
+	}
+}
+
+// TestRefused turns user namespaces off in one of our own, where that harms
+// nobody.
+func TestRefused(t *testing.T) {
+	path, cred := program(t), plainUser(t, true)
+	out, err := outside(path, cred, "nested").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, want := range []string{"error: making a user namespace", "hint: the sysctl user.max_user_namespaces is 0", "exit status 98"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in %s", want, out)
+		}
+	}
+}
+
+func TestRefusal(t *testing.T) {
+	for name, tt := range map[string]struct {
+		settings map[string]string
+		err      error
+		want     string
+	}{
+		"debian":    {map[string]string{"/proc/sys/kernel/unprivileged_userns_clone": "0"}, unix.EPERM, "unprivileged_userns_clone=1"},
+		"ubuntu":    {map[string]string{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1"}, unix.EACCES, "apparmor_restrict_unprivileged_userns=0"},
+		"none":      {map[string]string{"/proc/sys/user/max_user_namespaces": "0"}, unix.ENOSPC, "max_user_namespaces is 0"},
+		"too many":  {map[string]string{"/proc/sys/user/max_user_namespaces": "5"}, unix.ENOSPC, "too many"},
+		"container": {map[string]string{"seccomp": "2"}, unix.EPERM, "seccomp=unconfined"},
+		"unknown":   {nil, unix.EPERM, "chroot"},
+		"no kernel": {map[string]string{"/proc/self/ns/user": ""}, unix.EINVAL, "CONFIG_USER_NS"},
+	} {
+		get := func(path string) string {
+			if v, ok := tt.settings[path]; ok {
+				return v
+			}
+			if path == "/proc/self/ns/user" {
+				return "user:[1]"
+			}
+			return ""
+		}
+		if got := refusal(tt.err, get); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q, want %q in it", name, got, tt.want)
+		}
+	}
+}
