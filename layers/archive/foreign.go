@@ -1,0 +1,270 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// foreignTree is a layer while its tar is being read: names and the files
+// that they are names of, so that replaced files and hardlinks come out
+// right in whatever order the tar has them.
+type foreignTree struct {
+	root   *node
+	aufs   map[string]*file // what old AUFS layers keep their hardlinks in
+	budget int64            // bytes that may still be used for entries
+}
+
+// node is one name.
+type node struct {
+	file     *file // nil for a directory that only its content implies
+	white    bool  // the name is deleted in the layers below
+	opaque   bool
+	children map[string]*node
+}
+
+// file is what names stand for; several names share one file.
+type file struct {
+	layers.Entry
+	first string // the first path of a regular file, when flattening
+}
+
+// memoryBudget bounds what the table of contents of one layer may take, in
+// bytes: about four million files.
+const memoryBudget = 1 << 30
+
+// nodeCost is about what a node and its file take besides their strings.
+const nodeCost = 256
+
+// aufsLinks is the directory in which AUFS layers keep files with several
+// names; it is not part of the image.
+const aufsLinks = ".wh..wh.plnk"
+
+func inAufsLinks(name string) bool { return strings.HasPrefix(name, aufsLinks+"/") }
+
+func newForeignTree() *foreignTree {
+	return &foreignTree{root: &node{}, budget: memoryBudget}
+}
+
+var errTooMuch = errors.New("the layer has more files than can be handled")
+
+func (t *foreignTree) spend(n int) error {
+	if t.budget -= int64(n); t.budget < 0 {
+		return errTooMuch
+	}
+	return nil
+}
+
+// add gives the name base in dir to e.
+func (t *foreignTree) add(dir, base string, e layers.Entry) error {
+	cost := nodeCost + len(base) + len(e.Link)
+	for name, value := range e.Xattrs {
+		cost += len(name) + len(value)
+	}
+	if err := t.spend(cost); err != nil {
+		return err
+	}
+	if dir == aufsLinks && e.Kind == layers.File {
+		if t.aufs == nil {
+			t.aufs = make(map[string]*file)
+		}
+		t.aufs[base] = &file{Entry: e}
+		return nil
+	}
+	if strings.HasPrefix(joinPath(dir, base), ".wh..wh.") {
+		return nil // AUFS's own
+	}
+	if dir == "" && base == "" {
+		if e.Kind != layers.Dir {
+			return errors.New("the root is not a directory")
+		}
+		t.root.file = &file{Entry: e}
+		return nil
+	}
+	n, err := t.name(dir, base)
+	if err != nil {
+		return err
+	}
+	if e.Kind != layers.Dir {
+		n.children, n.opaque = nil, false
+	}
+	n.file = &file{Entry: e}
+	return nil
+}
+
+// link makes base in dir another name of target.
+func (t *foreignTree) link(dir, base, target string) error {
+	f := t.aufs[path.Base(target)]
+	if !inAufsLinks(target) || f == nil {
+		targetDir, targetBase := path.Split(target)
+		parent, err := t.dir(strings.TrimSuffix(targetDir, "/"), false)
+		if err != nil {
+			return fmt.Errorf("hardlink to %q: %w", target, err)
+		}
+		if parent == nil || parent.children[targetBase] == nil || parent.children[targetBase].file == nil {
+			return fmt.Errorf("hardlink to %q, which is not in the layer", target)
+		}
+		f = parent.children[targetBase].file
+	}
+	if f.Kind == layers.Dir {
+		return fmt.Errorf("hardlink to %q, which is a directory", target)
+	}
+	if base == "" {
+		return errors.New("the root is not a directory")
+	}
+	if err := t.spend(nodeCost + len(base)); err != nil {
+		return err
+	}
+	n, err := t.name(dir, base)
+	if err != nil {
+		return err
+	}
+	n.file, n.children, n.opaque = f, nil, false
+	return nil
+}
+
+// whiteout takes in the marker file base in dir, which is marker without its
+// prefix.
+func (t *foreignTree) whiteout(dir, base, marker string) error {
+	switch {
+	case base == opaqueMarker:
+		n, err := t.dir(dir, true)
+		if err != nil {
+			return err
+		}
+		n.opaque = true
+		return nil
+	case strings.HasPrefix(marker, whiteoutPrefix):
+		return nil // AUFS's own
+	case marker == "" || marker == "." || marker == "..":
+		return errors.New("a whiteout of nothing")
+	}
+	if err := t.spend(nodeCost + len(base)); err != nil {
+		return err
+	}
+	n, err := t.name(dir, marker)
+	if err != nil {
+		return err
+	}
+	n.white = true
+	return nil
+}
+
+// name returns the node of base in dir, which it makes.
+func (t *foreignTree) name(dir, base string) (*node, error) {
+	parent, err := t.dir(dir, true)
+	if err != nil {
+		return nil, err
+	}
+	return t.child(parent, base)
+}
+
+func (t *foreignTree) child(parent *node, base string) (*node, error) {
+	n := parent.children[base]
+	if n == nil {
+		if err := t.spend(nodeCost + len(base)); err != nil {
+			return nil, err
+		}
+		n = &node{}
+		if parent.children == nil {
+			parent.children = make(map[string]*node)
+		}
+		parent.children[base] = n
+	}
+	return n, nil
+}
+
+// maxSymlinks is how many symlinks a parent path may lead through.
+const maxSymlinks = 255
+
+// dir returns the directory at p, symlinks of this layer followed inside the
+// root. Where there is nothing it makes directories, or returns nil.
+func (t *foreignTree) dir(p string, create bool) (*node, error) {
+	at, rest, links := []*node{t.root}, p, 0
+	for rest != "" {
+		name, after, _ := strings.Cut(rest, "/")
+		rest = after
+		n := at[len(at)-1]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			at = at[:max(1, len(at)-1)]
+			continue
+		}
+		next := n.children[name]
+		switch {
+		case next == nil && !create:
+			return nil, nil
+		case next == nil:
+			var err error
+			if next, err = t.child(n, name); err != nil {
+				return nil, err
+			}
+		case next.file != nil && next.file.Kind == layers.Symlink:
+			if links++; links > maxSymlinks {
+				return nil, fmt.Errorf("%q leads through too many symlinks", p)
+			}
+			if strings.HasPrefix(next.file.Link, "/") {
+				at = at[:1]
+			}
+			rest = next.file.Link + "/" + rest
+			continue
+		case next.file != nil && next.file.Kind != layers.Dir:
+			return nil, fmt.Errorf("%q is not a directory", name)
+		}
+		if len(at) > maxPath {
+			return nil, fmt.Errorf("%q is too deep", p)
+		}
+		at = append(at, next)
+	}
+	return at[len(at)-1], nil
+}
+
+// flatten lists the tree in order.
+func (t *foreignTree) flatten() *layers.Tree {
+	tree := &layers.Tree{}
+	t.root.flatten("", tree)
+	return tree
+}
+
+func (n *node) flatten(p string, tree *layers.Tree) {
+	if e, ok := n.entry(p); ok {
+		tree.Entries = append(tree.Entries, e)
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.children)) {
+		n.children[name].flatten(joinPath(p, name), tree)
+	}
+}
+
+// entry is what is listed at p; nothing for implied directories.
+func (n *node) entry(p string) (layers.Entry, bool) {
+	opaque := n.opaque || n.white
+	switch {
+	case n.file == nil && n.white && len(n.children) == 0 && !n.opaque:
+		return layers.Entry{Path: p, Kind: layers.Whiteout, Offset: -1}, true
+	case n.file == nil && opaque:
+		return layers.Entry{Path: p, Kind: layers.Dir, Opaque: true, Mode: 0o755, Offset: -1}, true
+	case n.file == nil:
+		return layers.Entry{}, false
+	}
+	e := n.file.Entry
+	e.Path = p
+	switch {
+	case e.Kind == layers.Dir:
+		e.Opaque = opaque
+	case e.Kind == layers.File && n.file.first != "":
+		return layers.Entry{
+			Path: p, Kind: layers.Hardlink, Link: n.file.first, Offset: -1,
+			Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime,
+		}, true
+	case e.Kind == layers.File:
+		n.file.first = p
+	}
+	return e, true
+}

@@ -1,0 +1,230 @@
+package archive
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"math"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// maxPath is the longest path, in bytes, that a layer may have: the most
+// that Linux can open.
+const maxPath = 4095
+
+// Read makes the table of contents of a foreign, uncompressed layer tar. It
+// reads tar to its end and returns the digest and length of all of it.
+//
+// Names are taken relative to the root; one that climbs out of it is
+// refused, and so is a hardlink to something that the layer does not have.
+// The later of two entries for a path wins. A parent that is a symlink of
+// the same layer is followed inside the root. The first path of a file with
+// several names becomes the File, whatever the order in the tar. Files have
+// the digest of their content and the offset of where it begins; sparse
+// files have no digest and an offset below -1, which Tar.Content
+// understands.
+func Read(ctx context.Context, tar io.Reader) (t *layers.Tree, diffID digest.Digest, size int64, err error) {
+	r := newForeignReader(tar)
+	if err := r.entries(ctx); err != nil {
+		return nil, "", 0, fmt.Errorf("reading layer tar: %w", err)
+	}
+	if err := copyAll(ctx, io.Discard, &r.in, r.buf); err != nil {
+		return nil, "", 0, fmt.Errorf("reading layer tar: %w", err)
+	}
+	return r.tree.flatten(), digest.NewDigest(digest.SHA256, r.diffID), r.in.n, nil
+}
+
+// foreignReader goes through a tar and knows where in it it is.
+type foreignReader struct {
+	in     countingReader
+	diffID hash.Hash
+	sum    hash.Hash
+	tr     *tar.Reader
+	tree   *foreignTree
+	buf    []byte
+}
+
+// countingReader counts what has been read through it. It hides the other
+// methods of r, above all Seek: every byte has to pass.
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func newForeignReader(r io.Reader) *foreignReader {
+	f := &foreignReader{
+		diffID: sha256.New(), sum: sha256.New(),
+		tree: newForeignTree(), buf: make([]byte, copyBufferSize),
+	}
+	f.in.r = bufio.NewReaderSize(io.TeeReader(r, f.diffID), copyBufferSize)
+	f.tr = tar.NewReader(&f.in)
+	return f
+}
+
+func (r *foreignReader) entries(ctx context.Context) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		start := roundUp(r.in.n) // of the headers of the next entry
+		h, err := r.tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // names are checked here
+			return err
+		}
+		if err := r.entry(ctx, h, start); err != nil {
+			return fmt.Errorf("entry %q: %w", h.Name, err)
+		}
+	}
+}
+
+func (r *foreignReader) entry(ctx context.Context, h *tar.Header, start int64) error {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	name, err := cleanName(h.Name)
+	if err != nil {
+		return err
+	}
+	dir, base := path.Split(name)
+	dir = strings.TrimSuffix(dir, "/")
+	if h.Typeflag == tar.TypeLink {
+		target, err := cleanName(h.Linkname)
+		if err != nil {
+			return fmt.Errorf("hardlink: %w", err)
+		}
+		return r.tree.link(dir, base, target)
+	}
+	if marker, ok := strings.CutPrefix(base, whiteoutPrefix); ok && h.Typeflag == tar.TypeReg && !inAufsLinks(name) {
+		return r.tree.whiteout(dir, base, marker)
+	}
+	e, err := entryOf(h)
+	if err != nil {
+		return err
+	}
+	if e.Kind == layers.File {
+		e.Offset = r.in.n
+		if isSparse(h) {
+			e.Offset = sparseOffset(start)
+		} else if e.Digest, err = r.content(ctx, e.Size); err != nil {
+			return err
+		}
+	}
+	return r.tree.add(dir, base, e)
+}
+
+// content reads a file's content to its end.
+func (r *foreignReader) content(ctx context.Context, size int64) (digest.Digest, error) {
+	r.sum.Reset()
+	if err := copyExactly(ctx, r.sum, r.tr, size, r.buf); err != nil {
+		if err == errShort {
+			err = io.ErrUnexpectedEOF
+		}
+		return "", err
+	}
+	return digest.NewDigest(digest.SHA256, r.sum), nil
+}
+
+// cleanName makes a name or hardlink target of a tar relative to the root.
+func cleanName(name string) (string, error) {
+	clean := path.Clean(strings.TrimLeft(name, "/"))
+	switch {
+	case clean == ".":
+		return "", nil
+	case clean == ".." || strings.HasPrefix(clean, "../"):
+		return "", fmt.Errorf("%q leads out of the root", name)
+	case len(clean) > maxPath:
+		return "", fmt.Errorf("the path is %d bytes long; %d are the most", len(clean), maxPath)
+	case strings.IndexByte(clean, 0) >= 0:
+		return "", errors.New("the path has a zero byte")
+	}
+	return clean, nil
+}
+
+// entryOf translates a header; the path is not set.
+func entryOf(h *tar.Header) (layers.Entry, error) {
+	e := layers.Entry{
+		Mode:    uint32(h.Mode) & 0o7777,
+		UID:     h.Uid,
+		GID:     h.Gid,
+		ModTime: unixNano(h.ModTime),
+		Offset:  -1,
+	}
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		e.Kind, e.Size = layers.File, h.Size
+	case tar.TypeDir:
+		e.Kind = layers.Dir
+	case tar.TypeSymlink:
+		e.Kind, e.Link = layers.Symlink, h.Linkname
+		if len(e.Link) > maxPath {
+			return e, fmt.Errorf("the symlink's target is %d bytes long; %d are the most", len(e.Link), maxPath)
+		}
+	case tar.TypeChar:
+		e.Kind, e.DevMajor, e.DevMinor = layers.CharDevice, h.Devmajor, h.Devminor
+	case tar.TypeBlock:
+		e.Kind, e.DevMajor, e.DevMinor = layers.BlockDevice, h.Devmajor, h.Devminor
+	case tar.TypeFifo:
+		e.Kind = layers.Fifo
+	default:
+		return e, fmt.Errorf("type %q is not known", h.Typeflag)
+	}
+	for record, value := range h.PAXRecords {
+		name, ok := strings.CutPrefix(record, xattrRecord)
+		if name = decodeXattrName(name); !ok || !KeepXattr(name) {
+			continue
+		}
+		if e.Xattrs == nil {
+			e.Xattrs = make(map[string]string)
+		}
+		e.Xattrs[name] = value
+	}
+	return e, nil
+}
+
+// unixNano is t in nanoseconds, or the nearest that can be said so.
+func unixNano(t time.Time) int64 {
+	const most = math.MaxInt64 / int64(time.Second)
+	switch s := t.Unix(); {
+	case s >= most:
+		return most * int64(time.Second)
+	case s <= -most:
+		return -most * int64(time.Second)
+	}
+	return t.UnixNano()
+}
+
+// isSparse says whether the content of h is stored as a map and pieces.
+func isSparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for record := range h.PAXRecords {
+		if strings.HasPrefix(record, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// sparseOffset puts the place of a sparse file's headers into an Offset.
+func sparseOffset(headers int64) int64 { return -2 - headers }

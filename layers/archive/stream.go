@@ -1,0 +1,286 @@
+package archive
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"math"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// The names that stand for deletions in a layer's tar (OCI image spec,
+// "Layer Filesystem Changeset").
+const (
+	whiteoutPrefix = ".wh."
+	opaqueMarker   = ".wh..wh..opq"
+	blockSize      = 512
+	copyBufferSize = 256 << 10
+)
+
+// stream writes entries as a deterministic tar: what Writer and Packer have
+// in common.
+type stream struct {
+	tw    *tar.Writer
+	out   counter
+	epoch *int64   // the latest mtime, in seconds
+	cut   *chunker // told where entries and contents begin; nil without compression
+	last  string   // the path of the last entry, to check the order
+	some  bool     // an entry has been written
+	buf   []byte
+	sum   hash.Hash
+}
+
+// counter counts what is written through it.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func newStream(w io.Writer, epoch *int64, cut *chunker) *stream {
+	s := &stream{out: counter{w: w}, epoch: epoch, cut: cut, sum: sha256.New()}
+	s.tw = tar.NewWriter(&s.out)
+	return s
+}
+
+// add writes one entry and returns it with its Offset, Digest and ModTime as
+// they are in the tar. The Offset of an entry without content is where its
+// header ends, so that the borders between entries can be found again.
+func (s *stream) add(e layers.Entry, content io.Reader) (layers.Entry, error) {
+	if err := s.check(e); err != nil {
+		return e, fmt.Errorf("writing layer entry %q: %w", e.Path, err)
+	}
+	s.last, s.some = e.Path, true
+	e.ModTime = s.modTime(e)
+	if err := s.header(e); err != nil {
+		return e, fmt.Errorf("writing layer entry %q: %w", e.Path, err)
+	}
+	e.Offset = s.out.n
+	if e.Kind != layers.File {
+		return e, nil
+	}
+	sum, err := s.content(e, content)
+	if err != nil {
+		return e, fmt.Errorf("writing layer entry %q: %w", e.Path, err)
+	}
+	e.Digest = sum
+	return e, nil
+}
+
+func (s *stream) check(e layers.Entry) error {
+	base := path.Base(e.Path)
+	switch {
+	case s.some && layers.ComparePaths(s.last, e.Path) >= 0:
+		return fmt.Errorf("out of order after %q", s.last)
+	case e.Path == "" && e.Kind != layers.Dir:
+		return errors.New("the root is not a directory")
+	case e.Path != "" && path.Clean("/" + e.Path)[1:] != e.Path || strings.IndexByte(e.Path, 0) >= 0:
+		return errors.New("path is not clean")
+	case strings.HasPrefix(base, whiteoutPrefix):
+		return &reservedNameError{e.Path}
+	case e.Kind == layers.Hardlink && layers.ComparePaths(e.Link, e.Path) >= 0:
+		return fmt.Errorf("hardlink to %q, which is not before it", e.Link)
+	case e.Kind == layers.File && e.Size < 0:
+		return fmt.Errorf("size %d", e.Size)
+	}
+	return nil
+}
+
+// modTime is the entry's time as it goes into the tar: whole seconds, not
+// after the epoch. Deletions have no time.
+func (s *stream) modTime(e layers.Entry) int64 {
+	if e.Kind == layers.Whiteout {
+		return 0
+	}
+	seconds := floorSeconds(e.ModTime)
+	if s.epoch != nil && seconds > *s.epoch {
+		seconds = *s.epoch
+	}
+	return seconds * int64(time.Second)
+}
+
+func floorSeconds(ns int64) int64 {
+	return time.Unix(0, ns).Unix()
+}
+
+// header writes what comes before the content of e.
+func (s *stream) header(e layers.Entry) error {
+	if err := s.tw.Flush(); err != nil { // the padding of the entry before
+		return err
+	}
+	if s.cut != nil {
+		s.cut.begin(e.Path, contentSize(e))
+	}
+	h, err := tarHeader(e)
+	if err != nil {
+		return err
+	}
+	if err := s.tw.WriteHeader(h); err != nil {
+		return err
+	}
+	if e.Kind != layers.Dir || !e.Opaque {
+		return nil
+	}
+	return s.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: joinPath(e.Path, opaqueMarker)})
+}
+
+func contentSize(e layers.Entry) int64 {
+	if e.Kind == layers.File {
+		return e.Size
+	}
+	return 0
+}
+
+// content copies exactly e.Size bytes and returns their digest. More or
+// fewer, or other bytes than the digest that e already has, mean that the
+// file was changed while it was being read.
+func (s *stream) content(e layers.Entry, content io.Reader) (digest.Digest, error) {
+	if s.buf == nil {
+		s.buf = make([]byte, copyBufferSize)
+	}
+	if content == nil {
+		content = strings.NewReader("")
+	}
+	if s.cut != nil {
+		s.cut.content(e.Size)
+	}
+	s.sum.Reset()
+	for left := e.Size; ; {
+		n, err := content.Read(s.buf)
+		if int64(n) > left {
+			return "", errors.New("the file grew while it was being read")
+		}
+		left -= int64(n)
+		s.sum.Write(s.buf[:n])
+		if _, err := s.tw.Write(s.buf[:n]); err != nil {
+			return "", err
+		}
+		if err == io.EOF {
+			if left > 0 {
+				return "", fmt.Errorf("the content ends %d bytes early: %w", left, io.ErrUnexpectedEOF)
+			}
+			break
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	sum := digest.NewDigest(digest.SHA256, s.sum)
+	if strings.HasPrefix(string(e.Digest), "sha256:") && e.Digest != sum {
+		return "", fmt.Errorf("content has digest %s, not %s: the file changed while it was being read", sum, e.Digest)
+	}
+	return sum, nil
+}
+
+// close writes the end of the tar.
+func (s *stream) close() error {
+	if err := s.tw.Flush(); err != nil {
+		return err
+	}
+	return s.tw.Close()
+}
+
+// tarHeader is the header of e: USTAR where it fits, PAX where it does not,
+// nothing in it that is not in the entry.
+func tarHeader(e layers.Entry) (*tar.Header, error) {
+	h := &tar.Header{
+		Name:    e.Path,
+		Mode:    int64(e.Mode & 0o7777),
+		Uid:     e.UID,
+		Gid:     e.GID,
+		ModTime: time.Unix(floorSeconds(e.ModTime), 0),
+	}
+	for name, value := range e.Xattrs {
+		if h.PAXRecords == nil {
+			h.PAXRecords = make(map[string]string)
+		}
+		h.PAXRecords[xattrRecord+encodeXattrName(name)] = value
+	}
+	switch e.Kind {
+	case layers.File:
+		h.Typeflag, h.Size = tar.TypeReg, e.Size
+	case layers.Dir:
+		h.Typeflag, h.Name = tar.TypeDir, e.Path+"/"
+		if e.Path == "" {
+			h.Name = "./"
+		}
+	case layers.Symlink:
+		h.Typeflag, h.Linkname = tar.TypeSymlink, e.Link
+	case layers.Hardlink:
+		h.Typeflag, h.Linkname = tar.TypeLink, e.Link
+	case layers.CharDevice:
+		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, e.DevMajor, e.DevMinor
+	case layers.BlockDevice:
+		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeBlock, e.DevMajor, e.DevMinor
+	case layers.Fifo:
+		h.Typeflag = tar.TypeFifo
+	case layers.Whiteout:
+		dir, base := path.Split(e.Path)
+		return &tar.Header{Typeflag: tar.TypeReg, Name: dir + whiteoutPrefix + base}, nil
+	default:
+		return nil, fmt.Errorf("kind %d is not known", e.Kind)
+	}
+	return h, nil
+}
+
+// xattrRecord begins the PAX records that hold extended attributes.
+const xattrRecord = "SCHILY.xattr."
+
+// encodeXattrName spells a name so that it can be a PAX keyword, as GNU tar
+// does.
+func encodeXattrName(name string) string {
+	return strings.NewReplacer("%", "%25", "=", "%3D").Replace(name)
+}
+
+func decodeXattrName(name string) string {
+	return strings.NewReplacer("%25", "%", "%3D", "=").Replace(name)
+}
+
+// KeepXattr says whether an extended attribute belongs into an image:
+// capabilities and the user's own, but nothing that an overlay or the host's
+// security modules put there.
+func KeepXattr(name string) bool {
+	return name == "security.capability" ||
+		strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
+}
+
+// reservedNameError is a file whose name means a deletion in a layer.
+type reservedNameError struct{ path string }
+
+func (e *reservedNameError) Error() string {
+	return fmt.Sprintf("%q cannot be in an image: names that begin with .wh. stand for deleted files", e.path)
+}
+
+// HintText says what to do about it.
+func (e *reservedNameError) HintText() string {
+	return "rename the file, delete it in the same step, or list it in .dockerignore"
+}
+
+func joinPath(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
+// roundUp is n rounded up to whole tar blocks.
+func roundUp(n int64) int64 {
+	if n > math.MaxInt64-blockSize {
+		return math.MaxInt64
+	}
+	return (n + blockSize - 1) / blockSize * blockSize
+}
