@@ -1,0 +1,304 @@
+package sandbox
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// group is the control group of a command: a directory in the one hierarchy of
+// version 2, or in several of version 1. Commands without limits have none.
+type group struct {
+	// dirs are by controller; version 2 has one, named "".
+	dirs map[string]string
+}
+
+// newGroup makes a group with limits; nothing when none is asked for.
+func newGroup(parent string, r Resources) (*group, error) {
+	if parent == "" && r == (Resources{}) {
+		return &group{}, nil
+	}
+	g := &group{dirs: map[string]string{}}
+	err := g.make(parent, r)
+	if err == nil {
+		err = g.limit(r)
+	}
+	if err != nil {
+		g.remove()
+		hint := "limits need control groups that this user may write to: build as root, or leave the limits out"
+		return nil, &hintError{err: fmt.Errorf("control group: %w", err), hint: hint}
+	}
+	return g, nil
+}
+
+func unified() bool {
+	var st unix.Statfs_t
+	return unix.Statfs(cgroupDir, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+func (g *group) make(parent string, r Resources) error {
+	name := fmt.Sprintf("%d-%d", os.Getpid(), time.Now().UnixNano())
+	if unified() {
+		base := filepath.Join(cgroupDir, filepath.Clean("/"+parent), "sinter")
+		dir, err := makeGroup(base, name)
+		if err != nil {
+			return err
+		}
+		g.dirs[""] = dir
+		return delegate(base, r)
+	}
+	own, err := ownGroups()
+	if err != nil {
+		return err
+	}
+	for _, controller := range []string{"memory", "cpu", "cpuset", "pids"} {
+		top := filepath.Join(cgroupDir, controller)
+		if _, err := os.Stat(top); err != nil {
+			if r.needs(controller) {
+				return fmt.Errorf("there is no controller %s: %w", controller, err)
+			}
+			continue
+		}
+		base := filepath.Join(top, filepath.Clean("/"+parent))
+		if parent == "" {
+			base = top
+			// In a container its own group is the top of what it sees.
+			if _, err := os.Stat(filepath.Join(top, own[controller])); err == nil {
+				base = filepath.Join(top, own[controller])
+			}
+		}
+		if g.dirs[controller], err = makeGroup(filepath.Join(base, "sinter"), name); err != nil {
+			return err
+		}
+	}
+	return g.cpuset()
+}
+
+func (r Resources) needs(controller string) bool {
+	switch controller {
+	case "memory":
+		return r.Memory != 0 || r.MemorySwap != 0
+	case "cpu":
+		return r.CPUShares != 0 || r.CPUPeriod != 0 || r.CPUQuota != 0
+	case "cpuset":
+		return r.CPUSetCPUs != "" || r.CPUSetMems != ""
+	}
+	return false
+}
+
+// makeGroup makes a group, and removes those that killed builds left behind.
+func makeGroup(base, name string) (string, error) {
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return "", err
+	}
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		pid, _, _ := strings.Cut(e.Name(), "-")
+		n, err := strconv.Atoi(pid)
+		if err == nil && e.IsDir() && errors.Is(unix.Kill(n, 0), unix.ESRCH) {
+			unix.Rmdir(filepath.Join(base, e.Name())) // fails when it is still in use
+		}
+	}
+	dir := filepath.Join(base, name)
+	return dir, os.Mkdir(dir, 0o755)
+}
+
+// delegate turns on what is needed in every group from the top to base.
+func delegate(base string, r Resources) error {
+	rel, err := filepath.Rel(cgroupDir, base)
+	if err != nil {
+		return err
+	}
+	dir := cgroupDir
+	for _, part := range append([]string{"."}, strings.Split(rel, "/")...) {
+		dir = filepath.Join(dir, part)
+		for _, controller := range []string{"memory", "cpu", "cpuset"} {
+			if !r.needs(controller) {
+				continue
+			}
+			if err := writeGroup(dir, "cgroup.subtree_control", "+"+controller); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ownGroups are the groups of this process by controller of version 1.
+func ownGroups() (map[string]string, error) {
+	f, err := os.Open("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	own := map[string]string{}
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		fields := strings.SplitN(lines.Text(), ":", 3)
+		if len(fields) == 3 {
+			for _, c := range strings.Split(fields[1], ",") {
+				own[c] = fields[2]
+			}
+		}
+	}
+	return own, lines.Err()
+}
+
+// cpuset fills a new group of version 1, which takes no process while empty.
+func (g *group) cpuset() error {
+	dir, ok := g.dirs["cpuset"]
+	if !ok {
+		return nil
+	}
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+			above, err := os.ReadFile(filepath.Join(filepath.Dir(d), name))
+			if err != nil {
+				return err
+			}
+			if err := writeGroup(d, name, strings.TrimSpace(string(above))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (g *group) limit(r Resources) error {
+	settings := r.version1()
+	if dir, ok := g.dirs[""]; ok {
+		for _, s := range r.version2() {
+			if err := writeGroup(dir, s.file, s.value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, s := range settings {
+		controller, _, _ := strings.Cut(s.file, ".")
+		if err := writeGroup(g.dirs[controller], s.file, s.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type setting struct{ file, value string }
+
+func (r Resources) version1() (s []setting) {
+	add := func(set bool, file, value string) {
+		if set {
+			s = append(s, setting{file, value})
+		}
+	}
+	add(r.Memory != 0, "memory.limit_in_bytes", strconv.FormatInt(r.Memory, 10))
+	add(r.MemorySwap != 0, "memory.memsw.limit_in_bytes", strconv.FormatInt(r.MemorySwap, 10))
+	add(r.CPUShares != 0, "cpu.shares", strconv.FormatUint(r.CPUShares, 10))
+	add(r.CPUPeriod != 0, "cpu.cfs_period_us", strconv.FormatUint(r.CPUPeriod, 10))
+	add(r.CPUQuota != 0, "cpu.cfs_quota_us", strconv.FormatInt(r.CPUQuota, 10))
+	add(r.CPUSetCPUs != "", "cpuset.cpus", r.CPUSetCPUs)
+	add(r.CPUSetMems != "", "cpuset.mems", r.CPUSetMems)
+	return s
+}
+
+// version2 converts as runc does: swap there does not count memory, and weights
+// of 1 to 10000 stand for shares of 2 to 262144.
+func (r Resources) version2() (s []setting) {
+	add := func(set bool, file, value string) {
+		if set {
+			s = append(s, setting{file, value})
+		}
+	}
+	add(r.Memory != 0, "memory.max", amount(r.Memory))
+	swap := r.MemorySwap
+	if swap > 0 {
+		swap = max(0, swap-r.Memory)
+	}
+	add(r.MemorySwap != 0, "memory.swap.max", amount(swap))
+	add(r.CPUShares != 0, "cpu.weight", strconv.FormatUint(1+(min(max(r.CPUShares, 2), 262144)-2)*9999/262142, 10))
+	if r.CPUQuota != 0 || r.CPUPeriod != 0 {
+		period := r.CPUPeriod
+		if period == 0 {
+			period = 100000
+		}
+		quota := "max"
+		if r.CPUQuota > 0 {
+			quota = strconv.FormatInt(r.CPUQuota, 10)
+		}
+		add(true, "cpu.max", fmt.Sprintf("%s %d", quota, period))
+	}
+	add(r.CPUSetCPUs != "", "cpuset.cpus", r.CPUSetCPUs)
+	add(r.CPUSetMems != "", "cpuset.mems", r.CPUSetMems)
+	return s
+}
+
+func amount(n int64) string {
+	if n < 0 {
+		return "max"
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+func writeGroup(dir, file, value string) error {
+	err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0)
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return fmt.Errorf("setting %s to %s: %w", pe.Path, value, pe.Err)
+	}
+	return err
+}
+
+// add puts a process into the group.
+func (g *group) add(pid int) error {
+	for _, dir := range g.dirs {
+		if err := writeGroup(dir, "cgroup.procs", strconv.Itoa(pid)); err != nil {
+			return fmt.Errorf("control group: %w", err)
+		}
+	}
+	return nil
+}
+
+// remove removes the group after its last process.
+func (g *group) remove() {
+	for _, dir := range g.dirs {
+		for range 50 {
+			if err := unix.Rmdir(dir); err != unix.EBUSY {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// oomKills counts what the kernel ended for want of memory: in the group, or in
+// the whole machine when there is none.
+func (g *group) oomKills() int64 {
+	file := "/proc/vmstat"
+	if dir, ok := g.dirs[""]; ok {
+		file = filepath.Join(dir, "memory.events")
+	} else if dir, ok := g.dirs["memory"]; ok {
+		file = filepath.Join(dir, "memory.oom_control")
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(data)) {
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			count, _ := strconv.ParseInt(strings.TrimSpace(n), 10, 64)
+			return count
+		}
+	}
+	return 0
+}

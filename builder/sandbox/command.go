@@ -1,0 +1,229 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
+)
+
+// command is all that the forked child needs to become the command, in the form
+// in which system calls take it: between fork and exec nothing may be allocated.
+type command struct {
+	name string
+	// files are the executables to try, in the order of PATH.
+	files      []*byte
+	argv, envv []*byte
+	limits     []rlimit
+	groups     []uint32
+	uid, gid   int
+	drop       []int
+	caps       capSet
+	capHeader  unix.CapUserHeader
+	capData    [2]unix.CapUserData
+	insecure   bool
+	single     bool
+	filter     *unix.SockFprog
+	fakeRoot   *unix.SockFprog
+	// nested are what to write to which file of /proc for a user namespace in
+	// which the only user has another number; nil when not needed.
+	nested []idMapFile
+}
+
+type idMapFile struct {
+	name *byte
+	data []byte
+}
+
+// startError is a command that could not be started, for a reason of its own.
+type startError struct {
+	code   int
+	reason string
+}
+
+func (e *startError) Error() string { return e.reason }
+
+func (in *sandboxInit) command(u *user.ExecUser) (c *command, err error) {
+	c = &command{
+		name: in.plan.Args[0], uid: u.Uid, gid: u.Gid, insecure: in.plan.Insecure, single: in.plan.Single,
+		capHeader: unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3},
+	}
+	for _, g := range u.Sgids {
+		c.groups = append(c.groups, uint32(g))
+	}
+	if c.limits, err = rlimits(in.plan.Ulimits); err != nil {
+		return nil, err
+	}
+	if c.caps, err = commandCaps(in.plan.Insecure); err != nil {
+		return nil, err
+	}
+	c.drop, c.capData = c.caps.dropped(), c.caps.data(in.plan.Insecure)
+	c.filter, c.fakeRoot = program(in.plan.Filter), program(in.plan.FakeRoot)
+	if err := c.nest(u); err != nil {
+		return nil, err
+	}
+	env := in.plan.Env
+	if _, ok := lookupEnv(env, "HOME"); !ok {
+		env = append(env, "HOME="+u.Home)
+	}
+	if c.argv, err = pointers(in.plan.Args); err != nil {
+		return nil, fmt.Errorf("arguments: %w", err)
+	}
+	if c.envv, err = pointers(env); err != nil {
+		return nil, fmt.Errorf("environment: %w", err)
+	}
+	return c, nil
+}
+
+// nest prepares a user namespace for a user other than root where we have one
+// user only.
+func (c *command) nest(u *user.ExecUser) error {
+	if !c.single || (u.Uid == 0 && u.Gid == 0) {
+		return nil
+	}
+	for _, f := range []struct{ name, data string }{
+		{"/proc/self/setgroups", "deny"},
+		{"/proc/self/uid_map", fmt.Sprintf("%d 0 1", u.Uid)},
+		{"/proc/self/gid_map", fmt.Sprintf("%d 0 1", u.Gid)},
+	} {
+		name, err := unix.BytePtrFromString(f.name)
+		if err != nil {
+			return err
+		}
+		c.nested = append(c.nested, idMapFile{name, []byte(f.data)})
+	}
+	return nil
+}
+
+// program reads a seccomp program as it was sent; nil is none.
+func program(raw []byte) *unix.SockFprog {
+	const size = int(unsafe.Sizeof(unix.SockFilter{}))
+	if len(raw) < size {
+		return nil
+	}
+	filter := make([]unix.SockFilter, len(raw)/size)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&filter[0])), len(filter)*size), raw)
+	return &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+}
+
+// find looks up the executable by the PATH of the command, inside its root.
+func (c *command) find(env []string) error {
+	files := []string{c.name}
+	if !strings.Contains(c.name, "/") {
+		files = nil
+		search, ok := lookupEnv(env, "PATH")
+		if !ok {
+			search = defaultPath
+		}
+		for _, dir := range strings.Split(search, ":") {
+			if path.IsAbs(dir) {
+				files = append(files, path.Join(dir, c.name))
+			}
+		}
+	}
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return fmt.Errorf("looking at our own binary: %w", err)
+	}
+	var kept []string
+	for _, f := range files {
+		info, err := os.Stat(f)
+		switch {
+		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
+			continue
+		case err == nil && os.SameFile(info, own):
+			return &startError{126, fmt.Sprintf("exec %q: permission denied: this is the build's own executable", c.name)}
+		case err == nil && info.IsDir():
+			if strings.Contains(c.name, "/") {
+				return &startError{126, fmt.Sprintf("exec %q: is a directory", c.name)}
+			}
+			continue
+		}
+		kept = append(kept, f)
+	}
+	if len(kept) == 0 {
+		if strings.Contains(c.name, "/") {
+			return &startError{127, fmt.Sprintf("exec %q: no such file or directory", c.name)}
+		}
+		return &startError{127, fmt.Sprintf("exec %q: executable file not found in $PATH", c.name)}
+	}
+	if c.files, err = pointers(kept); err != nil {
+		return err
+	}
+	c.files = c.files[:len(kept)]
+	return nil
+}
+
+// defaultPath is docker's for Linux.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// lookupEnv returns the value of a variable; the last one counts, as in libc's
+// setenv order BuildKit passes them.
+func lookupEnv(env []string, name string) (string, bool) {
+	for _, kv := range slices.Backward(env) {
+		if v, ok := strings.CutPrefix(kv, name+"="); ok {
+			return v, true
+		}
+	}
+	return "", false
+}
+
+func pointers(ss []string) ([]*byte, error) {
+	return syscall.SlicePtrFromStrings(ss)
+}
+
+// start starts the command and returns its process.
+func (c *command) start() (int, error) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return 0, fmt.Errorf("making a pipe: %w", err)
+	}
+	defer unix.Close(pipe[0])
+	pid, errno := c.fork(pipe[1])
+	unix.Close(pipe[1])
+	if errno != 0 {
+		return 0, fmt.Errorf("starting a process: %w", errno)
+	}
+	var failure childFailure
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&failure)), unsafe.Sizeof(failure))
+	for {
+		n, err := unix.Read(pipe[0], raw)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("starting a process: %w", err)
+		}
+		if n == 0 {
+			return pid, nil
+		}
+		break
+	}
+	if _, err := wait4(pid); err != nil {
+		return 0, fmt.Errorf("waiting for the child: %w", err)
+	}
+	return 0, c.failed(failure)
+}
+
+// failed explains why the child did not become the command.
+func (c *command) failed(f childFailure) error {
+	if f.step != stepExec {
+		return fmt.Errorf("preparing the command: %s: %w", f.step, f.errno)
+	}
+	code := 126
+	if f.errno == unix.ENOENT {
+		code = 127
+	}
+	reason := f.errno.Error()
+	if f.errno == unix.ENOENT {
+		reason += " (the interpreter or loader that it names is missing)"
+	}
+	return &startError{code, fmt.Sprintf("exec %q: %s", c.name, reason)}
+}

@@ -1,0 +1,197 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountDev makes a /dev with the harmless devices. They are the host's, mounted
+// one by one: the rest of the root is mounted without devices, so that a node
+// made by a command or shipped by an image opens nothing, for root as well.
+func (in *sandboxInit) mountDev() error {
+	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_STRICTATIME | unix.MOUNT_ATTR_NODEV
+	if in.plan.Insecure {
+		attr &^= unix.MOUNT_ATTR_NODEV
+	}
+	dev, err := newMount("tmpfs", attr, "mode=755", "size=65536k")
+	if err != nil {
+		return fmt.Errorf("mounting /dev: %w", err)
+	}
+	if err := in.mountAt(dev, "/dev", true); err != nil {
+		return fmt.Errorf("mounting /dev: %w", err)
+	}
+	root, err := openBelow(in.root, "/dev", unix.O_PATH)
+	if err != nil {
+		return fmt.Errorf("opening /dev: %w", err)
+	}
+	defer unix.Close(root)
+	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
+		if err := in.device(root, name); err != nil {
+			return fmt.Errorf("mounting /dev/%s: %w", name, err)
+		}
+	}
+	if in.plan.Insecure && !in.plan.UserNS {
+		if err := insecureDevices(root); err != nil {
+			return err
+		}
+	}
+	if err := in.devMounts(root); err != nil {
+		return err
+	}
+	for name, target := range map[string]string{
+		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+		"stderr": "/proc/self/fd/2", "core": "/proc/kcore", "ptmx": "pts/ptmx",
+	} {
+		if err := unix.Symlinkat(target, root, name); err != nil {
+			return fmt.Errorf("making /dev/%s: %w", name, err)
+		}
+	}
+	if in.plan.Insecure {
+		return nil
+	}
+	return in.mask()
+}
+
+// device shows a device of the host.
+func (in *sandboxInit) device(dev int, name string) error {
+	mount, err := unix.OpenTree(unix.AT_FDCWD, "/dev/"+name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Openat(dev, name, unix.O_CREAT|unix.O_EXCL|unix.O_RDONLY|unix.O_CLOEXEC, 0o666)
+	if err != nil {
+		unix.Close(mount)
+		return err
+	}
+	defer unix.Close(fd)
+	return attach(mount, fd)
+}
+
+// devMounts mounts terminals, shared memory and message queues.
+func (in *sandboxInit) devMounts(dev int) error {
+	pts := []string{"newinstance", "ptmxmode=0666", "mode=0620"}
+	if !in.plan.Single {
+		pts = append(pts, "gid=5")
+	}
+	data := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODEV
+	for _, m := range []struct {
+		name, fstype string
+		attr         int
+		options      []string
+	}{
+		{"pts", "devpts", unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC, pts},
+		{"shm", "tmpfs", data, []string{"mode=1777", "size=65536k"}},
+		{"mqueue", "mqueue", data, nil},
+	} {
+		mount, err := newMount(m.fstype, m.attr, m.options...)
+		if m.fstype == "mqueue" && errors.Is(err, unix.ENODEV) {
+			continue // the kernel is built without it
+		}
+		if err != nil {
+			return fmt.Errorf("mounting /dev/%s: %w", m.name, err)
+		}
+		if err := unix.Mkdirat(dev, m.name, 0o755); err != nil {
+			unix.Close(mount)
+			return fmt.Errorf("making /dev/%s: %w", m.name, err)
+		}
+		target, err := unix.Openat(dev, m.name, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			unix.Close(mount)
+			return fmt.Errorf("opening /dev/%s: %w", m.name, err)
+		}
+		err = attach(mount, target)
+		unix.Close(target)
+		if err != nil {
+			return fmt.Errorf("mounting /dev/%s: %w", m.name, err)
+		}
+	}
+	return nil
+}
+
+// insecureDevices makes those devices that BuildKit gives to RUN
+// --security=insecure.
+func insecureDevices(dev int) error {
+	type node struct {
+		name         string
+		mode         uint32
+		major, minor uint32
+	}
+	nodes := []node{
+		{"kmsg", unix.S_IFCHR, 1, 11}, {"cuse", unix.S_IFCHR, 10, 203}, {"fuse", unix.S_IFCHR, 10, 229},
+		{"kvm", unix.S_IFCHR, 10, 232}, {"net/tun", unix.S_IFCHR, 10, 200}, {"loop-control", unix.S_IFCHR, 10, 237},
+	}
+	for i := range uint32(8) {
+		nodes = append(nodes, node{fmt.Sprintf("loop%d", i), unix.S_IFBLK, 7, i})
+	}
+	if err := unix.Mkdirat(dev, "net", 0o755); err != nil {
+		return fmt.Errorf("making /dev/net: %w", err)
+	}
+	for _, n := range nodes {
+		if err := unix.Mknodat(dev, n.name, n.mode|0o660, int(unix.Mkdev(n.major, n.minor))); err != nil {
+			return fmt.Errorf("making device /dev/%s: %w", n.name, err)
+		}
+	}
+	return nil
+}
+
+// mask hides what tells about or reaches into the host, as docker does.
+func (in *sandboxInit) mask() error {
+	empty := -1
+	for _, name := range []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+		"/sys/devices/virtual/powercap", "/sys/firmware",
+	} {
+		target, err := openBelow(in.root, name, unix.O_PATH)
+		if err != nil {
+			if ignoreMissing(err) == nil {
+				continue
+			}
+			return fmt.Errorf("hiding %s: %w", name, err)
+		}
+		err = in.hide(target, &empty)
+		unix.Close(target)
+		if err != nil {
+			return fmt.Errorf("hiding %s: %w", name, err)
+		}
+	}
+	if empty >= 0 {
+		unix.Close(empty)
+	}
+	return nil
+}
+
+// hide covers a file with /dev/null, and a directory with an empty one.
+func (in *sandboxInit) hide(target int, empty *int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(target, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		mount, err := unix.OpenTree(unix.AT_FDCWD, "/dev/null", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		if err != nil {
+			return err
+		}
+		return attach(mount, target)
+	}
+	if *empty < 0 {
+		at, err := in.newStageDir()
+		if err != nil {
+			return err
+		}
+		if *empty, err = openPath(at); err != nil {
+			return err
+		}
+	}
+	mount, err := clone(*empty)
+	if err != nil {
+		return err
+	}
+	if err := restrict(mount, unix.MOUNT_ATTR_RDONLY|inert); err != nil {
+		unix.Close(mount)
+		return err
+	}
+	return attach(mount, target)
+}

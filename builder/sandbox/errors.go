@@ -1,0 +1,43 @@
+package sandbox
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ExitError is a command that did not succeed. Its text is BuildKit's, with the
+// reason where there is one to give.
+type ExitError struct {
+	Args []string
+	Result
+	// Reason says why the command could not be started; empty when it ran.
+	Reason string
+}
+
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("process %q did not complete successfully: %s", strings.Join(e.Args, " "), e.cause())
+}
+
+func (e *ExitError) cause() string {
+	switch {
+	case e.Reason != "":
+		return fmt.Sprintf("exit code: %d: %s", e.ExitCode, e.Reason)
+	case e.OOM:
+		return fmt.Sprintf("exit code: %d: killed by the kernel because memory ran out", e.ExitCode)
+	case e.Signal != 0:
+		return fmt.Sprintf("exit code: %d: killed by signal %d", e.ExitCode, e.Signal)
+	}
+	return fmt.Sprintf("exit code: %d", e.ExitCode)
+}
+
+// hintError is a failure that the user can do something about.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+
+// HintText says what to do.
+func (e *hintError) HintText() string { return e.hint }

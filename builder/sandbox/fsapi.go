@@ -1,0 +1,106 @@
+package sandbox
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The attributes of mounts that carry data and nothing to run.
+const inert = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+
+// newMount makes a mount that is not attached anywhere. Options are "key=value"
+// or flags; one with a leading "?" may be unknown to the kernel.
+func newMount(fstype string, attr int, options ...string) (int, error) {
+	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("opening file system %s: %w", fstype, err)
+	}
+	defer unix.Close(fs)
+	for _, o := range options {
+		o, optional := strings.CutPrefix(o, "?")
+		if err := setOption(fs, o); err != nil && !optional {
+			return -1, fmt.Errorf("file system %s, option %s: %w%s", fstype, o, err, kernelLog(fs))
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, fmt.Errorf("making file system %s: %w%s", fstype, err, kernelLog(fs))
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attr)
+	if err != nil {
+		return -1, fmt.Errorf("mounting file system %s: %w%s", fstype, err, kernelLog(fs))
+	}
+	return fd, nil
+}
+
+func setOption(fs int, option string) error {
+	if key, value, ok := strings.Cut(option, "="); ok {
+		return unix.FsconfigSetString(fs, key, value)
+	}
+	return unix.FsconfigSetFlag(fs, option)
+}
+
+// kernelLog returns what the kernel has to say about a failed mount.
+func kernelLog(fs int) string {
+	var b strings.Builder
+	buf := make([]byte, 1024)
+	for {
+		n, err := unix.Read(fs, buf)
+		if err != nil || n <= 0 {
+			return b.String()
+		}
+		// Each message begins with its level: "e overlay: …".
+		line := strings.TrimSpace(string(buf[:n]))
+		if len(line) > 2 && line[1] == ' ' {
+			line = line[2:]
+		}
+		b.WriteString(": " + line)
+	}
+}
+
+// attach puts a mount on an open directory or file, and closes the mount.
+func attach(mount, target int) error {
+	defer unix.Close(mount)
+	return unix.MoveMount(mount, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+// clone makes a mount of what is open, with everything mounted below it.
+func clone(fd int) (int, error) {
+	return unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
+}
+
+// restrict adds attributes to a mount and all below it.
+func restrict(mount int, attr uint64) error {
+	return unix.MountSetattr(mount, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attr})
+}
+
+// openBelow opens a path below a directory as if that were the root: no link
+// leads out of it. Symlinks are followed.
+func openBelow(dir int, path string, flags uint64) (int, error) {
+	if path == "" {
+		path = "/"
+	}
+	how := unix.OpenHow{
+		Flags:   flags | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	for {
+		// EAGAIN: something was renamed meanwhile.
+		if fd, err := unix.Openat2(dir, path, &how); err != unix.EAGAIN && err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// openPath opens an absolute path for use as a name only.
+func openPath(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// fdPath is a short name for an open file, as mount options need.
+func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }

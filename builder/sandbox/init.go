@@ -1,0 +1,295 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// sandboxInit is the first process of a command's namespaces.
+type sandboxInit struct {
+	plan plan
+	// root is the command's root, open.
+	root int
+	// points makes the mount points that the root does not have.
+	points *mountPoints
+	// dirs counts the directories made on the stage.
+	dirs int
+}
+
+// initMain runs the command that the builder tells it to. It never returns.
+func initMain() {
+	runtime.LockOSThread()
+	plan, out := os.NewFile(planFD, "plan"), os.NewFile(reportFD, "report")
+	var r report
+	if err := closeOthers(); err != nil {
+		r.Err = err.Error()
+	} else {
+		r = serve(plan)
+	}
+	if err := writeMessage(out, r); err != nil {
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func serve(from *os.File) (r report) {
+	in := &sandboxInit{}
+	if err := readMessage(from, &in.plan); err != nil {
+		return report{Err: "reading the plan: " + err.Error()}
+	}
+	go dieWith(from)
+	forward := make(chan os.Signal, 8)
+	signal.Notify(forward, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
+	cmd, err := in.prepare()
+	if err == nil {
+		err = in.run(cmd, forward, &r)
+	}
+	if err != nil {
+		r.Err = err.Error()
+		var h interface{ HintText() string }
+		if errors.As(err, &h) {
+			r.Hint = h.HintText()
+		}
+	}
+	if in.points != nil {
+		r.Stubs = in.points.made
+	}
+	return r
+}
+
+// dieWith ends this process, and by that all in its namespace, when the
+// builder's end of the pipe closes.
+func dieWith(builder *os.File) {
+	var b [1]byte
+	builder.Read(b[:])
+	os.Exit(1)
+}
+
+// closeOthers keeps every file that this process was started with from the
+// command, also those that the builder itself inherited.
+func closeOthers() error {
+	if err := unix.CloseRange(planFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return tooOld("close_range", err)
+	}
+	return nil
+}
+
+// prepare makes the command's world and enters it.
+func (in *sandboxInit) prepare() (*command, error) {
+	// Nobody inside may look into this process by ptrace or /proc/1.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("closing the init to others: %w", err)
+	}
+	unix.Umask(0)
+	hostname := in.plan.Hostname
+	if hostname == "" {
+		hostname = defaultHostname
+	}
+	if err := unix.Sethostname([]byte(hostname)); err != nil {
+		return nil, fmt.Errorf("setting host name %q: %w", hostname, err)
+	}
+	if in.plan.Network == NetNone {
+		if err := loopbackUp(); err != nil {
+			return nil, fmt.Errorf("bringing up the loopback interface: %w", err)
+		}
+	}
+	if err := in.mountRoot(); err != nil {
+		return nil, err
+	}
+	// The user is looked up, and the working directory made, in the root alone,
+	// as BuildKit does: mounts do not count.
+	user, err := in.lookupUser()
+	if err != nil {
+		return nil, err
+	}
+	if err := in.makeCwd(user); err != nil {
+		return nil, err
+	}
+	if err := in.mountAll(); err != nil {
+		return nil, err
+	}
+	if err := in.enter(); err != nil {
+		return nil, err
+	}
+	return in.command(user)
+}
+
+// mountRoot makes the root, on a stage of our own.
+func (in *sandboxInit) mountRoot() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("keeping mounts private: %w", err)
+	}
+	// noswap: the stage holds secrets.
+	stage, err := newMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, "mode=0700", "?noswap")
+	if err != nil {
+		return tooOld("fsopen", err)
+	}
+	dir, err := openPath(in.plan.Stage)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	if err := attach(stage, dir); err != nil {
+		return fmt.Errorf("mounting the stage: %w", err)
+	}
+	attr := unix.MOUNT_ATTR_NODEV
+	if in.plan.Insecure {
+		attr = 0
+	}
+	mount, err := in.overlay(in.plan.Lower, in.plan.Upper, in.plan.Work, attr)
+	if err != nil {
+		return fmt.Errorf("mounting the root: %w", err)
+	}
+	at := in.stage("root")
+	if err := unix.Mkdir(at, 0o755); err != nil {
+		return fmt.Errorf("making the root: %w", err)
+	}
+	target, err := openPath(at)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(target)
+	if err := attach(mount, target); err != nil {
+		return fmt.Errorf("mounting the root: %w", err)
+	}
+	if in.root, err = openPath(at); err != nil {
+		return err
+	}
+	in.points, err = newMountPoints(in.root)
+	return err
+}
+
+func (in *sandboxInit) stage(name string) string { return filepath.Join(in.plan.Stage, name) }
+
+// newStageDir makes one more directory on the stage.
+func (in *sandboxInit) newStageDir() (string, error) {
+	in.dirs++
+	dir := in.stage("dir" + strconv.Itoa(in.dirs))
+	if err := unix.Mkdir(dir, 0o755); err != nil {
+		return "", fmt.Errorf("making a directory on the stage: %w", err)
+	}
+	return dir, nil
+}
+
+// enter makes the root the only thing there is.
+func (in *sandboxInit) enter() error {
+	if err := unix.Fchdir(in.root); err != nil {
+		return fmt.Errorf("entering the root: %w", err)
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("changing the root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leaving the old root: %w", err)
+	}
+	unix.Close(in.root)
+	cwd := filepath.Clean("/" + in.plan.Cwd)
+	// A mount may hide the directory that was made in the root.
+	if err := os.MkdirAll(cwd, 0o755); err != nil {
+		return fmt.Errorf("making working directory %s: %w", cwd, err)
+	}
+	if err := unix.Chdir(cwd); err != nil {
+		return fmt.Errorf("entering working directory %s: %w", cwd, err)
+	}
+	return nil
+}
+
+// run starts the command and waits for it and for all that it leaves behind.
+func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *report) error {
+	err := cmd.find(in.plan.Env)
+	pid := 0
+	if err == nil {
+		in.giveOutput(cmd.uid)
+		pid, err = cmd.start()
+	}
+	var failed *startError
+	if errors.As(err, &failed) {
+		r.ExitCode, r.Reason = failed.code, failed.Error()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	go func() {
+		for s := range forward {
+			unix.Kill(pid, s.(syscall.Signal))
+		}
+	}()
+	status, err := reap(pid)
+	if err != nil {
+		return err
+	}
+	// What the command left running ends with it.
+	unix.Kill(-1, unix.SIGKILL)
+	for {
+		if _, err := wait4(-1); err != nil {
+			break
+		}
+	}
+	r.ExitCode = status.ExitStatus()
+	if status.Signaled() {
+		r.Signal = int(status.Signal())
+		r.ExitCode = 128 + r.Signal
+	}
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_CHILDREN, &usage); err != nil {
+		return fmt.Errorf("reading the command's usage: %w", err)
+	}
+	r.MaxRSS = usage.Maxrss << 10
+	return nil
+}
+
+// giveOutput lets the user open /dev/stdout and /dev/stderr, which are pipes.
+func (in *sandboxInit) giveOutput(uid int) {
+	if uid == 0 || in.plan.Single {
+		return
+	}
+	for fd := 1; fd <= 2; fd++ {
+		// Only a convenience: a command that does not open them needs none.
+		_ = unix.Fchown(fd, uid, -1)
+	}
+}
+
+// reap waits for a process, and for the orphans that end before it.
+func reap(pid int) (unix.WaitStatus, error) {
+	for {
+		done, err := wait4(-1)
+		if err != nil {
+			return 0, fmt.Errorf("waiting for the command: %w", err)
+		}
+		if done.pid == pid {
+			return done.status, nil
+		}
+	}
+}
+
+type ended struct {
+	pid    int
+	status unix.WaitStatus
+}
+
+func wait4(pid int) (e ended, err error) {
+	for {
+		e.pid, err = unix.Wait4(pid, &e.status, 0, nil)
+		if err != unix.EINTR {
+			return e, err
+		}
+	}
+}
+
+// tooOld explains the lack of a system call.
+func tooOld(call string, err error) error {
+	err = fmt.Errorf("%s: %w", call, err)
+	if errors.Is(err, unix.ENOSYS) {
+		return &hintError{err: err, hint: "the sandbox needs Linux 5.12 or later, and a seccomp profile that allows its mount calls"}
+	}
+	return err
+}

@@ -1,0 +1,200 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/builder/sandbox/seccomp"
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
+)
+
+// Run runs a command and waits for it and for everything that it started. A
+// command that does not succeed is an *ExitError; the result counts then too.
+// When the context ends, or this process does, nothing of the command is left.
+func Run(ctx context.Context, spec Spec) (Result, error) {
+	if ctx.Err() != nil {
+		return Result{}, context.Cause(ctx)
+	}
+	if len(spec.Args) == 0 {
+		return Result{}, errors.New("running a command: there is none")
+	}
+	start := time.Now()
+	p, err := newPlan(spec)
+	if err != nil {
+		return Result{}, fmt.Errorf("preparing the sandbox: %w", err)
+	}
+	defer os.Remove(p.Stage)
+	group, err := newGroup(spec.CgroupParent, spec.Resources)
+	if err != nil {
+		return Result{}, fmt.Errorf("limiting the command: %w", err)
+	}
+	defer group.remove()
+	kills := group.oomKills()
+	r, err := runInit(ctx, p, group)
+	if ctx.Err() != nil {
+		return Result{}, context.Cause(ctx)
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("running the sandbox: %w", err)
+	}
+	if spec.Upper != "" {
+		if err := removeStubs(spec.Upper, r.Stubs); err != nil {
+			return Result{}, fmt.Errorf("removing mount points: %w", err)
+		}
+	}
+	if r.Err != "" {
+		return Result{}, r.failure()
+	}
+	res := Result{ExitCode: r.ExitCode, Signal: r.Signal, Duration: time.Since(start), MaxRSS: r.MaxRSS}
+	if res.ExitCode == 0 {
+		return res, nil
+	}
+	// A shell reports its child's signal as its own exit code.
+	res.OOM = res.ExitCode == 128+int(unix.SIGKILL) && group.oomKills() > kills
+	return res, &ExitError{Args: spec.Args, Result: res, Reason: r.Reason}
+}
+
+// failure is the init's own failure.
+func (r report) failure() error {
+	err := fmt.Errorf("preparing the sandbox: %s", r.Err)
+	if r.Hint != "" {
+		return &hintError{err: err, hint: r.Hint}
+	}
+	return err
+}
+
+func newPlan(spec Spec) (plan, error) {
+	p := plan{Spec: spec, Stage: filepath.Join(spec.TempDir, "stage"), UserNS: userns.Inside(), Single: userns.Single()}
+	if err := os.Mkdir(p.Stage, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return p, err
+	}
+	var err error
+	p.ResolvConf, err = os.ReadFile("/etc/resolv.conf")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return p, fmt.Errorf("reading the host's name servers: %w", err)
+	}
+	if !spec.Insecure {
+		if p.Filter, err = defaultFilter(); err != nil {
+			return p, fmt.Errorf("making the seccomp filter: %w", err)
+		}
+	}
+	if p.Single {
+		if p.FakeRoot, err = fakeRootFilter(); err != nil {
+			return p, fmt.Errorf("making the seccomp filter: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// The filters are the same for every command; they are made once.
+var (
+	defaultFilter  = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.Default(capNames())) })
+	fakeRootFilter = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.FakeRoot()) })
+)
+
+func rawFilter(filter []unix.SockFilter, err error) ([]byte, error) {
+	if err != nil || len(filter) == 0 {
+		return nil, err
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&filter[0])), len(filter)*int(unsafe.Sizeof(filter[0]))), nil
+}
+
+// runInit starts the init and returns its report.
+func runInit(ctx context.Context, p plan, group *group) (r report, err error) {
+	// The kernel ends the init when the thread that started it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	in, out, err := messagePipes()
+	if err != nil {
+		return r, err
+	}
+	defer out.close()
+	defer in.close()
+	cmd, err := initCommand(ctx, p)
+	if err != nil {
+		return r, err
+	}
+	cmd.ExtraFiles = []*os.File{planFD - 3: in.r, reportFD - 3: out.w}
+	if err := cmd.Start(); err != nil {
+		return r, fmt.Errorf("starting the init: %w", err)
+	}
+	in.r.Close()
+	out.w.Close()
+	err = group.add(cmd.Process.Pid)
+	if err == nil {
+		err = talk(in.w, out.r, p, &r)
+	}
+	if err != nil {
+		cmd.Process.Kill()
+	}
+	if werr := cmd.Wait(); werr != nil && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE)) {
+		err = fmt.Errorf("the init ended early: %w", werr)
+	}
+	return r, err
+}
+
+// talk gives the init its plan and waits for its report.
+func talk(w io.Writer, r io.Reader, p plan, answer *report) error {
+	if err := writeMessage(w, p); err != nil {
+		return fmt.Errorf("writing the plan: %w", err)
+	}
+	if err := readMessage(r, answer); err != nil {
+		return fmt.Errorf("reading the report: %w", err)
+	}
+	return nil
+}
+
+func initCommand(ctx context.Context, p plan) (*exec.Cmd, error) {
+	binary, err := self()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/self/fd/%d", binary.Fd()))
+	cmd.Args = []string{initName}
+	// The init lives shortly and has little to collect.
+	cmd.Env = []string{"GOGC=off", "GOMEMLIMIT=64MiB"}
+	cmd.Stdout, cmd.Stderr = output(p.Stdout), output(p.Stderr)
+	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
+	if p.Network == NetNone {
+		flags |= unix.CLONE_NEWNET
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: unix.SIGKILL, Setsid: true}
+	return cmd, nil
+}
+
+// output makes sure that the command gets a pipe, never a file of ours.
+func output(w io.Writer) io.Writer {
+	if w == nil {
+		w = io.Discard
+	}
+	return struct{ io.Writer }{w}
+}
+
+type pipe struct{ r, w *os.File }
+
+func (p pipe) close() {
+	p.r.Close()
+	p.w.Close()
+}
+
+func messagePipes() (in, out pipe, err error) {
+	if in.r, in.w, err = os.Pipe(); err != nil {
+		return in, out, err
+	}
+	if out.r, out.w, err = os.Pipe(); err != nil {
+		in.close()
+	}
+	return in, out, err
+}

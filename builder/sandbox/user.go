@@ -1,0 +1,130 @@
+package sandbox
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/user"
+	"golang.org/x/sys/unix"
+)
+
+// maxUserFile bounds how much of /etc/passwd and /etc/group is read, in bytes.
+const maxUserFile = 10 << 20
+
+// lookupUser finds the command's user in the root, by BuildKit's rules: numbers
+// need no entry, "uid:gid" brings no further groups.
+func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
+	name := in.plan.User
+	if name == "" {
+		name = "0"
+	}
+	home := func(u *user.ExecUser) *user.ExecUser {
+		if u.Home == "" {
+			u.Home = "/"
+		}
+		return u
+	}
+	passwd, err := in.userFile("/etc/passwd")
+	if err != nil {
+		return nil, err
+	}
+	group, err := in.userFile("/etc/group")
+	if err != nil {
+		return nil, err
+	}
+	if uid, gid, ok := numericUser(name); ok {
+		u := &user.ExecUser{Uid: uid, Gid: gid, Sgids: []int{gid}}
+		if found, err := user.GetExecUser(strconv.Itoa(uid), nil, strings.NewReader(passwd), nil); err == nil {
+			u.Home = found.Home
+		}
+		return home(u), nil
+	}
+	u, err := user.GetExecUser(name, nil, strings.NewReader(passwd), strings.NewReader(group))
+	if err != nil {
+		if in.plan.User == "" {
+			return &user.ExecUser{Sgids: []int{0}, Home: "/"}, nil
+		}
+		return nil, &hintError{
+			err:  fmt.Errorf("user %q: %w", in.plan.User, err),
+			hint: "USER names are looked up in the image's own /etc/passwd and /etc/group",
+		}
+	}
+	if !slices.Contains(u.Sgids, u.Gid) {
+		u.Sgids = append([]int{u.Gid}, u.Sgids...)
+	}
+	return home(u), nil
+}
+
+// numericUser reads "uid:gid".
+func numericUser(s string) (uid, gid int, ok bool) {
+	u, g, ok := strings.Cut(s, ":")
+	if !ok {
+		return 0, 0, false
+	}
+	uid, err := parseID(u)
+	if err != nil {
+		return 0, 0, false
+	}
+	gid, err = parseID(g)
+	return uid, gid, err == nil
+}
+
+func parseID(s string) (int, error) {
+	if s == "root" {
+		return 0, nil
+	}
+	id, err := strconv.ParseUint(s, 10, 32)
+	return int(id), err
+}
+
+// userFile reads a file of the root; a missing one is empty.
+func (in *sandboxInit) userFile(name string) (string, error) {
+	// Not blocking: what the image has there may be a pipe.
+	fd, err := openBelow(in.root, name, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return "", nil
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return "", nil
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxUserFile+1))
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", name, err)
+	}
+	if len(data) > maxUserFile {
+		return "", fmt.Errorf("reading %s: it is larger than %d bytes", name, maxUserFile)
+	}
+	return string(data), nil
+}
+
+// makeCwd makes a missing working directory in the root, for the user. It stays
+// in the layer.
+func (in *sandboxInit) makeCwd(u *user.ExecUser) error {
+	cwd := path.Clean("/" + in.plan.Cwd)
+	made := in.points.made
+	fd, err := in.points.find(cwd, true, 0)
+	if err != nil {
+		return fmt.Errorf("making working directory %s: %w", cwd, err)
+	}
+	unix.Close(fd)
+	for _, dir := range in.points.made[len(made):] {
+		fd, err := openBelow(in.root, dir, unix.O_PATH|unix.O_NOFOLLOW)
+		if err != nil {
+			return fmt.Errorf("making working directory %s: %w", dir, err)
+		}
+		err = unix.Fchownat(fd, "", u.Uid, u.Gid, unix.AT_EMPTY_PATH)
+		unix.Close(fd)
+		if err != nil && !in.plan.Single {
+			return fmt.Errorf("giving working directory %s to the user: %w", dir, err)
+		}
+	}
+	in.points.made = made
+	return nil
+}
