@@ -1,0 +1,128 @@
+// Package ssh lets a command use the keys of the person who builds, without
+// seeing them: it serves an SSH agent on a socket, either by asking the person's
+// agent or from key files. The command may list keys and sign, and can change
+// nothing.
+package ssh
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+)
+
+// DefaultID names the source of a mount that does not say which it wants.
+const DefaultID = "default"
+
+// maxKeySize is how many bytes of a key file are read, as in BuildKit.
+const maxKeySize = 100 << 10
+
+// A Source says where the keys of one id come from: from an agent's socket or
+// from key files, not both.
+type Source struct {
+	ID     string
+	Socket string
+	Keys   []string
+}
+
+// Parse reads the flag --ssh of docker build: ID[=SOCKET|KEY[,KEY]]. Without a
+// path it means the agent that SSH_AUTH_SOCK names. The files must exist.
+func Parse(flag string) (Source, error) {
+	id, list, _ := strings.Cut(flag, "=")
+	s := Source{ID: id}
+	if id == "" {
+		s.ID = DefaultID
+	}
+	if list == "" {
+		s.Socket = os.Getenv("SSH_AUTH_SOCK")
+		if s.Socket == "" {
+			return Source{}, fmt.Errorf("ssh %q: SSH_AUTH_SOCK is not set; start an agent (eval $(ssh-agent); ssh-add) or name a key: --ssh %s=FILE", s.ID, s.ID)
+		}
+		return s, s.check()
+	}
+	for _, path := range strings.Split(list, ",") {
+		if path == "" {
+			return Source{}, fmt.Errorf("ssh %q: empty path in %q", s.ID, flag)
+		}
+		info, err := os.Stat(path)
+		switch {
+		case err != nil:
+			return Source{}, fmt.Errorf("ssh %q: %w", s.ID, err)
+		case info.Mode()&os.ModeSocket == 0:
+			s.Keys = append(s.Keys, path)
+		case s.Socket != "":
+			return Source{}, fmt.Errorf("ssh %q: more than one socket", s.ID)
+		default:
+			s.Socket = path
+		}
+	}
+	return s, s.check()
+}
+
+// check finds what can be found wrong without connecting to an agent.
+func (s Source) check() error {
+	if s.Socket != "" && len(s.Keys) > 0 {
+		return fmt.Errorf("ssh %q: a socket and keys together", s.ID)
+	}
+	if s.Socket == "" {
+		_, err := s.keyring()
+		return err
+	}
+	info, err := os.Stat(s.Socket)
+	if err != nil {
+		return fmt.Errorf("ssh %q: agent: %w", s.ID, err)
+	}
+	if info.Mode()&os.ModeSocket == 0 {
+		return fmt.Errorf("ssh %q: agent: %s is not a socket", s.ID, s.Socket)
+	}
+	return nil
+}
+
+// keyring reads the key files.
+func (s Source) keyring() (agent.Agent, error) {
+	ring := agent.NewKeyring()
+	if len(s.Keys) == 0 {
+		return nil, fmt.Errorf("ssh %q: neither an agent nor keys", s.ID)
+	}
+	for _, path := range s.Keys {
+		key, err := readKey(path)
+		if err != nil {
+			return nil, fmt.Errorf("ssh %q: key %s: %w", s.ID, path, err)
+		}
+		if err := ring.Add(agent.AddedKey{PrivateKey: key, Comment: path}); err != nil {
+			return nil, fmt.Errorf("ssh %q: key %s: %w", s.ID, path, err)
+		}
+	}
+	return ring, nil
+}
+
+// readKey reads a private key of any of the formats of ssh-keygen.
+func readKey(path string) (any, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxKeySize+1))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if len(data) > maxKeySize {
+		return nil, fmt.Errorf("larger than %d bytes, not a private key", maxKeySize)
+	}
+	key, err := ssh.ParseRawPrivateKey(data)
+	var locked *ssh.PassphraseMissingError
+	if errors.As(err, &locked) {
+		return nil, errors.New("protected by a passphrase; add it to an agent (ssh-add) and pass that instead")
+	}
+	if err != nil {
+		if _, _, _, _, pubErr := ssh.ParseAuthorizedKey(data); pubErr == nil {
+			return nil, errors.New("a public key; the private one is needed")
+		}
+		return nil, fmt.Errorf("no private key in it: %w", err)
+	}
+	return key, nil
+}
