@@ -2,10 +2,14 @@ package parser
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	dockerfile "github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/frontend/subrequests/lint"
+	"github.com/moby/buildkit/frontend/subrequests/targets"
 	"github.com/moby/buildkit/solver/pb"
 )
 
@@ -35,58 +39,103 @@ type Answer struct {
 
 // Call asks the frontend about the Dockerfile. An error is as that of Parse.
 func Call(ctx context.Context, req Request, r Resolver, m Method) (Answer, error) {
-	id := map[Method]string{Check: "frontend.lint", Outline: "frontend.outline", Targets: "frontend.targets"}[m]
-	if id == "" {
-		return Answer{}, &Error{
-			Msg:  fmt.Sprintf("unknown method %q", string(m)),
-			Hint: "the methods are check, outline and targets",
-		}
-	}
 	f, err := newFrontend(req, r, nil)
 	if err != nil {
 		return Answer{}, err
 	}
-	f.opts["requestid"] = id
-	f.opts["frontend.caps"] = "moby.buildkit.frontend.subrequests"
-	res, err := f.run(ctx)
+	e, err := f.open(ctx)
 	if err != nil {
-		return Answer{}, err
+		return Answer{}, f.problem(ctx, e, err)
 	}
-	a := Answer{JSON: res.Metadata["result.json"], Text: res.Metadata["result.txt"]}
-	if m == Check {
-		if err := a.findings(ctx, f); err != nil {
-			return Answer{}, fmt.Errorf("reading the findings of the checks: %w", err)
+	var a Answer
+	switch m {
+	case Check:
+		a, err = f.check(ctx, e)
+	case Outline:
+		a, err = f.outline(ctx, e)
+	case Targets:
+		a, err = e.targets()
+	default:
+		err = &Error{
+			Msg:  fmt.Sprintf("unknown method %q", string(m)),
+			Hint: "the methods are check, outline and targets",
 		}
+	}
+	if err != nil {
+		return Answer{}, f.problem(ctx, e, err)
 	}
 	return a, nil
 }
 
-// findings reads the frontend's list of findings.
-func (a *Answer) findings(ctx context.Context, f *frontend) error {
-	var found lint.LintResults
-	if err := json.Unmarshal(a.JSON, &found); err != nil {
-		return err
+func answer(res *client.Result, err error) (Answer, error) {
+	if err != nil {
+		return Answer{}, err
 	}
-	source := func(l *pb.Location) (*SourceFile, []Range) {
-		i := int(l.GetSourceIndex())
-		if l == nil || i < 0 || i >= len(found.Sources) {
-			return nil, nil
-		}
-		s := found.Sources[i]
-		return &SourceFile{Name: s.Filename, Data: s.Data}, ranges(l.Ranges, 0)
+	return Answer{JSON: res.Metadata["result.json"], Text: res.Metadata["result.txt"]}, nil
+}
+
+func (f *frontend) outline(ctx context.Context, e *entry) (Answer, error) {
+	o, err := dockerfile2llb.Dockerfile2Outline(ctx, e.source.Data, f.convertOpt(e, nil, nil))
+	if err != nil {
+		return Answer{}, err
 	}
-	for _, w := range found.Warnings {
-		src, rs := source(w.Location)
-		a.Warnings = append(a.Warnings, Warning{
-			Short: w.RuleName + ": " + w.Detail, Detail: []string{w.Description}, URL: w.URL,
-			Source: src, Ranges: rs, Level: 1,
+	return answer(o.ToResult())
+}
+
+// targets does what the frontend's ListTargets does, which does not survive a
+// "# check=" comment above an instruction.
+func (e *entry) targets() (Answer, error) {
+	stages, err := e.stages()
+	if err != nil {
+		return Answer{}, err
+	}
+	list := targets.List{Sources: [][]byte{e.source.Data}}
+	for i, s := range stages {
+		list.Targets = append(list.Targets, targets.Target{
+			Name: s.Name, Description: s.DocComment, Base: s.BaseName, Platform: s.Platform,
+			Default:  i == len(stages)-1,
+			Location: location(s.Location),
 		})
 	}
-	if found.Error != nil {
-		e := &Error{Msg: found.Error.Message}
-		e.Source, e.Ranges = source(&found.Error.Location)
-		e.Hint = f.hint(ctx, e)
-		a.Mistake = e
+	return answer(list.ToResult())
+}
+
+func location(rs []dockerfile.Range) *pb.Location {
+	l := &pb.Location{}
+	for _, r := range rs {
+		l.Ranges = append(l.Ranges, &pb.Range{
+			Start: &pb.Position{Line: int32(r.Start.Line), Character: int32(r.Start.Character)},
+			End:   &pb.Position{Line: int32(r.End.Line), Character: int32(r.End.Character)},
+		})
 	}
-	return nil
+	return l
+}
+
+func (f *frontend) check(ctx context.Context, e *entry) (Answer, error) {
+	found, err := dockerfile2llb.DockerfileLint(ctx, e.source.Data, f.convertOpt(e, nil, nil))
+	if err != nil {
+		return Answer{}, err
+	}
+	a, err := answer(found.ToResult(nil))
+	if err != nil {
+		return Answer{}, err
+	}
+	for _, w := range found.Warnings {
+		a.Warnings = append(a.Warnings, Warning{
+			Short: w.RuleName + ": " + w.Detail, Detail: []string{w.Description}, URL: w.URL,
+			Source: e.file(), Ranges: ranges(w.Location.GetRanges(), 0), Level: 1,
+		})
+	}
+	a.Mistake = f.mistake(e, found.Error)
+	return a, nil
+}
+
+func (f *frontend) mistake(e *entry, b *lint.BuildError) *Error {
+	if b == nil {
+		return nil
+	}
+	m := &Error{Msg: b.Message, Err: errors.New(b.Message), Source: e.file()}
+	m.addRanges(ranges(b.Location.Ranges, 0))
+	m.Hint = hint(m, e)
+	return m
 }

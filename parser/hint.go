@@ -1,15 +1,12 @@
 package parser
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 
-	"github.com/moby/buildkit/frontend/dockerfile/builder"
 	"github.com/moby/buildkit/frontend/dockerfile/command"
 )
 
@@ -17,14 +14,15 @@ import (
 const manual = "https://docs.docker.com/reference/dockerfile/"
 
 // hint is the way out of a mistake that the frontend told of. A message that
-// has a suggestion in it needs none.
-func (f *frontend) hint(ctx context.Context, e *Error) string {
+// has a suggestion in it needs none. d is the Dockerfile; nil when it could not
+// be read.
+func hint(e *Error, d *entry) string {
 	has := func(text string) bool { return strings.Contains(e.Msg, text) }
 	switch {
 	case has("(did you mean"):
 		return ""
 	case has("target stage "):
-		return f.stageHint(ctx, "the stages are ")
+		return stageHint("the stages are ", d)
 	case has("the Dockerfile cannot be empty"):
 		return "a Dockerfile begins with FROM and an image; FROM scratch begins with nothing"
 	case has("failed to read dockerfile") && errors.Is(e.Err, fs.ErrNotExist):
@@ -32,7 +30,7 @@ func (f *frontend) hint(ctx context.Context, e *Error) string {
 	case has("no build stage in current context"):
 		return "only ARG may stand before the first FROM"
 	case has("unknown instruction"):
-		return "the instructions are " + instructions()
+		return "the instructions are " + instructionNames()
 	case has("circular dependency"):
 		return "a stage cannot use itself, nor a stage that uses it"
 	case has("unterminated heredoc"):
@@ -46,43 +44,31 @@ func (f *frontend) hint(ctx context.Context, e *Error) string {
 		if strings.ContainsAny(name, "/:@") {
 			return ""
 		}
-		return f.stageHint(ctx, name+" is no stage, so it is taken for an image; the stages are ")
+		return stageHint(name+" is no stage, so it is taken for an image; the stages are ", d)
 	}
 	return instructionHint(e)
 }
 
 // stageHint lists the stages of the Dockerfile after intro; "" when none has a
-// name.
-func (f *frontend) stageHint(ctx context.Context, intro string) string {
-	names := f.stages(ctx)
+// name, or when they cannot be listed.
+func stageHint(intro string, d *entry) string {
+	if d == nil {
+		return ""
+	}
+	stages, err := d.stages()
+	if err != nil {
+		return "" // the list is a help only; what is wrong is told already
+	}
+	var names []string
+	for _, s := range stages {
+		if s.Name != "" {
+			names = append(names, s.Name)
+		}
+	}
 	if len(names) == 0 {
 		return ""
 	}
 	return intro + strings.Join(names, ", ")
-}
-
-// stages are the names of the Dockerfile's stages, as the frontend lists them.
-func (f *frontend) stages(ctx context.Context) []string {
-	f.opts["requestid"] = "frontend.targets"
-	res, err := builder.Build(ctx, f)
-	if err != nil {
-		return nil // the list is a help only; what is wrong is told already
-	}
-	var list struct {
-		Targets []struct {
-			Name string `json:"name"`
-		} `json:"targets"`
-	}
-	if err := json.Unmarshal(res.Metadata["result.json"], &list); err != nil {
-		return nil
-	}
-	var names []string
-	for _, t := range list.Targets {
-		if t.Name != "" {
-			names = append(names, t.Name)
-		}
-	}
-	return names
 }
 
 // instructionHint leads to the description of the instruction at the error's
@@ -122,4 +108,4 @@ func names() []string {
 	return all
 }
 
-func instructions() string { return strings.ToUpper(strings.Join(names(), ", ")) }
+func instructionNames() string { return strings.ToUpper(strings.Join(names(), ", ")) }

@@ -10,50 +10,94 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 
-	"github.com/moby/buildkit/exporter/containerimage/exptypes"
-	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
-	"github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 // Parse reads the Dockerfile and makes the graph. Findings of the build checks
-// go to warn, one at a time, in the order of the Dockerfile; warn may be nil.
-// An error that concerns the Dockerfile or the request is, or wraps, an *Error.
+// go to warn, one at a time; warn may be nil. An error that concerns the
+// Dockerfile or the request is, or wraps, an *Error.
 func Parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*Graph, error) {
 	f, err := newFrontend(req, r, warn)
 	if err != nil {
 		return nil, err
 	}
-	res, err := f.run(ctx)
+	e, err := f.open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, f.problem(ctx, e, err)
 	}
-	g, err := graph(res, len(req.Platforms) == 0)
+	images, err := f.convertAll(ctx, e)
+	if err != nil {
+		return nil, f.problem(ctx, e, err)
+	}
+	g, err := graph(images)
 	if err != nil {
 		return nil, fmt.Errorf("translating the frontend's answer: %w", err)
 	}
 	return g, nil
 }
 
-// graph translates the frontend's answer. When no platform was asked for, the
-// image's own config says which one it is.
-func graph(res *client.Result, implicit bool) (*Graph, error) {
-	var ps exptypes.Platforms
-	if err := json.Unmarshal(res.Metadata[exptypes.ExporterPlatformsKey], &ps); err != nil {
-		return nil, fmt.Errorf("reading the list of platforms: %w", err)
-	}
-	t := newTranslation()
-	targets := make([]Target, len(ps.Platforms))
-	for i, p := range ps.Platforms {
-		var err error
-		if targets[i], err = t.target(res, p); err != nil {
-			return nil, fmt.Errorf("platform %s: %w", p.ID, err)
+// converted is the frontend's answer for one platform; a nil platform is the
+// one that the answer itself names.
+type converted struct {
+	platform   *ocispec.Platform
+	result     *dockerfile2llb.Result
+	definition *llb.Definition
+}
+
+// convertAll converts the Dockerfile for every platform at once, since most of
+// the time goes into asking for base images. Findings are told for the first
+// only: they are the same for all.
+func (f *frontend) convertAll(ctx context.Context, first *entry) ([]converted, error) {
+	targets := []*ocispec.Platform{nil}
+	if ps := first.client.TargetPlatforms; len(ps) > 0 {
+		targets = nil
+		for _, p := range ps {
+			targets = append(targets, &p)
 		}
-		if implicit {
-			if err := json.Unmarshal(targets[i].Config, &targets[i].Platform); err != nil {
-				return nil, fmt.Errorf("reading the image config: %w", err)
+	}
+	images := make([]converted, len(targets))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, p := range targets {
+		group.Go(func() (err error) {
+			e, warn := first, f.warner(first)
+			if i > 0 {
+				if e, err = f.open(ctx); err != nil {
+					return err
+				}
+				warn = nil
 			}
+			images[i], err = f.convert(ctx, e, p, warn)
+			return err
+		})
+	}
+	return images, group.Wait()
+}
+
+func (f *frontend) convert(ctx context.Context, e *entry, p *ocispec.Platform, warn linter.LintWarnFunc) (converted, error) {
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, e.source.Data, f.convertOpt(e, p, warn))
+	if err != nil {
+		return converted{}, err
+	}
+	def, err := res.State.Marshal(ctx)
+	if err != nil {
+		return converted{}, fmt.Errorf("failed to marshal LLB definition: %w", err)
+	}
+	return converted{platform: p, result: res, definition: def}, nil
+}
+
+func graph(images []converted) (*Graph, error) {
+	t := newTranslation()
+	targets := make([]Target, len(images))
+	for i, img := range images {
+		var err error
+		if targets[i], err = t.target(img); err != nil {
+			return nil, err
 		}
 	}
 	g := t.graph()
@@ -61,30 +105,43 @@ func graph(res *client.Result, implicit bool) (*Graph, error) {
 	return g, nil
 }
 
-func (t *translation) target(res *client.Result, p exptypes.Platform) (Target, error) {
-	ref, suffix := res.Ref, ""
-	if ref == nil {
-		ref, suffix = res.Refs[p.ID], "/"+p.ID
-	}
-	s, ok := ref.(*solved)
-	if !ok {
-		return Target{}, fmt.Errorf("no result")
-	}
-	end, err := t.add(s.def)
+func (t *translation) target(img converted) (Target, error) {
+	end, err := t.add(img.definition.ToPB())
 	if err != nil {
 		return Target{}, err
 	}
-	target := Target{
-		Platform: p.Platform, Node: end.Node, Output: end.Output,
-		Config:     res.Metadata[exptypes.ExporterImageConfigKey+suffix],
-		BaseConfig: res.Metadata[exptypes.ExporterImageBaseConfigKey+suffix],
+	res := img.result
+	target := Target{Platform: platform(img), Node: end.Node, Output: end.Output}
+	if target.Config, err = json.Marshal(res.Image); err != nil {
+		return Target{}, fmt.Errorf("the image config: %w", err)
 	}
-	if e := res.Metadata[commonexptypes.ExporterEpochKey+suffix]; e != nil {
-		n, err := strconv.ParseInt(string(e), 10, 64)
-		if err != nil {
-			return Target{}, fmt.Errorf("reading the epoch: %w", err)
+	if res.BaseImage != nil {
+		if target.BaseConfig, err = json.Marshal(res.BaseImage); err != nil {
+			return Target{}, fmt.Errorf("the base image's config: %w", err)
 		}
-		target.Epoch = &n
+	}
+	if res.Epoch != nil {
+		seconds := res.Epoch.Unix()
+		target.Epoch = &seconds
 	}
 	return target, nil
+}
+
+// platform is the one that was asked for, else the image's own. Windows images
+// keep the OS version of their base, which decides where they run.
+func platform(img converted) ocispec.Platform {
+	own := img.result.Image.Platform
+	if img.platform == nil {
+		return platforms.Normalize(own)
+	}
+	p := platforms.Normalize(*img.platform)
+	if p.OS == "windows" && own.OS == p.OS {
+		if p.OSVersion == "" {
+			p.OSVersion = own.OSVersion
+		}
+		if p.OSFeatures == nil {
+			p.OSFeatures = own.OSFeatures
+		}
+	}
+	return p
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/moby/buildkit/solver/errdefs"
+	dockerfile "github.com/moby/buildkit/frontend/dockerfile/parser"
 )
 
 // Warning is a finding about the Dockerfile that does not stop the build.
@@ -44,36 +44,35 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) HintText() string { return e.Hint }
 
 // problem makes an Error of the frontend's error. What is not about the
-// Dockerfile (the build was interrupted) stays as it is.
-func (f *frontend) problem(ctx context.Context, err error) error {
+// Dockerfile (the build was interrupted) stays as it is. e may be nil.
+func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	e := &Error{Msg: err.Error(), Err: err}
-	for _, s := range errdefs.Sources(err) {
-		if s.Info == nil {
-			continue
-		}
-		if e.Source == nil {
-			e.Source = &SourceFile{Name: s.Info.Filename, Data: s.Info.Data}
-		}
-		if e.Source.Name == s.Info.Filename {
-			e.addRanges(ranges(s.Ranges, 0))
+	var own *Error
+	if errors.As(err, &own) && (own.Source != nil || e == nil) {
+		return err
+	}
+	p := &Error{Msg: err.Error(), Err: err}
+	var at *dockerfile.LocationError
+	if e != nil && errors.As(err, &at) {
+		p.Source = e.file()
+		for _, l := range at.Locations {
+			p.addRanges(places(l))
 		}
 	}
-	if strings.HasPrefix(e.Msg, "lint violation found") {
+	if strings.HasPrefix(p.Msg, "lint violation found") {
 		for _, w := range f.warnings {
-			e.Source = w.Source
-			e.addRanges(w.Ranges)
+			p.Source = w.Source
+			p.addRanges(w.Ranges)
 		}
 	}
-	var inner *Error
-	if errors.As(err, &inner) {
-		e.Hint = inner.Hint
+	if own != nil {
+		p.Hint = own.Hint
 	} else {
-		e.Hint = f.hint(ctx, e)
+		p.Hint = hint(p, e)
 	}
-	return e
+	return p
 }
 
 // addRanges adds those that are not there yet: the frontend gives the same

@@ -54,7 +54,9 @@ func TestRequest(t *testing.T) {
 		},
 		"build argument": {
 			func(r *parser.Request) { r.BuildArgs = map[string]string{"A": "given"} },
-			func(_ *testing.T, g *parser.Graph) bool { return slices.Contains(ops[parser.Exec](g)[0].Env, "A=given") },
+			func(_ *testing.T, g *parser.Graph) bool {
+				return slices.Contains(ops[parser.Exec](g)[0].Env, "A=given")
+			},
 		},
 		"proxy": {
 			func(r *parser.Request) { r.BuildArgs = map[string]string{"HTTP_PROXY": "http://p", "no_proxy": "x"} },
@@ -131,7 +133,9 @@ func TestRequest(t *testing.T) {
 			func(_ *testing.T, g *parser.Graph) bool { return *g.Targets[0].Epoch == 6 },
 		},
 		"syntax": {
-			func(r *parser.Request) { r.BuildArgs = map[string]string{"BUILDKIT_SYNTAX": "docker/dockerfile:1.7-labs"} },
+			func(r *parser.Request) {
+				r.BuildArgs = map[string]string{"BUILDKIT_SYNTAX": "docker/dockerfile:1.7-labs"}
+			},
 			func(_ *testing.T, g *parser.Graph) bool { return len(g.Nodes) == 3 },
 		},
 		"base config": {

@@ -1,0 +1,130 @@
+package parser
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	dockerfile "github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerui"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// entry is the Dockerfile as the frontend has found it, with the frontend's
+// client, which must not be shared: converting for a platform changes it.
+type entry struct {
+	client *dockerui.Client
+	source *dockerui.Source
+}
+
+// open finds and reads the Dockerfile. What is read is read once in a call,
+// however often the Dockerfile is opened.
+func (f *frontend) open(ctx context.Context) (*entry, error) {
+	c, err := dockerui.NewClient(f)
+	if err != nil {
+		return nil, err
+	}
+	src, err := c.ReadEntrypoint(ctx, "Dockerfile")
+	if err != nil {
+		return nil, err
+	}
+	e := &entry{client: c, source: src}
+	return e, f.checkSyntax(e)
+}
+
+// checkSyntax refuses a frontend other than the one that is built in. Which
+// version of that is asked for makes no difference.
+func (f *frontend) checkSyntax(e *entry) error {
+	line, given := f.opts["build-arg:BUILDKIT_SYNTAX"]
+	var place []dockerfile.Range
+	if !given {
+		_, line, place, given = dockerfile.DetectSyntax(e.source.Data)
+	}
+	ref, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+	if !given || isDockerfileFrontend(ref) {
+		return nil
+	}
+	err := &Error{
+		Msg: fmt.Sprintf("the frontend %s is not supported", ref),
+		Hint: "Docker's own frontend is built in, whatever version docker/dockerfile is asked for; " +
+			"remove the syntax line, or use docker/dockerfile:1",
+	}
+	if place != nil {
+		err.Source, err.Ranges = e.file(), places(place)
+	}
+	return err
+}
+
+// isDockerfileFrontend reports whether ref names Docker's Dockerfile frontend,
+// in any version, from any registry that mirrors it.
+func isDockerfileFrontend(ref string) bool {
+	if ref == "" {
+		return true
+	}
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return false
+	}
+	p := "/" + reference.Path(named)
+	return strings.HasSuffix(p, "/docker/dockerfile") || strings.HasSuffix(p, "/docker/dockerfile-upstream")
+}
+
+func (e *entry) file() *SourceFile {
+	return &SourceFile{Name: e.source.Filename, Data: e.source.Data}
+}
+
+// convertOpt is what the frontend's conversions take. A nil platform means
+// that of the base image, or of the build.
+func (f *frontend) convertOpt(e *entry, p *ocispec.Platform, warn linter.LintWarnFunc) dockerfile2llb.ConvertOpt {
+	return dockerfile2llb.ConvertOpt{
+		Config:         e.client.Config,
+		Client:         e.client,
+		SourceMap:      e.source.SourceMap,
+		MetaResolver:   f,
+		TargetPlatform: p,
+		Warn:           warn,
+	}
+}
+
+// warner hands the findings of the build checks on.
+func (f *frontend) warner(e *entry) linter.LintWarnFunc {
+	return func(rule, description, url, msg string, at []dockerfile.Range) {
+		line := 0
+		if len(at) > 0 {
+			line = at[0].Start.Line
+		}
+		f.tell(Warning{
+			Short:  linter.LintFormatShort(rule, msg, line),
+			Detail: []string{description}, URL: url, Level: 1,
+			Source: e.file(), Ranges: places(at),
+		})
+	}
+}
+
+// stages are the Dockerfile's stages as they are written.
+func (e *entry) stages() ([]instructions.Stage, error) {
+	tree, err := dockerfile.Parse(bytes.NewReader(e.source.Data))
+	if err != nil {
+		return nil, err
+	}
+	silent := linter.New(&linter.Config{SkipAll: true})
+	stages, _, err := instructions.Parse(tree.AST, silent)
+	return stages, err
+}
+
+// places translates positions in the Dockerfile.
+func places(rs []dockerfile.Range) []Range {
+	var out []Range
+	for _, r := range rs {
+		out = append(out, Range{
+			Start: Position{Line: r.Start.Line, Character: r.Start.Character},
+			End:   Position{Line: r.End.Line, Character: r.End.Character},
+		})
+	}
+	return out
+}

@@ -1,0 +1,82 @@
+package parser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// ResolveSourceMetadata implements client.Client.
+func (f *frontend) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	scheme, ref, _ := strings.Cut(op.Identifier, "://")
+	var meta ImageMeta
+	var err error
+	switch scheme {
+	case "docker-image":
+		meta, err = f.image(ctx, ref, opt.ImageOpt)
+	case "oci-layout":
+		meta, err = f.layout(ctx, ref, opt.OCILayoutOpt)
+	case "local":
+		return &sourceresolver.MetaResponse{Op: op}, nil
+	default:
+		return nil, &Error{
+			Msg:  fmt.Sprintf("the time of %s is not known before it has been fetched", op.Identifier),
+			Hint: "give SOURCE_DATE_EPOCH in seconds since 1970",
+			Err:  errors.ErrUnsupported,
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	found := op.CloneVT()
+	if meta.Ref != "" {
+		found.Identifier = scheme + "://" + meta.Ref
+	}
+	return &sourceresolver.MetaResponse{
+		Op:    found,
+		Image: &sourceresolver.ResolveImageResponse{Digest: meta.Digest, Config: meta.Config},
+	}, nil
+}
+
+// ResolveImageConfig implements client.Client.
+func (f *frontend) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	return sourceresolver.NewImageMetaResolver(f).ResolveImageConfig(ctx, ref, opt)
+}
+
+func (f *frontend) image(ctx context.Context, ref string, opt *sourceresolver.ResolveImageOpt) (ImageMeta, error) {
+	if opt == nil {
+		opt = &sourceresolver.ResolveImageOpt{}
+	}
+	pull := opt.ResolveMode == pb.AttrImageResolveModeForcePull
+	p := f.orBuildPlatform(opt.Platform)
+	key := fmt.Sprintf("image %s %s %t", ref, platforms.FormatAll(*p), pull)
+	return f.images.get(key, func() (ImageMeta, error) {
+		return f.resolver.ResolveImage(ctx, ref, p, pull)
+	})
+}
+
+func (f *frontend) layout(ctx context.Context, ref string, opt *sourceresolver.ResolveOCILayoutOpt) (ImageMeta, error) {
+	if opt == nil {
+		opt = &sourceresolver.ResolveOCILayoutOpt{}
+	}
+	store, p := opt.Store.StoreID, f.orBuildPlatform(opt.Platform)
+	key := fmt.Sprintf("layout %s %s %s", store, ref, platforms.FormatAll(*p))
+	return f.images.get(key, func() (ImageMeta, error) {
+		return f.resolver.ResolveLayout(ctx, store, ref, p)
+	})
+}
+
+func (f *frontend) orBuildPlatform(p *ocispec.Platform) *ocispec.Platform {
+	if p == nil {
+		p = &f.platform
+	}
+	clone := platforms.Normalize(*p)
+	return &clone
+}
