@@ -113,7 +113,7 @@ func xzDictionary(head []byte) (int64, bool) {
 	block := head[12:]
 	block = block[:min(len(block), (int(block[0])+1)*4)]
 	flags, at := block[1], 2
-	for range int(flags >> 6 & 1) + int(flags>>7) { // the optional sizes
+	for range int(flags>>6&1) + int(flags>>7) { // the optional sizes
 		for at < len(block) && block[at] >= 0x80 {
 			at++
 		}

@@ -25,6 +25,7 @@ type node struct {
 	file     *file // nil for a directory that only its content implies
 	white    bool  // the name is deleted in the layers below
 	opaque   bool
+	length   int // of its path, in bytes
 	children map[string]*node
 }
 
@@ -62,7 +63,7 @@ func (t *foreignTree) spend(n int) error {
 
 // add gives the name base in dir to e.
 func (t *foreignTree) add(dir, base string, e layers.Entry) error {
-	cost := nodeCost + len(base) + len(e.Link)
+	cost := nodeCost + len(e.Link)
 	for name, value := range e.Xattrs {
 		cost += len(name) + len(value)
 	}
@@ -117,9 +118,6 @@ func (t *foreignTree) link(dir, base, target string) error {
 	if base == "" {
 		return errors.New("the root is not a directory")
 	}
-	if err := t.spend(nodeCost + len(base)); err != nil {
-		return err
-	}
 	n, err := t.name(dir, base)
 	if err != nil {
 		return err
@@ -144,9 +142,6 @@ func (t *foreignTree) whiteout(dir, base, marker string) error {
 	case marker == "" || marker == "." || marker == "..":
 		return errors.New("a whiteout of nothing")
 	}
-	if err := t.spend(nodeCost + len(base)); err != nil {
-		return err
-	}
 	n, err := t.name(dir, marker)
 	if err != nil {
 		return err
@@ -167,10 +162,13 @@ func (t *foreignTree) name(dir, base string) (*node, error) {
 func (t *foreignTree) child(parent *node, base string) (*node, error) {
 	n := parent.children[base]
 	if n == nil {
-		if err := t.spend(nodeCost + len(base)); err != nil {
+		n = &node{length: parent.length + 1 + len(base)}
+		if n.length > maxPath {
+			return nil, fmt.Errorf("the path is %d bytes long; %d are the most", n.length, maxPath)
+		}
+		if err := t.spend(nodeCost + n.length); err != nil {
 			return nil, err
 		}
-		n = &node{}
 		if parent.children == nil {
 			parent.children = make(map[string]*node)
 		}
@@ -179,8 +177,9 @@ func (t *foreignTree) child(parent *node, base string) (*node, error) {
 	return n, nil
 }
 
-// maxSymlinks is how many symlinks a parent path may lead through.
-const maxSymlinks = 255
+// maxSymlinks is how many symlinks a parent path may lead through, as many
+// as Linux follows.
+const maxSymlinks = 40
 
 // dir returns the directory at p, symlinks of this layer followed inside the
 // root. Where there is nothing it makes directories, or returns nil.
@@ -217,9 +216,6 @@ func (t *foreignTree) dir(p string, create bool) (*node, error) {
 			continue
 		case next.file != nil && next.file.Kind != layers.Dir:
 			return nil, fmt.Errorf("%q is not a directory", name)
-		}
-		if len(at) > maxPath {
-			return nil, fmt.Errorf("%q is too deep", p)
 		}
 		at = append(at, next)
 	}

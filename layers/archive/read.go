@@ -31,9 +31,8 @@ const maxPath = 4095
 // The later of two entries for a path wins. A parent that is a symlink of
 // the same layer is followed inside the root. The first path of a file with
 // several names becomes the File, whatever the order in the tar. Files have
-// the digest of their content and the offset of where it begins; sparse
-// files have no digest and an offset below -1, which Tar.Content
-// understands.
+// the digest of their content and the offset of where it begins; the offset
+// of a sparse file is below -1, which Tar.Content understands.
 func Read(ctx context.Context, tar io.Reader) (t *layers.Tree, diffID digest.Digest, size int64, err error) {
 	r := newForeignReader(tar)
 	if err := r.entries(ctx); err != nil {
@@ -52,8 +51,13 @@ type foreignReader struct {
 	sum    hash.Hash
 	tr     *tar.Reader
 	tree   *foreignTree
+	sparse int64 // bytes that the sparse files so far have, holes included
 	buf    []byte
 }
+
+// maxSparse is how many bytes the sparse files of a layer may have together.
+// A few bytes of tar can stand for any number, and all of them are hashed.
+const maxSparse = 64 << 30
 
 // countingReader counts what has been read through it. It hides the other
 // methods of r, above all Seek: every byte has to pass.
@@ -125,7 +129,11 @@ func (r *foreignReader) entry(ctx context.Context, h *tar.Header, start int64) e
 		e.Offset = r.in.n
 		if isSparse(h) {
 			e.Offset = sparseOffset(start)
-		} else if e.Digest, err = r.content(ctx, e.Size); err != nil {
+			if r.sparse += e.Size; r.sparse > maxSparse {
+				return fmt.Errorf("the sparse files have more than %d GiB", maxSparse>>30)
+			}
+		}
+		if e.Digest, err = r.content(ctx, e.Size); err != nil {
 			return err
 		}
 	}
