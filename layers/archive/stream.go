@@ -84,12 +84,12 @@ func (s *stream) add(e layers.Entry, content io.Reader) (layers.Entry, error) {
 func (s *stream) check(e layers.Entry) error {
 	base := path.Base(e.Path)
 	switch {
-	case s.some && layers.ComparePaths(s.last, e.Path) >= 0:
-		return fmt.Errorf("out of order after %q", s.last)
 	case e.Path == "" && e.Kind != layers.Dir:
 		return errors.New("the root is not a directory")
 	case e.Path != "" && path.Clean("/" + e.Path)[1:] != e.Path || strings.IndexByte(e.Path, 0) >= 0:
 		return errors.New("path is not clean")
+	case s.some && layers.ComparePaths(s.last, e.Path) >= 0:
+		return fmt.Errorf("out of order after %q", s.last)
 	case strings.HasPrefix(base, whiteoutPrefix):
 		return &reservedNameError{e.Path}
 	case e.Kind == layers.Hardlink && layers.ComparePaths(e.Link, e.Path) >= 0:
