@@ -2,10 +2,8 @@ package fileop
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
-	"strings"
 
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
@@ -41,7 +39,7 @@ func (r *run) copy(ctx context.Context, t *tree, from Input, a parser.Copy) erro
 			return err
 		}
 	}
-	sources := []string{rel(a.Src)}
+	sources := []string{cleanPath(a.Src)}
 	if a.AllowWildcard {
 		if sources, err = matches(from.FS, a.Src, a.FollowSymlinks); err != nil {
 			return err
@@ -145,7 +143,7 @@ func (t *transfer) visit(p picked) error {
 	if p.implied {
 		return t.impliedDir(p.entry, at, was, exists)
 	}
-	if t.op.AlwaysReplace && exists && (p.entry.Kind != layers.Dir || was.Kind != layers.Dir) {
+	if t.op.AlwaysReplace && exists && at != "" && (p.entry.Kind != layers.Dir || was.Kind != layers.Dir) {
 		if err := t.tree.remove(at); err != nil {
 			return err
 		}
@@ -234,11 +232,4 @@ func (t *transfer) meta(e layers.Entry) layers.Entry {
 		c.ModTime = *t.op.Timestamp
 	}
 	return c
-}
-
-// errNoUnpack is temporary.
-var errNoUnpack = errors.New(strings.TrimSpace("unpacking is not there yet"))
-
-func (c *copier) unpack(ctx context.Context, src, dest string) (bool, error) {
-	return false, errNoUnpack
 }

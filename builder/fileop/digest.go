@@ -99,16 +99,16 @@ func (s Selection) checkRequired(found []selectedFile) error {
 
 // lookupSource returns what a source path stands for.
 func lookupSource(files source.FS, src string, follow bool) (layers.Entry, error) {
-	at, err := files.Resolve(src, follow)
+	at, err := files.Resolve(rel(src), follow)
 	if err != nil {
 		if missing(err) {
-			return layers.Entry{}, &MissingError{Path: "/" + src}
+			return layers.Entry{}, &MissingError{Path: "/" + rel(src)}
 		}
 		return layers.Entry{}, err
 	}
 	e, ok, err := files.Lookup(at)
 	if err != nil || !ok {
-		return layers.Entry{}, orMissing(src, err)
+		return layers.Entry{}, orMissing(rel(src), err)
 	}
 	return e, nil
 }

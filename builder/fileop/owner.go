@@ -23,8 +23,8 @@ func (e *UnknownNameError) Error() string {
 	return fmt.Sprintf("%s %q is not in %s", e.Kind, e.Name, e.File)
 }
 
-// Hint says what to do about it.
-func (e *UnknownNameError) Hint() string {
+// HintText says what to do about it.
+func (e *UnknownNameError) HintText() string {
 	return fmt.Sprintf("create the %s before, or give the number", e.Kind)
 }
 

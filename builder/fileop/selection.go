@@ -108,8 +108,12 @@ func matches(from source.FS, src string, follow bool) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok, err := from.Lookup(base); err != nil || !ok {
+	e, ok, err := from.Lookup(base)
+	if err != nil || !ok {
 		return nil, orMissing(base, err)
+	}
+	if e.Kind != layers.Dir {
+		return nil, nil
 	}
 	m := glob{fs: from, pattern: path.Join(parts[wild:]...), parts: parts[wild:]}
 	// A character class may match a slash; then any depth may match.
@@ -183,6 +187,11 @@ func orMissing(p string, err error) error {
 type MissingError struct{ Path string }
 
 func (e *MissingError) Error() string { return fmt.Sprintf("%q: not found", e.Path) }
+
+// HintText says why a file that is on disk may be missing all the same.
+func (e *MissingError) HintText() string {
+	return "check the path, and that .dockerignore does not leave it out"
+}
 
 // Unwrap makes it an fs.ErrNotExist.
 func (e *MissingError) Unwrap() error { return fs.ErrNotExist }

@@ -1,0 +1,67 @@
+package fileop
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// spool is a temporary file with the contents of an archive's members: they
+// are wanted in another order than the archive has them. The file has no name,
+// so nothing is left of it whatever happens.
+type spool struct {
+	file *os.File
+	size int64
+}
+
+// add appends size bytes of r.
+func (s *spool) add(r io.Reader, size int64) (content, error) {
+	if size == 0 {
+		return inline(nil), nil
+	}
+	if s.file == nil {
+		f, err := os.CreateTemp("", "sinter-unpack-")
+		if err != nil {
+			return nil, fmt.Errorf("making a temporary file for the archive: %w", err)
+		}
+		s.file = f
+		if err := os.Remove(f.Name()); err != nil {
+			return nil, err
+		}
+	}
+	at := s.size
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(s.file, h), r)
+	s.size += n
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	return spooled{section: io.NewSectionReader(s.file, at, n), sum: digest.NewDigest(digest.SHA256, h)}, nil
+}
+
+// Close removes the file.
+func (s *spool) Close() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
+}
+
+// spooled is the content of one member.
+type spooled struct {
+	section *io.SectionReader
+	sum     digest.Digest
+}
+
+func (c spooled) open(context.Context) (io.ReadCloser, error) {
+	return io.NopCloser(io.NewSectionReader(c.section, 0, c.section.Size())), nil
+}
+
+func (c spooled) digest(context.Context) (digest.Digest, error) { return c.sum, nil }

@@ -1,0 +1,268 @@
+package fileop
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+// maxMembers is how many files and directories unpacking one archive may make.
+// They are kept in memory: some hundred bytes each.
+const maxMembers = 2 << 20
+
+// unpack unpacks the file at src into the directory dest, if it is an archive.
+// The destination is the root for all that the archive says: neither a name
+// nor a symlink, in the archive or there before, leads outside of it.
+func (c *copier) unpack(ctx context.Context, src, dest string) (done bool, err error) {
+	e, err := lookupSource(c.from.FS, src, true)
+	if err != nil || e.Kind != layers.File {
+		// Copying will say what is wrong.
+		return false, nil
+	}
+	if is, err := c.isArchive(ctx, e); err != nil || !is {
+		return false, err
+	}
+	to, err := c.tree.Resolve(rel(dest), true)
+	if err != nil {
+		return false, err
+	}
+	if err := c.tree.mkdirAll(to, made{mode: 0o755, own: c.own, time: c.op.Timestamp}); err != nil {
+		return false, err
+	}
+	f, err := c.from.FS.Open(ctx, e)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	plain, _, err := archive.Decompress(f)
+	if err != nil {
+		return false, fmt.Errorf("unpacking %s: %w", src, err)
+	}
+	u := unpacker{tree: c.tree, root: to, own: c.own, spool: &spool{}}
+	c.run.spools = append(c.run.spools, u.spool)
+	err = u.all(ctx, tar.NewReader(plain))
+	if cerr := plain.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return false, fmt.Errorf("unpacking %s: %w", src, err)
+	}
+	return true, nil
+}
+
+func (c *copier) isArchive(ctx context.Context, e layers.Entry) (bool, error) {
+	f, err := c.from.FS.Open(ctx, e)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return archive.IsArchive(f)
+}
+
+// unpacker puts the members of one archive into a tree.
+type unpacker struct {
+	tree *tree
+	// root is the directory that is the archive's root.
+	root string
+	// own owns all members; nil: as the archive says.
+	own   *ids
+	spool *spool
+	count int
+}
+
+func (u *unpacker) all(ctx context.Context, r *tar.Reader) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag == tar.TypeXGlobalHeader {
+			continue
+		}
+		if err := u.member(h, r); err != nil {
+			return fmt.Errorf("%q: %w", h.Name, err)
+		}
+	}
+}
+
+// member puts one member into the tree.
+func (u *unpacker) member(h *tar.Header, content io.Reader) error {
+	name := rel(h.Name)
+	if name == "" {
+		return nil // the destination itself stays as it is
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	at, err := u.place(name)
+	if err != nil {
+		return err
+	}
+	was, exists, err := u.tree.Lookup(at)
+	if err != nil {
+		return err
+	}
+	isDir := exists && was.Kind == layers.Dir && h.Typeflag == tar.TypeDir
+	if exists && !isDir {
+		if err := u.tree.remove(at); err != nil {
+			return err
+		}
+	}
+	if u.count++; u.count > maxMembers {
+		return fmt.Errorf("the archive has more than %d files", maxMembers)
+	}
+	if h.Typeflag == tar.TypeLink {
+		return u.link(h, at)
+	}
+	f := &inode{meta: u.meta(h)}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		f.meta.Kind = layers.Dir
+		if isDir && f.meta.Xattrs == nil {
+			f.meta.Xattrs = imageXattrs(was.Xattrs)
+		}
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		f.meta.Kind, f.meta.Size = layers.File, h.Size
+		if f.content, err = u.spool.add(content, h.Size); err != nil {
+			return err
+		}
+	case tar.TypeSymlink:
+		f.meta.Kind, f.meta.Link, f.meta.Mode = layers.Symlink, h.Linkname, 0o777
+	case tar.TypeChar:
+		f.meta.Kind = layers.CharDevice
+	case tar.TypeBlock:
+		f.meta.Kind = layers.BlockDevice
+	case tar.TypeFifo:
+		f.meta.Kind = layers.Fifo
+	default:
+		return fmt.Errorf("unhandled tar header type %d", h.Typeflag)
+	}
+	u.tree.put(at, f)
+	return nil
+}
+
+// Names are as long as a file system would take them.
+const (
+	maxPath = 4095
+	maxName = 255
+)
+
+func checkName(name string) error {
+	if len(name) > maxPath {
+		return syscall.ENAMETOOLONG
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if len(part) > maxName {
+			return syscall.ENAMETOOLONG
+		}
+	}
+	if strings.IndexByte(name, 0) >= 0 {
+		return syscall.EINVAL
+	}
+	return nil
+}
+
+// place returns where in the tree a member comes to lie, with the symlinks on
+// the way followed below the archive's root, and makes the directory for it.
+func (u *unpacker) place(name string) (string, error) {
+	dir, err := source.Resolve(u.lookup, source.Parent(name), true)
+	if err != nil {
+		return "", err
+	}
+	dir = path.Join(u.root, dir)
+	if _, ok, err := u.tree.Lookup(dir); err != nil {
+		return "", err
+	} else if !ok {
+		u.count += strings.Count(dir, "/") + 1
+	}
+	if err := u.tree.mkdirAll(dir, made{mode: 0o755, own: &ids{}}); err != nil {
+		return "", err
+	}
+	return path.Join(dir, path.Base(name)), nil
+}
+
+// lookup looks at a path below the archive's root.
+func (u *unpacker) lookup(p string) (layers.Entry, bool, error) {
+	return u.tree.Lookup(path.Join(u.root, p))
+}
+
+// meta returns what a member is like, but for its kind.
+func (u *unpacker) meta(h *tar.Header) layers.Entry {
+	e := layers.Entry{
+		Mode: uint32(h.Mode & 0o7777), UID: h.Uid, GID: h.Gid, ModTime: boundTime(h.ModTime),
+		DevMajor: h.Devmajor, DevMinor: h.Devminor, Offset: -1,
+	}
+	if u.own != nil {
+		e.UID, e.GID = u.own.uid, u.own.gid
+	}
+	if v, ok := h.PAXRecords["SCHILY.xattr."+capability]; ok {
+		e.Xattrs = map[string]string{capability: v}
+	}
+	return e
+}
+
+// boundTime returns a time in nanoseconds since 1970, and 0 for one that
+// cannot be told so.
+func boundTime(t time.Time) int64 {
+	const last = (1<<63 - 1) / int64(time.Second)
+	if s := t.Unix(); s < 0 || s >= last {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// link makes at another name of a file that is there already.
+func (u *unpacker) link(h *tar.Header, at string) error {
+	name := rel(h.Linkname)
+	dir, err := source.Resolve(u.lookup, source.Parent(name), true)
+	if err != nil {
+		return err
+	}
+	target := path.Join(u.root, dir, path.Base("/"+name))
+	e, ok, err := u.tree.Lookup(target)
+	if err != nil {
+		return err
+	}
+	if !ok || e.Kind == layers.Dir {
+		return fmt.Errorf("link to %q: %w", h.Linkname, syscall.ENOENT)
+	}
+	meta := u.meta(h)
+	f := u.tree.own(target, e)
+	f.meta.UID, f.meta.GID = meta.UID, meta.GID
+	if e.Kind != layers.Symlink {
+		f.meta.Mode, f.meta.ModTime = meta.Mode, meta.ModTime
+	}
+	u.tree.put(at, f)
+	return nil
+}
+
+// own returns the inode of a file of the tree, which becomes part of the edits
+// if it was of the base; e is what is there.
+func (t *tree) own(p string, e layers.Entry) *inode {
+	if n, _ := t.find(p); n != nil && n.file != nil {
+		return n.file
+	}
+	f := &inode{meta: bare(e)}
+	if e.Kind == layers.File {
+		f.meta.Link = ""
+		f.content = lent{fs: t.base, path: p}
+	}
+	t.put(p, f)
+	return f
+}
