@@ -1,0 +1,182 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+func (s *Store) blobPath(d digest.Digest) string {
+	return filepath.Join(s.root, "blobs", d.Algorithm().String(), d.Encoded())
+}
+
+// HasBlob reports whether the blob is on disk.
+func (s *Store) HasBlob(d digest.Digest) bool {
+	if d.Validate() != nil {
+		return false
+	}
+	_, err := os.Lstat(s.blobPath(d))
+	return err == nil
+}
+
+// PutBlob keeps what r holds as the blob that desc describes, after verifying
+// size and digest. When the blob is there already, r is not read.
+func (s *Store) PutBlob(ctx context.Context, desc ocispec.Descriptor, r io.Reader) error {
+	if err := desc.Digest.Validate(); err != nil {
+		return fmt.Errorf("blob %q: %w", desc.Digest, err)
+	}
+	if s.whole(desc) {
+		return nil
+	}
+	f, err := os.CreateTemp(s.tmp, "blob-")
+	if err != nil {
+		return fmt.Errorf("blob %s: %w", desc.Digest, err)
+	}
+	_, err = io.Copy(f, &contextReader{ctx, verify(desc, r)})
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = s.placeBlob(f.Name(), desc.Digest)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("blob %s: %w", desc.Digest, err)
+	}
+	return nil
+}
+
+// placeBlob gives a complete file its name among the blobs.
+func (s *Store) placeBlob(path string, d digest.Digest) error {
+	err := os.Rename(path, s.blobPath(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(s.blobPath(d)), 0o755); err == nil {
+			err = os.Rename(path, s.blobPath(d))
+		}
+	}
+	return err
+}
+
+// whole reports whether the blob is there with its full length.
+func (s *Store) whole(desc ocispec.Descriptor) bool {
+	info, err := os.Stat(s.blobPath(desc.Digest))
+	return err == nil && info.Size() == desc.Size
+}
+
+// OpenBlob returns the compressed bytes of a layer, getting and keeping them
+// when they are not on disk. The reader fails at its end when they are not what
+// the digest says.
+func (s *Store) OpenBlob(ctx context.Context, l layers.Layer) (io.ReadCloser, error) {
+	if err := s.haveBlob(ctx, l); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(s.blobPath(l.Descriptor.Digest))
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", l.ID, err)
+	}
+	return readCloser{verify(l.Descriptor, f), f}, nil
+}
+
+// haveBlob gets the blob of a layer if it is not on disk.
+func (s *Store) haveBlob(ctx context.Context, l layers.Layer) error {
+	if l.Descriptor.Digest == "" {
+		return fmt.Errorf("layer %s has no blob", l.ID)
+	}
+	if err := l.Descriptor.Digest.Validate(); err != nil {
+		return fmt.Errorf("layer %s: blob %q: %w", l.ID, l.Descriptor.Digest, err)
+	}
+	if s.whole(l.Descriptor) {
+		return nil
+	}
+	if s.opt.Fetch == nil || len(l.Origins) == 0 {
+		return fmt.Errorf("layer %s: its blob %s is not in the store, and where it came from is not known", l.ID, l.Descriptor.Digest)
+	}
+	unlock, err := s.lock(ctx, "blob-"+l.Descriptor.Digest.Encoded())
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if s.whole(l.Descriptor) {
+		return nil
+	}
+	r, err := s.opt.Fetch(ctx, l)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.PutBlob(ctx, l.Descriptor, r), r.Close())
+}
+
+// RemoveBlob removes a blob. One that is not there is no error.
+func (s *Store) RemoveBlob(d digest.Digest) error {
+	if err := d.Validate(); err != nil {
+		return err
+	}
+	err := os.Remove(s.blobPath(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// verifier passes on what it reads, and at the end fails when that had not the
+// wanted length and digest.
+type verifier struct {
+	r    io.Reader
+	want ocispec.Descriptor
+	sum  digest.Verifier
+	n    int64
+}
+
+func verify(want ocispec.Descriptor, r io.Reader) io.Reader {
+	return &verifier{r: r, want: want, sum: want.Digest.Verifier()}
+}
+
+// ErrCorrupt is what reading a blob or file yields whose bytes are not what
+// its digest says.
+var ErrCorrupt = errors.New("the content does not match its digest")
+
+func (v *verifier) Read(p []byte) (int, error) {
+	n, err := v.r.Read(p)
+	v.n += int64(n)
+	// Writing to a hash cannot fail.
+	_, _ = v.sum.Write(p[:n])
+	switch {
+	case v.n > v.want.Size:
+		return n, fmt.Errorf("%w: more than the %d bytes of %s", ErrCorrupt, v.want.Size, v.want.Digest)
+	case err != io.EOF:
+		return n, err
+	case v.n < v.want.Size:
+		return n, fmt.Errorf("%w: %d of the %d bytes of %s: %w", ErrCorrupt, v.n, v.want.Size, v.want.Digest, io.ErrUnexpectedEOF)
+	case !v.sum.Verified():
+		return n, fmt.Errorf("%w %s", ErrCorrupt, v.want.Digest)
+	}
+	return n, io.EOF
+}
+
+// contextReader stops a copy when ctx ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *contextReader) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
+}
+
+type readCloser struct {
+	io.Reader
+	io.Closer
+}

@@ -1,0 +1,207 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+// Tree returns the table of contents of a layer. That of a layer which was only
+// known by name is made by inflating its blob once; the tar is kept beside it.
+func (s *Store) Tree(ctx context.Context, l layers.Layer) (*layers.Tree, error) {
+	if t, err := s.tree(l.ID); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return t, err
+	}
+	unlock, err := s.lockLayer(ctx, l.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if t, err := s.tree(l.ID); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return t, err
+	}
+	if err := s.inflate(ctx, l); err != nil {
+		return nil, fmt.Errorf("layer %s: %w", l.ID, err)
+	}
+	return s.tree(l.ID)
+}
+
+// inflate makes tree and tar of a layer from its blob. When the blob on disk
+// has gone bad and can be got again, it is. The caller holds the layer's lock.
+func (s *Store) inflate(ctx context.Context, l layers.Layer) error {
+	had := s.HasBlob(l.Descriptor.Digest)
+	err := s.inflateOnce(ctx, l)
+	if err == nil || !had || !errors.Is(err, ErrCorrupt) || len(l.Origins) == 0 || s.opt.Fetch == nil {
+		return err
+	}
+	s.opt.Warn(fmt.Sprintf("the blob of layer %s is damaged and is got again: %v", l.ID, err))
+	if err := s.RemoveBlob(l.Descriptor.Digest); err != nil {
+		return err
+	}
+	return s.inflateOnce(ctx, l)
+}
+
+// tree reads the table of contents from disk; fs.ErrNotExist when there is no
+// usable one.
+func (s *Store) tree(id layers.ID) (*layers.Tree, error) {
+	s.mu.Lock()
+	t, ok := s.trees[id]
+	s.mu.Unlock()
+	if ok {
+		return t, nil
+	}
+	data, err := os.ReadFile(s.layerPath(id, treeName))
+	if err != nil {
+		return nil, err
+	}
+	if t, err = layers.DecodeTree(data); err != nil {
+		s.opt.Warn(fmt.Sprintf("the table of contents of layer %s is damaged and will be made again: %v", id, err))
+		return nil, fs.ErrNotExist
+	}
+	s.mu.Lock()
+	s.trees[id] = t
+	s.mu.Unlock()
+	return t, nil
+}
+
+func (s *Store) inflateOnce(ctx context.Context, l layers.Layer) error {
+	blob, err := s.OpenBlob(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	f, err := os.CreateTemp(s.tmp, "tar-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	plain, _, err := archive.Decompress(blob)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	w := bufio.NewWriterSize(f, 1<<20)
+	t, diffID, _, err := archive.Read(ctx, io.TeeReader(&contextReader{ctx, plain}, w))
+	if err != nil {
+		return err
+	}
+	// The blob's own digest shows at its end.
+	if _, err := io.Copy(io.Discard, blob); err != nil {
+		return err
+	}
+	if l.DiffID != "" && diffID != l.DiffID {
+		return fmt.Errorf("%w: uncompressed it is %s, but the image says %s", ErrCorrupt, diffID, l.DiffID)
+	}
+	if err := errors.Join(w.Flush(), f.Chmod(0o644)); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.layerPath(l.ID, ""), 0o755); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), s.layerPath(l.ID, tarName)); err != nil {
+		return err
+	}
+	return s.putTree(l.ID, t)
+}
+
+func (s *Store) putTree(id layers.ID, t *layers.Tree) error {
+	if err := s.writeFile(s.layerPath(id, treeName), t.Encode()); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.trees[id] = t
+	s.mu.Unlock()
+	return nil
+}
+
+// View returns what a chain looks like as one file system.
+func (s *Store) View(ctx context.Context, c layers.Chain) (*layers.View, error) {
+	trees := make([]*layers.Tree, len(c))
+	for i, l := range c {
+		var err error
+		if trees[i], err = s.Tree(ctx, l); err != nil {
+			return nil, err
+		}
+	}
+	return layers.NewView(trees), nil
+}
+
+// Dir returns the directory form of a layer, to be a lower directory of an
+// overlay. It is made when it is first wanted.
+func (s *Store) Dir(ctx context.Context, l layers.Layer) (string, error) {
+	dir := s.layerPath(l.ID, dirName)
+	if isDir(dir) {
+		return dir, nil
+	}
+	t, err := s.Tree(ctx, l)
+	if err != nil {
+		return "", err
+	}
+	unlock, err := s.lockLayer(ctx, l.ID)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if isDir(dir) {
+		return dir, nil
+	}
+	tmp, err := s.TempDir("fs-")
+	if err != nil {
+		return "", err
+	}
+	open := func(e layers.Entry) (io.ReadCloser, error) { return s.OpenFile(ctx, l, e) }
+	if err := s.unpack(ctx, t, open, tmp); err != nil {
+		return "", fmt.Errorf("unpacking layer %s: %w", l.ID, errors.Join(err, removeAll(tmp)))
+	}
+	if err := s.markUnsynced(s.layerPath(l.ID, ""), l.ID); err != nil {
+		return "", err
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		return "", fmt.Errorf("unpacking layer %s: %w", l.ID, err)
+	}
+	return dir, nil
+}
+
+// unpack writes a layer into the directory dir, which exists and is empty.
+func (s *Store) unpack(ctx context.Context, t *layers.Tree, open func(layers.Entry) (io.ReadCloser, error), dir string) error {
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	return archive.Unpack(ctx, t, open, dir, archive.UnpackOptions{
+		UserXattr: inUserNamespace(), SingleUser: s.opt.SingleUser,
+	})
+}
+
+// inUserNamespace reports whether this process sees other user IDs than the
+// machine does.
+func inUserNamespace() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(data)), " ") != "0 0 4294967295"
+}
+
+func isDir(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
+}
+
+// markUnsynced notes below dir that the layer must not be believed on another
+// boot of the machine, until sync has been called.
+func (s *Store) markUnsynced(dir string, id layers.ID) error {
+	if err := os.WriteFile(filepath.Join(dir, unsyncedName), []byte(s.boot), 0o644); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.unsynced[id] = true
+	s.mu.Unlock()
+	return nil
+}

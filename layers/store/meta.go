@@ -1,0 +1,212 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+// The files of one layer, below layers/<id>/.
+const (
+	metaName     = "layer.json" // what the layer is, sealed
+	treeName     = "tree"       // its table of contents
+	tarName      = "tar"        // uncompressed
+	dirName      = "fs"         // as a directory
+	unsyncedName = "unsynced"   // not durable yet; holds the boot ID
+)
+
+// meta is what layer.json holds.
+type meta struct {
+	Layer layers.Layer `json:"layer"`
+	// Chunks are those of the blob that Layer.Descriptor describes; without
+	// them the blob can only be read from its beginning.
+	Chunks []archive.Chunk `json:"chunks,omitempty"`
+	// Kind is the compression of that blob, for Chunks.
+	Kind string `json:"kind,omitempty"`
+}
+
+func (s *Store) layerPath(id layers.ID, name string) string {
+	return filepath.Join(s.root, "layers", string(id), name)
+}
+
+// Get returns what is known of a layer. It fails with fs.ErrNotExist when there
+// is none; a damaged one counts as none.
+func (s *Store) Get(id layers.ID) (layers.Layer, error) {
+	m, err := s.meta(id)
+	return m.Layer, err
+}
+
+func (s *Store) meta(id layers.ID) (meta, error) {
+	s.mu.Lock()
+	m, ok := s.metas[id]
+	s.mu.Unlock()
+	if ok {
+		return m, nil
+	}
+	m, err := s.readMeta(id)
+	if err != nil {
+		return meta{}, fmt.Errorf("layer %s: %w", id, err)
+	}
+	s.mu.Lock()
+	s.metas[id] = m
+	s.mu.Unlock()
+	return m, nil
+}
+
+func (s *Store) readMeta(id layers.ID) (meta, error) {
+	var m meta
+	if id == "" || filepath.Base(string(id)) != string(id) {
+		return m, fs.ErrNotExist
+	}
+	data, err := os.ReadFile(s.layerPath(id, metaName))
+	if err != nil {
+		return m, err
+	}
+	payload, err := unseal(data)
+	if err == nil {
+		err = json.Unmarshal(payload, &m)
+	}
+	if err == nil && m.Layer.ID != id {
+		err = errors.New("it is about another layer")
+	}
+	if err != nil {
+		s.opt.Warn(fmt.Sprintf("layer %s is damaged and will be made again: %v", id, err))
+		return meta{}, fs.ErrNotExist
+	}
+	boot, err := os.ReadFile(s.layerPath(id, unsyncedName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return m, nil
+	case err != nil:
+		return meta{}, err
+	case string(boot) != s.boot:
+		// The machine went down before the layer was safe on disk.
+		return meta{}, fs.ErrNotExist
+	}
+	s.mu.Lock()
+	s.unsynced[id] = true
+	s.mu.Unlock()
+	return m, nil
+}
+
+func marshalMeta(m meta) ([]byte, error) {
+	data, err := json.Marshal(m)
+	return seal(data), err
+}
+
+// putMeta writes layer.json. The caller holds the layer's lock.
+func (s *Store) putMeta(m meta) error {
+	data, err := marshalMeta(m)
+	if err != nil {
+		return err
+	}
+	if err := s.writeFile(s.layerPath(m.Layer.ID, metaName), data); err != nil {
+		return fmt.Errorf("layer %s: %w", m.Layer.ID, err)
+	}
+	s.mu.Lock()
+	s.metas[m.Layer.ID] = m
+	s.mu.Unlock()
+	return nil
+}
+
+// Known notes a layer of which only the description is known: its blob comes
+// when it is needed. Of a layer that is there already, only the origins are
+// added.
+func (s *Store) Known(l layers.Layer) error {
+	if l.ID == "" || l.DiffID == "" || l.Descriptor.Digest == "" {
+		return errors.New("a known layer has an ID, a diff ID and a descriptor")
+	}
+	if old, err := s.meta(l.ID); err == nil && old.Layer.Descriptor.Digest != "" && containsAll(old.Layer.Origins, l.Origins) {
+		return nil
+	}
+	unlock, err := s.lockLayer(context.Background(), l.ID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	old, err := s.readMeta(l.ID)
+	if err == nil {
+		merged := old.Layer.Origins
+		for _, o := range l.Origins {
+			if !slices.Contains(merged, o) {
+				merged = append(merged[:len(merged):len(merged)], o)
+			}
+		}
+		if old.Layer.Descriptor.Digest == "" {
+			old.Layer.Descriptor, old.Chunks, old.Kind = l.Descriptor, nil, ""
+		}
+		old.Layer.Origins = merged
+		return s.putMeta(old)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// Nothing that is half there may be taken for a part of it.
+	if err := s.RemoveLayer(l.ID); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(s.root, "layers", string(l.ID)), 0o755); err != nil {
+		return err
+	}
+	return s.putMeta(meta{Layer: l})
+}
+
+func containsAll(list, wanted []string) bool {
+	for _, w := range wanted {
+		if !slices.Contains(list, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// lockLayer lets one at a time change what stands of a layer.
+func (s *Store) lockLayer(ctx context.Context, id layers.ID) (func(), error) {
+	unlock, err := s.lock(ctx, "layer-"+string(id))
+	if err != nil {
+		return nil, fmt.Errorf("locking layer %s: %w", id, err)
+	}
+	return unlock, nil
+}
+
+// RemoveLayer removes a layer with all its forms but the blob. One that is not
+// there is no error.
+func (s *Store) RemoveLayer(id layers.ID) error {
+	s.forget(id)
+	from := filepath.Join(s.root, "layers", string(id))
+	to, err := s.TempDir("removed-")
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(from, filepath.Join(to, "layer")); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return os.Remove(to)
+		}
+		return fmt.Errorf("removing layer %s: %w", id, err)
+	}
+	if err := removeAll(to); err != nil {
+		return fmt.Errorf("removing layer %s: %w", id, err)
+	}
+	return nil
+}
+
+// forget drops what is kept in memory of a layer.
+func (s *Store) forget(id layers.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.metas, id)
+	delete(s.trees, id)
+	delete(s.unsynced, id)
+	if t, ok := s.tars[id]; ok {
+		_ = t.close()
+		delete(s.tars, id)
+	}
+}

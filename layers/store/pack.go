@@ -1,0 +1,178 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+// Pack returns the layer with a diff ID and a blob, made of whatever form there
+// is. A layer that has them is returned as it is: its compression stays.
+func (s *Store) Pack(ctx context.Context, l layers.Layer, c archive.Compression, epoch *int64) (layers.Layer, error) {
+	if done, ok := s.packed(l.ID); ok {
+		return done, nil
+	}
+	unlock, err := s.lockLayer(ctx, l.ID)
+	if err != nil {
+		return l, err
+	}
+	defer unlock()
+	// Another process may have done it.
+	s.mu.Lock()
+	delete(s.metas, l.ID)
+	s.mu.Unlock()
+	if done, ok := s.packed(l.ID); ok {
+		return done, nil
+	}
+	m, err := s.meta(l.ID)
+	if err == nil {
+		err = s.pack(ctx, &m, c, epoch)
+	}
+	if err != nil {
+		return l, fmt.Errorf("packing layer %s: %w", l.ID, err)
+	}
+	return m.Layer, nil
+}
+
+func (s *Store) packed(id layers.ID) (layers.Layer, bool) {
+	m, err := s.meta(id)
+	if err != nil || m.Layer.Descriptor.Digest == "" {
+		return layers.Layer{}, false
+	}
+	// A blob that was pulled can be pulled again; one that was made here
+	// must be here.
+	if len(m.Layer.Origins) > 0 || s.whole(m.Layer.Descriptor) {
+		return m.Layer, true
+	}
+	return layers.Layer{}, false
+}
+
+func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression, epoch *int64) error {
+	t, err := s.tree(m.Layer.ID)
+	if err != nil {
+		return err
+	}
+	dir, err := s.TempDir("pack-")
+	if err != nil {
+		return err
+	}
+	defer removeAll(dir)
+	blob, err := os.Create(filepath.Join(dir, "blob"))
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	var p archive.Packed
+	tar, err := os.Open(s.layerPath(m.Layer.ID, tarName))
+	switch {
+	case err == nil:
+		defer tar.Close()
+		p, err = archive.Repack(ctx, bufio.NewReaderSize(tar, 1<<20), t, blob, c)
+	case errors.Is(err, fs.ErrNotExist):
+		t, p, err = s.packDir(ctx, m.Layer, t, blob, c, epoch)
+	}
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(blob.Chmod(0o644), blob.Close()); err != nil {
+		return err
+	}
+	if err := s.placeBlob(blob.Name(), p.Digest); err != nil {
+		return err
+	}
+	if m.Layer.DiffID != "" && m.Layer.DiffID != p.DiffID {
+		return fmt.Errorf("%w: packed again it is %s, not %s", ErrCorrupt, p.DiffID, m.Layer.DiffID)
+	}
+	m.Layer.DiffID = p.DiffID
+	m.describe(p, c)
+	if err := s.markUnsynced(s.layerPath(m.Layer.ID, ""), m.Layer.ID); err != nil {
+		return err
+	}
+	// The tree before the description: with the old description the new
+	// tree's offsets are not used, the other way round they would be wrong.
+	if err := s.putTree(m.Layer.ID, t); err != nil {
+		return err
+	}
+	return s.putMeta(*m)
+}
+
+// packDir writes the blob of a layer that is a directory, and returns its tree
+// with digests and with offsets into the tar.
+func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blob io.Writer, c archive.Compression, epoch *int64) (*layers.Tree, archive.Packed, error) {
+	root := s.layerPath(l.ID, dirName)
+	if !isDir(root) {
+		return nil, archive.Packed{}, fmt.Errorf("%w: neither a tar nor a directory is there", fs.ErrNotExist)
+	}
+	w := archive.NewPacker(blob, c, nil, epoch)
+	defer w.Abort()
+	out := &layers.Tree{Entries: make([]layers.Entry, 0, len(t.Entries))}
+	for _, e := range t.Entries {
+		if ctx.Err() != nil {
+			return nil, archive.Packed{}, context.Cause(ctx)
+		}
+		e, err := addFrom(w, root, e)
+		if err != nil {
+			return nil, archive.Packed{}, err
+		}
+		out.Entries = append(out.Entries, e)
+	}
+	p, err := w.Close()
+	return out, p, err
+}
+
+func addFrom(w *archive.Packer, root string, e layers.Entry) (layers.Entry, error) {
+	if e.Kind != layers.File {
+		return w.Add(e, nil)
+	}
+	f, err := openBelow(root, e.Path)
+	if err != nil {
+		return e, fmt.Errorf("file %q: %w", e.Path, err)
+	}
+	defer f.Close()
+	return w.Add(e, f)
+}
+
+// Convert returns the layer with a blob of another compression. The layer in
+// the store keeps the one it has.
+func (s *Store) Convert(ctx context.Context, l layers.Layer, c archive.Compression) (layers.Layer, error) {
+	if l.Descriptor.MediaType == c.MediaType() {
+		return l, nil
+	}
+	in, err := s.OpenBlob(ctx, l)
+	if err != nil {
+		return l, err
+	}
+	defer in.Close()
+	plain, _, err := archive.Decompress(in)
+	if err != nil {
+		return l, err
+	}
+	defer plain.Close()
+	f, err := os.CreateTemp(s.tmp, "blob-")
+	if err != nil {
+		return l, err
+	}
+	defer os.Remove(f.Name())
+	p, err := archive.Recompress(ctx, plain, f, c)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return l, fmt.Errorf("compressing layer %s: %w", l.ID, err)
+	}
+	if p.DiffID != l.DiffID {
+		return l, fmt.Errorf("layer %s: %w", l.ID, ErrCorrupt)
+	}
+	if err := s.placeBlob(f.Name(), p.Digest); err != nil {
+		return l, err
+	}
+	l.Descriptor = ocispec.Descriptor{MediaType: c.MediaType(), Digest: p.Digest, Size: p.Size}
+	return l, nil
+}

@@ -1,0 +1,189 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+// openTar is a layer's uncompressed tar, kept as such or inside its blob.
+type openTar struct {
+	*archive.Tar
+	file *os.File
+}
+
+func (t *openTar) close() error { return t.file.Close() }
+
+// OpenFile returns the content of a regular file of a layer, from whatever form
+// there is. It fails at its end when the content is not what e.Digest says.
+func (s *Store) OpenFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
+	r, err := s.openFile(ctx, l, e)
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: file %q: %w", l.ID, e.Path, err)
+	}
+	if e.Digest == "" {
+		return r, nil
+	}
+	return readCloser{verify(ocispec.Descriptor{Digest: e.Digest, Size: e.Size}, r), r}, nil
+}
+
+func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
+	if e.Kind != layers.File {
+		return nil, errors.New("not a regular file")
+	}
+	// The tar comes first: a plain user may not be allowed to read the
+	// files of others in the directory.
+	if e.Offset != -1 {
+		t, err := s.openTar(ctx, l)
+		if err == nil {
+			return t.Content(e)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	f, err := openBelow(s.layerPath(l.ID, dirName), e.Path)
+	if !errors.Is(err, fs.ErrNotExist) || e.Offset == -1 {
+		return f, err
+	}
+	// Only its description is left: the blob is got and inflated again.
+	unlock, err := s.lockLayer(ctx, l.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := s.inflate(ctx, l); err != nil {
+		return nil, err
+	}
+	t, err := s.openTar(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return t.Content(e)
+}
+
+// openTar returns the layer's tar; fs.ErrNotExist when it is in no form that
+// can be read at random.
+func (s *Store) openTar(ctx context.Context, l layers.Layer) (*openTar, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, ok := s.tars[l.ID]; ok {
+		return t, nil
+	}
+	t, err := openTarFile(s.layerPath(l.ID, tarName), archive.Uncompressed, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		m, ok := s.metas[l.ID]
+		if !ok {
+			if m, err = s.readMetaLocked(l.ID); err != nil {
+				return nil, err
+			}
+		}
+		if m.Layer.Descriptor.Digest == "" || m.Kind == "" || !s.whole(m.Layer.Descriptor) {
+			return nil, fs.ErrNotExist
+		}
+		t, err = openTarFile(s.blobPath(m.Layer.Descriptor.Digest), m.Kind, m.Chunks)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.tars[l.ID] = t
+	return t, nil
+}
+
+// readMetaLocked is readMeta for a caller that holds s.mu.
+func (s *Store) readMetaLocked(id layers.ID) (meta, error) {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	return s.readMeta(id)
+}
+
+func openTarFile(path, kind string, chunks []archive.Chunk) (*openTar, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	t, err := archive.OpenChunked(f, info.Size(), kind, chunks)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &openTar{Tar: t, file: f}, nil
+}
+
+// openBelow opens a regular file below root without following any symlink.
+func openBelow(root, path string) (*os.File, error) {
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat2(dir, path, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), strings.TrimSuffix(root, "/")+"/"+path), nil
+}
+
+// Digest returns the digest of a regular file's content, reading it when the
+// tree does not know.
+func (s *Store) Digest(ctx context.Context, l layers.Layer, e layers.Entry) (digest.Digest, error) {
+	if e.Digest != "" {
+		return e.Digest, nil
+	}
+	r, err := s.OpenFile(ctx, l, e)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	d, err := digest.FromReader(&contextReader{ctx, r})
+	if err != nil {
+		return "", fmt.Errorf("layer %s: file %q: %w", l.ID, e.Path, err)
+	}
+	return d, nil
+}
+
+// WriteTar writes the uncompressed tar of a packed layer.
+func (s *Store) WriteTar(ctx context.Context, l layers.Layer, w io.Writer) error {
+	t, err := s.openTar(ctx, l)
+	if err == nil {
+		r, err := t.Section(0, -1)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = io.Copy(w, &contextReader{ctx, r})
+		return err
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	blob, err := s.OpenBlob(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	plain, _, err := archive.Decompress(blob)
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	_, err = io.Copy(w, &contextReader{ctx, plain})
+	return err
+}

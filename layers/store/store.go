@@ -1,0 +1,173 @@
+// Package store keeps blobs and layers in one folder, which is an OCI image
+// layout with a few folders beside it, and makes the forms of a layer (blob,
+// tar, tree, directory) when somebody needs them.
+//
+// The invariant: what stands under its final name is complete. Everything is
+// written under a temporary name and renamed; any process may be killed at any
+// moment, and many share one folder. The package does not know images, steps or
+// registries: a blob that is not there comes from Options.Fetch.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// Options say what a store can do beside keeping.
+type Options struct {
+	// Fetch gets the blob of a layer that is not on disk. What it returns
+	// is verified here. Without it such a layer cannot be used.
+	Fetch func(ctx context.Context, l layers.Layer) (io.ReadCloser, error)
+	// SingleUser says that files can only be made for one user (a user
+	// namespace that maps one ID).
+	SingleUser bool
+	// Warn gets a line about what was damaged and is made again.
+	Warn func(string)
+}
+
+// Store is a folder of blobs and layers. It is safe for concurrent use.
+type Store struct {
+	root string
+	opt  Options
+	// tmp is this process's own temporary folder, locked by own as long as
+	// the process lives.
+	tmp  string
+	own  *os.File
+	boot string
+
+	mu       sync.Mutex
+	metas    map[layers.ID]meta
+	trees    map[layers.ID]*layers.Tree
+	tars     map[layers.ID]*openTar
+	unsynced map[layers.ID]bool
+}
+
+// Open makes the folders below root and removes what dead processes left.
+func Open(root string, opt Options) (*Store, error) {
+	if opt.Warn == nil {
+		opt.Warn = func(string) {}
+	}
+	s := &Store{
+		root: root, opt: opt, boot: bootID(),
+		metas: map[layers.ID]meta{}, trees: map[layers.ID]*layers.Tree{},
+		tars: map[layers.ID]*openTar{}, unsynced: map[layers.ID]bool{},
+	}
+	for _, dir := range []string{"blobs/sha256", "layers", "tmp", "locks"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return nil, fmt.Errorf("making the store: %w", err)
+		}
+	}
+	if err := s.removeLeftovers(); err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	if err := s.ownTemp(); err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	return s, nil
+}
+
+// Root is the store's folder.
+func (s *Store) Root() string { return s.root }
+
+// Close makes the new layers durable and removes this process's temporary
+// files. Nothing of the store may be in use any more.
+func (s *Store) Close() error {
+	err := s.sync()
+	s.mu.Lock()
+	for id, t := range s.tars {
+		err = errors.Join(err, t.close())
+		delete(s.tars, id)
+	}
+	s.mu.Unlock()
+	err = errors.Join(err, removeAll(s.tmp))
+	return errors.Join(err, s.own.Close())
+}
+
+// TempDir makes a directory that goes with this process at the latest. It lies
+// on the file system of the store, so what is in it can be renamed into place.
+func (s *Store) TempDir(pattern string) (string, error) {
+	dir, err := os.MkdirTemp(s.tmp, pattern)
+	if err != nil {
+		return "", fmt.Errorf("making a temporary directory: %w", err)
+	}
+	return dir, nil
+}
+
+// lockName is the file in a temporary folder that its process holds locked.
+const lockName = "lock"
+
+// ownTemp makes this process's temporary folder. The folder gets its final name
+// when it is locked, so no other process can take it for a dead one's.
+func (s *Store) ownTemp() error {
+	dir, err := os.MkdirTemp(filepath.Join(s.root, "tmp"), ".new-")
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	final := filepath.Join(filepath.Dir(dir), strings.TrimPrefix(filepath.Base(dir), ".new-"))
+	if err := os.Rename(dir, final); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	s.tmp, s.own = final, f
+	return nil
+}
+
+// removeLeftovers removes the temporary folders of processes that are no more.
+// Files of other users, which only a user namespace can remove, stay for a
+// process in one.
+func (s *Store) removeLeftovers() error {
+	entries, err := os.ReadDir(filepath.Join(s.root, "tmp"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(s.root, "tmp", e.Name())
+		if !e.IsDir() || !isDead(path) {
+			continue
+		}
+		if err := removeAll(path); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
+}
+
+// isDead reports whether the process of a temporary folder has ended. A folder
+// that is being made is taken for dead only when it is old.
+func isDead(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if err != nil {
+		info, err := os.Stat(dir)
+		return err == nil && isOld(info)
+	}
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return false
+	}
+	return !strings.HasPrefix(filepath.Base(dir), ".new-") || isOldFile(f)
+}
+
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
+}

@@ -1,0 +1,280 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+// Forms are those in which a new layer is wanted at once. Others are made of
+// these when somebody asks for them. At least one must be set.
+type Forms struct {
+	Blob, Tar, Dir bool
+}
+
+// Writer makes a new layer of entries. It must be ended with Commit or Abort.
+type Writer struct {
+	s     *Store
+	ctx   context.Context //nolint:containedctx // a Writer lives within one call of its maker
+	forms Forms
+	kind  archive.Compression
+	dir   string
+	blob  *os.File
+	tar   *os.File
+
+	packer *archive.Packer
+	writer *archive.Writer
+	tree   layers.Tree
+	ended  bool
+}
+
+// NewWriter begins a layer. With an epoch (seconds since 1970) no file in it is
+// younger.
+func (s *Store) NewWriter(ctx context.Context, forms Forms, c archive.Compression, epoch *int64) (*Writer, error) {
+	dir, err := s.TempDir("layer-")
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{s: s, ctx: ctx, forms: forms, kind: c, dir: dir}
+	if forms.Blob {
+		w.blob, err = os.Create(filepath.Join(dir, "blob"))
+	}
+	// A directory is made of the tar in the end, which then goes.
+	if err == nil && (forms.Tar || forms.Dir || !forms.Blob) {
+		w.tar, err = os.Create(filepath.Join(dir, tarName))
+	}
+	if err != nil {
+		w.Abort()
+		return nil, fmt.Errorf("beginning a layer: %w", err)
+	}
+	switch {
+	case w.blob != nil && w.tar != nil:
+		w.packer = archive.NewPacker(w.blob, c, w.tar, epoch)
+	case w.blob != nil:
+		w.packer = archive.NewPacker(w.blob, c, nil, epoch)
+	default:
+		w.writer = archive.NewWriter(w.tar, epoch)
+	}
+	return w, nil
+}
+
+// Add appends an entry, in the order of layers.ComparePaths. content is read to
+// the end of a regular file's size, and is nil for anything else.
+func (w *Writer) Add(e layers.Entry, content io.Reader) error {
+	if err := w.ctx.Err(); err != nil {
+		return context.Cause(w.ctx)
+	}
+	var err error
+	if w.packer != nil {
+		e, err = w.packer.Add(e, content)
+	} else {
+		e, err = w.writer.Add(e, content)
+	}
+	if err != nil {
+		return err
+	}
+	w.tree.Entries = append(w.tree.Entries, e)
+	return nil
+}
+
+// Abort gives the layer up. After Commit it does nothing.
+func (w *Writer) Abort() {
+	if w.ended {
+		return
+	}
+	w.ended = true
+	if w.packer != nil {
+		w.packer.Abort()
+	}
+	for _, f := range []*os.File{w.blob, w.tar} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	_ = removeAll(w.dir)
+}
+
+// Commit ends the layer and keeps it. Its ID is its diff ID, so when the same
+// layer is there already, that one stays and gets the forms it did not have.
+func (w *Writer) Commit(created time.Time) (layers.Layer, error) {
+	l, err := w.commit(created)
+	if err != nil {
+		w.Abort()
+		return layers.Layer{}, fmt.Errorf("ending a layer: %w", err)
+	}
+	w.ended = true
+	return l, removeAll(w.dir)
+}
+
+func (w *Writer) commit(created time.Time) (layers.Layer, error) {
+	m := meta{Layer: layers.Layer{Created: created}}
+	if err := w.finish(&m); err != nil {
+		return layers.Layer{}, err
+	}
+	m.Layer.ID = layers.ID(m.Layer.DiffID.Encoded())
+	unlock, err := w.s.lockLayer(w.ctx, m.Layer.ID)
+	if err != nil {
+		return layers.Layer{}, err
+	}
+	defer unlock()
+	if w.blob != nil && !w.s.whole(m.Layer.Descriptor) {
+		if err := w.s.placeBlob(w.blob.Name(), m.Layer.Descriptor.Digest); err != nil {
+			return layers.Layer{}, err
+		}
+	}
+	if w.forms.Dir && !isDir(w.s.layerPath(m.Layer.ID, dirName)) {
+		if err := w.makeDir(); err != nil {
+			return layers.Layer{}, err
+		}
+	}
+	if w.tar != nil && !w.forms.Tar && (w.forms.Dir || w.forms.Blob) {
+		if err := os.Remove(w.tar.Name()); err != nil {
+			return layers.Layer{}, err
+		}
+	}
+	old, err := w.s.readMeta(m.Layer.ID)
+	switch {
+	case err == nil:
+		return w.merge(old, m)
+	case !errors.Is(err, fs.ErrNotExist):
+		return layers.Layer{}, err
+	}
+	return w.place(m)
+}
+
+// finish closes the files and describes them.
+func (w *Writer) finish(m *meta) error {
+	if w.packer != nil {
+		p, err := w.packer.Close()
+		if err != nil {
+			return err
+		}
+		m.Layer.DiffID = p.DiffID
+		m.describe(p, w.kind)
+	} else {
+		var err error
+		if m.Layer.DiffID, _, err = w.writer.Close(); err != nil {
+			return err
+		}
+	}
+	for _, f := range []*os.File{w.blob, w.tar} {
+		if f == nil {
+			continue
+		}
+		if err := errors.Join(f.Chmod(0o644), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describe notes the blob that p is about.
+func (m *meta) describe(p archive.Packed, c archive.Compression) {
+	m.Layer.Descriptor = ocispec.Descriptor{MediaType: c.MediaType(), Digest: p.Digest, Size: p.Size}
+	m.Chunks, m.Kind = p.Chunks, c.Type
+	if m.Kind == "" {
+		m.Kind = archive.Gzip
+	}
+}
+
+// makeDir unpacks the tar that was just written.
+func (w *Writer) makeDir() error {
+	dir := filepath.Join(w.dir, dirName)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	t, err := openTarFile(w.tar.Name(), archive.Uncompressed, nil)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	return w.s.unpack(w.ctx, &w.tree, t.Content, dir)
+}
+
+// place makes the new layer's folder in one rename.
+func (w *Writer) place(m meta) (layers.Layer, error) {
+	id := m.Layer.ID
+	if err := w.s.RemoveLayer(id); err != nil {
+		return layers.Layer{}, err
+	}
+	if w.blob != nil {
+		if err := removeIfThere(w.blob.Name()); err != nil {
+			return layers.Layer{}, err
+		}
+	}
+	return m.Layer, w.s.placeLayer(w.dir, m, &w.tree)
+}
+
+// placeLayer completes the folder dir, which holds forms already, and gives it
+// its final name. The caller holds the layer's lock, and there is no such layer.
+func (s *Store) placeLayer(dir string, m meta, t *layers.Tree) error {
+	id := m.Layer.ID
+	if err := os.WriteFile(filepath.Join(dir, treeName), t.Encode(), 0o644); err != nil {
+		return err
+	}
+	data, err := marshalMeta(m)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, metaName), data, 0o644); err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	if err := s.markUnsynced(dir, id); err != nil {
+		return err
+	}
+	if err := os.Rename(dir, filepath.Join(s.root, "layers", string(id))); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.metas[id], s.trees[id] = m, t
+	return nil
+}
+
+// merge adds to a layer that is there the forms that it does not have.
+func (w *Writer) merge(old, m meta) (layers.Layer, error) {
+	id := m.Layer.ID
+	if err := w.s.markUnsynced(w.s.layerPath(id, ""), id); err != nil {
+		return layers.Layer{}, err
+	}
+	for _, name := range []string{tarName, dirName} {
+		to := w.s.layerPath(id, name)
+		if _, err := os.Lstat(to); err == nil {
+			continue
+		}
+		if err := os.Rename(filepath.Join(w.dir, name), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return layers.Layer{}, err
+		}
+	}
+	if _, err := w.s.tree(id); errors.Is(err, fs.ErrNotExist) {
+		if err := w.s.putTree(id, &w.tree); err != nil {
+			return layers.Layer{}, err
+		}
+	}
+	if old.Layer.Descriptor.Digest != "" || m.Layer.Descriptor.Digest == "" {
+		return old.Layer, nil
+	}
+	old.Layer.Descriptor, old.Chunks, old.Kind = m.Layer.Descriptor, m.Chunks, m.Kind
+	return old.Layer, w.s.putMeta(old)
+}
+
+func removeIfThere(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
