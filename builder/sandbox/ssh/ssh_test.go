@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -187,6 +188,63 @@ func TestAgent(t *testing.T) {
 	}
 	if keys, err := hers.List(); err != nil || len(keys) != 1 || keys[0].Comment != "hers" {
 		t.Errorf("the person's agent was changed: %v, %v", keys, err)
+	}
+}
+
+// TestOpenSSH has OpenSSH's own agent on one side and its client on the other.
+func TestOpenSSH(t *testing.T) {
+	for _, program := range []string{"ssh-agent", "ssh-add"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(err)
+		}
+	}
+	socket := filepath.Join(t.TempDir(), "agent")
+	hers := exec.Command("ssh-agent", "-D", "-a", socket)
+	if err := hers.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hers.Process.Kill(); _ = hers.Wait() })
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(socket); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("ssh-agent makes no socket")
+		}
+	}
+	add := func(socket string, args ...string) (string, error) {
+		cmd := exec.Command("ssh-add", args...)
+		cmd.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	key := keyFile(t, ed25519Key(t), "")
+	if out, err := add(socket, key); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	theirs := serve(t, Source{ID: "a", Socket: socket})
+	if out, err := add(theirs, "-l"); err != nil || !strings.Contains(out, "ED25519") {
+		t.Errorf("ssh-add -l: %v: %s", err, out)
+	}
+	public, err := add(theirs, "-L")
+	if err != nil {
+		t.Fatalf("%v: %s", err, public)
+	}
+	pub := filepath.Join(t.TempDir(), "pub")
+	if err := os.WriteFile(pub, []byte(public), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := add(theirs, "-T", pub); err != nil { // signs and verifies
+		t.Errorf("ssh-add -T: %v: %s", err, out)
+	}
+	if out, err := add(theirs, "-D"); err == nil {
+		t.Errorf("ssh-add -D is allowed: %s", out)
+	}
+	if out, err := add(theirs, keyFile(t, ed25519Key(t), "")); err == nil {
+		t.Errorf("adding a key is allowed: %s", out)
+	}
+	if out, err := add(socket, "-l"); err != nil || strings.Count(out, "\n") != 1 {
+		t.Errorf("her agent was changed: %v: %s", err, out)
 	}
 }
 

@@ -139,6 +139,9 @@ func helper(program string, pid int, m idMap) error {
 		text = err.Error()
 	}
 	name := filepath.Base(program)
+	if setting("NoNewPrivs") == "1" {
+		return fmt.Errorf("%s failed: %s (no_new_privs is set, under which it gains no privilege: start the container around us without that)", name, text)
+	}
 	if info, statErr := os.Stat(program); statErr == nil && info.Mode()&os.ModeSetuid == 0 {
 		return fmt.Errorf("%s failed: %s (it may lack its set-user-ID bit or file capability: reinstall the package uidmap or shadow-utils)", name, text)
 	}

@@ -42,13 +42,14 @@ func refusal(err error, get func(path string) string) string {
 			"or as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
 		return "too many user namespaces exist or they are nested too deep; raise the sysctl user.max_user_namespaces"
-	case get("seccomp") == "2":
+	case get("Seccomp") == "2":
 		return "a seccomp filter of the container around us is likely to refuse it; start that container with --security-opt seccomp=unconfined"
 	}
 	return "user namespaces are also refused in a chroot and by security modules; run as root instead, or look into the kernel's log (dmesg)"
 }
 
-// setting reads a setting of this machine or process.
+// setting reads a setting of this machine, by its path, or of this process, by
+// its name in /proc/self/status.
 func setting(path string) string {
 	switch path {
 	case "/proc/self/ns/user":
@@ -57,14 +58,14 @@ func setting(path string) string {
 			return ""
 		}
 		return link
-	case "seccomp":
+	case "Seccomp", "NoNewPrivs":
 		status, err := os.ReadFile("/proc/self/status")
 		if err != nil {
 			return ""
 		}
 		for line := range strings.Lines(string(status)) {
-			if mode, ok := strings.CutPrefix(line, "Seccomp:"); ok {
-				return strings.TrimSpace(mode)
+			if value, ok := strings.CutPrefix(line, path+":"); ok {
+				return strings.TrimSpace(value)
 			}
 		}
 		return ""

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -64,14 +63,15 @@ func runOuter() int {
 
 // report is what the program inside finds.
 type report struct {
-	Args                          []string
-	Uids, Gids, Reason            string
-	UID, GID                      int
-	Needed, Inside, Single        bool
-	Mount, Chown, Setgroups       string
-	Inheritable, Ambient, Bounded string
-	Files                         []string
-	MountNS, UserNS               string
+	Args                            []string
+	Uids, Gids, Reason              string
+	UID, GID                        int
+	Needed, Inside, Single          bool
+	Mount, Chown, Setgroups, Read   string
+	Inheritable, Ambient, Effective string
+	OneThread                       bool // capabilities could be set in one thread only: linked with C
+	Files                           []string
+	MountNS, UserNS                 string
 }
 
 func runInner() int {
@@ -109,28 +109,6 @@ func runInner() int {
 	return code
 }
 
-// countSignals returns how many signals reach it until a second after the
-// first.
-func countSignals() int {
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGUSR1)
-	fmt.Println("ready", os.Getpid())
-	var end <-chan time.Time
-	n := 0
-	for {
-		select {
-		case s := <-signals:
-			n++
-			fmt.Println(s)
-			if end == nil {
-				end = time.After(time.Second)
-			}
-		case <-end:
-			return n
-		}
-	}
-}
-
 // look tries what a builder does.
 func look() report {
 	r := report{Args: os.Args[1:], UID: os.Geteuid(), GID: os.Getegid(), Needed: Needed(), Inside: Inside(), Single: Single(), Reason: Reason()}
@@ -163,9 +141,13 @@ func look() report {
 		case "CapAmb":
 			r.Ambient = value
 		case "CapEff":
-			r.Bounded = value
+			r.Effective = value
 		}
 	}
+	_, err = os.ReadFile(os.Getenv("TEST_READ"))
+	r.Read = text(err)
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_GETPID, 0, 0, 0)
+	r.OneThread = errno == unix.ENOTSUP
 	r.Setgroups = text(unix.Setgroups(nil))
 	r.MountNS, _ = os.Readlink("/proc/self/ns/mnt")
 	r.UserNS, _ = os.Readlink("/proc/self/ns/user")
@@ -268,8 +250,8 @@ func checkRoot(t *testing.T, r report) {
 	if r.Mount != "ok" {
 		t.Errorf("mount: %s", r.Mount)
 	}
-	if strings.Trim(r.Inheritable, "0") != "" || strings.Trim(r.Ambient, "0") != "" || strings.Trim(r.Bounded, "0") == "" {
-		t.Errorf("capabilities: inheritable %s, ambient %s, effective %s", r.Inheritable, r.Ambient, r.Bounded)
+	if !r.OneThread && (strings.Trim(r.Inheritable, "0") != "" || strings.Trim(r.Ambient, "0") != "") || strings.Trim(r.Effective, "0") == "" {
+		t.Errorf("capabilities: inheritable %s, ambient %s, effective %s", r.Inheritable, r.Ambient, r.Effective)
 	}
 	if !slices.Equal(r.Files, []string{"0", "1", "2", "3"}) { // 3 is ls's own
 		t.Errorf("files open in programs started inside: %q", r.Files)
@@ -286,8 +268,17 @@ func TestFull(t *testing.T) {
 		t.Skip(err)
 	}
 	path, cred := program(t), plainUser(t, true)
-	r := inside(t, path, cred)
+	// A file that only one of the user's further groups may read.
+	shared := filepath.Join(filepath.Dir(path), "shared")
+	if err := errors.Join(os.WriteFile(shared, nil, 0o640), os.Chown(shared, 0, 4242)); err != nil {
+		t.Fatal(err)
+	}
+	cred.Groups = []uint32{4242}
+	r := inside(t, path, cred, "TEST_READ="+shared)
 	checkRoot(t, r)
+	if r.Read != "ok" {
+		t.Errorf("a file of the user's further group: %s", r.Read)
+	}
 	if r.Single || r.Reason != "" || r.Chown != "ok" || r.Setgroups != "ok" {
 		t.Errorf("single %v (%s), chown: %s, setgroups: %s", r.Single, r.Reason, r.Chown, r.Setgroups)
 	}
@@ -372,123 +363,6 @@ func TestRootWithoutPrivilege(t *testing.T) {
 	}
 }
 
-func TestExit(t *testing.T) {
-	path, cred := program(t), plainUser(t, true)
-	for name, tt := range map[string]struct {
-		args []string
-		want int
-	}{
-		"success": {[]string{"exit", "0"}, 0},
-		"failure": {[]string{"exit", "7"}, 7},
-		"signal":  {[]string{"die"}, 137},
-	} {
-		cmd := outside(path, cred, tt.args...)
-		out, err := cmd.CombinedOutput()
-		if got := cmd.ProcessState.ExitCode(); got != tt.want {
-			t.Errorf("%s: exit code %d (%v), want %d: %s", name, got, err, tt.want, out)
-		}
-	}
-	cmd := outside(path, cred, "cat")
-	cmd.Stdin = strings.NewReader("through stdin")
-	if out, err := cmd.Output(); err != nil || string(out) != "through stdin" {
-		t.Errorf("cat: %q, %v", out, err)
-	}
-}
-
-// startCounting starts a program that counts signals and returns the process id
-// of the part inside.
-func startCounting(t *testing.T, path string, cred *syscall.Credential, env ...string) (*exec.Cmd, *bytes.Buffer, int) {
-	t.Helper()
-	cmd := outside(path, cred, "signals")
-	cmd.Env = append(cmd.Env, env...)
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close() })
-	cmd.Stdout = w
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	w.Close()
-	var pid int
-	if _, err := fmt.Fscanf(r, "ready %d\n", &pid); err != nil {
-		t.Fatal(err)
-	}
-	rest := new(bytes.Buffer)
-	done := make(chan struct{})
-	go func() { defer close(done); _, _ = io.Copy(rest, r) }()
-	t.Cleanup(func() { <-done })
-	return cmd, rest, pid
-}
-
-func TestSignals(t *testing.T) {
-	path, cred := program(t), plainUser(t, true)
-	for name, tt := range map[string]struct {
-		send func(parent, child int) error
-		want int
-	}{
-		"to us": {func(parent, child int) error { return unix.Kill(parent, unix.SIGINT) }, 1},
-		"to all, as a terminal does": {func(parent, child int) error {
-			return unix.Kill(-parent, unix.SIGINT)
-		}, 1},
-		"to all, then to us": {func(parent, child int) error {
-			if err := unix.Kill(-parent, unix.SIGINT); err != nil {
-				return err
-			}
-			time.Sleep(100 * time.Millisecond)
-			return unix.Kill(parent, unix.SIGTERM)
-		}, 2},
-		"inside, later to us": {func(parent, child int) error {
-			if err := unix.Kill(child, unix.SIGHUP); err != nil {
-				return err
-			}
-			time.Sleep(2 * ackTimeout)
-			return unix.Kill(parent, unix.SIGTERM)
-		}, 2},
-		"user-defined": {func(parent, child int) error { return unix.Kill(parent, unix.SIGUSR1) }, 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			cmd, _, pid := startCounting(t, path, cred)
-			if err := tt.send(cmd.Process.Pid, pid); err != nil {
-				t.Fatal(err)
-			}
-			err := cmd.Wait()
-			if got := cmd.ProcessState.ExitCode(); got != tt.want {
-				t.Errorf("%d signals reached the program inside, want %d (%v)", got, tt.want, err)
-			}
-		})
-	}
-}
-
-func TestCancel(t *testing.T) {
-	path, cred := program(t), plainUser(t, true)
-	cmd, rest, _ := startCounting(t, path, cred, "TEST_CANCEL=10ms")
-	err := cmd.Wait()
-	if cmd.ProcessState.ExitCode() != 1 {
-		t.Errorf("one signal expected: %v, %s", err, rest)
-	}
-}
-
-// TestParentDeath kills the program outside; the one inside must go with it.
-func TestParentDeath(t *testing.T) {
-	path, cred := program(t), plainUser(t, true)
-	cmd, _, pid := startCounting(t, path, cred)
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	if n, err := unix.Poll(poll, 5000); n != 1 || err != nil {
-		t.Errorf("still running 5 s after its parent: %v", err)
-	}
-}
-
 // TestRefused turns user namespaces off in one of our own, where that harms
 // nobody.
 func TestRefused(t *testing.T) {
@@ -514,7 +388,7 @@ func TestRefusal(t *testing.T) {
 		"ubuntu":    {map[string]string{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1"}, unix.EACCES, "apparmor_restrict_unprivileged_userns=0"},
 		"none":      {map[string]string{"/proc/sys/user/max_user_namespaces": "0"}, unix.ENOSPC, "max_user_namespaces is 0"},
 		"too many":  {map[string]string{"/proc/sys/user/max_user_namespaces": "5"}, unix.ENOSPC, "too many"},
-		"container": {map[string]string{"seccomp": "2"}, unix.EPERM, "seccomp=unconfined"},
+		"container": {map[string]string{"Seccomp": "2"}, unix.EPERM, "seccomp=unconfined"},
 		"unknown":   {nil, unix.EPERM, "chroot"},
 		"no kernel": {map[string]string{"/proc/self/ns/user": ""}, unix.EINVAL, "CONFIG_USER_NS"},
 	} {
