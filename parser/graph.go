@@ -49,7 +49,9 @@ type Node struct {
 	// Name is what the user sees, such as "[build 3/7] RUN go build".
 	Name string
 	// Pos are the places in Graph.Files that the step comes from.
-	Pos      []Range
+	Pos []Range
+	// Platform that the step is for; zero when it does not matter (local
+	// directories, file actions, merges).
 	Platform ocispec.Platform
 	// NoCache: run the step even when its result is known (--no-cache).
 	NoCache bool
@@ -103,14 +105,17 @@ type OCILayout struct {
 type Local struct {
 	// Name is "context", "dockerfile" or a named context's key.
 	Name string
-	// Include limits what is looked at; Exclude are the ignore rules (in
-	// .dockerignore's syntax); FollowPaths are symlinks to be followed
-	// when Include is computed.
+	// Include and FollowPaths limit what is looked at, when there are any.
+	// FollowPaths may hold wildcards; symlinks on their way are followed,
+	// and what they lead to is included. Exclude are the ignore rules (in
+	// .dockerignore's syntax).
 	Include, Exclude, FollowPaths []string
 }
 
 // Git is a repository's content at a commit.
 type Git struct {
+	// Remote is host/path, the same for every protocol; FullURL is what was
+	// asked for. Ref is a branch, tag or commit; "" is the default branch.
 	Remote, Ref, Subdir string
 	KeepGitDir          bool
 	SkipSubmodules      bool
@@ -120,7 +125,9 @@ type Git struct {
 	KnownSSHHosts       string
 	MountSSHSock        string
 	FullURL             string
-	Attrs               map[string]string
+	// Attrs are BuildKit's other attributes, by their names in its
+	// solver/pb/attr.go ("git.mtime", …).
+	Attrs map[string]string
 }
 
 // HTTP is one downloaded file.
@@ -223,13 +230,15 @@ type Mount struct {
 	CacheID, Sharing string
 	// TmpfsSize is in bytes; 0 means no limit.
 	TmpfsSize int64
-	// SecretID, UID, GID, Mode and Optional are for MountSecret and MountSSH.
+	// SecretID, UID, GID, Mode and Optional are for MountSecret and MountSSH
+	// (where SecretID is the agent's id, "default" if none was given).
 	SecretID string
 	UID, GID int
 	Mode     uint32
 	Optional bool
-	// ContentKey says whether the content of a bind mount, rather than
-	// the key of its input, belongs to the step's key (default true).
+	// ContentKey says whether what is mounted of the input of a bind or
+	// cache mount, rather than the input's key, belongs to the step's key.
+	// It is false for the root.
 	ContentKey bool
 }
 
