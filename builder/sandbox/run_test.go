@@ -1,0 +1,145 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestExit(t *testing.T) {
+	b := newBox(t)
+	b.want(b.spec("echo", "hello"), "hello\n")
+	b.wantLeft()
+	b.want(b.spec("/script"), "script\n")
+	b.want(b.sh("exec sh -c 'echo $0' x"), "x\n")
+	for _, c := range []struct {
+		args []string
+		code int
+		text string
+	}{
+		{[]string{"false"}, 1, `process "false" did not complete successfully: exit code: 1`},
+		{[]string{"sh", "-c", "exit 42"}, 42, "exit code: 42"},
+		{[]string{"sh", "-c", "kill -TERM $$"}, 143, "exit code: 143: killed by signal 15"},
+		{[]string{"sh", "-c", "kill -KILL $$"}, 137, "exit code: 137: killed by signal 9"},
+		{[]string{"nothing"}, 127, `exec "nothing": executable file not found in $PATH`},
+		{[]string{"/bin/nothing"}, 127, `exec "/bin/nothing": no such file or directory`},
+		{[]string{"/noexec"}, 126, `exec "/noexec": permission denied`},
+		{[]string{"/bin"}, 126, `exec "/bin": is a directory`},
+		{[]string{"/proc/self/exe"}, 126, "permission denied"},
+		{[]string{"/proc/1/exe"}, 126, "permission denied"},
+	} {
+		b.fail(b.spec(c.args...), c.code, c.text)
+	}
+}
+
+func TestPath(t *testing.T) {
+	b := newBox(t)
+	s := b.spec("mine")
+	write(t, s.Upper, map[string]string{"opt/mine": "#!/bin/sh\necho mine\n"})
+	s.Env = []string{"PATH=/nowhere:/opt:/bin"}
+	b.want(s, "mine\n")
+	s = b.spec("true")
+	s.Env = nil
+	b.want(s, "")
+	// A file in PATH that may not be executed does not hide a later one.
+	s = b.spec("true")
+	write(t, s.Upper, map[string]string{"opt/true": ""})
+	chmod(t, s.Upper+"/opt/true", 0o644)
+	s.Env = []string{"PATH=/opt:/bin"}
+	b.want(s, "")
+}
+
+func TestOutput(t *testing.T) {
+	b := newBox(t)
+	var out, errs strings.Builder
+	s := b.sh("echo out; echo err >&2; cat; echo again >/dev/stdout; echo more >/dev/stderr")
+	s.Stdout, s.Stderr = &out, &errs
+	if _, err := Run(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != "out\nagain\n" || errs.String() != "err\nmore\n" {
+		t.Fatalf("got %q and %q", &out, &errs)
+	}
+	s = b.sh("echo discarded")
+	if _, err := Run(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat("/dev/null"); err != nil || info.Mode()&os.ModeDevice == 0 {
+		t.Fatal("/dev/null is gone", err)
+	}
+}
+
+// What the command leaves running ends, and orphans do not stay as zombies.
+func TestLeftRunning(t *testing.T) {
+	b := newBox(t)
+	start := time.Now()
+	b.want(b.sh("sleep 100 & setsid sh -c 'sleep 100 & sleep 100' >/dev/null 2>&1 & sh -c '(sleep 0.01 &)'; sleep 0.1; ps -o stat= | grep -c Z || true"), "0\n")
+	if d := time.Since(start); d > 10*time.Second {
+		t.Fatalf("took %v", d)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	b := newBox(t)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, errors.New("cause"))
+	defer cancel()
+	start := time.Now()
+	s := b.sh("trap '' TERM INT; sleep 100; sleep 100")
+	_, err := Run(ctx, s)
+	if err == nil || err.Error() != "cause" {
+		t.Fatalf("got %v", err)
+	}
+	if d := time.Since(start); d > 5*time.Second {
+		t.Fatalf("took %v", d)
+	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	b := newBox(t)
+	errs := make(chan error)
+	const n = 8
+	for range n {
+		s := b.sh("echo x > /made; cat /made")
+		go func() {
+			_, err := Run(t.Context(), s)
+			errs <- err
+		}()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	b := newBox(t)
+	_, r, err := b.run(b.sh("dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null; sleep 0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.MaxRSS < 64<<20 || r.MaxRSS > 512<<20 || r.Duration < 100*time.Millisecond {
+		t.Fatalf("got %+v", r)
+	}
+}
+
+func BenchmarkTrue(b *testing.B) {
+	box := newBox(b)
+	// As most images: the mount points are there.
+	write(b, box.lower, map[string]string{"etc/resolv.conf": "", "etc/hosts": ""})
+	shortest := time.Hour
+	for b.Loop() {
+		b.StopTimer()
+		s := box.spec("/bin/true")
+		b.StartTimer()
+		start := time.Now()
+		if _, err := Run(b.Context(), s); err != nil {
+			b.Fatal(err)
+		}
+		shortest = min(shortest, time.Since(start))
+	}
+	b.ReportMetric(float64(shortest.Nanoseconds()), "ns-shortest")
+}
