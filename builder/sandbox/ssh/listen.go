@@ -34,8 +34,7 @@ func Listen(ctx context.Context, path string, uid, gid int, mode uint32, src Sou
 	if err != nil {
 		return nil, fmt.Errorf("ssh socket %s: %w", path, err)
 	}
-	err = errors.Join(os.Chown(path, uid, gid), os.Chmod(path, os.FileMode(mode).Perm()))
-	if err != nil {
+	if err := own(path, uid, gid, mode); err != nil {
 		return nil, fmt.Errorf("ssh socket: %w", errors.Join(err, listener.Close(), os.Remove(path)))
 	}
 	s := &server{connect: connect, open: map[io.Closer]bool{}}
@@ -49,6 +48,15 @@ func Listen(ctx context.Context, path string, uid, gid int, mode uint32, src Sou
 	})
 	release := context.AfterFunc(ctx, end)
 	return func() { release(); end() }, nil
+}
+
+// own sets the owner and mode of the socket. An id that our user namespace does
+// not have is nobody's in it, so the socket stays ours.
+func own(path string, uid, gid int, mode uint32) error {
+	if err := os.Chown(path, uid, gid); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return os.Chmod(path, os.FileMode(mode).Perm())
 }
 
 // listen makes the socket. A path that is too long for an address is reached
