@@ -42,12 +42,10 @@ type Packed struct {
 	Chunks  []Chunk       // in order; none when the blob is not compressed
 }
 
-// chunker is the sink of a tar stream. It hashes the stream, cuts it into
-// chunks, and has them compressed by as many goroutines as there are cores
-// and written in order by one more.
+// chunker is the sink of a tar stream. It cuts the stream into chunks and has
+// them compressed by as many goroutines as there are cores, and hashed and
+// written in order by one more.
 type chunker struct {
-	tar      io.Writer // gets the uncompressed stream too; may be nil
-	diffID   hash.Hash
 	tarSize  int64 // given to chunks that are already cut
 	buf      []byte
 	large    bool  // the entry before is a file of more than one piece
@@ -58,7 +56,7 @@ type chunker struct {
 	jobs     chan *job     // in order, to the goroutine that writes
 	free     chan []byte   // buffers for use again
 	finished chan struct{} // closed when the last job is written
-	state    blobState
+	state    *blobState
 }
 
 // blobState is what the writing goroutine makes; others read its error while
@@ -66,8 +64,10 @@ type chunker struct {
 type blobState struct {
 	mu     sync.Mutex
 	err    error
+	tar    io.Writer // gets the uncompressed stream too; may be nil
+	diffID hash.Hash
 	blob   io.Writer
-	sum    hash.Hash
+	sum    hash.Hash // nil when the blob is the tar
 	size   int64
 	chunks []Chunk
 }
@@ -85,15 +85,17 @@ var errAborted = errors.New("the layer was given up")
 
 func newChunker(blob io.Writer, c Compression, tar io.Writer) *chunker {
 	cores := runtime.GOMAXPROCS(0)
+	state := &blobState{tar: tar, diffID: sha256.New(), blob: blob}
+	if c.Type != Uncompressed {
+		state.sum = sha256.New()
+	}
 	k := &chunker{
-		tar:      tar,
-		diffID:   sha256.New(),
 		codec:    newCodec(c, cores),
 		work:     make(chan struct{}, cores),
 		jobs:     make(chan *job, cores),
 		free:     make(chan []byte, cores+2),
 		finished: make(chan struct{}),
-		state:    blobState{blob: blob, sum: sha256.New()},
+		state:    state,
 	}
 	go k.writeJobs()
 	return k
@@ -174,12 +176,6 @@ func (k *chunker) flush() {
 	if len(k.buf) == 0 {
 		return
 	}
-	k.diffID.Write(k.buf)
-	if k.tar != nil {
-		if _, err := k.tar.Write(k.buf); err != nil {
-			k.state.fail(err)
-		}
-	}
 	j := &job{tarOffset: k.tarSize, plain: k.buf, done: make(chan struct{})}
 	k.tarSize += int64(len(k.buf))
 	k.buf = nil
@@ -192,10 +188,12 @@ func (k *chunker) flush() {
 	k.jobs <- j
 }
 
-// writeJobs writes the compressed chunks in their order.
+// writeJobs hashes and writes the chunks in their order, plain and
+// compressed.
 func (k *chunker) writeJobs() {
 	defer close(k.finished)
 	for j := range k.jobs {
+		k.state.writePlain(j.plain)
 		<-j.done
 		k.state.write(j)
 		k.codec.release(j.packed)
@@ -220,17 +218,32 @@ func (k *chunker) close(cause error) (Packed, error) {
 	if err := k.state.failed(); err != nil {
 		return Packed{}, err
 	}
-	chunks := k.state.chunks
-	if _, plain := k.codec.(plainCodec); plain {
-		chunks = nil
-	}
-	return Packed{
-		DiffID:  digest.NewDigest(digest.SHA256, k.diffID),
+	packed := Packed{
+		DiffID:  digest.NewDigest(digest.SHA256, k.state.diffID),
 		TarSize: k.tarSize,
-		Digest:  digest.NewDigest(digest.SHA256, k.state.sum),
 		Size:    k.state.size,
-		Chunks:  chunks,
-	}, nil
+		Chunks:  k.state.chunks,
+	}
+	if k.state.sum == nil {
+		packed.Digest = packed.DiffID
+	} else {
+		packed.Digest = digest.NewDigest(digest.SHA256, k.state.sum)
+	}
+	return packed, nil
+}
+
+// writePlain takes in a chunk before it is compressed, or while it is.
+func (s *blobState) writePlain(plain []byte) {
+	if s.failed() != nil {
+		return
+	}
+	s.diffID.Write(plain)
+	if s.tar == nil {
+		return
+	}
+	if _, err := s.tar.Write(plain); err != nil {
+		s.fail(err)
+	}
 }
 
 func (s *blobState) write(j *job) {
@@ -241,8 +254,10 @@ func (s *blobState) write(j *job) {
 		s.fail(j.err)
 		return
 	}
-	s.chunks = append(s.chunks, Chunk{Tar: j.tarOffset, Blob: s.size})
-	s.sum.Write(j.packed)
+	if s.sum != nil {
+		s.chunks = append(s.chunks, Chunk{Tar: j.tarOffset, Blob: s.size})
+		s.sum.Write(j.packed)
+	}
 	s.size += int64(len(j.packed))
 	if _, err := s.blob.Write(j.packed); err != nil {
 		s.fail(err)

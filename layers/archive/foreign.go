@@ -257,7 +257,7 @@ func (n *node) entry(p string) (layers.Entry, bool) {
 	case e.Kind == layers.File && n.file.first != "":
 		return layers.Entry{
 			Path: p, Kind: layers.Hardlink, Link: n.file.first, Offset: -1,
-			Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime,
+			Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime, Xattrs: e.Xattrs,
 		}, true
 	case e.Kind == layers.File:
 		n.file.first = p

@@ -37,6 +37,15 @@ type stream struct {
 	some  bool     // an entry has been written
 	buf   []byte
 	sum   hash.Hash
+	files map[string]metadata // of the files so far, for their hardlinks
+}
+
+// metadata is what all names of a file have in common.
+type metadata struct {
+	mode     uint32
+	uid, gid int
+	modTime  int64
+	xattrs   map[string]string
 }
 
 // counter counts what is written through it.
@@ -52,7 +61,7 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 func newStream(w io.Writer, epoch *int64, cut *chunker) *stream {
-	s := &stream{out: counter{w: w}, epoch: epoch, cut: cut, sum: sha256.New()}
+	s := &stream{out: counter{w: w}, epoch: epoch, cut: cut, sum: sha256.New(), files: make(map[string]metadata)}
 	s.tw = tar.NewWriter(&s.out)
 	return s
 }
@@ -66,6 +75,15 @@ func (s *stream) add(e layers.Entry, content io.Reader) (layers.Entry, error) {
 	}
 	s.last, s.some = e.Path, true
 	e.ModTime = s.modTime(e)
+	switch e.Kind {
+	case layers.File:
+		s.files[e.Path] = metadata{e.Mode, e.UID, e.GID, e.ModTime, e.Xattrs}
+	case layers.Hardlink:
+		// Other tools set the metadata of a hardlink when they unpack it,
+		// and with it that of the file.
+		m := s.files[e.Link]
+		e.Mode, e.UID, e.GID, e.ModTime, e.Xattrs, e.Size = m.mode, m.uid, m.gid, m.modTime, m.xattrs, 0
+	}
 	if err := s.header(e); err != nil {
 		return e, fmt.Errorf("writing layer entry %q: %w", e.Path, err)
 	}
@@ -92,10 +110,11 @@ func (s *stream) check(e layers.Entry) error {
 		return fmt.Errorf("out of order after %q", s.last)
 	case strings.HasPrefix(base, whiteoutPrefix):
 		return &reservedNameError{e.Path}
-	case e.Kind == layers.Hardlink && layers.ComparePaths(e.Link, e.Path) >= 0:
-		return fmt.Errorf("hardlink to %q, which is not before it", e.Link)
 	case e.Kind == layers.File && e.Size < 0:
 		return fmt.Errorf("size %d", e.Size)
+	}
+	if _, known := s.files[e.Link]; e.Kind == layers.Hardlink && !known {
+		return fmt.Errorf("hardlink to %q, which is not a file before it", e.Link)
 	}
 	return nil
 }

@@ -178,7 +178,7 @@ func (w *upperWalk) tree() *layers.Tree {
 			f := &w.found[i]
 			f.changed = changed
 			if n > 0 {
-				f.Kind, f.Link, f.Size, f.Xattrs = layers.Hardlink, w.found[names[0]].Path, 0, nil
+				f.Kind, f.Link, f.Size = layers.Hardlink, w.found[names[0]].Path, 0
 			}
 		}
 	}

@@ -33,7 +33,7 @@ func NewWriter(tar io.Writer, epoch *int64) *Writer {
 // have exactly e.Size bytes and, if e has a digest, that digest. Entries
 // come in the order of layers.ComparePaths, so that a hardlink's target is
 // before it. Add returns the entry as it is in the tar: with Offset, Digest
-// and whole seconds. After an error the tar is of no use.
+// and whole seconds, a hardlink with the metadata of its target. After an error the tar is of no use.
 func (w *Writer) Add(e layers.Entry, content io.Reader) (layers.Entry, error) {
 	if w.err != nil {
 		return e, w.err
