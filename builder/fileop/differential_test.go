@@ -82,7 +82,7 @@ func TestSameAsReference(t *testing.T) {
 	defer unix.Umask(unix.Umask(0))
 	defer func(was bool) { reference.UmaskIsZero = was }(reference.UmaskIsZero)
 	reference.UmaskIsZero = true
-	rounds, seed := 300, int64(1)
+	rounds, seed := 150, int64(1)
 	if s := os.Getenv("SINTER_COPY_ROUNDS"); s != "" {
 		rounds, _ = strconv.Atoi(s)
 		seed = time.Now().UnixNano()

@@ -140,7 +140,10 @@ func (l *Local) open(name string, flags uint64) (*os.File, error) {
 	if name == "" {
 		name = "."
 	}
-	flags |= unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	flags |= unix.O_CLOEXEC | unix.O_NOFOLLOW
+	if flags&unix.O_PATH == 0 {
+		flags |= unix.O_NONBLOCK // it may be a pipe that nobody writes to
+	}
 	fd, err := unix.Openat2(int(l.root.Fd()), name, &unix.OpenHow{
 		Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})
