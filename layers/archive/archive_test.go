@@ -65,7 +65,7 @@ func samples() []sample {
 	}
 	owned := fileEntry("owned", 0o640, []byte("owned"))
 	owned.UID, owned.GID = 1234, 3_000_000
-	owned.Xattrs = map[string]string{"user.a=b%": "v\x00\n=", "security.capability": "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}
+	owned.Xattrs = map[string]string{"user.a b%": "v\x00\n=", "security.capability": "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}
 	list = append(list, owned)
 	for i := range 400 {
 		list = append(list, fileEntry("many/"+string(rune('a'+i%26))+"/"+digest.FromString(string(rune(i))).Encoded()[:12], 0o644, noise(uint64(i), i*37)))

@@ -43,7 +43,7 @@ func Decompress(r io.Reader) (rc io.ReadCloser, kind string, err error) {
 	if err != nil && err != io.EOF {
 		return nil, "", fmt.Errorf("detecting compression: %w", err)
 	}
-	kind = detect(head)
+	kind, err = detect(head), nil
 	switch kind {
 	case Gzip:
 		rc, err = pgzip.NewReaderN(br, gunzipBlock, gunzipBlocks)

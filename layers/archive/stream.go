@@ -259,13 +259,20 @@ func tarHeader(e layers.Entry) (*tar.Header, error) {
 // xattrRecord begins the PAX records that hold extended attributes.
 const xattrRecord = "SCHILY.xattr."
 
-// encodeXattrName spells a name so that it can be a PAX keyword, as GNU tar
-// does.
+// encodeXattrName spells a name that has a = so that it can be a PAX keyword,
+// as GNU tar does. All other names stay as they are, since most tools know
+// nothing of this.
 func encodeXattrName(name string) string {
+	if !strings.Contains(name, "=") {
+		return name
+	}
 	return strings.NewReplacer("%", "%25", "=", "%3D").Replace(name)
 }
 
 func decodeXattrName(name string) string {
+	if !strings.Contains(name, "%3D") {
+		return name
+	}
 	return strings.NewReplacer("%25", "%", "%3D", "=").Replace(name)
 }
 

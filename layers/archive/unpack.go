@@ -188,8 +188,8 @@ func (u *unpacker) node(e *layers.Entry, kind uint32, dev uint64) error {
 // metadata sets owner, mode, attributes and time of anything but files and
 // directories.
 func (u *unpacker) metadata(e *layers.Entry) error {
-	if err := u.chown(unix.Fchownat(u.root, e.Path, e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW)); err != nil {
-		return entryError(e, "chown", err)
+	if err := u.chown(e); err != nil {
+		return err
 	}
 	if e.Kind != layers.Symlink {
 		if err := unix.Fchmodat(u.root, e.Path, e.Mode&0o7777, 0); err != nil {
@@ -200,12 +200,24 @@ func (u *unpacker) metadata(e *layers.Entry) error {
 }
 
 // chown forgives owners that cannot be had: outside of the user namespace's
-// range (EINVAL), or any, for a single user.
-func (u *unpacker) chown(err error) error {
-	if err == unix.EINVAL || err == unix.EPERM && u.o.SingleUser {
-		return nil
+// range (EINVAL), or any, for a single user. The user and the group are then
+// tried on their own.
+func (u *unpacker) chown(e *layers.Entry) error {
+	err := unix.Fchownat(u.root, here(e), e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW)
+	if !u.forgiven(err) {
+		return entryError(e, "chown", err)
 	}
-	return err
+	for _, ids := range [][2]int{{e.UID, -1}, {-1, e.GID}} {
+		err := unix.Fchownat(u.root, here(e), ids[0], ids[1], unix.AT_SYMLINK_NOFOLLOW)
+		if err != nil && !u.forgiven(err) {
+			return entryError(e, "chown", err)
+		}
+	}
+	return nil
+}
+
+func (u *unpacker) forgiven(err error) bool {
+	return err == unix.EINVAL || err == unix.EPERM && u.o.SingleUser
 }
 
 func (u *unpacker) dirMetadata(e *layers.Entry) error {
@@ -226,8 +238,8 @@ func (u *unpacker) dirMetadata(e *layers.Entry) error {
 // fdMetadata sets all metadata of the open file or directory e. The owner
 // comes first: a change of it takes setuid bits and capabilities away.
 func (u *unpacker) fdMetadata(fd int, e *layers.Entry, opaque string) error {
-	if err := u.chown(unix.Fchown(fd, e.UID, e.GID)); err != nil {
-		return entryError(e, "chown", err)
+	if err := u.chown(e); err != nil {
+		return err
 	}
 	if err := unix.Fchmod(fd, e.Mode&0o7777); err != nil {
 		return entryError(e, "chmod", err)
