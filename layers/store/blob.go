@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/layers"
 )
@@ -179,4 +180,14 @@ func (c *contextReader) Read(p []byte) (int, error) {
 type readCloser struct {
 	io.Reader
 	io.Closer
+}
+
+// Fetch gets the blobs of a chain that are not on disk, several at once.
+func (s *Store) Fetch(ctx context.Context, c layers.Chain) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(6)
+	for _, l := range c {
+		group.Go(func() error { return s.haveBlob(ctx, l) })
+	}
+	return group.Wait()
 }

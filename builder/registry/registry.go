@@ -1,0 +1,178 @@
+// Package registry pulls from and pushes to image registries: names, mirrors,
+// credentials, certificates, retries and resumed transfers.
+//
+// It moves bytes and does not know what they are for: which image a platform
+// wants, and where blobs are kept, is decided by others. What it returns for a
+// digest is either verified (manifests) or must be verified by who keeps it
+// (blobs, which are streamed).
+package registry
+
+import (
+	"context"
+	"net/http"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// Client talks to registries. It is safe for concurrent use.
+type Client struct {
+	config Config
+	retry  retryPolicy
+
+	mu         sync.Mutex
+	transports map[transportKey]http.RoundTripper
+	sessions   map[sessionKey]*session
+}
+
+// New returns a client. Nothing is contacted and no file is read before it is
+// needed.
+func New(c Config) *Client {
+	if c.Keychain == nil {
+		c.Keychain = authn.DefaultKeychain
+	}
+	if c.UserAgent == "" {
+		c.UserAgent = "sinter"
+	}
+	if c.Warn == nil {
+		c.Warn = func(string) {}
+	}
+	return &Client{
+		config: c, retry: defaultRetryPolicy(),
+		transports: map[transportKey]http.RoundTripper{},
+		sessions:   map[sessionKey]*session{},
+	}
+}
+
+// endpoint is a place where a repository can be found: its registry, or a
+// mirror.
+type endpoint struct {
+	host    string // as the user writes it
+	path    string
+	mirror  bool
+	schemes schemes
+}
+
+// schemes says which protocols may be spoken with a registry.
+type schemes int
+
+const (
+	onlyTLS schemes = iota
+	// anyScheme is TLS, whoever signed the certificate, or plain HTTP.
+	anyScheme
+	// tlsOrPlain is verified TLS, or plain HTTP: registries on this machine.
+	tlsOrPlain
+	onlyPlain
+)
+
+// endpoints lists where to pull a repository from, in order.
+func (c *Client) endpoints(host, path string) ([]endpoint, error) {
+	var list []endpoint
+	for _, m := range c.config.Mirrors[host] {
+		e, err := c.mirror(m, path)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return append(list, c.upstream(host, path)), nil
+}
+
+func (c *Client) upstream(host, path string) endpoint {
+	return endpoint{host: host, path: path, schemes: c.schemes(host)}
+}
+
+func (c *Client) schemes(host string) schemes {
+	for _, h := range c.config.Insecure {
+		if h == host || h == hostname(host) {
+			return anyScheme
+		}
+	}
+	if isLoopback(host) {
+		return tlsOrPlain
+	}
+	return onlyTLS
+}
+
+// session is an authenticated connection to one repository.
+type session struct {
+	endpoint
+	client    *http.Client
+	anonymous bool
+
+	once chan struct{} // closed when the fields above are set
+	err  error
+}
+
+type sessionKey struct {
+	endpoint endpoint
+	push     bool
+	from     string // another repository there, to mount from
+}
+
+// open returns the session for an endpoint; the first caller makes it, others
+// wait. A failure is not remembered.
+func (c *Client) open(ctx context.Context, key sessionKey) (*session, error) {
+	c.mu.Lock()
+	s, ok := c.sessions[key]
+	if !ok {
+		s = &session{endpoint: key.endpoint, once: make(chan struct{})}
+		c.sessions[key] = s
+	}
+	c.mu.Unlock()
+	if ok {
+		select {
+		case <-s.once:
+			return s, s.err
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	s.err = c.connect(ctx, s, key)
+	if s.err != nil {
+		c.mu.Lock()
+		delete(c.sessions, key)
+		c.mu.Unlock()
+	}
+	close(s.once)
+	return s, s.err
+}
+
+func (c *Client) connect(ctx context.Context, s *session, key sessionKey) error {
+	reg, err := registryName(s.host, s.schemes != onlyTLS)
+	if err != nil {
+		return err
+	}
+	auth, err := authn.Resolve(ctx, c.config.Keychain, reg.Repo(s.path))
+	if err != nil {
+		return &Error{
+			Msg:  "reading the credentials for " + s.host + ": " + err.Error(),
+			Hint: "see credsStore and credHelpers in docker's config.json: the helper must be installed", Err: err,
+		}
+	}
+	scope := transport.PullScope
+	if key.push {
+		scope = transport.PushScope
+	}
+	scopes := []string{reg.Repo(s.path).Scope(scope)}
+	if key.from != "" {
+		scopes = append(scopes, reg.Repo(key.from).Scope(transport.PullScope))
+	}
+	base, err := c.transport(s.endpoint)
+	if err != nil {
+		return err
+	}
+	s.anonymous = auth == authn.Anonymous
+	rt, err := transport.NewWithContext(ctx, reg, auth, base, scopes)
+	if err != nil {
+		return s.explain(err, nil)
+	}
+	s.client = &http.Client{Transport: rt, CheckRedirect: checkRedirect}
+	return nil
+}
+
+// url is an address below the repository.
+func (s *session) url(rest string) string {
+	return "https://" + serverName(s.host) + "/v2/" + s.path + "/" + rest
+}

@@ -1,0 +1,146 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// retryPolicy says how often and how long to try.
+type retryPolicy struct {
+	attempts int
+	// first is the pause after the first failure; it doubles each time.
+	first time.Duration
+	// longest is the most that a registry can make us wait.
+	longest time.Duration
+	// stall is how long a transfer may stand still.
+	stall time.Duration
+}
+
+func defaultRetryPolicy() retryPolicy {
+	return retryPolicy{attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: 45 * time.Second}
+}
+
+// pause waits before attempt n (from 1) with some jitter, or as long as the
+// registry asked for. It fails when ctx ends.
+func (p *retryPolicy) pause(ctx context.Context, n int, asked time.Duration) error {
+	d := p.first << (n - 1)
+	d += time.Duration(rand.Int64N(int64(d)/4 + 1))
+	t := time.NewTimer(max(d, asked))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// retrying sends requests again that failed for a reason that may pass. A
+// request whose body cannot be had again is sent once.
+type retrying struct {
+	inner  http.RoundTripper
+	policy *retryPolicy
+	warn   func(string)
+	// answered has the hosts that have answered before: only of those is a
+	// refused connection a passing state.
+	answered sync.Map
+}
+
+func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
+	for n := 1; ; n++ {
+		resp, err := t.inner.RoundTrip(r)
+		if err == nil {
+			t.answered.Store(r.URL.Host, true)
+		}
+		wait, again := t.again(r, resp, err)
+		if !again || n >= t.policy.attempts || wait > t.policy.longest {
+			return resp, err
+		}
+		if resp != nil {
+			// Reading the body makes the connection usable again.
+			_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
+			resp.Body.Close()
+		}
+		if wait > 2*time.Second {
+			t.warn(fmt.Sprintf("registry %s asks to wait for %s", r.URL.Host, wait.Round(time.Second)))
+		}
+		if pauseErr := t.policy.pause(r.Context(), n, wait); pauseErr != nil {
+			return nil, pauseErr
+		}
+		if r.Body != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// again reports whether to send r once more, and after how long at least.
+func (t *retrying) again(r *http.Request, resp *http.Response, err error) (time.Duration, bool) {
+	if r.Context().Err() != nil || r.Body != nil && r.Body != http.NoBody && r.GetBody == nil {
+		return 0, false
+	}
+	if err != nil {
+		_, known := t.answered.Load(r.URL.Host)
+		return 0, passing(err) && (known || !errors.Is(err, syscall.ECONNREFUSED))
+	}
+	if !passingStatus(resp.StatusCode) {
+		return 0, false
+	}
+	return retryAfter(resp.Header.Get("Retry-After"), time.Now()), true
+}
+
+// passing reports whether a request that failed with err may succeed later.
+func passing(err error) bool {
+	var authority x509.UnknownAuthorityError
+	var hostErr x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var record tls.RecordHeaderError
+	var verification *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, errPlainRefused), errors.Is(err, errTLSRefused),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+		errors.As(err, &authority), errors.As(err, &hostErr), errors.As(err, &invalid),
+		errors.As(err, &record), errors.As(err, &verification), errors.As(err, &alert),
+		errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return false
+	case errors.As(err, &dns):
+		return dns.IsTemporary && !dns.IsNotFound
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, errStalled)
+}
+
+func passingStatus(code int) bool {
+	switch code {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// retryAfter reads the header: seconds, or a date.
+func retryAfter(s string, now time.Time) time.Duration {
+	if n, err := strconv.Atoi(s); err == nil {
+		return time.Duration(min(max(n, 0), 1<<20)) * time.Second
+	}
+	if t, err := http.ParseTime(s); err == nil && t.After(now) {
+		return t.Sub(now)
+	}
+	return 0
+}

@@ -1,0 +1,177 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// How long a registry may be silent.
+const (
+	dialTimeout   = 15 * time.Second
+	writeTimeout  = time.Minute     // one write to a connection
+	headerTimeout = 3 * time.Minute // from the request's last byte to the answer's first
+)
+
+type transportKey struct {
+	host    string
+	schemes schemes
+}
+
+// transport returns what carries the requests to an endpoint: connections that
+// do not hang, retries, and the certificates of that host.
+func (c *Client) transport(e endpoint) (http.RoundTripper, error) {
+	key := transportKey{e.host, e.schemes}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t, ok := c.transports[key]; ok {
+		return t, nil
+	}
+	conf, err := c.tlsConfig(e)
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	base := &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &timedConn{conn}, nil
+		},
+		TLSClientConfig:       conf,
+		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: headerTimeout,
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConnsPerHost:   8,
+		ForceAttemptHTTP2:     true,
+	}
+	t := transport.NewUserAgent(&retrying{inner: &limited{base, e}, policy: &c.retry, warn: c.config.Warn}, c.config.UserAgent)
+	c.transports[key] = t
+	return t, nil
+}
+
+// timedConn fails a write that does not get through, as a stalled upload would
+// otherwise wait for the kernel to give up.
+type timedConn struct{ net.Conn }
+
+func (c *timedConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// limited refuses protocols that must not be spoken with the registry. The
+// library tries plain HTTP on more hosts than we want.
+type limited struct {
+	inner http.RoundTripper
+	endpoint
+}
+
+func (l *limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host == serverName(l.host) {
+		switch {
+		case r.URL.Scheme == "http" && l.schemes == onlyTLS:
+			return nil, errPlainRefused
+		case r.URL.Scheme == "https" && l.schemes == onlyPlain:
+			return nil, errTLSRefused
+		}
+	}
+	return l.inner.RoundTrip(r)
+}
+
+var (
+	errPlainRefused = errors.New("plain HTTP is not allowed with this registry")
+	errTLSRefused   = errors.New("only plain HTTP is spoken with this registry")
+)
+
+// tlsConfig trusts the system's authorities and those configured for the host.
+func (c *Client) tlsConfig(e endpoint) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: e.schemes == anyScheme}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	for _, f := range c.config.CAFiles {
+		if err := addAuthority(pool, f); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range c.config.CertDirs {
+		for _, host := range []string{e.host, hostname(e.host)} {
+			if err := addCertDir(conf, pool, filepath.Join(dir, host)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	conf.RootCAs = pool
+	return conf, nil
+}
+
+func addAuthority(pool *x509.CertPool, path string) error {
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("reading the certificates in %s: %w", path, err)
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return &Error{Msg: fmt.Sprintf("there is no certificate in %s", path), Hint: "the file must be in PEM format"}
+	}
+	return nil
+}
+
+// addCertDir reads a folder as docker does: *.crt are authorities, NAME.cert
+// with NAME.key is a client's certificate.
+func addCertDir(conf *tls.Config, pool *x509.CertPool, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the certificates of a registry: %w", err)
+	}
+	for _, f := range entries {
+		path := filepath.Join(dir, f.Name())
+		switch filepath.Ext(path) {
+		case ".crt":
+			err = addAuthority(pool, path)
+		case ".cert":
+			var pair tls.Certificate
+			if pair, err = tls.LoadX509KeyPair(path, strings.TrimSuffix(path, ".cert")+".key"); err != nil {
+				err = fmt.Errorf("reading the client certificate %s: %w", path, err)
+			}
+			conf.Certificates = append(conf.Certificates, pair)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkRedirect keeps a registry from sending us to what only this machine
+// should see: link-local addresses, where clouds serve credentials.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	if len(via) >= 10 {
+		return errors.New("the registry redirects too often")
+	}
+	addr, err := netip.ParseAddr(r.URL.Hostname())
+	if err == nil && addr.IsLinkLocalUnicast() && via[0].URL.Hostname() != r.URL.Hostname() {
+		return fmt.Errorf("the registry redirects to the link-local address %s", addr)
+	}
+	return nil
+}

@@ -1,0 +1,335 @@
+// Package image knows the tagged images of a store: its index.json, which with
+// the blobs is an OCI image layout that any OCI tool can read.
+//
+// The invariant: every reference names a manifest whose blob was there when the
+// reference was written. What layers are on disk is not this package's matter.
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+)
+
+// The annotations of an entry of index.json. The first two are what other
+// tools look for.
+const (
+	annotationName    = ocispec.AnnotationRefName
+	annotationFull    = "io.containerd.image.name"
+	annotationUpdated = "build.sinter.updated"
+	annotationPulled  = "build.sinter.pulled"
+)
+
+// maxBlob is the most that a manifest, index or config may have, in bytes.
+const maxBlob = 16 << 20
+
+// Images are the tagged images of one store. Several processes may use one.
+type Images struct {
+	root string
+}
+
+// Image is one reference and what it stands for.
+type Image struct {
+	// Ref is the full name: docker.io/library/debian:12. It is empty for an
+	// image that was built without a name.
+	Ref string
+	// Desc describes its manifest or index.
+	Desc ocispec.Descriptor
+	// Updated is when the reference was last written.
+	Updated time.Time
+	// Pulled says that it came from a registry, as a base image or by pull.
+	Pulled bool
+}
+
+// Open returns the images of the store at root. Nothing is made before Put.
+func Open(root string) *Images { return &Images{root: root} }
+
+// List returns all images, sorted by reference.
+func (s *Images) List() ([]Image, error) {
+	idx, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Image, 0, len(idx.Manifests))
+	for _, d := range idx.Manifests {
+		list = append(list, fromDescriptor(d))
+	}
+	slices.SortStableFunc(list, func(a, b Image) int { return strings.Compare(a.Ref, b.Ref) })
+	return list, nil
+}
+
+// Get returns what ref (a full name) stands for; fs.ErrNotExist when there is
+// no such image.
+func (s *Images) Get(ref string) (ocispec.Descriptor, error) {
+	list, err := s.List()
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	for _, img := range list {
+		if img.Ref == ref {
+			return img.Desc, nil
+		}
+	}
+	return ocispec.Descriptor{}, fmt.Errorf("image %s: %w", ref, fs.ErrNotExist)
+}
+
+// Put makes ref stand for the manifest or index that desc describes. An image
+// that had the name before loses it.
+func (s *Images) Put(ctx context.Context, ref string, desc ocispec.Descriptor) error {
+	return s.put(ctx, Image{Ref: ref, Desc: desc})
+}
+
+// PutPulled is Put for an image that came from a registry. A name that was given
+// to an image built or tagged here keeps being listed as such.
+func (s *Images) PutPulled(ctx context.Context, ref string, desc ocispec.Descriptor) error {
+	return s.put(ctx, Image{Ref: ref, Desc: desc, Pulled: true})
+}
+
+func (s *Images) put(ctx context.Context, img Image) error {
+	img.Updated = time.Now().UTC()
+	return s.change(ctx, func(idx *ocispec.Index) error {
+		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool {
+			old := fromDescriptor(d)
+			if img.Ref == "" {
+				return old.Ref == "" && old.Desc.Digest == img.Desc.Digest
+			}
+			return old.Ref == img.Ref
+		})
+		idx.Manifests = append(idx.Manifests, toDescriptor(img))
+		return nil
+	})
+}
+
+// Remove takes the name ref away; fs.ErrNotExist when there is no such image.
+// Blobs stay until they are collected.
+func (s *Images) Remove(ctx context.Context, ref string) error {
+	return s.remove(ctx, ref, func(img Image) bool { return img.Ref == ref })
+}
+
+// RemoveDigest removes all names, and the nameless entry, of a manifest.
+func (s *Images) RemoveDigest(ctx context.Context, d digest.Digest) error {
+	return s.remove(ctx, d.String(), func(img Image) bool { return img.Desc.Digest == d })
+}
+
+func (s *Images) remove(ctx context.Context, what string, matches func(Image) bool) error {
+	return s.change(ctx, func(idx *ocispec.Index) error {
+		n := len(idx.Manifests)
+		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool { return matches(fromDescriptor(d)) })
+		if len(idx.Manifests) == n {
+			return fmt.Errorf("image %s: %w", what, fs.ErrNotExist)
+		}
+		return nil
+	})
+}
+
+func fromDescriptor(d ocispec.Descriptor) Image {
+	img := Image{Ref: d.Annotations[annotationName], Pulled: d.Annotations[annotationPulled] != ""}
+	// An image of another tool may have a bare tag there.
+	if full := d.Annotations[annotationFull]; full != "" {
+		img.Ref = full
+	}
+	img.Updated, _ = time.Parse(time.RFC3339Nano, d.Annotations[annotationUpdated])
+	d.Annotations = nil
+	img.Desc = d
+	return img
+}
+
+func toDescriptor(img Image) ocispec.Descriptor {
+	d := img.Desc
+	d.Annotations = map[string]string{annotationUpdated: img.Updated.Format(time.RFC3339Nano)}
+	if img.Ref != "" {
+		d.Annotations[annotationName], d.Annotations[annotationFull] = img.Ref, img.Ref
+	}
+	if img.Pulled {
+		d.Annotations[annotationPulled] = "true"
+	}
+	return d
+}
+
+func (s *Images) indexPath() string { return filepath.Join(s.root, ocispec.ImageIndexFile) }
+
+func (s *Images) read() (*ocispec.Index, error) {
+	data, err := os.ReadFile(s.indexPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return emptyIndex(), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the list of images: %w", err)
+	}
+	idx, err := decodeIndex(data)
+	if err != nil {
+		return nil, &damagedError{path: s.indexPath(), err: err}
+	}
+	return idx, nil
+}
+
+// damagedError is an index.json that cannot be read.
+type damagedError struct {
+	path string
+	err  error
+}
+
+func (e *damagedError) Error() string {
+	return fmt.Sprintf("the list of images %s is damaged: %v", e.path, e.err)
+}
+
+func (e *damagedError) Unwrap() error { return e.err }
+
+// HintText is the way out.
+func (e *damagedError) HintText() string {
+	return "move the file away: images have to be tagged again, nothing else is lost"
+}
+
+func decodeIndex(data []byte) (*ocispec.Index, error) {
+	var idx ocispec.Index
+	if err := json.Unmarshal(data, &idx); err != nil {
+		return nil, err
+	}
+	for _, d := range idx.Manifests {
+		if err := d.Digest.Validate(); err != nil {
+			return nil, fmt.Errorf("digest %q: %w", d.Digest, err)
+		}
+	}
+	return &idx, nil
+}
+
+func emptyIndex() *ocispec.Index {
+	return &ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{},
+	}
+}
+
+// change rewrites index.json while no other process does.
+func (s *Images) change(ctx context.Context, do func(*ocispec.Index) error) error {
+	for _, dir := range []string{"locks", "tmp", "blobs/sha256"} {
+		if err := os.MkdirAll(filepath.Join(s.root, dir), 0o755); err != nil {
+			return fmt.Errorf("writing the list of images: %w", err)
+		}
+	}
+	unlock, err := lockFile(ctx, filepath.Join(s.root, "locks", "index"))
+	if err != nil {
+		return fmt.Errorf("locking the list of images: %w", err)
+	}
+	defer unlock()
+	idx, err := s.read()
+	if err != nil {
+		return err
+	}
+	if err := do(idx); err != nil {
+		return err
+	}
+	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	if err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(idx, "", "  ")
+	if err == nil {
+		err = s.writeFile(filepath.Join(s.root, ocispec.ImageLayoutFile), layout)
+	}
+	if err == nil {
+		err = s.writeFile(s.indexPath(), append(data, '\n'))
+	}
+	if err != nil {
+		return fmt.Errorf("writing the list of images: %w", err)
+	}
+	return nil
+}
+
+// lockFile takes an exclusive lock, trying until ctx ends.
+func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return nil, errors.Join(err, f.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), f.Close())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Images) writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Join(s.root, "tmp"), ".file-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+func (s *Images) blobPath(d digest.Digest) string {
+	return filepath.Join(s.root, "blobs", d.Algorithm().String(), d.Encoded())
+}
+
+// ReadBlob returns a manifest, index or config, verified.
+func (s *Images) ReadBlob(desc ocispec.Descriptor) ([]byte, error) {
+	if err := desc.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("blob %q: %w", desc.Digest, err)
+	}
+	if desc.Size > maxBlob {
+		return nil, fmt.Errorf("blob %s: %d bytes are too many for a manifest or config", desc.Digest, desc.Size)
+	}
+	data, err := os.ReadFile(s.blobPath(desc.Digest))
+	if err != nil {
+		return nil, fmt.Errorf("blob %s: %w", desc.Digest, err)
+	}
+	if digest.FromBytes(data) != desc.Digest {
+		return nil, fmt.Errorf("blob %s is damaged", desc.Digest)
+	}
+	return data, nil
+}
+
+// PutBlob keeps a manifest, index or config and describes it.
+func (s *Images) PutBlob(data []byte, mediaType string) (ocispec.Descriptor, error) {
+	desc := ocispec.Descriptor{
+		MediaType: mediaType, Size: int64(len(data)),
+		Digest: digest.NewDigestFromBytes(digest.SHA256, sum(data)),
+	}
+	if old, err := os.ReadFile(s.blobPath(desc.Digest)); err == nil && digest.FromBytes(old) == desc.Digest {
+		return desc, nil
+	}
+	for _, dir := range []string{"tmp", "blobs/sha256"} {
+		if err := os.MkdirAll(filepath.Join(s.root, dir), 0o755); err != nil {
+			return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
+		}
+	}
+	if err := s.writeFile(s.blobPath(desc.Digest), data); err != nil {
+		return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
+	}
+	return desc, nil
+}
+
+func sum(data []byte) []byte {
+	h := sha256.Sum256(data)
+	return h[:]
+}
