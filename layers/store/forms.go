@@ -79,6 +79,18 @@ func (s *Store) inflateOnce(ctx context.Context, l layers.Layer) error {
 		return err
 	}
 	defer blob.Close()
+	err = s.inflateFrom(ctx, l, blob)
+	// The blob's own digest shows at its end. When it is wrong, it is the
+	// reason for whatever else is.
+	_, wrong := io.Copy(io.Discard, &contextReader{ctx, blob})
+	if errors.Is(wrong, ErrCorrupt) {
+		return wrong
+	}
+	return errors.Join(err, wrong)
+}
+
+// inflateFrom makes tree and tar of what blob holds.
+func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader) error {
 	f, err := os.CreateTemp(s.tmp, "tar-")
 	if err != nil {
 		return err
@@ -93,10 +105,6 @@ func (s *Store) inflateOnce(ctx context.Context, l layers.Layer) error {
 	w := bufio.NewWriterSize(f, 1<<20)
 	t, diffID, _, err := archive.Read(ctx, io.TeeReader(&contextReader{ctx, plain}, w))
 	if err != nil {
-		return err
-	}
-	// The blob's own digest shows at its end.
-	if _, err := io.Copy(io.Discard, blob); err != nil {
 		return err
 	}
 	if l.DiffID != "" && diffID != l.DiffID {

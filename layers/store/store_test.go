@@ -1,0 +1,383 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+var ctx = context.Background()
+
+// made is the time that the layers of these tests are made at.
+var made = time.Unix(1700000000, 0).UTC()
+
+func open(t *testing.T, root string, opt Options) *Store {
+	t.Helper()
+	opt.Warn = func(text string) { t.Log("warning:", text) }
+	s, err := Open(root, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// content is what the files of the test layer hold.
+var content = map[string]string{"dir/file": "hello", "dir/large": strings.Repeat("0123456789abcdef", 1<<17), "empty": ""}
+
+func write(t *testing.T, s *Store, forms Forms) layers.Layer {
+	t.Helper()
+	w, err := s.NewWriter(ctx, forms, archive.Compression{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	add := func(e layers.Entry) {
+		var r io.Reader
+		if e.Kind == layers.File {
+			e.Size = int64(len(content[e.Path]))
+			r = strings.NewReader(content[e.Path])
+		}
+		e.UID, e.GID = os.Getuid(), os.Getgid()
+		if err := w.Add(e, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(layers.Entry{Path: "dir", Kind: layers.Dir, Mode: 0o755, ModTime: 1e9})
+	add(layers.Entry{Path: "dir/file", Kind: layers.File, Mode: 0o4755, ModTime: 2e9})
+	add(layers.Entry{Path: "dir/large", Kind: layers.File, Mode: 0o600, ModTime: 3e9})
+	add(layers.Entry{Path: "dir/link", Kind: layers.Symlink, Link: "file", Mode: 0o777, ModTime: 3e9})
+	add(layers.Entry{Path: "empty", Kind: layers.File, Mode: 0o644, ModTime: 3e9})
+	l, err := w.Commit(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// check reads every file of a layer.
+func check(t *testing.T, s *Store, l layers.Layer) {
+	t.Helper()
+	tree, err := s.Tree(ctx, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	for _, e := range tree.Entries {
+		if e.Kind != layers.File {
+			continue
+		}
+		files++
+		r, err := s.OpenFile(ctx, l, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		if err = errors.Join(err, r.Close()); err != nil || string(data) != content[e.Path] {
+			t.Errorf("%s: %d bytes, %v", e.Path, len(data), err)
+		}
+		if d, err := s.Digest(ctx, l, e); err != nil || d != digest.FromString(content[e.Path]) {
+			t.Errorf("%s: %s, %v", e.Path, d, err)
+		}
+	}
+	if files != len(content) {
+		t.Errorf("the layer has %d files", files)
+	}
+	if problems, err := s.Verify(ctx); err != nil || len(problems) > 0 {
+		t.Errorf("Verify: %v %v", problems, err)
+	}
+}
+
+func TestAnyFormHasTheFiles(t *testing.T) {
+	var ids []layers.ID
+	for name, forms := range map[string]Forms{
+		"blob": {Blob: true}, "tar": {Tar: true}, "dir": {Dir: true},
+		"blob and dir": {Blob: true, Dir: true}, "all": {Blob: true, Tar: true, Dir: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			s := open(t, root, Options{})
+			l := write(t, s, forms)
+			ids = append(ids, l.ID)
+			if string(l.ID) != l.DiffID.Encoded() || l.ID != ids[0] {
+				t.Errorf("ID %s, diff ID %s", l.ID, l.DiffID)
+			}
+			check(t, s, l)
+			other := open(t, root, Options{})
+			again, err := other.Get(l.ID)
+			if err != nil || !again.Created.Equal(made) {
+				t.Fatalf("another process sees %+v, %v", again, err)
+			}
+			check(t, other, again)
+		})
+	}
+}
+
+func TestFormsAreMadeOnDemand(t *testing.T) {
+	for name, forms := range map[string]Forms{"of a blob": {Blob: true}, "of a tar": {Tar: true}, "of a directory": {Dir: true}} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, t.TempDir(), Options{})
+			l := write(t, s, forms)
+			dir, err := s.Dir(ctx, l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Lstat(filepath.Join(dir, "dir/file"))
+			if err != nil || info.Mode() != 0o755|fs.ModeSetuid || info.ModTime().Unix() != 2 {
+				t.Errorf("dir/file: %v, %v", info, err)
+			}
+			p, err := s.Pack(ctx, l, archive.Compression{}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reference := write(t, open(t, t.TempDir(), Options{}), Forms{Blob: true})
+			if p.Descriptor.Digest != reference.Descriptor.Digest || p.DiffID != reference.DiffID {
+				t.Errorf("packed %+v, not %+v", p, reference)
+			}
+			check(t, s, p)
+		})
+	}
+}
+
+func TestConvert(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	l := write(t, s, Forms{Blob: true})
+	z, err := s.Convert(ctx, l, archive.Compression{Type: archive.Zstd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if z.Descriptor.MediaType != ocispec.MediaTypeImageLayerZstd || z.DiffID != l.DiffID || z.Descriptor.Digest == l.Descriptor.Digest {
+		t.Errorf("got %+v", z)
+	}
+	if kept, err := s.Get(l.ID); err != nil || kept.Descriptor.Digest != l.Descriptor.Digest {
+		t.Errorf("the stored layer changed: %+v, %v", kept, err)
+	}
+	check(t, s, l)
+}
+
+// pulled returns a layer of which a store only knows the description, and the
+// blob that it is about.
+func pulled(t *testing.T) (layers.Layer, []byte) {
+	t.Helper()
+	s := open(t, t.TempDir(), Options{})
+	l := write(t, s, Forms{Blob: true})
+	blob, err := os.ReadFile(s.blobPath(l.Descriptor.Digest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Origins = []string{"example.com/base"}
+	return l, blob
+}
+
+func TestKnownLayerIsFetchedOnce(t *testing.T) {
+	l, blob := pulled(t)
+	fetched := 0
+	var mu sync.Mutex
+	s := open(t, t.TempDir(), Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		fetched++
+		return io.NopCloser(bytes.NewReader(blob)), nil
+	}})
+	for range 2 {
+		if err := s.Known(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.HasBlob(l.Descriptor.Digest) || fetched > 0 {
+		t.Fatal("it was fetched before somebody wanted it")
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if _, err := s.Dir(ctx, l); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if fetched != 1 {
+		t.Errorf("fetched %d times", fetched)
+	}
+	check(t, s, l)
+}
+
+func TestWrongBlobIsRefused(t *testing.T) {
+	l, blob := pulled(t)
+	flipped := bytes.Clone(blob)
+	flipped[len(flipped)/2] ^= 1
+	for name, data := range map[string][]byte{"short": blob[:len(blob)/2], "long": append(bytes.Clone(blob), 0), "altered": flipped, "empty": {}} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			s := open(t, root, Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
+				return io.NopCloser(bytes.NewReader(data)), nil
+			}})
+			if err := s.Known(l); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Tree(ctx, l); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("got %v", err)
+			}
+			if s.HasBlob(l.Descriptor.Digest) {
+				t.Error("it was kept")
+			}
+		})
+	}
+}
+
+func TestDamagedBlobIsFetchedAgain(t *testing.T) {
+	l, blob := pulled(t)
+	s := open(t, t.TempDir(), Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(blob)), nil
+	}})
+	if err := s.Known(l); err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(blob)
+	flipped[len(flipped)/2] ^= 1
+	if err := os.WriteFile(s.blobPath(l.Descriptor.Digest), flipped, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if problems, err := s.Verify(ctx); err != nil || len(problems) != 1 {
+		t.Errorf("Verify: %v, %v", problems, err)
+	}
+	check(t, s, l)
+}
+
+func TestDamagedLayerIsNone(t *testing.T) {
+	root := t.TempDir()
+	l := write(t, open(t, root, Options{}), Forms{Tar: true})
+	path := filepath.Join(root, "layers", string(l.ID), metaName)
+	for name, data := range map[string]string{"empty": "", "torn": "0123", "another's": string(seal([]byte(`{"layer":{"id":"x"}}`)))} {
+		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, root, Options{})
+		if _, err := s.Get(l.ID); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if problems, err := s.Verify(ctx); err != nil || len(problems) != 1 {
+			t.Errorf("%s: Verify: %v, %v", name, problems, err)
+		}
+	}
+	s := open(t, root, Options{})
+	check(t, s, write(t, s, Forms{Blob: true}))
+}
+
+func TestLayerOfAnotherBootIsNone(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, root, Options{})
+	l := write(t, s, Forms{Tar: true})
+	marker := filepath.Join(root, "layers", string(l.ID), unsyncedName)
+	if err := os.WriteFile(marker, []byte("another boot"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, root, Options{}).Get(l.ID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	if err := s.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, root, Options{}).Get(l.ID); err != nil {
+		t.Errorf("after sync: %v", err)
+	}
+}
+
+func TestLeftoversGo(t *testing.T) {
+	root := t.TempDir()
+	alive := open(t, root, Options{})
+	kept, err := alive.TempDir("kept-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A killed process leaves everything and holds no lock.
+	if err := dead.own.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(dead.tmp, "a/b"), 0o000); err == nil {
+		_ = os.Chmod(filepath.Join(dead.tmp, "a"), 0o000)
+	}
+	open(t, root, Options{})
+	if _, err := os.Stat(dead.tmp); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the dead process's folder: %v", err)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("the living process's folder: %v", err)
+	}
+}
+
+func TestAdopt(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	base := write(t, s, Forms{Tar: true})
+	dir, err := s.TempDir("run-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	upper := filepath.Join(dir, "upper")
+	if err := os.Mkdir(upper, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, changed, err := s.Adopt(ctx, upper, layers.Chain{base}, made); err != nil || changed {
+		t.Fatalf("an empty upper: changed %v, %v", changed, err)
+	}
+	if err := os.MkdirAll(filepath.Join(upper, "new"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(upper, "new/file"), []byte("new"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, changed, err := s.Adopt(ctx, upper, layers.Chain{base}, made)
+	if err != nil || !changed {
+		t.Fatalf("changed %v, %v", changed, err)
+	}
+	if _, err := os.Stat(upper); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("the upper directory was copied, not moved")
+	}
+	p, err := s.Pack(ctx, l, archive.Compression{}, nil)
+	if err != nil || p.DiffID == "" || p.Descriptor.Size == 0 || p.ID != l.ID {
+		t.Fatalf("packed: %+v, %v", p, err)
+	}
+	view, err := s.View(ctx, layers.Chain{base, p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"new/file": "new", "dir/file": "hello"} {
+		e, at, ok := view.Lookup(path)
+		if !ok {
+			t.Fatalf("no %s", path)
+		}
+		r, err := s.OpenFile(ctx, layers.Chain{base, p}[at], e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, err := io.ReadAll(r); err != nil || string(data) != want {
+			t.Errorf("%s: %q, %v", path, data, err)
+		}
+		r.Close()
+	}
+	if problems, err := s.Verify(ctx); err != nil || len(problems) > 0 {
+		t.Errorf("Verify: %v %v", problems, err)
+	}
+}
