@@ -102,9 +102,13 @@ func matches(from source.FS, src string, follow bool) ([]string, error) {
 	parts := strings.Split(rel(src), "/")
 	wild := slices.IndexFunc(parts, hasWildcards)
 	if wild < 0 {
-		return []string{rel(src)}, nil
+		p, err := unescape(from, rel(src), follow)
+		return []string{p}, err
 	}
-	base, err := from.Resolve(path.Join(parts[:wild]...), follow)
+	base, err := unescape(from, path.Join(parts[:wild]...), true)
+	if err == nil {
+		base, err = from.Resolve(base, follow)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +127,32 @@ func matches(from source.FS, src string, follow bool) ([]string, error) {
 	}
 	err = m.walk(base, "")
 	return m.found, err
+}
+
+// unescape returns p without the backslashes that keep its characters from
+// being wildcards, unless p is there as it is written.
+func unescape(from source.FS, p string, follow bool) (string, error) {
+	if !strings.Contains(p, `\`) {
+		return p, nil
+	}
+	at, err := from.Resolve(p, follow)
+	if err == nil {
+		var ok bool
+		if _, ok, err = from.Lookup(at); ok {
+			return p, nil
+		}
+	}
+	if err != nil && !missing(err) {
+		return "", err
+	}
+	var b strings.Builder
+	for i := 0; i < len(p); i++ {
+		if p[i] == '\\' && i+1 < len(p) {
+			i++
+		}
+		b.WriteByte(p[i])
+	}
+	return b.String(), nil
 }
 
 // glob looks for the paths below a directory that match a pattern.
