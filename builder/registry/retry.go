@@ -101,7 +101,8 @@ func (t *retrying) again(r *http.Request, resp *http.Response, err error) (time.
 	return retryAfter(resp.Header.Get("Retry-After"), time.Now()), true
 }
 
-// passing reports whether a request that failed with err may succeed later.
+// passing reports whether a request that failed with err may succeed later. Of
+// what is not known to last it is assumed: connections break in many ways.
 func passing(err error) bool {
 	var authority x509.UnknownAuthorityError
 	var hostErr x509.HostnameError
@@ -115,14 +116,13 @@ func passing(err error) bool {
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &authority), errors.As(err, &hostErr), errors.As(err, &invalid),
 		errors.As(err, &record), errors.As(err, &verification), errors.As(err, &alert),
+		errors.Is(err, http.ErrSchemeMismatch),
 		errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return false
 	case errors.As(err, &dns):
-		return dns.IsTemporary && !dns.IsNotFound
+		return !dns.IsNotFound
 	}
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, errStalled)
+	return true
 }
 
 func passingStatus(code int) bool {

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/containerd/platforms"
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -22,279 +22,283 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// Images finds base images: in the store, in registries and in OCI layouts on
-// disk. Each is looked up once, so that all who ask in one build get the same
-// answer; layers are noted in the store, and their bytes come when they are
-// needed.
+// Images finds the images that builds start from: in the store, in registries,
+// and in OCI layouts on disk. What it has found in a registry it remembers in
+// the store, so the next build needs no network.
 type Images struct {
-	store   *store.Store
-	images  *image.Images
-	client  *registry.Client
-	layouts map[string]string
+	store  *store.Store
+	images *image.Images
+	client *registry.Client
 
-	mu    sync.Mutex
-	found map[string]*lookup
+	mu      sync.Mutex
+	layouts map[string]string // directories, by store ID
 }
 
-// Meta is what is known of an image for one platform.
+// Meta is what is known of an image without its layers.
 type Meta struct {
-	// Ref is the full name.
+	// Ref is the full reference that was asked for.
 	Ref string
-	// Digest is that of the manifest or index that the name stands for.
+	// Digest is that of the manifest or index that the reference names.
 	Digest digest.Digest
-	// Config is the image's config as JSON.
+	// Config is the image config (JSON) for the platform asked for.
 	Config []byte
 }
 
-// lookup is the answer to one question, given once.
-type lookup struct {
-	once  sync.Once
-	meta  Meta
-	chain layers.Chain
-	err   error
-}
-
-// NewImages returns images from the store, or from registries when the store
-// does not know them.
+// NewImages returns a source of images.
 func NewImages(s *store.Store, images *image.Images, client *registry.Client) *Images {
-	return &Images{store: s, images: images, client: client, layouts: map[string]string{}, found: map[string]*lookup{}}
+	return &Images{store: s, images: images, client: client, layouts: map[string]string{}}
 }
 
-// Resolve looks an image up by name for a platform (nil: this machine's). The
-// store is asked first, unless pull is set.
-func (i *Images) Resolve(ctx context.Context, ref string, p *ocispec.Platform, pull bool) (Meta, error) {
-	l, err := i.lookUp(ctx, ref, platformOr(p), pull)
+// Resolve finds ref for a platform (nil means this machine's). An image that
+// the store knows needs no network, unless pull asks for the registry's word on
+// what the tag stands for now.
+func (s *Images) Resolve(ctx context.Context, ref string, platform *ocispec.Platform, pull bool) (Meta, error) {
+	named, err := registry.ParseRef(ref)
 	if err != nil {
 		return Meta{}, err
 	}
-	return l.meta, nil
-}
-
-// ResolveLayout looks an image up in a layout on disk.
-func (i *Images) ResolveLayout(ctx context.Context, storeID, ref string, p *ocispec.Platform) (Meta, error) {
-	l, err := i.lookUpLayout(ctx, storeID, ref, platformOr(p))
+	desc, err := s.find(ctx, named, pull)
 	if err != nil {
 		return Meta{}, err
 	}
-	return l.meta, nil
+	m, err := s.load(ctx, named, desc, platform)
+	if err != nil {
+		return Meta{}, err
+	}
+	return Meta{Ref: named.String(), Digest: desc.Digest, Config: m.config}, nil
 }
 
-// Chain returns the layers of a parser.Image or parser.OCILayout.
-func (i *Images) Chain(ctx context.Context, op parser.Op, p ocispec.Platform) (layers.Chain, error) {
-	if p.OS == "" {
-		p = platformOr(nil)
+// Chain returns the layers of a parser.Image or parser.OCILayout for a
+// platform, and makes them known to the store. Layers of a registry are not
+// fetched before they are needed.
+func (s *Images) Chain(ctx context.Context, op parser.Op, platform ocispec.Platform) (layers.Chain, error) {
+	p := &platform
+	if platform.OS == "" {
+		p = nil
 	}
-	var l *lookup
-	var err error
-	var limit int
 	switch op := op.(type) {
 	case parser.Image:
-		limit = op.LayerLimit
-		if l, err = i.lookUp(ctx, op.Ref, p, false); err == nil && op.Checksum != "" && l.meta.Digest != op.Checksum {
-			err = fmt.Errorf("image %s has digest %s, not %s", op.Ref, l.meta.Digest, op.Checksum)
-		}
+		return s.imageChain(ctx, op, p)
 	case parser.OCILayout:
-		limit = op.LayerLimit
-		l, err = i.lookUpLayout(ctx, op.StoreID, op.Ref, p)
-	default:
-		err = fmt.Errorf("%T is no image", op)
+		return s.layoutChain(ctx, op, p)
 	}
+	return nil, fmt.Errorf("%T is not an image", op)
+}
+
+func (s *Images) imageChain(ctx context.Context, op parser.Image, platform *ocispec.Platform) (layers.Chain, error) {
+	named, err := registry.ParseRef(op.Ref)
 	if err != nil {
 		return nil, err
 	}
-	if limit > 0 && limit < len(l.chain) {
-		return l.chain[:limit], nil
-	}
-	return l.chain, nil
-}
-
-func platformOr(p *ocispec.Platform) ocispec.Platform {
-	if p != nil && p.OS != "" {
-		return platforms.Normalize(*p)
-	}
-	return platforms.Normalize(platforms.DefaultSpec())
-}
-
-func (i *Images) once(key string, ask func() (Meta, layers.Chain, error)) (*lookup, error) {
-	i.mu.Lock()
-	l := i.found[key]
-	if l == nil {
-		l = &lookup{}
-		i.found[key] = l
-	}
-	i.mu.Unlock()
-	l.once.Do(func() { l.meta, l.chain, l.err = ask() })
-	return l, l.err
-}
-
-func (i *Images) lookUp(ctx context.Context, ref string, p ocispec.Platform, pull bool) (*lookup, error) {
-	named, err := reference.ParseNormalizedNamed(ref)
+	desc, err := s.find(ctx, named, false)
 	if err != nil {
-		return nil, fmt.Errorf("image name %q: %w", ref, err)
+		return nil, err
 	}
-	named = reference.TagNameOnly(named)
-	// What was resolved by tag is asked for again by tag and digest.
-	return i.once(named.String()+" "+platforms.FormatAll(p), func() (Meta, layers.Chain, error) {
-		desc, err := i.manifest(ctx, named, pull)
-		if err != nil {
-			return Meta{}, nil, err
+	if op.Checksum != "" && op.Checksum != desc.Digest {
+		return nil, fmt.Errorf("image %s has the digest %s, not the checksum %s that was asked for", named, desc.Digest, op.Checksum)
+	}
+	m, err := s.load(ctx, named, desc, platform)
+	if err != nil {
+		return nil, err
+	}
+	var origins []string
+	if s.pulled(named, desc.Digest) {
+		origins = []string{named.Repository()}
+	}
+	chain := m.chain(op.LayerLimit, origins)
+	for i, l := range chain {
+		if chain[i], err = s.know(l); err != nil {
+			return nil, fmt.Errorf("image %s: %w", named, err)
 		}
-		b := bundle{read: i.readBlob(ctx, named.Name()), origin: named.Name(), ref: ref}
-		return i.open(ctx, b, desc, p)
+	}
+	return chain, nil
+}
+
+// know tells the store of a layer, and adds the origins that the store knows.
+func (s *Images) know(l layers.Layer) (layers.Layer, error) {
+	if err := s.store.Known(l); err != nil {
+		return l, err
+	}
+	known, err := s.store.Get(l.ID)
+	if err != nil {
+		return l, err
+	}
+	if known.Descriptor.Digest == l.Descriptor.Digest {
+		l.Origins, l.Created = known.Origins, known.Created
+	}
+	return l, nil
+}
+
+// pulled reports whether the image came from the repository of ref.
+func (s *Images) pulled(ref registry.Ref, d digest.Digest) bool {
+	list, err := s.images.List()
+	return err == nil && slices.ContainsFunc(list, func(i image.Image) bool {
+		return i.Pulled && i.Desc.Digest == d && strings.HasPrefix(i.Ref, ref.Repository()) &&
+			strings.IndexAny(i.Ref[len(ref.Repository()):], ":@") == 0
 	})
 }
 
-// manifest returns what a name stands for, with its bytes in the store. A name
-// is remembered, so that the next build need not ask the registry.
-func (i *Images) manifest(ctx context.Context, named reference.Named, pull bool) (ocispec.Descriptor, error) {
-	key := named.String()
-	if d, ok := named.(reference.Digested); ok {
-		key = reference.TrimNamed(named).String() + "@" + d.Digest().String()
-		pull = false
-	}
-	if !pull {
-		desc, err := i.images.Get(key)
-		if err == nil {
-			if _, err = i.images.ReadBlob(desc); err == nil {
-				return desc, nil
-			}
+// find returns the descriptor of the manifest or index that ref names.
+func (s *Images) find(ctx context.Context, ref registry.Ref, pull bool) (ocispec.Descriptor, error) {
+	local, err := s.known(ref)
+	switch {
+	case err == nil && (!pull || ref.Digest != ""):
+		return local, nil
+	case err == nil:
+		// The tag may have moved; asking costs nothing of a pull limit.
+		if now, headErr := s.client.Head(ctx, ref); headErr == nil && now.Digest == local.Digest {
+			return local, nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) && err != nil {
-			return desc, err
-		}
-		if desc, ok := i.byDigest(named); ok {
-			return desc, nil
-		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return local, err
 	}
-	m, err := i.client.Resolve(ctx, key)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	if d, ok := named.(reference.Digested); ok && digest.FromBytes(m.Raw) != d.Digest() {
-		return ocispec.Descriptor{}, fmt.Errorf("image %s: the registry sent another manifest, %s", named, digest.FromBytes(m.Raw))
-	}
-	desc, err := i.images.PutBlob(m.Raw, m.Desc.MediaType)
+	desc, data, err := s.client.Resolve(ctx, ref)
 	if err != nil {
 		return desc, err
 	}
-	return desc, i.images.PutPulled(ctx, key, desc)
+	if desc.MediaType, err = kindOf(data, desc.MediaType); err != nil {
+		return desc, fmt.Errorf("image %s: %w", ref, err)
+	}
+	if desc, err = s.keep(desc, data); err != nil {
+		return desc, err
+	}
+	return desc, s.images.PutPulled(ctx, ref.String(), desc)
 }
 
-// byDigest finds the manifest of a name with digest under any name.
-func (i *Images) byDigest(named reference.Named) (ocispec.Descriptor, bool) {
-	d, ok := named.(reference.Digested)
-	if !ok {
-		return ocispec.Descriptor{}, false
+// known looks for ref in the store. A manifest that is gone from there counts
+// as not known.
+func (s *Images) known(ref registry.Ref) (ocispec.Descriptor, error) {
+	var desc ocispec.Descriptor
+	if ref.Digest != "" {
+		desc.Digest = ref.Digest
+	} else {
+		var err error
+		if desc, err = s.images.Get(ref.String()); err != nil {
+			return desc, err
+		}
 	}
-	list, err := i.images.List()
+	data, err := s.images.ReadBlob(desc)
 	if err != nil {
-		return ocispec.Descriptor{}, false
+		return desc, errors.Join(err, fs.ErrNotExist)
 	}
-	for _, img := range list {
-		if img.Desc.Digest == d.Digest() {
-			if _, err := i.images.ReadBlob(img.Desc); err == nil {
-				return img.Desc, true
-			}
-		}
-	}
-	return ocispec.Descriptor{}, false
+	desc.Size = int64(len(data))
+	desc.MediaType, err = kindOf(data, desc.MediaType)
+	return desc, err
 }
 
-// readBlob returns a function that reads manifests and configs, from the store
-// or the registry, and keeps them.
-func (i *Images) readBlob(ctx context.Context, repo string) func(ocispec.Descriptor) ([]byte, error) {
-	return func(desc ocispec.Descriptor) ([]byte, error) {
-		data, err := i.images.ReadBlob(desc)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return data, err
-		}
-		if isManifest(desc.MediaType) || isIndex(desc.MediaType) {
-			m, err := i.client.Resolve(ctx, repo+"@"+desc.Digest.String())
-			if err != nil {
-				return nil, err
-			}
-			data = m.Raw
-		} else if data, err = i.download(ctx, repo, desc); err != nil {
-			return nil, err
-		}
-		if digest.FromBytes(data) != desc.Digest {
-			return nil, fmt.Errorf("%s@%s: the registry sent other bytes than the digest says", repo, desc.Digest)
-		}
-		_, err = i.images.PutBlob(data, desc.MediaType)
-		return data, err
+// keep puts a manifest or config into the store.
+func (s *Images) keep(desc ocispec.Descriptor, data []byte) (ocispec.Descriptor, error) {
+	kept, err := s.images.PutBlob(data, desc.MediaType)
+	if err == nil && kept.Digest != desc.Digest {
+		err = fmt.Errorf("blob %s: only sha256 is supported as digest", desc.Digest)
 	}
+	return kept, err
 }
 
-// maxConfig is the most that an image's config may have, in bytes.
-const maxConfig = 8 << 20
-
-func (i *Images) download(ctx context.Context, repo string, desc ocispec.Descriptor) ([]byte, error) {
-	if desc.Size > maxConfig {
-		return nil, fmt.Errorf("%s@%s: a config of %d bytes is too large", repo, desc.Digest, desc.Size)
+// load reads the manifest and config of an image for a platform, from the store
+// or else from the repository of ref.
+func (s *Images) load(ctx context.Context, ref registry.Ref, desc ocispec.Descriptor, platform *ocispec.Platform) (*manifest, error) {
+	read := func(desc ocispec.Descriptor) ([]byte, error) { return s.blob(ctx, ref, desc) }
+	m, err := load(desc, platform, read)
+	if err != nil {
+		return nil, prefixed("image "+ref.String(), err)
 	}
-	r, err := i.client.Blob(ctx, repo, desc)
+	return m, nil
+}
+
+// blob reads a manifest or config of the repository of ref.
+func (s *Images) blob(ctx context.Context, ref registry.Ref, desc ocispec.Descriptor) ([]byte, error) {
+	data, err := s.images.ReadBlob(desc)
+	if err == nil {
+		return data, nil
+	}
+	if isManifest(desc.MediaType) {
+		ref.Tag, ref.Digest = "", desc.Digest
+		_, data, err = s.client.Resolve(ctx, ref)
+	} else {
+		data, err = s.fetchConfig(ctx, ref, desc)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
-	return io.ReadAll(io.LimitReader(r, maxConfig+1))
+	_, err = s.keep(desc, data)
+	return data, err
 }
 
-// Fetch gets the blob of a layer from where it is known to be. It is for
-// store.Options.
-func (i *Images) Fetch(ctx context.Context, l layers.Layer) (io.ReadCloser, error) {
-	var errs []error
-	for _, origin := range l.Origins {
-		var r io.ReadCloser
-		var err error
-		if dir, ok := strings.CutPrefix(origin, layoutOrigin); ok {
-			r, err = openLayoutBlob(dir, l.Descriptor)
-		} else {
-			r, err = i.client.Blob(ctx, origin, l.Descriptor)
-		}
+func (s *Images) fetchConfig(ctx context.Context, ref registry.Ref, desc ocispec.Descriptor) ([]byte, error) {
+	if desc.Size > maxConfig {
+		return nil, fmt.Errorf("config %s has %d bytes, more than the %d that are allowed", desc.Digest, desc.Size, maxConfig)
+	}
+	r, err := s.client.Blob(ctx, ref.Repository(), desc)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxConfig))
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
+		return nil, fmt.Errorf("config %s: the registry sent something else: %s", desc.Digest, got)
+	}
+	return data, nil
+}
+
+// Fetch gets the blob of a layer from one of its origins. It is not verified.
+func (s *Images) Fetch(ctx context.Context, l layers.Layer) (io.ReadCloser, error) {
+	failed := []error{}
+	for _, repository := range l.Origins {
+		r, err := s.client.Blob(ctx, repository, l.Descriptor)
 		if err == nil {
 			return r, nil
 		}
-		errs = append(errs, err)
-	}
-	return nil, fmt.Errorf("getting layer %s: %w", l.Descriptor.Digest, errors.Join(errs...))
-}
-
-// Pull gets all of an image: its manifest for p, config and layers. The result
-// describes what the name stands for.
-func (i *Images) Pull(ctx context.Context, ref string, p *ocispec.Platform) (ocispec.Descriptor, error) {
-	l, err := i.lookUp(ctx, ref, platformOr(p), true)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	if err := i.store.Fetch(ctx, l.chain); err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	return i.images.Get(reference.TagNameOnly(named).String())
-}
-
-// config is the part of an image's config that matters here.
-type config struct {
-	OS     string `json:"os"`
-	RootFS struct {
-		DiffIDs []digest.Digest `json:"diff_ids"`
-	} `json:"rootfs"`
-	History []ocispec.History `json:"history"`
-}
-
-func decodeConfig(data []byte) (*config, error) {
-	var c config
-	if err := json.Unmarshal(data, &c); err != nil {
-		return nil, err
-	}
-	for _, d := range c.RootFS.DiffIDs {
-		if err := d.Validate(); err != nil {
-			return nil, fmt.Errorf("diff ID %q: %w", d, err)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
+		failed = append(failed, err)
 	}
-	return &c, nil
+	if len(failed) == 0 {
+		return nil, fmt.Errorf("layer %s: where its blob %s came from is not known", l.ID, l.Descriptor.Digest)
+	}
+	return nil, fmt.Errorf("layer %s: %w", l.ID, errors.Join(failed...))
+}
+
+// platformOf is the platform asked for, or this machine's.
+func platformOf(p *ocispec.Platform) ocispec.Platform {
+	if p == nil {
+		return platforms.DefaultSpec()
+	}
+	return platforms.Normalize(*p)
+}
+
+// kindOf returns the media type of a manifest or index. What is in the document
+// counts more than what a registry's header says.
+func kindOf(data []byte, said string) (string, error) {
+	var doc struct {
+		MediaType string            `json:"mediaType"`
+		Schema    int               `json:"schemaVersion"`
+		Manifests []json.RawMessage `json:"manifests"`
+		Config    json.RawMessage   `json:"config"`
+		FSLayers  []json.RawMessage `json:"fsLayers"`
+	}
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return "", fmt.Errorf("its manifest is not JSON: %w", err)
+	}
+	switch {
+	case doc.Schema == 1 || doc.FSLayers != nil:
+		return "", &registry.Error{
+			Msg:  "its manifest has the old format (docker schema 1), which is not supported",
+			Hint: "push the image again with a current tool",
+		}
+	case doc.Manifests != nil && doc.Config != nil:
+		return "", errors.New("its manifest claims to be an index as well")
+	case isManifest(doc.MediaType):
+		return doc.MediaType, nil
+	case doc.Manifests != nil && !isManifest(said):
+		return ocispec.MediaTypeImageIndex, nil
+	case doc.Config != nil && !isManifest(said):
+		return ocispec.MediaTypeImageManifest, nil
+	case isManifest(said):
+		return said, nil
+	}
+	return "", fmt.Errorf("it is not an image but of the type %q", said)
 }

@@ -6,141 +6,191 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
-	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/parser"
 )
 
-// layoutOrigin marks a layer's origin that is an OCI layout's directory.
-const layoutOrigin = "oci-layout://"
-
-// AddLayout makes the OCI layout in dir known under an ID.
-func (i *Images) AddLayout(storeID, dir string) {
-	if abs, err := filepath.Abs(dir); err == nil {
-		dir = abs
-	}
-	i.layouts[storeID] = dir
+// AddLayout names an OCI layout directory, so that oci-layout://STOREID can
+// refer to it.
+func (s *Images) AddLayout(storeID, dir string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.layouts[storeID] = dir
 }
 
-func (i *Images) lookUpLayout(ctx context.Context, storeID, ref string, p ocispec.Platform) (*lookup, error) {
-	dir, ok := i.layouts[storeID]
-	if !ok {
-		return nil, fmt.Errorf("there is no OCI layout called %q", storeID)
-	}
-	return i.once(dir+" "+ref+" "+platforms.FormatAll(p), func() (Meta, layers.Chain, error) {
-		desc, err := LayoutManifest(dir, ref)
-		if err != nil {
-			return Meta{}, nil, err
-		}
-		b := bundle{origin: layoutOrigin + dir, ref: ref, read: func(d ocispec.Descriptor) ([]byte, error) {
-			return readLayoutBlob(dir, d)
-		}}
-		return i.open(ctx, b, desc, p)
-	})
-}
-
-// LayoutManifest finds an image in the OCI layout in dir: by digest when ref has
-// one, else by tag; without either, the only image there is.
-func LayoutManifest(dir, ref string) (ocispec.Descriptor, error) {
-	data, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+// ResolveLayout is Resolve for an image in the OCI layout that AddLayout named.
+// ref ends in :TAG or @DIGEST; a layout with only one image needs neither.
+func (s *Images) ResolveLayout(ctx context.Context, storeID, ref string, platform *ocispec.Platform) (Meta, error) {
+	l, err := s.layout(storeID)
 	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("OCI layout: %w", err)
+		return Meta{}, err
 	}
-	var idx ocispec.Index
-	if err := json.Unmarshal(data, &idx); err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("OCI layout %s: %s: %w", dir, ocispec.ImageIndexFile, err)
-	}
-	if _, want, ok := strings.Cut(ref, "@"); ok {
-		return layoutByDigest(dir, idx, digest.Digest(want))
-	}
-	tag := ref[strings.LastIndex(ref, ":")+1:]
-	var tags []string
-	for _, d := range idx.Manifests {
-		name := d.Annotations[ocispec.AnnotationRefName]
-		if name != "" {
-			tags = append(tags, name)
-		}
-		if name == tag || name == ref || tag != "" && strings.HasSuffix(name, ":"+tag) {
-			return d, nil
-		}
-	}
-	if len(idx.Manifests) == 1 && (tag == "" || tag == "latest") {
-		return idx.Manifests[0], nil
-	}
-	return ocispec.Descriptor{}, fmt.Errorf("the OCI layout %s has no image %q (it has: %s)", dir, tag, strings.Join(tags, ", "))
-}
-
-func layoutByDigest(dir string, idx ocispec.Index, want digest.Digest) (ocispec.Descriptor, error) {
-	if err := want.Validate(); err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("digest %q: %w", want, err)
-	}
-	for _, d := range idx.Manifests {
-		if d.Digest == want {
-			return d, nil
-		}
-	}
-	// It may lie deeper, in another index.
-	info, err := os.Stat(layoutBlob(dir, want))
+	desc, m, err := l.load(ref, platform)
 	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("the OCI layout %s has no image %s", dir, want)
+		return Meta{}, err
 	}
-	d := ocispec.Descriptor{Digest: want, Size: info.Size()}
-	data, err := readLayoutBlob(dir, d)
+	return Meta{Ref: ref, Digest: desc.Digest, Config: m.config}, ctx.Err()
+}
+
+// layoutChain copies the layers of an image in a layout into the store: unlike
+// a registry, the layout may be gone when they are needed.
+func (s *Images) layoutChain(ctx context.Context, op parser.OCILayout, platform *ocispec.Platform) (layers.Chain, error) {
+	l, err := s.layout(op.StoreID)
 	if err != nil {
-		return d, err
-	}
-	d.MediaType = mediaTypeOf(data, "")
-	return d, nil
-}
-
-func layoutBlob(dir string, d digest.Digest) string {
-	return filepath.Join(dir, "blobs", d.Algorithm().String(), d.Encoded())
-}
-
-func openLayoutBlob(dir string, d ocispec.Descriptor) (io.ReadCloser, error) {
-	if err := d.Digest.Validate(); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(layoutBlob(dir, d.Digest))
+	_, m, err := l.load(op.Ref, platform)
 	if err != nil {
-		return nil, fmt.Errorf("OCI layout: %w", err)
+		return nil, err
 	}
-	return f, nil
+	chain := m.chain(op.LayerLimit, nil)
+	for i := range chain {
+		if err := s.copyBlob(ctx, l, chain[i].Descriptor); err != nil {
+			return nil, err
+		}
+		if chain[i], err = s.know(chain[i]); err != nil {
+			return nil, err
+		}
+	}
+	return chain, nil
 }
 
-func readLayoutBlob(dir string, d ocispec.Descriptor) ([]byte, error) {
-	f, err := openLayoutBlob(dir, d)
+func (s *Images) copyBlob(ctx context.Context, l layout, desc ocispec.Descriptor) error {
+	f, err := os.Open(l.path(desc.Digest))
+	if errors.Is(err, fs.ErrNotExist) && s.store.HasBlob(desc.Digest) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("OCI layout %s: %w", l.dir, err)
+	}
+	defer f.Close()
+	if err := s.store.PutBlob(ctx, desc, f); err != nil {
+		return fmt.Errorf("OCI layout %s: %w", l.dir, err)
+	}
+	return nil
+}
+
+func (s *Images) layout(storeID string) (layout, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir, ok := s.layouts[storeID]
+	if !ok {
+		return layout{}, fmt.Errorf("there is no OCI layout called %q", storeID)
+	}
+	return layout{dir}, nil
+}
+
+// layout is a directory in the format of the OCI image layout.
+type layout struct{ dir string }
+
+func (l layout) path(d digest.Digest) string {
+	return filepath.Join(l.dir, "blobs", d.Algorithm().String(), d.Encoded())
+}
+
+// load finds an image in the layout.
+func (l layout) load(ref string, platform *ocispec.Platform) (ocispec.Descriptor, *manifest, error) {
+	desc, err := l.find(ref)
+	if err != nil {
+		return desc, nil, err
+	}
+	m, err := load(desc, platform, l.read)
+	if err != nil {
+		return desc, nil, prefixed("OCI layout "+l.dir, err)
+	}
+	return desc, m, nil
+}
+
+// read reads a manifest or config.
+func (l layout) read(desc ocispec.Descriptor) ([]byte, error) {
+	f, err := os.Open(l.path(desc.Digest))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err == nil && len(data) > maxConfig {
-		err = errors.New("it is too large for a manifest or config")
-	}
-	if err == nil && digest.FromBytes(data) != d.Digest {
-		err = errors.New("its bytes are not what the digest says")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("OCI layout %s: blob %s: %w", dir, d.Digest, err)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxConfig:
+		return nil, fmt.Errorf("blob %s has more than the %d bytes that are allowed", desc.Digest, maxConfig)
+	case desc.Digest.Algorithm().FromBytes(data) != desc.Digest:
+		return nil, fmt.Errorf("blob %s is damaged", desc.Digest)
 	}
 	return data, nil
 }
 
-// layerTimes returns the history times of those steps that made a layer.
-func layerTimes(c *config) []*time.Time {
-	var times []*time.Time
-	for _, h := range c.History {
-		if !h.EmptyLayer {
-			times = append(times, h.Created)
+// find returns the descriptor that ref names: by digest, by tag, or as the only
+// one.
+func (l layout) find(ref string) (ocispec.Descriptor, error) {
+	name, d, hasDigest := strings.Cut(ref, "@")
+	if hasDigest {
+		desc := ocispec.Descriptor{Digest: digest.Digest(d)}
+		if err := desc.Digest.Validate(); err != nil {
+			return desc, fmt.Errorf("OCI layout %s: %q: %w", l.dir, ref, err)
 		}
+		return l.typed(desc)
 	}
-	return times
+	idx, err := l.index()
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	_, tag, hasTag := strings.Cut(name[strings.LastIndex(name, "/")+1:], ":")
+	var tags []string
+	for _, desc := range idx.Manifests {
+		has := desc.Annotations[ocispec.AnnotationRefName]
+		if hasTag && (has == tag || strings.HasSuffix(has, ":"+tag)) || !hasTag && len(idx.Manifests) == 1 {
+			return l.typed(desc)
+		}
+		tags = append(tags, has)
+	}
+	// A layout that a tool made of one image often has no tag at all.
+	if tag == "latest" && len(idx.Manifests) == 1 && tags[0] == "" {
+		return l.typed(idx.Manifests[0])
+	}
+	tags = slices.DeleteFunc(tags, func(t string) bool { return t == "" })
+	e := &registry.Error{Msg: fmt.Sprintf("OCI layout %s has no image %q", l.dir, tag), Err: fs.ErrNotExist}
+	if len(tags) > 0 {
+		e.Hint = "it has " + strings.Join(tags, ", ")
+	} else {
+		e.Hint = "its images have no tags: name one by @DIGEST, as in its index.json"
+	}
+	return ocispec.Descriptor{}, e
+}
+
+// typed adds size and media type, which the blob itself knows best.
+func (l layout) typed(desc ocispec.Descriptor) (ocispec.Descriptor, error) {
+	if err := desc.Digest.Validate(); err != nil {
+		return desc, fmt.Errorf("OCI layout %s: %q: %w", l.dir, desc.Digest, err)
+	}
+	data, err := l.read(desc)
+	if err == nil {
+		desc.Size = int64(len(data))
+		desc.MediaType, err = kindOf(data, desc.MediaType)
+	}
+	if err != nil {
+		return desc, fmt.Errorf("OCI layout %s: %w", l.dir, err)
+	}
+	return desc, nil
+}
+
+func (l layout) index() (*ocispec.Index, error) {
+	data, err := os.ReadFile(filepath.Join(l.dir, ocispec.ImageIndexFile))
+	if err != nil {
+		return nil, fmt.Errorf("OCI layout: %w", err)
+	}
+	var idx ocispec.Index
+	if err := json.Unmarshal(data, &idx); err != nil {
+		return nil, fmt.Errorf("OCI layout %s: %s: %w", l.dir, ocispec.ImageIndexFile, err)
+	}
+	return &idx, nil
 }

@@ -1,209 +1,261 @@
 package source
 
 import (
-	"context"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
 )
 
-// The media types of docker's own formats; their content is that of OCI's.
+// Limits for what comes from outside.
 const (
-	dockerManifest  = "application/vnd.docker.distribution.manifest.v2+json"
-	dockerIndex     = "application/vnd.docker.distribution.manifest.list.v2+json"
-	dockerManifest1 = "application/vnd.docker.distribution.manifest.v1"
+	maxConfig     = 8 << 20 // bytes
+	maxLayers     = 1024
+	maxIndexDepth = 4
 )
 
-func isIndex(mediaType string) bool {
-	return mediaType == ocispec.MediaTypeImageIndex || mediaType == dockerIndex
+// manifest is an image for one platform.
+type manifest struct {
+	desc    ocispec.Descriptor
+	content ocispec.Manifest
+	config  []byte
+	image   ocispec.Image
 }
 
-func isManifest(mediaType string) bool {
-	return mediaType == ocispec.MediaTypeImageManifest || mediaType == dockerManifest
+// reader reads manifests, indexes and configs, verified.
+type reader func(desc ocispec.Descriptor) ([]byte, error)
+
+// load reads the manifest that desc names, or that which the index has for the
+// platform.
+func load(desc ocispec.Descriptor, platform *ocispec.Platform, read reader) (*manifest, error) {
+	if isIndex(desc.MediaType) {
+		return choose(desc, platformOf(platform), read)
+	}
+	return loadManifest(desc, read)
 }
 
-// bundle is where the blobs of one image are.
-type bundle struct {
-	// read returns a manifest, index or config, verified.
-	read func(ocispec.Descriptor) ([]byte, error)
-	// origin is where layers can be got later.
-	origin string
-	// ref is the image's name as it was asked for.
-	ref string
-}
-
-// maxNesting is how deep indexes may lie in one another.
-const maxNesting = 4
-
-// open reads the image that desc stands for on a platform, and notes its layers
-// in the store.
-func (i *Images) open(ctx context.Context, b bundle, desc ocispec.Descriptor, p ocispec.Platform) (Meta, layers.Chain, error) {
-	meta := Meta{Ref: b.ref, Digest: desc.Digest}
-	m, err := b.manifest(ctx, desc, p, 0)
-	if err != nil {
-		return meta, nil, err
-	}
-	if meta.Config, err = b.read(m.Config); err != nil {
-		return meta, nil, fmt.Errorf("image %s: config: %w", b.ref, err)
-	}
-	c, err := decodeConfig(meta.Config)
-	if err != nil {
-		return meta, nil, fmt.Errorf("image %s: config: %w", b.ref, err)
-	}
-	if len(c.RootFS.DiffIDs) != len(m.Layers) {
-		return meta, nil, fmt.Errorf("image %s: its config names %d layers, its manifest %d", b.ref, len(c.RootFS.DiffIDs), len(m.Layers))
-	}
-	chain := make(layers.Chain, len(m.Layers))
-	times := layerTimes(c)
-	for n, d := range m.Layers {
-		if err := checkLayer(d); err != nil {
-			return meta, nil, fmt.Errorf("image %s: layer %s: %w", b.ref, d.Digest, err)
-		}
-		d.Annotations, d.URLs = nil, nil
-		l := layers.Layer{
-			ID: layers.ID(c.RootFS.DiffIDs[n].Encoded()), DiffID: c.RootFS.DiffIDs[n],
-			Descriptor: d, Origins: []string{b.origin},
-		}
-		if n < len(times) && times[n] != nil {
-			l.Created = *times[n]
-		}
-		if err := i.store.Known(l); err != nil {
-			return meta, nil, err
-		}
-		if known, err := i.store.Get(l.ID); err == nil && known.Descriptor.Digest == d.Digest {
-			l.Origins = known.Origins
-		}
-		chain[n] = l
-	}
-	return meta, chain, nil
-}
-
-// manifest reads the manifest for a platform that desc leads to.
-func (b bundle) manifest(ctx context.Context, desc ocispec.Descriptor, p ocispec.Platform, depth int) (*ocispec.Manifest, error) {
-	if strings.HasPrefix(desc.MediaType, dockerManifest1) {
-		return nil, fmt.Errorf("image %s has docker's first manifest format (schema 1), which nobody should use any more: push it again", b.ref)
-	}
-	data, err := b.read(desc)
-	if err != nil {
-		return nil, fmt.Errorf("image %s: %w", b.ref, err)
-	}
-	// Some registries and layouts leave the media type out of one place.
-	mediaType := mediaTypeOf(data, desc.MediaType)
-	switch {
-	case isManifest(mediaType):
-		var m ocispec.Manifest
-		if err := json.Unmarshal(data, &m); err != nil {
-			return nil, fmt.Errorf("image %s: manifest: %w", b.ref, err)
-		}
-		return &m, m.Config.Digest.Validate()
-	case !isIndex(mediaType):
-		return nil, fmt.Errorf("image %s: %q is no image", b.ref, mediaType)
-	case depth == maxNesting:
-		return nil, fmt.Errorf("image %s: more than %d indexes lie in one another", b.ref, maxNesting)
-	}
-	var idx ocispec.Index
-	if err := json.Unmarshal(data, &idx); err != nil {
-		return nil, fmt.Errorf("image %s: index: %w", b.ref, err)
-	}
-	next, err := b.choose(idx, p)
+func loadManifest(desc ocispec.Descriptor, read reader) (*manifest, error) {
+	m := &manifest{desc: desc}
+	data, err := read(desc)
 	if err != nil {
 		return nil, err
 	}
-	return b.manifest(ctx, next, p, depth+1)
+	if _, err := kindOf(data, desc.MediaType); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &m.content); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
+	}
+	if err := m.check(); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
+	}
+	if m.config, err = read(m.content.Config); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(m.config, &m.image); err != nil {
+		return nil, fmt.Errorf("config %s: %w", m.content.Config.Digest, err)
+	}
+	return m, m.checkConfig()
 }
 
-func mediaTypeOf(data []byte, said string) string {
-	var m struct {
-		MediaType string            `json:"mediaType"`
-		Manifests []json.RawMessage `json:"manifests"`
-		Layers    []json.RawMessage `json:"layers"`
+// check looks at all that a manifest refers to.
+func (m *manifest) check() error {
+	if err := m.content.Config.Digest.Validate(); err != nil {
+		return fmt.Errorf("config %q: %w", m.content.Config.Digest, err)
 	}
-	if isIndex(said) || isManifest(said) || json.Unmarshal(data, &m) != nil {
-		return said
-	}
-	switch {
-	case m.MediaType != "":
-		return m.MediaType
-	case m.Manifests != nil:
-		return ocispec.MediaTypeImageIndex
-	case m.Layers != nil:
-		return ocispec.MediaTypeImageManifest
-	}
-	return said
-}
-
-// choose picks the best manifest of an index for a platform, as containerd does.
-func (b bundle) choose(idx ocispec.Index, p ocispec.Platform) (ocispec.Descriptor, error) {
-	want := platforms.Only(p)
-	var best *ocispec.Descriptor
-	var has []string
-	for n := range idx.Manifests {
-		d := &idx.Manifests[n]
-		if !isManifest(d.MediaType) && !isIndex(d.MediaType) && d.MediaType != "" {
-			continue
-		}
-		if d.Platform == nil {
-			if best == nil && len(idx.Manifests) == 1 {
-				best = d
-			}
-			continue
-		}
-		if d.Platform.OS == "unknown" {
-			// An attestation.
-			continue
-		}
-		has = append(has, platforms.FormatAll(*d.Platform))
-		if want.Match(*d.Platform) && (best == nil || best.Platform == nil || want.Less(*d.Platform, *best.Platform)) {
-			best = d
+	switch t := m.content.Config.MediaType; t {
+	case ocispec.MediaTypeImageConfig, "application/vnd.docker.container.image.v1+json", "application/octet-stream", "":
+	default:
+		return &registry.Error{
+			Msg:  fmt.Sprintf("it is not an image but an artifact of the type %s", cmp.Or(m.content.ArtifactType, t)),
+			Hint: "check the name: there may be another tag for the image itself",
 		}
 	}
-	if best == nil {
-		return ocispec.Descriptor{}, &platformError{ref: b.ref, want: platforms.FormatAll(p), has: has}
+	if len(m.content.Layers) > maxLayers {
+		return fmt.Errorf("it has %d layers, more than the %d that are allowed", len(m.content.Layers), maxLayers)
 	}
-	return *best, best.Digest.Validate()
-}
-
-// platformError says that an image does not exist for a platform.
-type platformError struct {
-	ref, want string
-	has       []string
-}
-
-func (e *platformError) Error() string {
-	return fmt.Sprintf("image %s: no match for platform in manifest: not found: it is not there for %s", e.ref, e.want)
-}
-
-// HintText lists the platforms that there are.
-func (e *platformError) HintText() string {
-	if len(e.has) == 0 {
-		return "the image names no platforms at all"
-	}
-	return "it is there for " + strings.Join(e.has, ", ") + "; choose one with --platform"
-}
-
-var errForeign = errors.New("it is kept elsewhere (a foreign layer), which is not supported")
-
-func checkLayer(d ocispec.Descriptor) error {
-	if err := d.Digest.Validate(); err != nil {
-		return err
-	}
-	if d.Digest.Algorithm() != digest.SHA256 {
-		return fmt.Errorf("digest algorithm %s is not supported", d.Digest.Algorithm())
-	}
-	switch {
-	case strings.Contains(d.MediaType, "foreign") || strings.Contains(d.MediaType, "nondistributable"):
-		return errForeign
-	case strings.Contains(d.MediaType, "encrypted"):
-		return errors.New("it is encrypted, which is not supported")
-	case !strings.Contains(d.MediaType, "tar"):
-		return fmt.Errorf("media type %q is no layer", d.MediaType)
+	for i, l := range m.content.Layers {
+		if err := l.Digest.Validate(); err != nil {
+			return fmt.Errorf("layer %d, %q: %w", i+1, l.Digest, err)
+		}
+		if l.Size < 0 {
+			return fmt.Errorf("layer %d has %d bytes", i+1, l.Size)
+		}
+		if err := checkLayerType(l.MediaType); err != nil {
+			return fmt.Errorf("layer %d: %w", i+1, err)
+		}
 	}
 	return nil
 }
+
+func checkLayerType(t string) error {
+	switch {
+	case strings.HasSuffix(t, "+encrypted"):
+		return &registry.Error{Msg: "it is encrypted: " + t, Hint: "use an image that is not encrypted, or decrypt it with another tool"}
+	case strings.Contains(t, ".foreign.") || strings.Contains(t, ".nondistributable."):
+		return &registry.Error{Msg: "it is kept elsewhere than in the registry (a foreign layer, as Windows images have): " + t}
+	}
+	switch t {
+	case ocispec.MediaTypeImageLayer, ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageLayerZstd,
+		"application/vnd.docker.image.rootfs.diff.tar", "application/vnd.docker.image.rootfs.diff.tar.gzip",
+		"application/vnd.docker.image.rootfs.diff.tar.zstd":
+		return nil
+	}
+	return fmt.Errorf("it is of the type %q, which is not supported", t)
+}
+
+func (m *manifest) checkConfig() error {
+	diffs := m.image.RootFS.DiffIDs
+	if len(diffs) != len(m.content.Layers) {
+		return fmt.Errorf("config %s names %d layers where the manifest has %d", m.content.Config.Digest, len(diffs), len(m.content.Layers))
+	}
+	for i, d := range diffs {
+		if err := d.Validate(); err != nil {
+			return fmt.Errorf("config %s: diff ID %d, %q: %w", m.content.Config.Digest, i+1, d, err)
+		}
+	}
+	return nil
+}
+
+// chain returns the layers of an image, the first limit of them if limit > 0.
+func (m *manifest) chain(limit int, origins []string) layers.Chain {
+	n := len(m.content.Layers)
+	if limit > 0 {
+		n = min(n, limit)
+	}
+	chain := make(layers.Chain, n)
+	for i, d := range m.content.Layers[:n] {
+		diff := m.image.RootFS.DiffIDs[i]
+		chain[i] = layers.Layer{
+			ID: layers.ID(diff.Encoded()), DiffID: diff, Origins: slices.Clone(origins),
+			Descriptor: ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size},
+		}
+	}
+	return chain
+}
+
+// choose finds the best manifest of an index for a platform, in containerd's
+// order of preference: linux/arm64 may run linux/arm/v7, but its own is better.
+func choose(desc ocispec.Descriptor, platform ocispec.Platform, read reader) (*manifest, error) {
+	all, err := listIndex(desc, read, 0)
+	if err != nil {
+		return nil, err
+	}
+	match := platforms.Only(platform)
+	var fitting []candidate
+	for _, c := range all {
+		if match.Match(c.platform) {
+			fitting = append(fitting, c)
+		}
+	}
+	if len(fitting) == 0 {
+		return nil, noPlatform(platform, all)
+	}
+	slices.SortStableFunc(fitting, func(a, b candidate) int {
+		switch {
+		case match.Less(a.platform, b.platform):
+			return -1
+		case match.Less(b.platform, a.platform):
+			return 1
+		}
+		return 0
+	})
+	return loadManifest(fitting[0].desc, read)
+}
+
+// candidate is one manifest of an index.
+type candidate struct {
+	desc     ocispec.Descriptor
+	platform ocispec.Platform
+}
+
+// listIndex lists the images of an index and of the indexes in it. What is no
+// image (attestations) is left out.
+func listIndex(desc ocispec.Descriptor, read reader, depth int) ([]candidate, error) {
+	if depth >= maxIndexDepth {
+		return nil, fmt.Errorf("index %s: more than %d indexes are nested", desc.Digest, maxIndexDepth)
+	}
+	data, err := read(desc)
+	if err != nil {
+		return nil, err
+	}
+	var idx ocispec.Index
+	if err := json.Unmarshal(data, &idx); err != nil {
+		return nil, fmt.Errorf("index %s: %w", desc.Digest, err)
+	}
+	if len(idx.Manifests) > maxLayers {
+		return nil, fmt.Errorf("index %s has %d manifests, more than the %d that are allowed", desc.Digest, len(idx.Manifests), maxLayers)
+	}
+	var list []candidate
+	for _, d := range idx.Manifests {
+		found, err := candidates(d, read, depth)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, found...)
+	}
+	return list, nil
+}
+
+func candidates(d ocispec.Descriptor, read reader, depth int) ([]candidate, error) {
+	if err := d.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("manifest %q of an index: %w", d.Digest, err)
+	}
+	switch {
+	case d.Annotations["vnd.docker.reference.type"] != "":
+		return nil, nil
+	case isIndex(d.MediaType):
+		return listIndex(d, read, depth+1)
+	case !isManifest(d.MediaType):
+		return nil, nil
+	case d.Platform != nil && (d.Platform.OS == "unknown" || d.Platform.Architecture == "unknown"):
+		return nil, nil
+	case d.Platform != nil && d.Platform.OS != "":
+		return []candidate{{d, platforms.Normalize(*d.Platform)}}, nil
+	}
+	// The index does not say; the image itself does.
+	m, err := loadManifest(d, read)
+	var artifact *registry.Error
+	if errors.As(err, &artifact) && artifact.Err == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []candidate{{d, platforms.Normalize(m.image.Platform)}}, nil
+}
+
+func noPlatform(platform ocispec.Platform, all []candidate) error {
+	names := make([]string, 0, len(all))
+	for _, c := range all {
+		names = append(names, platforms.Format(c.platform))
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if len(names) == 0 {
+		return fmt.Errorf("it has no image for %s, nor for any other platform", platforms.Format(platform))
+	}
+	return &registry.Error{
+		Msg:  fmt.Sprintf("it has no image for %s, only for %s", platforms.Format(platform), strings.Join(names, ", ")),
+		Hint: fmt.Sprintf("choose one of them with --platform, such as --platform=%s, or another image", names[0]),
+	}
+}
+
+func isIndex(t string) bool {
+	return t == ocispec.MediaTypeImageIndex || t == registry.MediaTypeDockerIndex
+}
+
+func isManifest(t string) bool {
+	return isIndex(t) || t == ocispec.MediaTypeImageManifest || t == registry.MediaTypeDockerManifest
+}
+
+// prefixed puts what the matter is before an error.
+func prefixed(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }

@@ -92,8 +92,7 @@ func (s *Images) Put(ctx context.Context, ref string, desc ocispec.Descriptor) e
 	return s.put(ctx, Image{Ref: ref, Desc: desc})
 }
 
-// PutPulled is Put for an image that came from a registry. A name that was given
-// to an image built or tagged here keeps being listed as such.
+// PutPulled is Put for an image that came from the registry in its name.
 func (s *Images) PutPulled(ctx context.Context, ref string, desc ocispec.Descriptor) error {
 	return s.put(ctx, Image{Ref: ref, Desc: desc, Pulled: true})
 }

@@ -1,0 +1,243 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// errStalled ends a transfer in which nothing has come for too long.
+var errStalled = errors.New("the transfer stands still")
+
+// Blob streams a blob of a repository ("docker.io/library/debian"). When the
+// connection breaks, the rest is fetched with another request, from another
+// mirror if need be. The bytes are not verified: whoever keeps them does.
+func (c *Client) Blob(ctx context.Context, repository string, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	if err := desc.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("blob %q: %w", desc.Digest, err)
+	}
+	ref, err := parseRepository(repository)
+	if err != nil {
+		return nil, err
+	}
+	places, err := c.endpoints(ref.Host, ref.Path)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	r := &blobReader{
+		places: places, desc: desc, policy: &c.retry,
+		ask: func(e endpoint, offset int64) (*watched, bool, error) { return c.ask(ctx, e, desc, offset) },
+		pause: func(n int) error {
+			return c.retry.pause(ctx, n, 0)
+		},
+		ended: func() error { return context.Cause(ctx) },
+		close: func() { cancel(nil) },
+	}
+	if err := r.connect(); err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	return r, nil
+}
+
+// blobReader reads a blob over as many connections as it takes.
+type blobReader struct {
+	desc   ocispec.Descriptor
+	policy *retryPolicy
+	places []endpoint // not failed yet; the first is in use
+
+	// What needs the transfer's context. ask requests the bytes from offset
+	// on; whole says that the answer begins at 0 nevertheless.
+	ask   func(e endpoint, offset int64) (body *watched, whole bool, err error)
+	pause func(n int) error
+	ended func() error
+	close func()
+
+	body     *watched
+	offset   int64 // how much has been returned
+	skip     int64 // how much of body has been returned before
+	failures int   // since the last byte
+}
+
+func (r *blobReader) Read(p []byte) (int, error) {
+	for {
+		n, err := r.read(p)
+		if n > 0 {
+			r.offset += int64(n)
+			r.failures = 0
+			return n, nil
+		}
+		switch {
+		case err == nil:
+			continue
+		case err == io.EOF && r.offset >= r.desc.Size:
+			return 0, io.EOF
+		case err == io.EOF:
+			err = io.ErrUnexpectedEOF
+		}
+		if err := r.resume(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (r *blobReader) read(p []byte) (int, error) {
+	for r.skip > 0 {
+		n, err := io.CopyN(io.Discard, r.body, r.skip)
+		r.skip -= n
+		if err != nil {
+			return 0, err
+		}
+	}
+	return r.body.Read(p)
+}
+
+// Close ends the transfer.
+func (r *blobReader) Close() error {
+	err := r.body.Close()
+	r.close()
+	return err
+}
+
+// resume connects again after a break.
+func (r *blobReader) resume(cause error) error {
+	_ = r.body.Close()
+	if err := r.ended(); err != nil {
+		return err
+	}
+	r.failures++
+	if r.failures >= r.policy.attempts {
+		if len(r.places) == 1 {
+			return r.failed(fmt.Errorf("after %d of %d bytes: %w", r.offset, r.desc.Size, cause))
+		}
+		r.places, r.failures = r.places[1:], 0
+	}
+	if err := r.pause(max(r.failures, 1)); err != nil {
+		return err
+	}
+	return r.connect()
+}
+
+func (r *blobReader) failed(err error) error {
+	return fmt.Errorf("fetching blob %s: %w", r.desc.Digest, err)
+}
+
+// connect asks for the bytes from offset on, of the first place that has them.
+func (r *blobReader) connect() error {
+	var failed []error
+	for {
+		body, whole, err := r.ask(r.places[0], r.offset)
+		if err == nil {
+			r.body, r.skip = body, 0
+			if whole {
+				r.skip = r.offset
+			}
+			return nil
+		}
+		if ended := r.ended(); ended != nil {
+			return ended
+		}
+		if r.places[0].mirror {
+			err = fmt.Errorf("mirror %s: %w", r.places[0].host, err)
+		}
+		failed = append(failed, err)
+		if len(r.places) == 1 {
+			return r.failed(joinMirrors(failed))
+		}
+		r.places = r.places[1:]
+	}
+}
+
+// ask requests a blob from offset on.
+func (c *Client) ask(ctx context.Context, e endpoint, desc ocispec.Descriptor, offset int64) (_ *watched, whole bool, err error) {
+	s, err := c.open(ctx, sessionKey{endpoint: e})
+	if err != nil {
+		return nil, false, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	req, err := s.request(ctx, http.MethodGet, "blobs/"+desc.Digest.String())
+	if err != nil {
+		cancel(nil)
+		return nil, false, err
+	}
+	if offset > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		cancel(nil)
+		return nil, false, s.explain(err, nil)
+	}
+	if err := accept(resp, desc.Size, offset); err != nil {
+		resp.Body.Close()
+		cancel(nil)
+		return nil, false, s.explain(err, nil)
+	}
+	return watch(resp.Body, c.retry.stall, cancel), resp.StatusCode == http.StatusOK, nil
+}
+
+// accept checks that resp is the blob, or what was asked for of it.
+func accept(resp *http.Response, total, offset int64) error {
+	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
+		return err
+	}
+	want := total
+	if resp.StatusCode == http.StatusPartialContent {
+		var from, to, size int64
+		_, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &size)
+		if err != nil || from != offset || size != total {
+			return fmt.Errorf("the registry answered with the range %q", resp.Header.Get("Content-Range"))
+		}
+		want -= offset
+	}
+	if resp.ContentLength >= 0 && resp.ContentLength != want {
+		return fmt.Errorf("the registry has %d bytes where the manifest says %d", resp.ContentLength, want)
+	}
+	return nil
+}
+
+// watched is a body that fails with errStalled when nothing comes for too long.
+type watched struct {
+	body   io.ReadCloser
+	limit  time.Duration
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+	late   atomic.Bool
+}
+
+func watch(body io.ReadCloser, limit time.Duration, cancel context.CancelCauseFunc) *watched {
+	w := &watched{body: body, limit: limit, cancel: cancel}
+	w.timer = time.AfterFunc(limit, func() {
+		w.late.Store(true)
+		cancel(errStalled)
+	})
+	w.timer.Stop()
+	return w
+}
+
+// Read counts only the time in which it waits: a slow consumer stalls nothing.
+func (w *watched) Read(p []byte) (int, error) {
+	w.timer.Reset(w.limit)
+	n, err := w.body.Read(p)
+	w.timer.Stop()
+	if err != nil && err != io.EOF && w.late.Load() {
+		err = errStalled
+	}
+	return n, err
+}
+
+// Close ends the request.
+func (w *watched) Close() error {
+	w.timer.Stop()
+	err := w.body.Close()
+	w.cancel(nil)
+	return err
+}

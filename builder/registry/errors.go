@@ -1,0 +1,139 @@
+package registry
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// Error is a failure with the way out of it, where there is one.
+type Error struct {
+	Msg, Hint string
+	Err       error
+}
+
+func (e *Error) Error() string { return e.Msg }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// HintText returns the way out, or "".
+func (e *Error) HintText() string { return e.Hint }
+
+// ErrNotFound is in the errors of references and blobs that a registry does not
+// have. It is fs.ErrNotExist as well.
+var ErrNotFound = fmt.Errorf("not in the registry: %w", fs.ErrNotExist)
+
+// explain says what went wrong with a registry, and what to do about it. ref is
+// what was asked for; nil when the registry itself is the matter.
+func (s *session) explain(err error, ref *Ref) error {
+	var known *Error
+	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		return s.explainAnswer(err, answer, ref)
+	}
+	return s.explainNetwork(err)
+}
+
+// explainAnswer is for registries that say no.
+func (s *session) explainAnswer(err error, answer *transport.Error, ref *Ref) error {
+	what := s.host + "/" + s.path
+	if ref != nil && !s.mirror {
+		what = ref.String()
+	}
+	e := &Error{Err: err}
+	switch code := answer.StatusCode; {
+	case code == http.StatusUnauthorized && !s.anonymous:
+		e.Msg = fmt.Sprintf("%s: the registry %s does not accept the stored credentials", what, s.host)
+		e.Hint = "sinter login " + s.host
+	case code == http.StatusUnauthorized, code == http.StatusForbidden && s.anonymous:
+		e.Msg = fmt.Sprintf("%s: access denied: the repository does not exist, or needs a login", what)
+		e.Hint = fmt.Sprintf("check the name; for a private repository: sinter login %s", s.host)
+	case code == http.StatusForbidden:
+		e.Msg = fmt.Sprintf("%s: access denied with the stored credentials", what)
+		e.Hint = fmt.Sprintf("ask for access to the repository, or log in as another user: sinter login %s", s.host)
+	case code == http.StatusNotFound && ref != nil:
+		return notFound(err, answer, what, *ref)
+	case code == http.StatusNotFound:
+		e.Msg = fmt.Sprintf("%s: the registry does not have it: %v", what, err)
+		e.Err = errors.Join(err, ErrNotFound)
+	case code == http.StatusTooManyRequests:
+		e.Msg = fmt.Sprintf("%s: the registry %s allows no more requests for now", what, s.host)
+		e.Hint = fmt.Sprintf("wait, log in for a higher limit (sinter login %s), or use a mirror (--registry-mirror %s=HOST)", s.host, s.host)
+	case code >= 500:
+		e.Msg = fmt.Sprintf("%s: the registry %s fails: %v", what, s.host, err)
+		e.Hint = "try again later"
+	default:
+		e.Msg = fmt.Sprintf("%s: the registry %s answered: %v", what, s.host, err)
+	}
+	return e
+}
+
+func notFound(err error, answer *transport.Error, what string, ref Ref) error {
+	e := &Error{Err: errors.Join(err, ErrNotFound)}
+	for _, d := range answer.Errors {
+		if d.Code == transport.NameUnknownErrorCode {
+			e.Msg = what + ": not found: the registry has no such repository"
+			e.Hint = "check the name " + ref.Repository()
+			return e
+		}
+	}
+	if ref.Digest != "" {
+		e.Msg = what + ": not found: the repository has no image with this digest"
+		e.Hint = "check the digest, or leave it out to use the tag"
+		return e
+	}
+	e.Msg = what + ": not found: the repository does not exist or has no such tag"
+	e.Hint = fmt.Sprintf("check the name %s and the tag %q", ref.Repository(), ref.Tag)
+	return e
+}
+
+// explainNetwork is for registries that cannot be talked to.
+func (s *session) explainNetwork(err error) error {
+	e := &Error{Err: err}
+	var authority x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &authority):
+		e.Msg = fmt.Sprintf("registry %s: its certificate is signed by an unknown authority", s.host)
+		e.Hint = fmt.Sprintf("put the authority's certificate into /etc/docker/certs.d/%[1]s/ca.crt or give it with --registry-ca FILE; to trust any certificate: --registry-insecure %[1]s", s.host)
+	case errors.As(err, &name):
+		e.Msg = fmt.Sprintf("registry %s: its certificate is for another host: %v", s.host, name)
+		e.Hint = "use the name in the certificate, or --registry-insecure " + s.host
+	case errors.As(err, &invalid):
+		e.Msg = fmt.Sprintf("registry %s: its certificate is not valid: %v", s.host, invalid)
+		e.Hint = "check the clock of this machine; to trust any certificate: --registry-insecure " + s.host
+	case errors.Is(err, http.ErrSchemeMismatch), strings.Contains(err.Error(), "server gave HTTP response"):
+		e.Msg = fmt.Sprintf("registry %s speaks plain HTTP", s.host)
+		e.Hint = "to allow it: --registry-insecure " + s.host
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Msg = fmt.Sprintf("registry %s: connection refused", s.host)
+		e.Hint = fmt.Sprintf("is a registry running at %s? is the port right?", s.host)
+	case errors.As(err, &dns) && dns.IsNotFound:
+		e.Msg = fmt.Sprintf("registry %s: there is no host of this name", s.host)
+		e.Hint = "check the name, and the network of this machine"
+	case errors.As(err, &dns):
+		e.Msg = fmt.Sprintf("registry %s: its address could not be looked up: %v", s.host, dns)
+		e.Hint = "check the network of this machine"
+	case errors.Is(err, errStalled), errors.As(err, &timeout) && timeout.Timeout():
+		e.Msg = fmt.Sprintf("registry %s does not answer: %v", s.host, err)
+		e.Hint = "check the network and the proxy settings (HTTPS_PROXY, NO_PROXY)"
+	default:
+		e.Msg = fmt.Sprintf("registry %s: %v", s.host, err)
+	}
+	return e
+}

@@ -1,0 +1,183 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// maxManifest is the most that a manifest, index or config may have, in bytes.
+const maxManifest = 16 << 20
+
+// The media types of docker, and of what is too old to be read.
+const (
+	MediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	MediaTypeDockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
+	mediaTypeSchema1        = "application/vnd.docker.distribution.manifest.v1+json"
+	mediaTypeSchema1Signed  = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+)
+
+// accepted are the manifests that we ask for. Schema 1 is among them so that a
+// registry which has nothing else says so.
+var accepted = strings.Join([]string{
+	ocispec.MediaTypeImageIndex, MediaTypeDockerIndex, ocispec.MediaTypeImageManifest, MediaTypeDockerManifest,
+	mediaTypeSchema1Signed + ";q=0.1", mediaTypeSchema1 + ";q=0.1",
+}, ", ")
+
+// Resolve fetches the manifest or index that ref names. Its bytes are verified
+// against ref's digest, if it has one. The error of an image that no registry
+// has is ErrNotFound.
+func (c *Client) Resolve(ctx context.Context, ref Ref) (ocispec.Descriptor, []byte, error) {
+	var desc ocispec.Descriptor
+	var data []byte
+	err := c.try(ctx, ref, func(s *session) (err error) {
+		desc, data, err = s.manifest(ctx, ref)
+		return err
+	})
+	return desc, data, err
+}
+
+// Head describes the manifest or index that ref names without fetching it: a
+// cheap question, which registries do not count as a pull.
+func (c *Client) Head(ctx context.Context, ref Ref) (ocispec.Descriptor, error) {
+	var desc ocispec.Descriptor
+	err := c.try(ctx, ref, func(s *session) (err error) {
+		desc, err = s.head(ctx, ref)
+		return err
+	})
+	return desc, err
+}
+
+// try calls do with ref's registry and before with its mirrors, until one has
+// an answer.
+func (c *Client) try(ctx context.Context, ref Ref, do func(*session) error) error {
+	places, err := c.endpoints(ref.Host, ref.Path)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, p := range places {
+		s, err := c.open(ctx, sessionKey{endpoint: p})
+		if err == nil {
+			err = do(s)
+		}
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		if p.mirror {
+			err = fmt.Errorf("mirror %s: %w", p.host, err)
+		}
+		failed = append(failed, err)
+	}
+	return joinMirrors(failed)
+}
+
+// joinMirrors makes one error of those of all mirrors and, last, of the registry
+// itself. What the registry says comes first, it has the better hint.
+func joinMirrors(failed []error) error {
+	last := failed[len(failed)-1]
+	if len(failed) == 1 {
+		return last
+	}
+	return &mirrorsError{last: last, mirrors: failed[:len(failed)-1]}
+}
+
+// mirrorsError says that the mirrors failed as well.
+type mirrorsError struct {
+	last    error
+	mirrors []error
+}
+
+func (e *mirrorsError) Error() string {
+	return fmt.Sprintf("%v (before that: %v)", e.last, errors.Join(e.mirrors...))
+}
+
+// Unwrap returns the registry's own answer.
+func (e *mirrorsError) Unwrap() error { return e.last }
+
+func (s *session) request(ctx context.Context, method, rest string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.url(rest), nil)
+	if err != nil {
+		return nil, fmt.Errorf("registry %s: %w", s.host, err)
+	}
+	return req, nil
+}
+
+func (s *session) manifest(ctx context.Context, ref Ref) (ocispec.Descriptor, []byte, error) {
+	req, err := s.request(ctx, http.MethodGet, "manifests/"+ref.identifier())
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	req.Header.Set("Accept", accepted)
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return ocispec.Descriptor{}, nil, s.explain(err, &ref)
+	}
+	defer resp.Body.Close()
+	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+		return ocispec.Descriptor{}, nil, s.explain(err, &ref)
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
+	if err != nil {
+		return ocispec.Descriptor{}, nil, s.explain(err, &ref)
+	}
+	if len(data) > maxManifest {
+		return ocispec.Descriptor{}, nil, fmt.Errorf("%s: the manifest has more than %d bytes", ref, maxManifest)
+	}
+	desc := ocispec.Descriptor{
+		MediaType: mediaType(resp.Header.Get("Content-Type")),
+		Digest:    digest.FromBytes(data), Size: int64(len(data)),
+	}
+	if desc.MediaType == mediaTypeSchema1 || desc.MediaType == mediaTypeSchema1Signed {
+		return desc, nil, &Error{
+			Msg:  fmt.Sprintf("%s: the registry has it only in the old format (docker schema 1), which is not supported", ref),
+			Hint: "push the image again with a current tool",
+		}
+	}
+	if ref.Digest != "" {
+		if got := ref.Digest.Algorithm().FromBytes(data); got != ref.Digest {
+			return desc, nil, fmt.Errorf("%s: the registry %s sent another manifest: %s", ref, s.host, got)
+		}
+		desc.Digest = ref.Digest
+	}
+	return desc, data, nil
+}
+
+func mediaType(contentType string) string {
+	t, _, _ := strings.Cut(contentType, ";")
+	return strings.TrimSpace(t)
+}
+
+func (s *session) head(ctx context.Context, ref Ref) (ocispec.Descriptor, error) {
+	req, err := s.request(ctx, http.MethodHead, "manifests/"+ref.identifier())
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	req.Header.Set("Accept", accepted)
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return ocispec.Descriptor{}, s.explain(err, &ref)
+	}
+	defer resp.Body.Close()
+	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+		return ocispec.Descriptor{}, s.explain(err, &ref)
+	}
+	desc := ocispec.Descriptor{
+		MediaType: mediaType(resp.Header.Get("Content-Type")),
+		Digest:    digest.Digest(resp.Header.Get("Docker-Content-Digest")), Size: resp.ContentLength,
+	}
+	if err := desc.Digest.Validate(); err != nil {
+		return desc, fmt.Errorf("%s: the registry %s did not say its digest: %w", ref, s.host, err)
+	}
+	return desc, nil
+}
