@@ -89,8 +89,9 @@ type Stats struct {
 
 // StepError is the failure of one step.
 type StepError struct {
-	Node *parser.Node
-	Err  error
+	Node  *parser.Node
+	Graph *parser.Graph
+	Err   error
 }
 
 func (e *StepError) Error() string { return fmt.Sprintf("%s: %v", e.Node.Name, e.Err) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/sandbox"
@@ -67,7 +68,7 @@ func (e *engine) spec(ctx context.Context, n *parser.Node, op parser.Exec, root 
 	s = sandbox.Spec{
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), TempDir: dir,
 		Args: op.Args, Env: withProxy(op.Env, op.Proxy), Cwd: op.Cwd, User: op.User, Hostname: op.Hostname,
-		Network: sandbox.NetMode(op.Network), Insecure: op.Insecure, CgroupParent: op.CgroupParent,
+		Network: network(op.Network), Insecure: op.Insecure, CgroupParent: op.CgroupParent,
 		Resources: sandbox.Resources(op.Resources),
 	}
 	for _, h := range op.ExtraHosts {
@@ -79,10 +80,11 @@ func (e *engine) spec(ctx context.Context, n *parser.Node, op parser.Exec, root 
 	if len(op.Devices) > 0 {
 		return s, held.release, fmt.Errorf("device %q: RUN --device is not supported", op.Devices[0].Name)
 	}
-	for _, d := range []string{s.Upper, s.Work} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			return s, held.release, err
-		}
+	if err := e.makeUpper(ctx, root, s.Upper); err != nil {
+		return s, held.release, err
+	}
+	if err := os.Mkdir(s.Work, 0o755); err != nil {
+		return s, held.release, err
 	}
 	if s.Lower, err = e.dirs(ctx, root); err != nil {
 		return s, held.release, err
@@ -107,6 +109,35 @@ func (e *engine) spec(ctx context.Context, n *parser.Node, op parser.Exec, root 
 		}
 	}
 	return s, held.release, nil
+}
+
+func network(m parser.NetMode) sandbox.NetMode {
+	if m == parser.NetDefault {
+		return sandbox.NetDefault
+	}
+	return sandbox.NetMode(m)
+}
+
+// makeUpper makes the directory that a command writes to. In an overlay the root
+// has the mode and owner of the uppermost directory, so that one gets them from
+// the chain.
+func (e *engine) makeUpper(ctx context.Context, root layers.Chain, upper string) error {
+	view, err := e.Layers.View(ctx, root)
+	if err != nil {
+		return err
+	}
+	at, _, _ := view.Lookup("")
+	if err := os.Mkdir(upper, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chown(upper, at.UID, at.GID); err != nil && !e.SingleUser {
+		return err
+	}
+	if err := unix.Chmod(upper, at.Mode); err != nil {
+		return err
+	}
+	when := time.Unix(0, at.ModTime)
+	return os.Chtimes(upper, when, when)
 }
 
 // dirs returns the directory forms of a chain's layers, making those that are

@@ -238,7 +238,7 @@ func (e *engine) content(ctx context.Context, in parser.Input, sel fileop.Select
 	if from, err = e.final(ctx, in.Node); err != nil {
 		return "", false, err
 	}
-	return d, false, e.Cache.PutContent(from, about, d)
+	return d, false, e.Cache.PutContent(from.key, about, d)
 }
 
 // canonical writes values in a form that is the same for the same values.

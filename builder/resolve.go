@@ -23,7 +23,7 @@ func (e *engine) resolve(ctx context.Context, n *parser.Node) (value, error) {
 		v, err := e.compute(ctx, n)
 		var known *StepError
 		if err != nil && !errors.As(err, &known) && !errors.Is(err, errPlanOnly) && ctx.Err() == nil {
-			err = &StepError{Node: n, Err: err}
+			err = &StepError{Node: n, Graph: e.graph, Err: err}
 		}
 		return v, err
 	})
