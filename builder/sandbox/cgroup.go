@@ -155,19 +155,34 @@ func ownGroups() (map[string]string, error) {
 	return own, lines.Err()
 }
 
-// cpuset fills a new group of version 1, which takes no process while empty.
+// cpuset fills new groups of version 1, which take no process while they are
+// empty, from the top to this one.
 func (g *group) cpuset() error {
 	dir, ok := g.dirs["cpuset"]
 	if !ok {
 		return nil
 	}
-	for _, d := range []string{filepath.Dir(dir), dir} {
+	top := filepath.Join(cgroupDir, "cpuset")
+	rel, err := filepath.Rel(top, dir)
+	if err != nil {
+		return err
+	}
+	for _, part := range strings.Split(rel, "/") {
+		above := top
+		top = filepath.Join(top, part)
 		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
-			above, err := os.ReadFile(filepath.Join(filepath.Dir(d), name))
+			own, err := os.ReadFile(filepath.Join(top, name))
 			if err != nil {
 				return err
 			}
-			if err := writeGroup(d, name, strings.TrimSpace(string(above))); err != nil {
+			if strings.TrimSpace(string(own)) != "" {
+				continue
+			}
+			from, err := os.ReadFile(filepath.Join(above, name))
+			if err != nil {
+				return err
+			}
+			if err := writeGroup(top, name, strings.TrimSpace(string(from))); err != nil {
 				return err
 			}
 		}
