@@ -36,7 +36,8 @@ var ErrNotFound = fmt.Errorf("not in the registry: %w", fs.ErrNotExist)
 // what was asked for; nil when the registry itself is the matter.
 func (s *session) explain(err error, ref *Ref) error {
 	var known *Error
-	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
+	var local *localError
+	if err == nil || errors.As(err, &known) || errors.As(err, &local) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	var answer *transport.Error
@@ -136,4 +137,10 @@ func (s *session) explainNetwork(err error) error {
 		e.Msg = fmt.Sprintf("registry %s: %v", s.host, err)
 	}
 	return e
+}
+
+// isDenied reports whether a registry refused the credentials.
+func isDenied(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
 }

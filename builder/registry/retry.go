@@ -78,10 +78,13 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 		if pauseErr := t.policy.pause(r.Context(), n, wait); pauseErr != nil {
 			return nil, pauseErr
 		}
-		if r.Body != nil {
-			if r.Body, err = r.GetBody(); err != nil {
+		if r.GetBody != nil {
+			// The request itself belongs to the caller.
+			next := *r
+			if next.Body, err = r.GetBody(); err != nil {
 				return nil, err
 			}
+			r = &next
 		}
 	}
 }

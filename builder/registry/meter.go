@@ -1,0 +1,58 @@
+package registry
+
+import (
+	"bytes"
+	"io"
+	"sync"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/event"
+)
+
+// reportEvery is how often a moving blob is told of.
+const reportEvery = 200 * time.Millisecond
+
+// meter tells how far a transfer is.
+type meter struct {
+	report func(event.Progress)
+
+	mu    sync.Mutex
+	state event.Progress
+	last  time.Time
+}
+
+func newMeter(desc ocispec.Descriptor, report func(event.Progress)) *meter {
+	return &meter{report: report, state: event.Progress{
+		ID: "pushing " + desc.Digest.String(), Total: desc.Size, Started: time.Now(),
+	}}
+}
+
+func (m *meter) moved(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state.Current += int64(n)
+	if now := time.Now(); now.Sub(m.last) >= reportEvery {
+		m.last = now
+		m.report(m.state)
+	}
+}
+
+func (m *meter) restart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state.Current = 0
+}
+
+func (m *meter) done() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state.Current, m.state.Done = m.state.Total, time.Now()
+	m.report(m.state)
+}
+
+// bodyOf makes bodies of requests that can be sent more than once.
+func bodyOf(data []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+}
