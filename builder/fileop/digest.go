@@ -7,6 +7,7 @@ import (
 	"hash"
 	"path"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -138,47 +139,49 @@ func contents(ctx context.Context, files source.FS, found []selectedFile) ([]dig
 	return digests, group.Wait()
 }
 
-// fold adds one file to a digest.
+// fold adds one file to a digest. Every field is preceded by its length, so
+// that no two lists of fields look the same.
 func (s Selection) fold(h hash.Hash, p selectedFile, content digest.Digest, names map[string]string) {
 	e := p.entry
-	put := func(vs ...any) {
-		for _, v := range vs {
-			text := fmt.Sprint(v)
-			fmt.Fprintf(h, "%d:%s,", len(text), text)
-		}
+	var room [512]byte
+	fields := room[:0]
+	put := func(text string) {
+		fields = strconv.AppendInt(fields, int64(len(text)), 10)
+		fields = append(fields, ':')
+		fields = append(fields, text...)
 	}
-	name := p.below
-	if name == "" {
-		name = "/"
-	}
-	put(path.Base("/"+p.match), name, uint8(e.Kind))
+	number := func(n int64) { put(strconv.FormatInt(n, 10)) }
+	defer func() { h.Write(fields) }()
+	put(path.Base("/" + p.match))
+	put(p.below)
+	number(int64(e.Kind))
 	if s.Contents && p.below == "" && e.Kind == layers.Dir {
 		return
 	}
 	if e.Kind != layers.Symlink {
-		put(fmt.Sprintf("%04o", e.Mode))
+		number(int64(e.Mode))
 	}
 	if s.Owners {
-		put("owner", e.UID, e.GID)
+		number(int64(e.UID))
+		number(int64(e.GID))
 	}
 	switch e.Kind {
 	case layers.File:
-		put(content)
+		put(string(content))
 		// Names of one file stay names of one file in a copy.
 		key := linkKey(e)
-		if first, ok := names[key]; ok {
-			put("link", first)
-		} else {
+		first, ok := names[key]
+		if !ok {
 			names[key] = p.below
 		}
+		put(first)
 	case layers.Symlink:
 		put(e.Link)
 	case layers.CharDevice, layers.BlockDevice:
-		put(e.DevMajor, e.DevMinor)
+		number(e.DevMajor)
+		number(e.DevMinor)
 	}
-	if v, ok := e.Xattrs[capability]; ok {
-		put(capability, v)
-	}
+	put(e.Xattrs[capability])
 }
 
 // linkKey is the same for all names of a regular file.

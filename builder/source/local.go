@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -137,6 +138,14 @@ func (l *Local) Close() error {
 // open opens what is at a path without following any symlink: paths have been
 // resolved before, so a link there now was put there meanwhile.
 func (l *Local) open(name string, flags uint64) (*os.File, error) {
+	fd, err := l.openFD(name, flags)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(l.dir, name)), nil
+}
+
+func (l *Local) openFD(name string, flags uint64) (int, error) {
 	if name == "" {
 		name = "."
 	}
@@ -152,9 +161,9 @@ func (l *Local) open(name string, flags uint64) (*os.File, error) {
 		fd, err = unix.Openat(int(l.root.Fd()), name, int(flags), 0)
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: filepath.Join(l.dir, name), Err: err}
+		return -1, &fs.PathError{Op: "open", Path: filepath.Join(l.dir, name), Err: err}
 	}
-	return os.NewFile(uintptr(fd), filepath.Join(l.dir, name)), nil
+	return fd, nil
 }
 
 // lookup returns what is at a path, and nil when nothing is.
@@ -282,13 +291,8 @@ func (l *Local) openFile(e layers.Entry) (io.ReadCloser, error) {
 	if s.socket {
 		return io.NopCloser(eof{}), nil
 	}
-	f, err := l.open(e.Path, unix.O_RDONLY)
+	r, err := l.steady(e.Path, s.stamp)
 	if err != nil {
-		return nil, err
-	}
-	r := &steady{file: f, name: e.Path, want: s.stamp}
-	if err := r.check(); err != nil {
-		f.Close()
 		return nil, err
 	}
 	l.mu.Lock()
@@ -333,5 +337,5 @@ func (l *Local) digest(ctx context.Context, e layers.Entry) (digest.Digest, erro
 		l.hashed[e.Path] = r
 		l.mu.Unlock()
 	}
-	return digest.NewDigestFromBytes(digest.SHA256, r.digest[:]), nil
+	return digest.Digest("sha256:" + hex.EncodeToString(r.digest[:])), nil
 }

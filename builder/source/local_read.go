@@ -18,14 +18,29 @@ import (
 )
 
 // steady reads a file and fails when it is not, from before the first byte
-// until after the last one, in the state that it is wanted in.
+// until after the last one, in the state that it is wanted in. It does without
+// an os.File, which would ask the kernel thrice what kind of file it is.
 type steady struct {
-	file *os.File
+	fd   int
 	name string
 	want stamp
 	// hash and digest, when set, are for a content that is known.
 	hash   hash.Hash
 	digest [sha256.Size]byte
+}
+
+// steady opens a file that is in the state want.
+func (l *Local) steady(name string, want stamp) (*steady, error) {
+	fd, err := l.openFD(name, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	r := &steady{fd: fd, name: name, want: want}
+	if err := r.check(); err != nil {
+		_ = r.Close()
+		return nil, err
+	}
+	return r, nil
 }
 
 // ChangedError says that a file of a context changed while a build was
@@ -36,9 +51,14 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("%s changed while it was being read", e.Path)
 }
 
+// HintText says what to do about it.
+func (e *ChangedError) HintText() string {
+	return "build again when nothing writes to the context any more, or leave the file out with .dockerignore"
+}
+
 func (r *steady) check() error {
 	var st unix.Stat_t
-	if err := unix.Fstat(int(r.file.Fd()), &st); err != nil {
+	if err := unix.Fstat(r.fd, &st); err != nil {
 		return fmt.Errorf("reading %s: %w", r.name, err)
 	}
 	if stampOf(&st) != r.want {
@@ -48,23 +68,39 @@ func (r *steady) check() error {
 }
 
 func (r *steady) Read(p []byte) (int, error) {
-	n, err := r.file.Read(p)
-	if r.hash != nil {
-		r.hash.Write(p[:n])
+	if len(p) == 0 {
+		return 0, nil
 	}
-	if err != io.EOF {
-		return n, err
+	n, err := unix.Read(r.fd, p)
+	for err == unix.EINTR {
+		n, err = unix.Read(r.fd, p)
+	}
+	if err != nil {
+		return 0, &fs.PathError{Op: "read", Path: r.name, Err: err}
+	}
+	if n > 0 {
+		if r.hash != nil {
+			r.hash.Write(p[:n])
+		}
+		return n, nil
 	}
 	if err := r.check(); err != nil {
-		return n, err
+		return 0, err
 	}
 	if r.hash != nil && !bytes.Equal(r.hash.Sum(nil), r.digest[:]) {
-		return n, &ChangedError{Path: r.name}
+		return 0, &ChangedError{Path: r.name}
 	}
-	return n, io.EOF
+	return 0, io.EOF
 }
 
-func (r *steady) Close() error { return r.file.Close() }
+func (r *steady) Close() error {
+	if r.fd < 0 {
+		return nil
+	}
+	err := unix.Close(r.fd)
+	r.fd = -1
+	return err
+}
 
 // attempts is how often a file that is being changed is read again.
 const attempts = 3
@@ -95,15 +131,11 @@ func (l *Local) hash(ctx context.Context, name string, want stamp) (record, erro
 }
 
 func (l *Local) hashOnce(name string, want stamp) (record, error) {
-	f, err := l.open(name, unix.O_RDONLY)
+	r, err := l.steady(name, want)
 	if err != nil {
 		return record{}, err
 	}
-	defer f.Close()
-	r := &steady{file: f, name: name, want: want}
-	if err := r.check(); err != nil {
-		return record{}, err
-	}
+	defer r.Close()
 	h := sha256.New()
 	buf := make([]byte, min(max(want.size+1, 512), 256<<10))
 	if _, err := io.CopyBuffer(onlyWriter{h}, r, buf); err != nil {
