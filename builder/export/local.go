@@ -1,0 +1,259 @@
+package export
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/layers"
+)
+
+// writeLocal writes the files into the directory o.Dest, over what is there: all
+// belong to the user, as with the reference. A file gets its name when it is
+// complete; the directory as a whole is not exchanged at once.
+func (w *writing) writeLocal(ctx context.Context, o Output, roots []rootfs) error {
+	if err := os.MkdirAll(o.Dest, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(o.Dest)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	l := &localWriter{root: root, written: map[string]bool{}}
+	for _, r := range roots {
+		err := l.write(ctx, r, func(ctx context.Context, e layers.Entry, layer int) (io.ReadCloser, error) {
+			return w.open(ctx, r, e, layer)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, p := range l.skipped {
+		w.Events(event.Output{Step: w.current, Stream: 2, Time: time.Now(),
+			Data: []byte("/" + p + " is a device, which only root may make: left out\n")})
+	}
+	if o.Delete {
+		return l.deleteOthers()
+	}
+	return nil
+}
+
+// localWriter writes files below a directory; no symlink leads it outside.
+type localWriter struct {
+	root    *os.Root
+	written map[string]bool
+	skipped []string
+	dirs    []layers.Entry
+}
+
+// localCopies is how many files are copied at once.
+const localCopies = 4
+
+func (l *localWriter) write(ctx context.Context, r rootfs, open func(context.Context, layers.Entry, int) (io.ReadCloser, error)) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(localCopies)
+	var links []layers.Entry
+	l.dirs = nil
+	err := r.walk(func(e layers.Entry, layer int) error {
+		if groupCtx.Err() != nil {
+			return context.Cause(groupCtx)
+		}
+		l.written[e.Path] = true
+		switch e.Kind {
+		case layers.Dir:
+			return named(e, l.dir(e))
+		case layers.Hardlink:
+			links = append(links, e)
+			return nil
+		case layers.File:
+			group.Go(func() error { return named(e, l.file(groupCtx, e, layer, open)) })
+			return nil
+		}
+		return named(e, l.special(e))
+	})
+	// The reason is that of the copy that failed, not that the walk ended.
+	if werr := group.Wait(); werr != nil {
+		return werr
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range links {
+		if err := l.place(e.Path, func(tmp string) error { return l.root.Link(e.Link, tmp) }); err != nil {
+			return named(e, err)
+		}
+	}
+	// From the deepest up: writing into a directory changes its time, and
+	// its mode may forbid it.
+	for _, e := range slices.Backward(l.dirs) {
+		if err := l.finish(e.Path, e); err != nil {
+			return named(e, err)
+		}
+	}
+	return nil
+}
+
+func named(e layers.Entry, err error) error {
+	if err != nil {
+		return fmt.Errorf("file %q: %w", e.Path, err)
+	}
+	return nil
+}
+
+// dir makes a directory, or uses the one that is there. What else is there
+// goes, also a symlink to a directory.
+func (l *localWriter) dir(e layers.Entry) error {
+	l.dirs = append(l.dirs, e)
+	info, err := l.root.Lstat(e.Path)
+	switch {
+	case err == nil && info.IsDir():
+		if mode := info.Mode(); mode&0o700 != 0o700 {
+			return l.root.Chmod(e.Path, mode|0o700)
+		}
+		return nil
+	case err == nil:
+		if err := l.root.Remove(e.Path); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return l.root.Mkdir(e.Path, 0o700)
+}
+
+func (l *localWriter) file(ctx context.Context, e layers.Entry, layer int, open func(context.Context, layers.Entry, int) (io.ReadCloser, error)) error {
+	r, err := open(ctx, e, layer)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return l.place(e.Path, func(tmp string) error {
+		f, err := l.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(f, contextReader{ctx, r})
+		if err == nil {
+			setXattrs(f, e)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		return l.finish(tmp, e)
+	})
+}
+
+// setXattrs sets those that the file system takes; which ones it does is not
+// for us to decide, and the reference does not ask either.
+func setXattrs(f *os.File, e layers.Entry) {
+	for name, value := range e.Xattrs {
+		_ = unix.Fsetxattr(int(f.Fd()), name, []byte(value), 0)
+	}
+}
+
+// special makes symlinks, pipes and devices.
+func (l *localWriter) special(e layers.Entry) error {
+	err := l.place(e.Path, func(tmp string) error {
+		if e.Kind == layers.Symlink {
+			return errors.Join(l.root.Symlink(e.Link, tmp), l.setTime(tmp, e))
+		}
+		kinds := map[layers.Kind]uint32{
+			layers.Fifo: unix.S_IFIFO, layers.CharDevice: unix.S_IFCHR, layers.BlockDevice: unix.S_IFBLK,
+		}
+		err := l.inDir(tmp, func(dir int, name string) error {
+			device := unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))
+			return unix.Mknodat(dir, name, kinds[e.Kind]|0o600, int(device))
+		})
+		if err != nil {
+			return err
+		}
+		return l.finish(tmp, e)
+	})
+	if errors.Is(err, fs.ErrPermission) && (e.Kind == layers.CharDevice || e.Kind == layers.BlockDevice) {
+		l.skipped = append(l.skipped, e.Path)
+		return nil
+	}
+	return err
+}
+
+// place lets make write under a temporary name, which then becomes name.
+func (l *localWriter) place(name string, make func(tmp string) error) error {
+	var b [6]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return err
+	}
+	tmp := path.Join(path.Dir(name), ".sinter-"+hex.EncodeToString(b[:]))
+	err := make(tmp)
+	if err == nil {
+		err = l.root.Rename(tmp, name)
+		if info, serr := l.root.Lstat(name); err != nil && serr == nil && info.IsDir() {
+			if err = l.root.RemoveAll(name); err == nil {
+				err = l.root.Rename(tmp, name)
+			}
+		}
+	}
+	// Renaming one name of a file to another of the same file leaves both.
+	if rerr := l.root.Remove(tmp); err == nil && rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		err = rerr
+	}
+	return err
+}
+
+// finish sets mode and time.
+func (l *localWriter) finish(name string, e layers.Entry) error {
+	mode := fs.FileMode(e.Mode & 0o777)
+	for bit, m := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if e.Mode&bit != 0 {
+			mode |= m
+		}
+	}
+	if err := l.root.Chmod(name, mode); err != nil {
+		return err
+	}
+	return l.setTime(name, e)
+}
+
+func (l *localWriter) setTime(name string, e layers.Entry) error {
+	return l.inDir(name, func(dir int, base string) error {
+		at := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(e.ModTime)}
+		return unix.UtimesNanoAt(dir, base, at, unix.AT_SYMLINK_NOFOLLOW)
+	})
+}
+
+// inDir calls do with the directory that holds name.
+func (l *localWriter) inDir(name string, do func(dir int, base string) error) error {
+	dir, err := l.root.Open(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(int(dir.Fd()), path.Base(name)), dir.Close())
+}
+
+// deleteOthers removes what was not written.
+func (l *localWriter) deleteOthers() error {
+	return fs.WalkDir(l.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || p == "." || l.written[p] {
+			return err
+		}
+		if err := l.root.RemoveAll(p); err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return fs.SkipDir
+		}
+		return nil
+	})
+}
