@@ -152,7 +152,6 @@ func newEngine(g *parser.Graph, c Config) *engine {
 		Config: c, graph: g,
 		jobs:  make(map[*parser.Node]*job, len(g.Nodes)),
 		slots: semaphore.NewWeighted(int64(c.Parallel)),
-		packs: newPacks(c.Layers, c.Compression, c.Epoch),
 	}
 	for _, n := range g.Nodes {
 		j := &job{node: n, forced: n.NoCache}
@@ -208,16 +207,17 @@ func (e *engine) eachBelow(n *parser.Node, fn func(*job) bool) {
 func (e *engine) build(ctx context.Context) (*Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	e.packs = newPacks(ctx, e.Layers, e.Compression, e.Epoch)
 	e.declare()
 	res := &Result{Targets: make([]TargetResult, len(e.graph.Targets))}
-	group, ctx := errgroup.WithContext(ctx)
+	group, stepCtx := errgroup.WithContext(ctx)
 	for i, t := range e.graph.Targets {
 		res.Targets[i].Target = t
 		if t.Node == nil {
 			continue
 		}
 		group.Go(func() error {
-			v, err := e.resolve(ctx, t.Node)
+			v, err := e.resolve(stepCtx, t.Node)
 			if err != nil {
 				return err
 			}
@@ -226,6 +226,7 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 		})
 	}
 	if err := group.Wait(); err != nil {
+		cancel(err)
 		e.packs.wait()
 		return nil, err
 	}

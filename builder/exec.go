@@ -56,7 +56,7 @@ func (e *engine) adopt(ctx context.Context, n *parser.Node, root layers.Chain, u
 	}
 	if changed {
 		root = root.Append(l)
-		e.packIfExported(ctx, n, l)
+		e.packIfExported(n, l)
 	}
 	return value{chains: []layers.Chain{root}}, nil
 }

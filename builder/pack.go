@@ -22,21 +22,27 @@ type packs struct {
 	mu      sync.Mutex
 	byLayer map[layers.ID]*future[layers.Layer]
 	running sync.WaitGroup
+	// begin packs a layer in the background, for as long as the build goes
+	// on (not only the step that made it).
+	begin func(layers.Layer)
 }
 
-func newPacks(s *store.Store, c archive.Compression, epoch *int64) *packs {
-	return &packs{store: s, compression: c, epoch: epoch, byLayer: map[layers.ID]*future[layers.Layer]{}}
+func newPacks(ctx context.Context, s *store.Store, c archive.Compression, epoch *int64) *packs {
+	p := &packs{store: s, compression: c, epoch: epoch, byLayer: map[layers.ID]*future[layers.Layer]{}}
+	p.begin = func(l layers.Layer) {
+		p.running.Go(func() {
+			// A failure is remembered and reported by whoever needs the blob.
+			_, _ = p.pack(ctx, l)
+		})
+	}
+	return p
 }
 
 // packIfExported starts to pack a new layer of n when an image will hold it.
-func (e *engine) packIfExported(ctx context.Context, n *parser.Node, l layers.Layer) {
-	if !e.jobs[n].exported {
-		return
+func (e *engine) packIfExported(n *parser.Node, l layers.Layer) {
+	if e.jobs[n].exported {
+		e.packs.begin(l)
 	}
-	e.packs.running.Go(func() {
-		// A failure is remembered and reported by whoever needs the blob.
-		_, _ = e.packs.pack(ctx, l)
-	})
 }
 
 func (p *packs) pack(ctx context.Context, l layers.Layer) (layers.Layer, error) {

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/image"
+	"github.com/sinter-build/sinter/layers/store"
+)
+
+// app is what all commands share: the streams, the store and the registries,
+// each opened when it is first asked for.
+type app struct {
+	args           []string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	rootFlag                   string
+	mirrors, insecure, caFiles []string
+
+	layers  *store.Store
+	records *cache.Store
+	index   *image.Images
+	client  *registry.Client
+	sources *source.Images
+}
+
+// root is the folder that holds everything.
+func (a *app) root() (string, error) {
+	for _, dir := range []string{a.rootFlag, os.Getenv("SINTER_ROOT")} {
+		if dir != "" {
+			return filepath.Abs(dir)
+		}
+	}
+	if os.Geteuid() == 0 && !userns.Inside() {
+		return "/var/lib/sinter", nil
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "sinter"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("finding a place for images and cache: %w (set SINTER_ROOT)", err)
+	}
+	return filepath.Join(home, ".local", "share", "sinter"), nil
+}
+
+func (a *app) store() (*store.Store, error) {
+	if a.layers != nil {
+		return a.layers, nil
+	}
+	root, err := a.root()
+	if err != nil {
+		return nil, err
+	}
+	a.layers, err = store.Open(root, store.Options{
+		Fetch: func(ctx context.Context, l layers.Layer) (io.ReadCloser, error) {
+			sources, err := a.imageSources()
+			if err != nil {
+				return nil, err
+			}
+			return sources.Fetch(ctx, l)
+		},
+		SingleUser: userns.Single(),
+		Warn:       a.warn,
+	})
+	return a.layers, err
+}
+
+func (a *app) registry() (*registry.Client, error) {
+	if a.client != nil {
+		return a.client, nil
+	}
+	c, err := registry.LoadConfig()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.AddMirrors(a.mirrors); err != nil {
+		return nil, &usageError{err: err, command: "sinter"}
+	}
+	c.Insecure = append(c.Insecure, a.insecure...)
+	c.CAFiles = append(c.CAFiles, a.caFiles...)
+	c.UserAgent = "sinter/" + version()
+	c.Warn = a.warn
+	a.client = registry.New(c)
+	return a.client, nil
+}
+
+func (a *app) cache() (*cache.Store, error) {
+	if a.records != nil {
+		return a.records, nil
+	}
+	root, err := a.root()
+	if err != nil {
+		return nil, err
+	}
+	a.records, err = cache.Open(root)
+	return a.records, err
+}
+
+func (a *app) images() (*image.Images, error) {
+	if a.index != nil {
+		return a.index, nil
+	}
+	if _, err := a.store(); err != nil {
+		return nil, err
+	}
+	root, err := a.root()
+	if err != nil {
+		return nil, err
+	}
+	a.index = image.Open(root)
+	return a.index, nil
+}
+
+func (a *app) imageSources() (*source.Images, error) {
+	if a.sources != nil {
+		return a.sources, nil
+	}
+	s, err := a.store()
+	if err != nil {
+		return nil, err
+	}
+	images, err := a.images()
+	if err != nil {
+		return nil, err
+	}
+	client, err := a.registry()
+	if err != nil {
+		return nil, err
+	}
+	a.sources = source.NewImages(s, images, client)
+	return a.sources, nil
+}
+
+func (a *app) warn(text string) { fmt.Fprintln(a.stderr, "warning:", text) }
+
+func (a *app) close() {
+	if a.layers != nil {
+		a.layers.Close()
+	}
+}
+
+// exitError ends the program with a code, everything having been said.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// needPrivileges is called by commands that handle files of other users (those
+// that commands in a build have made). A plain user's process runs itself again
+// inside a user namespace; done then says that the work is over.
+func (a *app) needPrivileges(ctx context.Context) (done bool, err error) {
+	return a.reexec(ctx, nil)
+}
+
+func (a *app) reexec(ctx context.Context, stdin *os.File) (done bool, err error) {
+	if !userns.Needed() {
+		return false, nil
+	}
+	if a.layers != nil {
+		// The child opens the store for itself.
+		if err := a.layers.Close(); err != nil {
+			return false, err
+		}
+		a.layers, a.sources, a.index = nil, nil, nil
+	}
+	code, err := userns.Reexec(ctx, a.args, stdin)
+	if err != nil {
+		return false, err
+	}
+	if code != 0 {
+		return true, &exitError{code: code}
+	}
+	return true, nil
+}
+
+// usageError is a mistake in the command line.
+type usageError struct {
+	err     error
+	command string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+// Unwrap returns the error itself.
+func (e *usageError) Unwrap() error { return e.err }
+
+func isInterrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx)))
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/builder"
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/parser"
+)
+
+func newBuildCmd(a *app) *cobra.Command {
+	f := &buildFlags{}
+	c := &cobra.Command{
+		Use:     "build [flags] PATH | -",
+		Aliases: []string{"b"},
+		Short:   "Build an image from a Dockerfile",
+		Long: `Build an image from a Dockerfile.
+
+PATH is the build context, a directory. With - the context is read from standard
+input: a tar archive (plain or compressed), or a Dockerfile on its own.
+
+Without -o, --push or --load the image is kept in sinter's own store.`,
+		Args: exactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			f.context = args[0]
+			return a.build(c.Context(), f)
+		},
+	}
+	f.register(c.Flags())
+	return c
+}
+
+// building is one run of the build command.
+type building struct {
+	*app
+	flags   *buildFlags
+	inputs  *inputs
+	outputs []export.Output
+	names   []string
+	screen  *screen
+	began   time.Time
+}
+
+func (a *app) build(ctx context.Context, f *buildFlags) (err error) {
+	b := &building{app: a, flags: f, began: time.Now()}
+	for _, w := range f.withoutEffect() {
+		a.warn(w)
+	}
+	if b.names, err = tagNames(f.tags); err != nil {
+		return err
+	}
+	if b.outputs, err = f.outputs(b.names); err != nil {
+		return err
+	}
+	req, err := f.request()
+	if err != nil {
+		return err
+	}
+	if b.screen, err = newScreen(a.stderr, f.progressMode()); err != nil {
+		return &usageError{err: err, command: "sinter build"}
+	}
+	defer b.screen.close()
+	// A process that may have to start again in a user namespace keeps
+	// quiet until that is decided.
+	if !userns.Needed() {
+		b.screen.show()
+	}
+	if b.inputs, err = a.openInputs(ctx, f, &req); err != nil {
+		return err
+	}
+	defer b.inputs.close()
+	return b.run(ctx, req)
+}
+
+func (b *building) run(ctx context.Context, req parser.Request) error {
+	records, err := b.cache()
+	if err != nil {
+		return err
+	}
+	release, err := records.Share(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	config, err := b.config()
+	if err != nil {
+		return err
+	}
+	resolver := &builder.Resolver{Images: b.sources, Locals: b.inputs.locals, Events: b.screen.event}
+	graph, err := parser.Parse(ctx, req, resolver, func(w parser.Warning) {
+		b.screen.event(event.Warned{Warning: w})
+	})
+	if err != nil {
+		return err
+	}
+	if b.wantsPrivileges(ctx, graph, config) {
+		b.screen.discard()
+		b.inputs.close()
+		release()
+		if done, err := b.reexec(ctx, b.inputs.stdin); done || err != nil {
+			return err
+		}
+	}
+	b.screen.show()
+	result, err := builder.Build(ctx, graph, config)
+	if err != nil {
+		return err
+	}
+	return b.export(ctx, result)
+}
+
+// wantsPrivileges reports whether the build has to handle files of users other
+// than our own.
+func (b *building) wantsPrivileges(ctx context.Context, g *parser.Graph, c builder.Config) bool {
+	if !userns.Needed() || !builder.Runs(g) {
+		return false
+	}
+	for _, o := range b.outputs {
+		if !o.NeedsBlobs() {
+			return true
+		}
+	}
+	return !builder.Planned(ctx, g, c)
+}
+
+// config is what the builder works with.
+func (b *building) config() (builder.Config, error) {
+	var c builder.Config
+	var err error
+	if c.Layers, err = b.store(); err != nil {
+		return c, err
+	}
+	if c.Cache, err = b.cache(); err != nil {
+		return c, err
+	}
+	if _, err = b.imageSources(); err != nil {
+		return c, err
+	}
+	if c.Compression, err = b.compression(); err != nil {
+		return c, err
+	}
+	for name, dir := range b.inputs.layouts {
+		b.sources.AddLayout(name, dir)
+	}
+	secrets, err := parseSecrets(b.flags.secrets)
+	if err != nil {
+		return c, err
+	}
+	agents, err := parseAgents(b.flags.ssh)
+	if err != nil {
+		return c, err
+	}
+	if c.Epoch, err = b.flags.epoch(); err != nil {
+		return c, err
+	}
+	for _, o := range b.outputs {
+		c.Blobs = c.Blobs || o.NeedsBlobs()
+	}
+	c.Images, c.Locals = b.sources, b.inputs.locals
+	c.Secrets, c.SSH = secrets.read, agents.serve
+	c.Events = b.screen.event
+	c.SingleUser = userns.Single()
+	return c, nil
+}
+
+// compression is that of the first output that says one.
+func (b *building) compression() (archive.Compression, error) {
+	for _, o := range b.outputs {
+		if c, ok, err := o.Compression(); ok || err != nil {
+			return c, err
+		}
+	}
+	return archive.Compression{}, nil
+}
+
+// export writes all outputs, then says what was built.
+func (b *building) export(ctx context.Context, result *builder.Result) error {
+	images, err := b.images()
+	if err != nil {
+		return err
+	}
+	env := export.Env{Store: b.layers, Images: images, Stdout: b.stdout, Events: b.screen.event}
+	if env.Registry, err = b.registry(); err != nil {
+		return err
+	}
+	targets := make([]export.Image, len(result.Targets))
+	for i, t := range result.Targets {
+		targets[i] = export.Image{
+			Platform: t.Target.Platform, Config: t.Target.Config, BaseConfig: t.Target.BaseConfig,
+			Chain: t.Chain, Epoch: t.Target.Epoch,
+		}
+	}
+	opts, err := b.flags.assembly()
+	if err != nil {
+		return err
+	}
+	written, err := export.Write(ctx, env, targets, opts, b.outputs, b.names)
+	if err != nil {
+		return err
+	}
+	b.screen.close()
+	if err := b.flags.writeFiles(written, b.names); err != nil {
+		return err
+	}
+	return b.summary(written, result.Stats)
+}
+
+// summary is the last line: what was built, its digest, its size, how many
+// steps ran.
+func (b *building) summary(w *export.Written, s builder.Stats) error {
+	if b.flags.quiet {
+		if w.Image == nil {
+			return nil
+		}
+		_, err := fmt.Fprintln(b.stdout, w.Image.Digest())
+		return err
+	}
+	what := "done"
+	if w.Image != nil {
+		name := "image"
+		if len(b.names) > 0 {
+			name = b.names[0]
+		}
+		what = fmt.Sprintf("built %s %s, %s", name, w.Image.Digest(), humanSize(w.Image.Size()))
+	}
+	for _, place := range w.Places {
+		what += ", written to " + place
+	}
+	_, err := fmt.Fprintf(b.stderr, "%s; %d steps ran, %d cached, %.1fs\n", what, s.Ran, s.Cached, time.Since(b.began).Seconds())
+	return err
+}

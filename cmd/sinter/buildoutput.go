@@ -1,0 +1,142 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/sinter-build/sinter/builder/export"
+)
+
+// outputs are those that -o, --push and --load ask for; without any, the image
+// stays in the store.
+func (f *buildFlags) outputs(names []string) ([]export.Output, error) {
+	var list []export.Output
+	for _, text := range f.output {
+		o, err := export.ParseOutput(text)
+		if err == nil {
+			err = o.CheckDest(o.Stdout() && term.IsTerminal(int(os.Stdout.Fd())))
+		}
+		if err != nil {
+			return nil, &usageError{err: err, command: "sinter build"}
+		}
+		list = append(list, o)
+	}
+	if f.push {
+		list = pushing(list)
+	}
+	if f.load {
+		list = append(list, export.Output{Type: export.Docker})
+	}
+	if len(list) == 0 {
+		list = append(list, export.Output{Type: export.Store, Keep: true})
+	}
+	for _, o := range list {
+		pushes := o.Type == export.Registry || o.Type == export.Store && o.Push
+		if pushes && len(names) == 0 && len(o.Names) == 0 {
+			return nil, &usageError{err: &hinted{
+				err:  errors.New("an image without a name cannot be pushed"),
+				hint: "give it one with -t HOST/NAME:TAG",
+			}, command: "sinter build"}
+		}
+	}
+	return list, nil
+}
+
+// pushing makes the outputs that are images pushed, as --push does in docker;
+// without such an output there is one more.
+func pushing(list []export.Output) []export.Output {
+	for i := range list {
+		if list[i].Type == export.Store {
+			list[i].Push = true
+			return list
+		}
+		if list[i].Type == export.Registry {
+			return list
+		}
+	}
+	return append(list, export.Output{Type: export.Registry})
+}
+
+// hinted is an error with the way out of it.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (e *hinted) Error() string { return e.err.Error() }
+
+// Unwrap returns the error itself.
+func (e *hinted) Unwrap() error { return e.err }
+
+// HintText is the way out.
+func (e *hinted) HintText() string { return e.hint }
+
+// assembly is what all images of the build shall look like.
+func (f *buildFlags) assembly() (export.Options, error) {
+	var o export.Options
+	for _, text := range f.annotations {
+		a, err := export.ParseAnnotation(text)
+		if err != nil {
+			return o, wrongFlag("annotation", text, err.Error())
+		}
+		o.Annotations = append(o.Annotations, a...)
+	}
+	return o, nil
+}
+
+// writeFiles writes --iidfile and --metadata-file.
+func (f *buildFlags) writeFiles(w *export.Written, names []string) error {
+	if f.iidFile != "" && w.Image != nil {
+		// As docker has it: the ID of an image of one platform is the
+		// digest of its config.
+		id := w.Image.Digest()
+		if len(w.Image.Manifests) == 1 {
+			id = w.Image.Manifests[0].Config.Digest
+		}
+		if err := replaceFile(f.iidFile, []byte(id)); err != nil {
+			return err
+		}
+	}
+	if f.metadataFile == "" {
+		return nil
+	}
+	meta := map[string]any{}
+	if w.Image != nil {
+		meta["containerimage.digest"] = w.Image.Digest()
+		meta["containerimage.descriptor"] = w.Image.Desc
+		if len(w.Image.Manifests) == 1 {
+			meta["containerimage.config.digest"] = w.Image.Manifests[0].Config.Digest
+		}
+		if len(names) > 0 {
+			meta["image.name"] = strings.Join(names, ",")
+		}
+	}
+	data, err := json.MarshalIndent(meta, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(f.metadataFile, data)
+}
+
+// replaceFile writes a file under a temporary name and renames it, so that it
+// is there as a whole or not at all.
+func replaceFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}

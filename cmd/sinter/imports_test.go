@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/sinter-build/sinter/"
+
+// forbidden lists, for packages whose path begins with the key, what they must
+// not import, directly or by way of others.
+var forbidden = map[string][]string{
+	"parser":                 {"builder", "layers", "cache", "cmd"},
+	"layers":                 {"builder", "parser", "cache", "cmd"},
+	"cache":                  {"builder", "parser", "layers", "cmd"},
+	"builder":                {"cmd"},
+	"builder/sandbox":        {"builder/", "layers", "cache", "parser"},
+	"builder/event":          {"builder/", "layers", "cache"},
+	"builder/registry":       {"builder/source", "builder/export", "builder/sandbox", "builder/fileop"},
+	"builder/fileop":         {"builder/export", "builder/registry", "builder/sandbox"},
+	"builder/sandbox/userns": {"github.com/moby/buildkit"},
+}
+
+// frontend may be imported by the parser alone.
+const frontend = "github.com/moby/buildkit/frontend"
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+}
+
+func TestImportDirections(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps=false", "-json=ImportPath,Imports,Deps", module+"...").Output()
+	if err != nil {
+		t.Fatalf("listing packages: %v", err)
+	}
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	seen := 0
+	for {
+		var p goPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		checkImports(t, p)
+	}
+	if seen < 5 {
+		t.Fatalf("only %d packages were looked at", seen)
+	}
+}
+
+func checkImports(t *testing.T, p goPackage) {
+	self := strings.TrimPrefix(p.ImportPath, module)
+	for _, imported := range p.Imports {
+		if strings.HasPrefix(imported, frontend) && self != "parser" {
+			t.Errorf("%s imports %s: only the parser may", self, imported)
+		}
+	}
+	for from, rules := range forbidden {
+		if self != from && !strings.HasPrefix(self, from+"/") {
+			continue
+		}
+		for _, dep := range p.Deps {
+			other := strings.TrimPrefix(dep, module)
+			for _, rule := range rules {
+				bad := other == rule || strings.HasPrefix(other, strings.TrimSuffix(rule, "/")+"/")
+				inside := other == from || strings.HasPrefix(other, from+"/")
+				if bad && !inside {
+					t.Errorf("%s depends on %s", self, other)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sinter-build/sinter/builder"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// The exit codes, as the help of the root command and the README give them.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// report prints err, with the place, the reason and the way out, and picks the
+// exit code.
+func (a *app) report(ctx context.Context, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var quiet *exitError
+	if errors.As(err, &quiet) {
+		return quiet.code
+	}
+	if isInterrupted(ctx, err) {
+		fmt.Fprintln(a.stderr, "error: interrupted")
+		return exitInterrupted
+	}
+	var usage *usageError
+	var parse *parser.Error
+	var step *builder.StepError
+	switch {
+	case errors.As(err, &parse):
+		printPlace(a.stderr, parse.Source, parse.Ranges)
+	case errors.As(err, &step):
+		a.printStep(step)
+	}
+	fmt.Fprintf(a.stderr, "error: %s\n", strings.TrimSuffix(err.Error(), "\n"))
+	if h := hint(err); h != "" {
+		fmt.Fprintf(a.stderr, "hint: %s\n", h)
+	}
+	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
+		if usage != nil {
+			fmt.Fprintf(a.stderr, "hint: see %s --help\n", usage.command)
+		}
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// hint is the way out that the innermost part of err knows.
+func hint(err error) string {
+	var found string
+	for err != nil {
+		if h, ok := err.(interface{ HintText() string }); ok && h.HintText() != "" {
+			found = h.HintText()
+		}
+		switch u := err.(type) {
+		case interface{ Unwrap() error }:
+			err = u.Unwrap()
+		case interface{ Unwrap() []error }:
+			for _, e := range u.Unwrap() {
+				if h := hint(e); h != "" {
+					return h
+				}
+			}
+			return found
+		default:
+			return found
+		}
+	}
+	return found
+}
+
+// printStep shows the end of what a failing command printed, and the lines of
+// the Dockerfile that it comes from.
+func (a *app) printStep(e *builder.StepError) {
+	const rule = "------"
+	var command *builder.CommandError
+	if errors.As(e, &command) && command.Output != "" {
+		fmt.Fprintf(a.stderr, "%s\n > %s:\n%s\n%s\n", rule, e.Node.Name, strings.TrimRight(command.Output, "\n"), rule)
+	}
+	if len(e.Node.Pos) > 0 && e.Graph != nil {
+		printPlace(a.stderr, &e.Graph.Files[e.Node.Pos[0].File], e.Node.Pos)
+	}
+}
+
+// context lines around the place of an error.
+const aroundLines = 2
+
+// printPlace shows the lines of ranges with those around them, marks them and
+// puts carets under the first.
+func printPlace(w io.Writer, src *parser.SourceFile, ranges []parser.Range) {
+	if src == nil || len(ranges) == 0 {
+		return
+	}
+	lines := strings.Split(strings.TrimSuffix(string(src.Data), "\n"), "\n")
+	first, last := ranges[0].Start.Line, ranges[0].End.Line
+	for _, r := range ranges {
+		first, last = min(first, r.Start.Line), max(last, r.End.Line)
+	}
+	last = max(last, first)
+	if first < 1 || first > len(lines) {
+		return
+	}
+	fmt.Fprintf(w, "%s:%d\n--------------------\n", src.Name, first)
+	for n := max(1, first-aroundLines); n <= min(len(lines), last+aroundLines); n++ {
+		text := strings.TrimSuffix(lines[n-1], "\r")
+		marked := inRanges(n, ranges)
+		mark := "   "
+		if marked {
+			mark = ">>>"
+		}
+		fmt.Fprintf(w, "%4d | %s %s\n", n, mark, text)
+		if n == first {
+			fmt.Fprintf(w, "     |     %s\n", carets(text))
+		}
+	}
+	fmt.Fprintln(w, "--------------------")
+}
+
+func inRanges(line int, ranges []parser.Range) bool {
+	for _, r := range ranges {
+		if r.Start.Line <= line && line <= max(r.End.Line, r.Start.Line) {
+			return true
+		}
+	}
+	return false
+}
+
+// carets underlines the text of a line, keeping its indentation.
+func carets(text string) string {
+	trimmed := strings.TrimLeft(text, " \t")
+	return text[:len(text)-len(trimmed)] + strings.Repeat("^", max(1, len([]rune(strings.TrimRight(trimmed, " \t")))))
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+func newRootCmd(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sinter",
+		Short: "Build OCI images from Dockerfiles, without a daemon and without root",
+		Long: `sinter builds OCI images from Dockerfiles, without a daemon and without root.
+
+Exit codes:
+  0    done
+  1    the build or the command failed
+  2    the command line is wrong
+  130  interrupted`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &usageError{err: err, command: c.CommandPath()}
+	})
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.rootFlag, "root", "", "folder of images and cache (default $SINTER_ROOT, else /var/lib/sinter for root, else $XDG_DATA_HOME/sinter)")
+	flags.StringArrayVar(&a.mirrors, "registry-mirror", nil, "use `HOST=MIRROR` for pulls from HOST (repeatable)")
+	flags.StringArrayVar(&a.insecure, "registry-insecure", nil, "speak plain HTTP, or do not verify TLS, with `HOST` (repeatable)")
+	flags.StringArrayVar(&a.caFiles, "registry-ca", nil, "trust the certificates in `FILE` (repeatable)")
+	root.AddCommand(
+		newBuildCmd(a), newImagesCmd(a), newTagCmd(a), newRmiCmd(a), newPushCmd(a), newPullCmd(a),
+		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newHistoryCmd(a), newDuCmd(a), newPruneCmd(a),
+		newVerifyCmd(a), newLoginCmd(a), newLogoutCmd(a), newVersionCmd(a),
+	)
+	return root
+}
+
+func newVersionCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  exactArgs(0),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(a.stdout, "sinter %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}
+
+// version is what the build system knows of the source.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return "devel"
+}
+
+// exactArgs wants n arguments; another number is a mistake in the command line.
+func exactArgs(n int) cobra.PositionalArgs { return usageArgs(cobra.ExactArgs(n)) }
+
+// usageArgs marks the errors of check as mistakes in the command line.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return &usageError{err: err, command: c.CommandPath()}
+		}
+		return nil
+	}
+}

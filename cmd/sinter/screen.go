@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/progress/progressui"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// screen shows a build's events in the reference's familiar display. Until
+// show is called they are kept.
+type screen struct {
+	display progressui.Display
+
+	mu     sync.Mutex
+	kept   []event.Event
+	steps  map[event.Step]*client.Vertex
+	on     bool
+	closed bool
+	feed   chan *client.SolveStatus
+	done   chan struct{}
+}
+
+// newScreen fails when the mode is not known or the terminal cannot do it.
+func newScreen(out io.Writer, mode string) (*screen, error) {
+	d, err := progressui.NewDisplay(out, progressui.DisplayMode(mode))
+	if err != nil {
+		return nil, fmt.Errorf("invalid value %q for --progress: %w", mode, err)
+	}
+	return &screen{
+		display: d,
+		steps:   map[event.Step]*client.Vertex{},
+		feed:    make(chan *client.SolveStatus, 64), done: make(chan struct{}),
+	}, nil
+}
+
+// show begins to show what has happened so far and all that follows.
+func (s *screen) show() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.on || s.closed {
+		return
+	}
+	s.on = true
+	go func() {
+		defer close(s.done)
+		// The display ends when the feed is closed, not with the build's
+		// context: the last words of an interrupted build count as well.
+		_, _ = s.display.UpdateFrom(context.Background(), s.feed)
+	}()
+	for _, e := range s.kept {
+		s.feed <- s.status(e)
+	}
+	s.kept = nil
+}
+
+// discard forgets what has happened: another process will tell it again.
+func (s *screen) discard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept = nil
+	s.closed = true
+}
+
+// event takes an event; it is an event.Func.
+func (s *screen) event(e event.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+	case s.on:
+		s.feed <- s.status(e)
+	default:
+		s.kept = append(s.kept, e)
+	}
+}
+
+// close shows what is left and waits until it is on the screen.
+func (s *screen) close() {
+	s.show()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
+	close(s.feed)
+	s.mu.Unlock()
+	<-s.done
+}
+
+// status is an event in the display's own terms.
+func (s *screen) status(e event.Event) *client.SolveStatus {
+	switch e := e.(type) {
+	case event.Declared:
+		v := s.vertex(e.Step, e.Name)
+		v.Inputs = e.Inputs
+		if e.Group != "" {
+			v.ProgressGroup = &pb.ProgressGroup{Id: e.Group, Name: e.GroupName}
+		}
+		return vertexStatus(v)
+	case event.Started:
+		v := s.vertex(e.Step, e.Name)
+		v.Started, v.Completed = &e.Time, nil
+		return vertexStatus(v)
+	case event.Ended:
+		v := s.vertex(e.Step, e.Name)
+		if v.Started == nil {
+			v.Started = &e.Time
+		}
+		v.Completed, v.Cached = &e.Time, e.Cached
+		if e.Err != nil {
+			v.Error = e.Err.Error()
+		}
+		return vertexStatus(v)
+	case event.Output:
+		return &client.SolveStatus{Logs: []*client.VertexLog{{Vertex: e.Step, Stream: e.Stream, Data: e.Data, Timestamp: e.Time}}}
+	case event.Progress:
+		return &client.SolveStatus{Statuses: []*client.VertexStatus{progress(e)}}
+	case event.Warned:
+		return &client.SolveStatus{Warnings: []*client.VertexWarning{warning(e)}}
+	}
+	return &client.SolveStatus{}
+}
+
+// vertex returns what is known of a step. The display wants all of it each time.
+func (s *screen) vertex(step event.Step, name string) *client.Vertex {
+	v := s.steps[step]
+	if v == nil {
+		v = &client.Vertex{Digest: step}
+		s.steps[step] = v
+	}
+	v.Name = name
+	return v
+}
+
+func vertexStatus(v *client.Vertex) *client.SolveStatus {
+	now := *v
+	return &client.SolveStatus{Vertexes: []*client.Vertex{&now}}
+}
+
+func progress(e event.Progress) *client.VertexStatus {
+	p := &client.VertexStatus{
+		ID: e.ID, Vertex: e.Step, Current: e.Current, Total: e.Total, Timestamp: e.Started, Started: &e.Started,
+	}
+	if !e.Done.IsZero() {
+		p.Completed, p.Timestamp = &e.Done, e.Done
+	}
+	return p
+}
+
+func warning(e event.Warned) *client.VertexWarning {
+	w := &client.VertexWarning{
+		Vertex: e.Step, Level: e.Warning.Level, Short: []byte(e.Warning.Short), URL: e.Warning.URL,
+	}
+	for _, d := range e.Warning.Detail {
+		w.Detail = append(w.Detail, []byte(d))
+	}
+	if src := e.Warning.Source; src != nil {
+		w.SourceInfo = &pb.SourceInfo{Filename: src.Name, Data: src.Data}
+	}
+	for _, r := range e.Warning.Ranges {
+		w.Range = append(w.Range, displayRange(r))
+	}
+	return w
+}
+
+func displayRange(r parser.Range) *pb.Range {
+	at := func(p parser.Position) *pb.Position {
+		return &pb.Position{Line: int32(p.Line), Character: int32(p.Character)}
+	}
+	return &pb.Range{Start: at(r.Start), End: at(r.End)}
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sinter-build/sinter/builder/sandbox"
+)
+
+// programName as its own name makes the test binary behave as sinter.
+const programName = "sinter-under-test"
+
+func TestMain(m *testing.M) {
+	// The test binary plays all parts of sinter: the init of a command, the
+	// process in a user namespace, the program itself.
+	program := os.Args[0] == programName || os.Args[0] == "sinter-userns"
+	if sandbox.Dispatch() {
+		return
+	}
+	if program {
+		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	testscript.Main(m, map[string]func(){
+		"sinter": func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScript runs testdata/script: the command line as people use it.
+func TestScript(t *testing.T) {
+	registry := serveRegistry(t)
+	pushBase(t, registry+"/base:latest")
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("..", "..", "testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("REGISTRY", registry)
+			env.Setenv("SINTER_ROOT", filepath.Join(env.WorkDir, ".store"))
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("TMPDIR", os.TempDir())
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"image-tree":   cmdImageTree,
+			"image-config": cmdImageConfig,
+			"validate":     cmdValidate,
+			"replace":      cmdReplace,
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "userns" {
+				return os.Getuid() != 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %s", cond)
+		},
+	})
+}
+
+// serveRegistry runs a registry in this process and returns its host and port.
+func serveRegistry(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: ggcr.New(ggcr.Logger(quietLog()))}
+	go s.Serve(l)
+	t.Cleanup(func() { s.Close() })
+	return l.Addr().String()
+}
+
+// openImage reads an image: an OCI layout's directory or its tar, a reference
+// in a registry.
+func openImage(ts *testscript.TestScript, where string) v1.Image {
+	var img v1.Image
+	info, err := os.Stat(ts.MkAbs(where))
+	switch {
+	case err != nil:
+		img, err = remote.Image(must(ts)(name.ParseReference(where)).(name.Reference), remote.WithContext(context.Background()))
+	case info.IsDir():
+		img, err = layoutImage(ts.MkAbs(where))
+	default:
+		dir := filepath.Join(ts.Getenv("WORK"), ".opened", filepath.Base(where))
+		ts.Check(os.RemoveAll(dir))
+		ts.Check(os.MkdirAll(dir, 0o755))
+		ts.Check(ts.Exec("tar", "-xf", ts.MkAbs(where), "-C", dir))
+		img, err = layoutImage(dir)
+	}
+	ts.Check(err)
+	return img
+}
+
+func must(ts *testscript.TestScript) func(v any, err error) any {
+	return func(v any, err error) any {
+		ts.Check(err)
+		return v
+	}
+}
+
+func layoutImage(dir string) (v1.Image, error) {
+	idx, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	m, err := idx.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Manifests) != 1 {
+		return nil, fmt.Errorf("the layout has %d manifests, not 1", len(m.Manifests))
+	}
+	return idx.Image(m.Manifests[0].Digest)
+}
+
+// cmdValidate recomputes every digest of an image: validate IMAGE.
+func cmdValidate(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: validate IMAGE")
+	}
+	err := validate.Image(openImage(ts, args[0]))
+	if neg != (err != nil) {
+		ts.Fatalf("validate %s: %v", args[0], err)
+	}
+}
+
+// cmdImageConfig prints an image's config as indented JSON to a file:
+// image-config IMAGE FILE.
+func cmdImageConfig(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: image-config IMAGE FILE")
+	}
+	raw, err := openImage(ts, args[0]).RawConfigFile()
+	ts.Check(err)
+	var v map[string]any
+	ts.Check(json.Unmarshal(raw, &v))
+	out, err := json.MarshalIndent(v, "", "  ")
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), append(out, '\n'), 0o644))
+}
+
+// cmdImageTree lists an image's files, one line for each, to a file:
+// image-tree IMAGE FILE [PREFIX…].
+func cmdImageTree(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: image-tree IMAGE FILE [PREFIX…]")
+	}
+	files, err := mergedFiles(openImage(ts, args[0]))
+	ts.Check(err)
+	var lines []string
+	for path, line := range files {
+		wanted := len(args) == 2 || slices.ContainsFunc(args[2:], func(prefix string) bool {
+			return path == prefix || strings.HasPrefix(path, strings.TrimSuffix(prefix, "/")+"/")
+		})
+		if wanted {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.Join(lines, "\n")+"\n"), 0o644))
+}
+
+// cmdReplace replaces text in a file: replace OLD NEW FILE.
+func cmdReplace(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: replace OLD NEW FILE")
+	}
+	path := ts.MkAbs(args[2])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	if !strings.Contains(string(data), args[0]) {
+		ts.Fatalf("%s does not have %q", args[2], args[0])
+	}
+	ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(string(data), args[0], args[1])), 0o644))
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/sinter-build/sinter/builder/sandbox/ssh"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// maxSecret is the reference's limit for one secret, in bytes.
+const maxSecret = 500 << 10
+
+// secretSource is where one secret comes from.
+type secretSource struct {
+	file, env string
+}
+
+// secrets are by ID. They are read when a command needs them.
+type secrets map[string]secretSource
+
+// parseSecrets reads --secret id=ID[,src=FILE|,env=VARIABLE][,type=file|env].
+func parseSecrets(list []string) (secrets, error) {
+	all := secrets{}
+	for _, text := range list {
+		fields, err := csvFields(text)
+		if err != nil {
+			return nil, wrongFlag("secret", text, err.Error())
+		}
+		var id, kind string
+		var s secretSource
+		for _, field := range fields {
+			switch value := field[1]; field[0] {
+			case "id":
+				id = value
+			case "source", "src":
+				s.file = value
+			case "env":
+				s.env = value
+			case "type":
+				if kind = value; kind != "file" && kind != "env" {
+					return nil, wrongFlag("secret", text, fmt.Sprintf("type %q is not known: want file or env", value))
+				}
+			default:
+				return nil, wrongFlag("secret", text, fmt.Sprintf("there is no field %q: want id, src, env or type", field[0]))
+			}
+		}
+		if id == "" {
+			return nil, wrongFlag("secret", text, "id is missing")
+		}
+		if kind == "env" && s.env == "" {
+			s.env, s.file = s.file, ""
+		}
+		if s, err = s.complete(id); err != nil {
+			return nil, wrongFlag("secret", text, err.Error())
+		}
+		all[id] = s
+	}
+	return all, nil
+}
+
+// complete finds the source of a secret of which only the ID was given, and
+// checks that it is there.
+func (s secretSource) complete(id string) (secretSource, error) {
+	if s.env == "" && s.file == "" {
+		if _, ok := os.LookupEnv(id); ok {
+			s.env = id
+			return s, nil
+		}
+		s.file = id
+	}
+	if s.file == "" {
+		return s, nil
+	}
+	info, err := os.Stat(s.file)
+	if err != nil {
+		return s, err
+	}
+	if info.Size() > maxSecret {
+		return s, fmt.Errorf("the secret has %d bytes, more than %d", info.Size(), maxSecret)
+	}
+	return s, nil
+}
+
+// read returns a secret's content; fs.ErrNotExist for one that nobody gave.
+func (s secrets) read(id string) ([]byte, error) {
+	src, ok := s[id]
+	switch {
+	case !ok:
+		return nil, fs.ErrNotExist
+	case src.file == "":
+		v, ok := os.LookupEnv(src.env)
+		if !ok {
+			return nil, fs.ErrNotExist
+		}
+		return []byte(v), nil
+	}
+	data, err := os.ReadFile(src.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the file %s has gone", src.file)
+	}
+	return data, err
+}
+
+// agents are what --ssh gave, by ID.
+type agents map[string]ssh.Source
+
+func parseAgents(list []string) (agents, error) {
+	all := agents{}
+	for _, text := range list {
+		src, err := ssh.Parse(text)
+		if err != nil {
+			return nil, wrongFlag("ssh", text, err.Error())
+		}
+		all[src.ID] = src
+	}
+	return all, nil
+}
+
+// serve listens at path for a command's ssh mount.
+func (a agents) serve(ctx context.Context, id, path string, m parser.Mount) (func(), error) {
+	src, ok := a[id]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return ssh.Listen(ctx, path, m.UID, m.GID, m.Mode, src)
+}
