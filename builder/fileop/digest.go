@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"hash"
 	"path"
 	"runtime"
 	"strconv"
@@ -33,13 +32,14 @@ func Digest(ctx context.Context, files source.FS, sel Selection) (digest.Digest,
 	}
 	h := sha256.New()
 	names := map[string]string{}
-	match := ""
+	match, line := "", []byte(nil)
 	for i, p := range found {
 		if p.match != match {
 			match = p.match
 			clear(names)
 		}
-		sel.fold(h, p, digests[i], names)
+		line = sel.fold(line[:0], p, digests[i], names)
+		h.Write(line)
 	}
 	return digest.NewDigest(digest.SHA256, h), nil
 }
@@ -139,24 +139,21 @@ func contents(ctx context.Context, files source.FS, found []selectedFile) ([]dig
 	return digests, group.Wait()
 }
 
-// fold adds one file to a digest. Every field is preceded by its length, so
+// fold appends what counts of one file to fields. Every field is preceded by its length, so
 // that no two lists of fields look the same.
-func (s Selection) fold(h hash.Hash, p selectedFile, content digest.Digest, names map[string]string) {
+func (s Selection) fold(fields []byte, p selectedFile, content digest.Digest, names map[string]string) []byte {
 	e := p.entry
-	var room [512]byte
-	fields := room[:0]
 	put := func(text string) {
 		fields = strconv.AppendInt(fields, int64(len(text)), 10)
 		fields = append(fields, ':')
 		fields = append(fields, text...)
 	}
 	number := func(n int64) { put(strconv.FormatInt(n, 10)) }
-	defer func() { h.Write(fields) }()
 	put(path.Base("/" + p.match))
 	put(p.below)
 	number(int64(e.Kind))
 	if s.Contents && p.below == "" && e.Kind == layers.Dir {
-		return
+		return fields
 	}
 	if e.Kind != layers.Symlink {
 		number(int64(e.Mode))
@@ -182,6 +179,7 @@ func (s Selection) fold(h hash.Hash, p selectedFile, content digest.Digest, name
 		number(e.DevMinor)
 	}
 	put(e.Xattrs[capability])
+	return fields
 }
 
 // linkKey is the same for all names of a regular file.

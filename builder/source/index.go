@@ -125,7 +125,8 @@ func recordSum(r, path []byte) uint32 {
 
 // get returns what is recorded of a path.
 func (x *index) get(name string) (record, bool) {
-	i, found := sort.Find(x.count, func(i int) int { return strings.Compare(name, string(x.path(i))) })
+	want := []byte(name)
+	i, found := sort.Find(x.count, func(i int) int { return bytes.Compare(want, x.path(i)) })
 	if !found {
 		return record{}, false
 	}
