@@ -319,6 +319,37 @@ func TestUnpackStaysInside(t *testing.T) {
 	}
 }
 
+// TestUnpackLayer: names that a layer keeps for deletions are deletions.
+func TestUnpackLayer(t *testing.T) {
+	base := t.TempDir()
+	build(t, base, "gone text\nd/old text\nd/sub/old text\nd/sub/new old\ne/keep text\nboth/x text")
+	touch(t, base)
+	data := makeTar(t, tar.Header{Name: ".wh.gone"}, tar.Header{Name: ".wh.nothing"}, tar.Header{Name: "d/.wh..wh..opq"},
+		tar.Header{Name: "d/sub/new"}, tar.Header{Name: "e/.wh..wh.aufs"}, tar.Header{Name: "e/f"}, tar.Header{Name: ".wh.both"}, tar.Header{Name: "both/y"})
+	w, err := addArchive(t, base, data, parser.Copy{Dest: "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range w.tree.Entries {
+		mark := ""
+		if e.Kind == layers.Whiteout {
+			mark = "-"
+		}
+		got = append(got, mark+e.Path)
+	}
+	if s := strings.Join(got, " "); s != "both -both/x both/y d -d/old d/sub d/sub/new -d/sub/old e e/f -gone" {
+		t.Error(s)
+	}
+	w, err = addArchive(t, t.TempDir(), data, parser.Copy{Dest: "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(describe(layers.NewView([]*layers.Tree{&w.tree}), false), " "); strings.Contains(got, ".wh.") || !strings.Contains(got, "e/f") {
+		t.Error(got)
+	}
+}
+
 // TestUnpackLimit: an archive of too many files stops the build, not the
 // machine.
 func TestUnpackLimit(t *testing.T) {

@@ -19,6 +19,10 @@ type step struct {
 // write writes the edits as a layer. It opens no writer, and returns false,
 // when there is nothing to be written.
 func (t *tree) write(ctx context.Context, open func() (Writer, error)) (bool, error) {
+	t, err := t.withMarks()
+	if err != nil {
+		return false, err
+	}
 	p := plan{tree: t, first: map[*inode]string{}}
 	if err := p.walk(t.root, "", !t.root.cut); err != nil {
 		return false, err
