@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -40,8 +41,11 @@ func (s *session) explain(err error, ref *Ref) error {
 	if err == nil || errors.As(err, &known) || errors.As(err, &local) || errors.Is(err, context.Canceled) {
 		return err
 	}
+	// Of TLS that failed and plain HTTP that was answered nevertheless, TLS is
+	// the matter.
+	var certificate *tls.CertificateVerificationError
 	var answer *transport.Error
-	if errors.As(err, &answer) {
+	if !errors.As(err, &certificate) && errors.As(err, &answer) {
 		return s.explainAnswer(err, answer, ref)
 	}
 	return s.explainNetwork(err)

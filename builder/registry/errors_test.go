@@ -1,0 +1,230 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+)
+
+func TestRefusedConnection(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := l.Addr().String()
+	l.Close()
+	began := time.Now()
+	_, _, err = New(Config{Keychain: authn.NewMultiKeychain()}).Resolve(t.Context(), mustRef(t, host+"/a:1"))
+	wantError(t, err, host+": connection refused", "is a registry running")
+	if d := time.Since(began); d > 2*time.Second {
+		t.Errorf("took %s to see it", d)
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	reg := newTestRegistry(t)
+	stored := keychain{&authn.Basic{Username: "user", Password: "secret"}}
+	for _, tt := range []struct {
+		name       string
+		status     int
+		body       string
+		keychain   authn.Keychain
+		text, hint string
+		missing    bool
+	}{
+		{"anonymous", 401, "", nil, "access denied", "sinter login " + reg.host, false},
+		{"wrong password", 401, "", stored, "does not accept the stored credentials", "sinter login", false},
+		{"forbidden", 403, "", stored, "access denied with the stored credentials", "another user", false},
+		{"no tag", 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"m"}]}`, nil, "/team/app:1: not found", `"1"`, true},
+		{"no repository", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"m"}]}`, nil, "no such repository", "check the name", true},
+		{"too many", 429, "", nil, "no more requests", "mirror", false},
+		{"broken", 503, "<html>down</html>", nil, "fails", "later", false},
+		{"teapot", 418, "", nil, "418", "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.Contains(r.URL.Path, "/manifests/") {
+					return false
+				}
+				w.WriteHeader(tt.status)
+				_, _ = w.Write([]byte(tt.body))
+				return true
+			})
+			_, _, err := quick(Config{Keychain: tt.keychain}).Resolve(t.Context(), mustRef(t, reg.host+"/team/app:1"))
+			wantError(t, err, tt.text, tt.hint)
+			if errors.Is(err, ErrNotFound) != tt.missing {
+				t.Errorf("%v: ErrNotFound is %t", err, !tt.missing)
+			}
+		})
+	}
+}
+
+type keychain struct{ auth authn.Authenticator }
+
+func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) { return k.auth, nil }
+
+func TestWrongManifests(t *testing.T) {
+	reg := newTestRegistry(t)
+	serve := func(contentType, body string) {
+		reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, "/manifests/") {
+				return false
+			}
+			w.Header().Set("Content-Type", contentType)
+			_, _ = w.Write([]byte(body))
+			return true
+		})
+	}
+	c := quick(Config{})
+	serve(mediaTypeSchema1Signed, `{"schemaVersion":1}`)
+	_, _, err := c.Resolve(t.Context(), mustRef(t, reg.host+"/a:1"))
+	wantError(t, err, "schema 1", "push the image again")
+
+	serve(MediaTypeDockerManifest, `{}`)
+	_, _, err = c.Resolve(t.Context(), mustRef(t, reg.host+"/a@"+zeros))
+	wantError(t, err, "sent another manifest", "")
+
+	serve(MediaTypeDockerManifest, strings.Repeat(" ", maxManifest+1))
+	_, _, err = c.Resolve(t.Context(), mustRef(t, reg.host+"/a:1"))
+	wantError(t, err, "more than", "")
+}
+
+func TestCanceled(t *testing.T) {
+	reg := newTestRegistry(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		cancel()
+		<-r.Context().Done()
+		return true
+	})
+	_, _, err := quick(Config{}).Resolve(ctx, mustRef(t, reg.host+"/a:1"))
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	s := httptest.NewTLSServer(ggcr.New(ggcr.Logger(quietLog())))
+	t.Cleanup(s.Close)
+	s.Config.ErrorLog = quietLog()
+	host := strings.TrimPrefix(s.URL, "https://")
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	dir := t.TempDir()
+	file := write(t, filepath.Join(dir, "ca.pem"), string(ca))
+	write(t, filepath.Join(dir, "certs.d", host, "ca.crt"), string(ca))
+	img := imageSource(t, randomImage(t, 100, 1))
+
+	err := quick(Config{}).Push(t.Context(), host+"/a:1", img, nil)
+	wantError(t, err, "unknown authority", "/etc/docker/certs.d/"+host+"/ca.crt")
+	for name, c := range map[string]Config{
+		"file": {CAFiles: []string{file}}, "folder": {CertDirs: []string{filepath.Join(dir, "certs.d")}}, "insecure": {Insecure: []string{host}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := quick(c)
+			if err := client.Push(t.Context(), host+"/"+name+":1", img, nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := client.Resolve(t.Context(), mustRef(t, host+"/"+name+":1")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	none := write(t, filepath.Join(dir, "none.pem"), "nothing")
+	_, _, err = quick(Config{CAFiles: []string{none}}).Resolve(t.Context(), mustRef(t, host+"/a:1"))
+	wantError(t, err, "no certificate in "+none, "PEM")
+	_, _, err = quick(Config{CAFiles: []string{filepath.Join(dir, "absent")}}).Resolve(t.Context(), mustRef(t, host+"/a:1"))
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Only loopback registries and those configured may speak plain HTTP: nobody on
+// the way can talk us out of TLS.
+func TestPlainHTTPIsRefused(t *testing.T) {
+	reg := newTestRegistry(t)
+	_, port, err := net.SplitHostPort(reg.host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A name that is not known as loopback, but leads there.
+	c := quick(Config{Mirrors: map[string][]string{"docker.io": {"https://127.0.0.1:" + port}, "quay.io": {"http://127.0.0.1:" + port}}})
+	e, err := c.mirror("https://127.0.0.1:"+port, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.open(t.Context(), sessionKey{endpoint: e})
+	wantError(t, err, "speaks plain HTTP", "--registry-insecure")
+	if e, err = c.mirror("http://127.0.0.1:"+port, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = c.open(t.Context(), sessionKey{endpoint: e}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A registry with bearer tokens, as most public ones are.
+func TestBearerTokens(t *testing.T) {
+	reg := newTestRegistry(t)
+	expired := false
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/token" {
+			user, password, _ := r.BasicAuth()
+			if user != "user" || password != "secret" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return true
+			}
+			_ = json.NewEncoder(w).Encode(map[string]string{"token": "good " + strings.Join(r.URL.Query()["scope"], " ")})
+			return true
+		}
+		scope := "repository:team/app:"
+		if strings.HasPrefix(r.URL.Path, "/v2/team/app/") && strings.Contains(r.Header.Get("Authorization"), scope) && !expired {
+			return false
+		}
+		if r.URL.Path == "/v2/" && strings.HasPrefix(r.Header.Get("Authorization"), "Bearer good") {
+			return false
+		}
+		expired = false
+		w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+reg.host+`/token",service="test"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	ref := reg.host + "/team/app:1"
+	img := imageSource(t, randomImage(t, 3000, 3))
+	c := quick(Config{Keychain: keychain{&authn.Basic{Username: "user", Password: "secret"}}})
+	if err := c.Push(t.Context(), ref, img, nil); err != nil {
+		t.Fatal(err)
+	}
+	expired = true
+	if _, _, err := c.Resolve(t.Context(), mustRef(t, ref)); err != nil {
+		t.Errorf("with an expired token: %v", err)
+	}
+	_, _, err := quick(Config{}).Resolve(t.Context(), mustRef(t, ref))
+	wantError(t, err, "access denied", "sinter login "+reg.host)
+	if err := c.Check(t.Context(), reg.host, "user", "secret"); err != nil {
+		t.Errorf("the right password: %v", err)
+	}
+	wantError(t, c.Check(t.Context(), reg.host, "user", "wrong"), "does not accept the password of user", "access token")
+}
+
+func TestMissingHelper(t *testing.T) {
+	reg := newTestRegistry(t)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "config.json"), `{"credsStore": "of-nobody"}`)
+	t.Setenv("DOCKER_CONFIG", dir)
+	t.Setenv("HOME", dir)
+	c := New(Config{})
+	_, _, err := c.Resolve(t.Context(), mustRef(t, reg.host+"/a:1"))
+	wantError(t, err, "reading the credentials for "+reg.host, "credsStore")
+}
