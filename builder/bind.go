@@ -14,18 +14,23 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// layersOf returns an input as layers to be mounted. Of a directory of the
-// user's, a copy of what is mounted becomes a layer: a command never sees, and
-// can never change, the directory itself. The copy is known by its content, so
-// it is made once.
+// layersOf returns an input as layers to be mounted.
 func (e *engine) layersOf(ctx context.Context, in parser.Input, selector string) (layers.Chain, error) {
 	if !isFiles(in.Node) {
 		return e.chainOf(ctx, in)
 	}
-	from, err := e.fileInput(ctx, in)
+	return e.copied(ctx, in, selector)
+}
+
+// copied makes a layer of what selector names in a directory of the user's: a
+// command never sees, and can never change, the directory itself. The copy is
+// known by its content, so it is made once.
+func (e *engine) copied(ctx context.Context, in parser.Input, selector string) (layers.Chain, error) {
+	files, err := e.files(ctx, in)
 	if err != nil {
 		return nil, err
 	}
+	from := fileop.Input{FS: files}
 	content, err := fileop.Digest(ctx, from.FS, fileop.Subtree(selector))
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 )
 
 // exec runs a command on its parent's layers. What the command changed becomes
-// one more layer; when it changed nothing, the chain is the parent's own.
+// one more layer.
 func (e *engine) exec(ctx context.Context, n *parser.Node, op parser.Exec) (value, error) {
 	if err := e.slots.Acquire(ctx, 1); err != nil {
 		return value{}, err
@@ -55,10 +56,11 @@ func (e *engine) adopt(ctx context.Context, n *parser.Node, root layers.Chain, u
 		return value{}, fmt.Errorf("keeping what the command wrote: %w", err)
 	}
 	if changed {
-		root = root.Append(l)
 		e.packIfExported(n, l)
+		return value{chains: []layers.Chain{root.Append(l)}}, nil
 	}
-	return value{chains: []layers.Chain{root}}, nil
+	root, err = e.unchanged(ctx, root)
+	return value{chains: []layers.Chain{root}}, err
 }
 
 // spec describes the command to the sandbox. release frees what the command
@@ -143,6 +145,7 @@ func (e *engine) makeUpper(ctx context.Context, root layers.Chain, upper string)
 // dirs returns the directory forms of a chain's layers, making those that are
 // missing.
 func (e *engine) dirs(ctx context.Context, c layers.Chain) ([]string, error) {
+	c = slices.DeleteFunc(slices.Clone(c), func(l layers.Layer) bool { return l.ID == layers.EmptyID })
 	dirs := make([]string, len(c))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
@@ -17,7 +18,7 @@ func (e *engine) file(ctx context.Context, n *parser.Node, op parser.FileOp) (va
 	inputs := make([]fileop.Input, len(n.Inputs))
 	for i, in := range n.Inputs {
 		var err error
-		if inputs[i], err = e.fileInput(ctx, in); err != nil {
+		if inputs[i], err = e.fileInput(ctx, in, isBase(op, i)); err != nil {
 			return value{}, err
 		}
 	}
@@ -30,16 +31,28 @@ func (e *engine) forms(n *parser.Node) store.Forms {
 	return store.Forms{Blob: j.exported, Dir: j.ranOn, Tar: !j.exported && !j.ranOn}
 }
 
-func (e *engine) fileInput(ctx context.Context, in parser.Input) (fileop.Input, error) {
-	v, err := e.resolve(ctx, in.Node)
+// isBase reports whether some action changes the input, rather than copying
+// from it.
+func isBase(op parser.FileOp, input int) bool {
+	for _, a := range op.Actions {
+		if a.Input == input {
+			return true
+		}
+	}
+	return false
+}
+
+// fileInput opens an input. As the base of an action it is wanted as layers.
+func (e *engine) fileInput(ctx context.Context, in parser.Input, base bool) (fileop.Input, error) {
+	if isFiles(in.Node) && !base {
+		files, err := e.files(ctx, in)
+		return fileop.Input{FS: files}, err
+	}
+	c, err := e.chainOf(ctx, in)
 	if err != nil {
 		return fileop.Input{}, err
 	}
-	files, err := e.files(ctx, in)
-	if err != nil || v.files != nil {
-		return fileop.Input{FS: files}, err
-	}
-	c, err := v.chain(in.Output)
+	files, err := source.OpenChain(ctx, e.Layers, c)
 	return fileop.Input{FS: files, Chain: c, Kept: true}, err
 }
 
@@ -69,6 +82,9 @@ func (e *engine) apply(ctx context.Context, op parser.FileOp, inputs []fileop.In
 		}
 		w := writers[i]
 		if w == nil {
+			if v.chains[i], err = e.unchanged(ctx, v.chains[i]); err != nil {
+				return value{}, err
+			}
 			continue
 		}
 		delete(writers, i)
@@ -79,4 +95,23 @@ func (e *engine) apply(ctx context.Context, op parser.FileOp, inputs []fileop.In
 		v.chains[i] = v.chains[i].Append(l)
 	}
 	return v, nil
+}
+
+// unchanged returns the chain of a step that changed nothing: with one more
+// layer, which is empty, so that layers and steps can be told apart by their
+// number. An image does not hold it; its history says so.
+func (e *engine) unchanged(ctx context.Context, c layers.Chain) (layers.Chain, error) {
+	l, err := e.Layers.Get(layers.EmptyID)
+	if err == nil {
+		return c.Append(l), nil
+	}
+	w, err := e.Layers.NewWriter(ctx, store.Forms{Blob: true, Dir: true}, e.Compression, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer w.Abort()
+	if l, err = w.Commit(time.Time{}); err != nil {
+		return nil, fmt.Errorf("keeping an empty layer: %w", err)
+	}
+	return c.Append(l), nil
 }

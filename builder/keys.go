@@ -92,6 +92,14 @@ func (e *engine) addInputs(ctx context.Context, id *identity, name string, ins [
 			id.recipe.Add(name, "empty")
 			continue
 		}
+		if isFiles(in.Node) {
+			// A directory of the user's as a root file system: all of
+			// it counts.
+			if err := e.addContent(ctx, id, name, in, fileop.Subtree("/"), actual); err != nil {
+				return err
+			}
+			continue
+		}
 		from, err := identify(ctx, in.Node)
 		if err != nil {
 			return err

@@ -146,8 +146,12 @@ func (e *engine) resolveInputs(ctx context.Context, n *parser.Node) error {
 	return group.Wait()
 }
 
-// chainOf returns the layers of an input.
+// chainOf returns the layers of an input. A directory of the user's becomes a
+// layer.
 func (e *engine) chainOf(ctx context.Context, in parser.Input) (layers.Chain, error) {
+	if isFiles(in.Node) {
+		return e.copied(ctx, in, "/")
+	}
 	v, err := e.resolve(ctx, in.Node)
 	if err != nil {
 		return nil, err

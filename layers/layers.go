@@ -17,6 +17,10 @@ import (
 // and a random name for one that a command made.
 type ID string
 
+// EmptyID names the layer that changes nothing: the digest of a tar without
+// entries, 1024 zero bytes.
+const EmptyID ID = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+
 // Layer is one file system change: what a step adds to its parent. A layer
 // has forms (blob, tar, tree, directory) that a store makes on demand; the
 // value only names it.
