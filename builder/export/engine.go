@@ -27,15 +27,15 @@ const engineHint = "start Docker or set DOCKER_HOST; without an engine write a f
 // engineTimeout is how long an engine may take to answer at all.
 const engineTimeout = 5 * time.Second
 
-// LoadIntoEngine gives the image to the Docker engine of DOCKER_HOST, or else of
+// LoadIntoEngine gives images to the Docker engine of DOCKER_HOST, or else of
 // this machine, as docker load does. It returns where that was.
-func LoadIntoEngine(ctx context.Context, b *Built, names []string) (place string, err error) {
+func LoadIntoEngine(ctx context.Context, images []Named) (place string, err error) {
 	e, err := findEngine(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer e.client.CloseIdleConnections()
-	if err := e.load(ctx, b, names); err != nil {
+	if err := e.load(ctx, images); err != nil {
 		return "", fmt.Errorf("loading into the Docker engine at %s: %w", e.address, err)
 	}
 	return "the Docker engine at " + e.address, nil
@@ -118,9 +118,9 @@ func (e *engine) ping(ctx context.Context) error {
 	return nil
 }
 
-func (e *engine) load(ctx context.Context, b *Built, names []string) error {
+func (e *engine) load(ctx context.Context, images []Named) error {
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(WriteArchive(ctx, w, b, names, Docker)) }()
+	go func() { w.CloseWithError(WriteArchive(ctx, w, images, Docker)) }()
 	defer r.Close()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.base+"/images/load?quiet=1", r)
 	if err != nil {

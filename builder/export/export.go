@@ -70,6 +70,8 @@ type Built struct {
 	// Desc describes the index or the only manifest.
 	Desc      ocispec.Descriptor
 	Manifests []Manifest
+	// Missing are manifests of an index that the store has not.
+	Missing []ocispec.Descriptor
 
 	store *store.Store
 	// attached are blobs of manifests that are no images (attestations).
@@ -190,6 +192,9 @@ func (o Options) check(imgs []Image) error {
 func assembleOne(ctx context.Context, s *store.Store, img Image, o Options) (Manifest, error) {
 	chain, err := o.layersOf(ctx, s, img.Chain)
 	if err != nil {
+		return Manifest{}, err
+	}
+	if img, chain, err = dropEmpty(img, chain); err != nil {
 		return Manifest{}, err
 	}
 	config, err := finishConfig(img, chain)

@@ -172,7 +172,7 @@ func TestAssemble(t *testing.T) {
 				t.Errorf("first %s, then %s", b.Digest(), again.Digest())
 			}
 			dir := filepath.Join(t.TempDir(), "layout")
-			if err := WriteLayout(context.Background(), b, []string{"docker.io/library/app:1"}, dir); err != nil {
+			if err := WriteLayout(context.Background(), []Named{{b, []string{"docker.io/library/app:1"}}}, dir); err != nil {
 				t.Fatal(err)
 			}
 			// validate.Image takes every layer for gzip.

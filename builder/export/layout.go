@@ -2,13 +2,13 @@ package export
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -24,24 +24,30 @@ import (
 // annotation of the OCI layout has the tag only.
 const annotationFullName = "io.containerd.image.name"
 
-// layoutIndex is the index.json of a layout with one image, once for each name.
-func layoutIndex(b *Built, names []string) ocispec.Index {
+// Named is an image with the full references that it shall have; it may have
+// none.
+type Named struct {
+	*Built
+	Names []string
+}
+
+// layoutIndex is the index.json of a layout with images, once for each name.
+func layoutIndex(images []Named) ocispec.Index {
 	index := ocispec.Index{Versioned: versioned, MediaType: ocispec.MediaTypeImageIndex}
-	entry := func(extra map[string]string) {
-		d := b.Desc
-		d.Annotations = map[string]string{}
-		for _, m := range []map[string]string{b.Desc.Annotations, extra} {
-			for k, v := range m {
-				d.Annotations[k] = v
-			}
+	for _, img := range images {
+		entry := func(extra map[string]string) {
+			d := img.Desc
+			d.Annotations = map[string]string{}
+			maps.Copy(d.Annotations, img.Desc.Annotations)
+			maps.Copy(d.Annotations, extra)
+			index.Manifests = append(index.Manifests, d)
 		}
-		index.Manifests = append(index.Manifests, d)
-	}
-	for _, name := range names {
-		entry(map[string]string{annotationFullName: name, ocispec.AnnotationRefName: tagOf(name)})
-	}
-	if len(names) == 0 {
-		entry(nil)
+		for _, name := range img.Names {
+			entry(map[string]string{annotationFullName: name, ocispec.AnnotationRefName: tagOf(name)})
+		}
+		if len(img.Names) == 0 {
+			entry(nil)
+		}
 	}
 	return index
 }
@@ -86,65 +92,73 @@ type dockerEntry struct {
 	Layers   []string
 }
 
-func dockerManifestJSON(b *Built, names []string) ([]byte, error) {
-	if len(b.Manifests) != 1 {
-		return nil, hinted(fmt.Errorf("a docker archive holds the image of one platform, not of %d", len(b.Manifests)),
-			"choose one, or use the format oci")
+func dockerManifestJSON(images []Named) ([]byte, error) {
+	var entries []dockerEntry
+	for _, img := range images {
+		if len(img.Manifests) != 1 {
+			return nil, hinted(fmt.Errorf("a docker archive holds images of one platform, but %s has %d", img.Digest(), len(img.Manifests)),
+				"choose one, or use the format oci")
+		}
+		m := img.Manifests[0]
+		e := dockerEntry{Config: blobPath(m.Config.Digest), Layers: []string{}}
+		for _, l := range m.Layers {
+			e.Layers = append(e.Layers, blobPath(l.Descriptor.Digest))
+		}
+		for _, name := range img.Names {
+			e.RepoTags = append(e.RepoTags, familiar(name))
+		}
+		entries = append(entries, e)
 	}
-	m := b.Manifests[0]
-	e := dockerEntry{Config: blobPath(m.Config.Digest), Layers: []string{}}
-	for _, l := range m.Layers {
-		e.Layers = append(e.Layers, blobPath(l.Descriptor.Digest))
-	}
-	for _, name := range names {
-		e.RepoTags = append(e.RepoTags, familiar(name))
-	}
-	return json.Marshal([]dockerEntry{e})
+	return json.Marshal(entries)
 }
 
 // layoutFiles are the small files of a layout, by name.
-func layoutFiles(b *Built, names []string, t Type) (map[string][]byte, error) {
+func layoutFiles(images []Named, t Type) (map[string][]byte, error) {
 	version, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 	if err != nil {
 		return nil, err
 	}
-	index, err := json.Marshal(layoutIndex(b, names))
+	index, err := json.Marshal(layoutIndex(images))
 	if err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{ocispec.ImageLayoutFile: version, ocispec.ImageIndexFile: index}
 	if t == Docker {
-		if files["manifest.json"], err = dockerManifestJSON(b, names); err != nil {
+		if files["manifest.json"], err = dockerManifestJSON(images); err != nil {
 			return nil, err
 		}
 	}
 	return files, nil
 }
 
-// WriteArchive writes the image as a tar: an OCI layout, with what docker load
-// needs when t is Docker. The bytes depend on image and names alone.
-func WriteArchive(ctx context.Context, w io.Writer, b *Built, names []string, t Type) error {
-	files, err := layoutFiles(b, names, t)
+// content is a blob and the image that can open it.
+type content struct {
+	image *Built
+	desc  ocispec.Descriptor
+}
+
+// WriteArchive writes images as a tar: an OCI layout, with what docker load
+// needs when t is Docker. The bytes depend on images and names alone.
+func WriteArchive(ctx context.Context, w io.Writer, images []Named, t Type) error {
+	files, err := layoutFiles(images, t)
 	if err != nil {
 		return err
 	}
-	blobs := map[string]ocispec.Descriptor{}
-	paths := []string{ocispec.ImageBlobsDir + "/"}
-	for _, d := range b.Blobs() {
-		p := blobPath(d.Digest)
-		blobs[p] = d
-		if dir := path.Dir(p) + "/"; !slices.Contains(paths, dir) {
-			paths = append(paths, dir)
+	blobs := map[string]content{}
+	paths := map[string]bool{ocispec.ImageBlobsDir + "/": true}
+	for _, img := range images {
+		for _, d := range img.Blobs() {
+			p := blobPath(d.Digest)
+			blobs[p] = content{img.Built, d}
+			paths[p], paths[path.Dir(p)+"/"] = true, true
 		}
-		paths = append(paths, p)
 	}
 	for name := range files {
-		paths = append(paths, name)
+		paths[name] = true
 	}
-	slices.Sort(paths)
 	tw := tar.NewWriter(w)
-	for _, p := range paths {
-		if err := addToArchive(ctx, tw, b, p, files[p], blobs[p]); err != nil {
+	for _, p := range slices.Sorted(maps.Keys(paths)) {
+		if err := addToArchive(ctx, tw, p, files[p], blobs[p]); err != nil {
 			return fmt.Errorf("writing the archive: %w", err)
 		}
 	}
@@ -154,25 +168,24 @@ func WriteArchive(ctx context.Context, w io.Writer, b *Built, names []string, t 
 	return nil
 }
 
-func addToArchive(ctx context.Context, tw *tar.Writer, b *Built, name string, data []byte, blob ocispec.Descriptor) error {
+func addToArchive(ctx context.Context, tw *tar.Writer, name string, data []byte, blob content) error {
 	if strings.HasSuffix(name, "/") {
 		return tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: 0o755})
 	}
-	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o444, Size: int64(len(data))}
-	if blob.Digest == "" {
-		h.Mode = 0o644
+	if blob.image == nil {
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(data))}
 		if err := tw.WriteHeader(h); err != nil {
 			return err
 		}
 		_, err := tw.Write(data)
 		return err
 	}
-	r, err := b.Open(ctx, blob)
+	r, err := blob.image.Open(ctx, blob.desc)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	h.Size = blob.Size
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o444, Size: blob.desc.Size}
 	if err := tw.WriteHeader(h); err != nil {
 		return err
 	}
@@ -183,37 +196,40 @@ func addToArchive(ctx context.Context, tw *tar.Writer, b *Built, name string, da
 // WriteLayout writes the image into the OCI layout at dir, which is made when it
 // is not there. Images that the layout has stay, except those whose names the
 // new one takes. index.json comes last and in one rename.
-func WriteLayout(ctx context.Context, b *Built, names []string, dir string) error {
-	if err := writeLayout(ctx, b, names, dir); err != nil {
+func WriteLayout(ctx context.Context, images []Named, dir string) error {
+	if err := writeLayout(ctx, images, dir); err != nil {
 		return fmt.Errorf("writing the layout %s: %w", dir, err)
 	}
 	return nil
 }
 
-func writeLayout(ctx context.Context, b *Built, names []string, dir string) error {
-	files, err := layoutFiles(b, names, OCI)
+func writeLayout(ctx context.Context, images []Named, dir string) error {
+	files, err := layoutFiles(images, OCI)
 	if err != nil {
 		return err
 	}
-	index, err := mergeLayout(dir, layoutIndex(b, names))
+	index, err := mergeLayout(dir, layoutIndex(images))
 	if err != nil {
 		return err
 	}
-	for _, d := range b.Blobs() {
-		if err := writeLayoutBlob(ctx, b, d, filepath.Join(dir, blobPath(d.Digest))); err != nil {
-			return err
+	for _, img := range images {
+		for _, d := range img.Blobs() {
+			if err := writeLayoutBlob(ctx, img.Built, d, filepath.Join(dir, blobPath(d.Digest))); err != nil {
+				return err
+			}
 		}
 	}
-	for name, data := range map[string][]byte{ocispec.ImageLayoutFile: files[ocispec.ImageLayoutFile], ocispec.ImageIndexFile: index} {
-		err := writeFile(filepath.Join(dir, name), func(w io.Writer) error {
-			_, err := io.Copy(w, bytes.NewReader(data))
-			return err
-		})
-		if err != nil {
-			return err
-		}
+	if err := writeSmallFile(filepath.Join(dir, ocispec.ImageLayoutFile), files[ocispec.ImageLayoutFile]); err != nil {
+		return err
 	}
-	return nil
+	return writeSmallFile(filepath.Join(dir, ocispec.ImageIndexFile), index)
+}
+
+func writeSmallFile(name string, data []byte) error {
+	return writeFile(name, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
 }
 
 func writeLayoutBlob(ctx context.Context, b *Built, d ocispec.Descriptor, file string) error {

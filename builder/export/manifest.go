@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -75,7 +76,8 @@ func putJSON(ctx context.Context, s *store.Store, v any, mediaType string) (ocis
 	return putBlob(ctx, s, data, mediaType)
 }
 
-// Stored is an image whose manifest or index is in the store.
+// Stored is an image whose manifest or index is in the store. Of an index that
+// was pulled, the manifests of other platforms may not be there: see Missing.
 func Stored(ctx context.Context, s *store.Store, desc ocispec.Descriptor) (*Built, error) {
 	b := &Built{store: s, Desc: desc}
 	if err := b.read(ctx, desc, 0); err != nil {
@@ -105,6 +107,10 @@ func (b *Built) read(ctx context.Context, desc ocispec.Descriptor, depth int) er
 			b.attached = append(b.attached, desc)
 		}
 		for _, d := range index.Manifests {
+			if !b.store.HasBlob(d.Digest) {
+				b.Missing = append(b.Missing, d)
+				continue
+			}
 			if err := b.read(ctx, d, depth+1); err != nil {
 				return err
 			}
@@ -139,6 +145,9 @@ func (b *Built) readManifest(ctx context.Context, desc ocispec.Descriptor, manif
 	if len(img.RootFS.DiffIDs) != len(manifest.Layers) {
 		return fmt.Errorf("manifest %s has %d layers, but its config names %d", desc.Digest, len(manifest.Layers), len(img.RootFS.DiffIDs))
 	}
+	if desc.Platform == nil {
+		desc.Platform = &img.Platform
+	}
 	m := Manifest{Desc: desc, Config: manifest.Config, Platform: platformOf(img.Platform, config)}
 	for i, d := range manifest.Layers {
 		diffID := img.RootFS.DiffIDs[i]
@@ -154,6 +163,28 @@ func (b *Built) readManifest(ctx context.Context, desc ocispec.Descriptor, manif
 	}
 	b.Manifests = append(b.Manifests, m)
 	return nil
+}
+
+// Only is the image of one platform of b: the manifest of that which fits it
+// best.
+func (b *Built) Only(p ocispec.Platform) (*Built, error) {
+	fits := platforms.Only(p)
+	var best *Manifest
+	var have []string
+	for i, m := range b.Manifests {
+		have = append(have, platforms.FormatAll(m.Platform))
+		if fits.Match(m.Platform) && (best == nil || fits.Less(m.Platform, best.Platform)) {
+			best = &b.Manifests[i]
+		}
+	}
+	if best == nil {
+		return nil, hinted(fmt.Errorf("image %s is not in the store for %s", b.Digest(), platforms.FormatAll(p)),
+			"it is for "+strings.Join(have, ", "))
+	}
+	one := &Built{store: b.store, Desc: best.Desc, Manifests: []Manifest{*best}}
+	one.Desc.Platform = nil
+	one.remember()
+	return one, nil
 }
 
 // ReadBlob returns a manifest, index or config of the store, verified.

@@ -223,13 +223,14 @@ func sameOptions(a, b Options) bool {
 
 // put brings an image to its place.
 func (w *writing) put(ctx context.Context, o Output, built *Built, names []string, part func(string) func()) error {
+	images := []Named{{built, names}}
 	switch o.Type {
 	case Registry, Store:
 		return w.keep(ctx, o, built, names, part)
 	case Docker:
 		if o.Dest == "" {
 			done := part("loading into the Docker engine")
-			place, err := LoadIntoEngine(ctx, built, names)
+			place, err := LoadIntoEngine(ctx, images)
 			done()
 			w.place(err, place)
 			return err
@@ -240,11 +241,11 @@ func (w *writing) put(ctx context.Context, o Output, built *Built, names []strin
 	var err error
 	switch {
 	case o.Directory:
-		err = WriteLayout(ctx, built, names, o.Dest)
+		err = WriteLayout(ctx, images, o.Dest)
 	case o.Stdout():
-		err = WriteArchive(ctx, w.Stdout, built, names, o.Type)
+		err = WriteArchive(ctx, w.Stdout, images, o.Type)
 	default:
-		err = writeFile(o.Dest, func(f io.Writer) error { return WriteArchive(ctx, f, built, names, o.Type) })
+		err = writeFile(o.Dest, func(f io.Writer) error { return WriteArchive(ctx, f, images, o.Type) })
 	}
 	if !o.Stdout() {
 		w.place(err, o.Dest)
