@@ -204,13 +204,11 @@ func (d *decoder) string() string { return d.bytes(d.uvarint()) }
 
 func (d *decoder) uvarint() uint64 {
 	var n uint64
-	for shift := 0; shift < 64; shift += 7 {
-		c := d.bytes(1)
-		if c == "" {
-			return 0
-		}
-		n |= uint64(c[0]&0x7f) << shift
-		if c[0] < 0x80 {
+	for i := 0; i < len(d.s) && i < binary.MaxVarintLen64; i++ {
+		c := d.s[i]
+		n |= uint64(c&0x7f) << (7 * i)
+		if c < 0x80 {
+			d.s = d.s[i+1:]
 			return n
 		}
 	}

@@ -75,6 +75,17 @@ func TestDecodeTreeRefuses(t *testing.T) {
 	}
 }
 
+func TestIsClean(t *testing.T) {
+	for p, want := range map[string]bool{
+		"": true, "a": true, "a/b": true, "...": true, "a/..b": true, "\xff": true,
+		".": false, "..": false, "/": false, "/a": false, "a/": false, "a//b": false, "a/./b": false, "a/..": false, "../a": false, "a\x00": false,
+	} {
+		if IsClean(p) != want {
+			t.Errorf("IsClean(%q) is %v", p, !want)
+		}
+	}
+}
+
 // FuzzDecodeTree gives the decoder bodies with a right checksum, so that the
 // parser behind it is what is tested.
 func FuzzDecodeTree(f *testing.F) {

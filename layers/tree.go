@@ -80,14 +80,34 @@ func (t *Tree) Sort() {
 	})
 }
 
+// IsClean says whether path is one that an Entry may have: relative, without
+// empty components, "." and "..", and without zero bytes. The root "" is.
+func IsClean(path string) bool {
+	for start, i := 0, 0; i <= len(path) && path != ""; i++ {
+		if i < len(path) && path[i] != '/' {
+			if path[i] == 0 {
+				return false
+			}
+			continue
+		}
+		switch path[start:i] {
+		case "", ".", "..":
+			return false
+		}
+		start = i + 1
+	}
+	return true
+}
+
 // Validate says what is wrong with the shape of a tree, if anything: paths
 // that are not clean, twice there or out of order, something below what is
 // not a directory, a hardlink to what is not a regular file of the tree.
 func (t *Tree) Validate() error {
 	var file string // the last entry that nothing may be below of
-	for i, e := range t.Entries {
+	for i := range t.Entries {
+		e := &t.Entries[i]
 		switch {
-		case e.Path != cleanPath(e.Path) || strings.IndexByte(e.Path, 0) >= 0:
+		case !IsClean(e.Path):
 			return fmt.Errorf("entry %q: path is not clean", e.Path)
 		case i > 0 && ComparePaths(t.Entries[i-1].Path, e.Path) >= 0:
 			return fmt.Errorf("entry %q: out of order", e.Path)

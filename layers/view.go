@@ -290,6 +290,9 @@ func childPath(p, dir string) string {
 }
 
 func cleanPath(p string) string {
+	if IsClean(p) {
+		return p
+	}
 	return path.Clean("/" + p)[1:]
 }
 

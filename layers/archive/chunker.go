@@ -93,7 +93,7 @@ func newChunker(blob io.Writer, c Compression, tar io.Writer) *chunker {
 		codec:    newCodec(c, cores),
 		work:     make(chan struct{}, cores),
 		jobs:     make(chan *job, cores),
-		free:     make(chan []byte, cores+2),
+		free:     make(chan []byte, 2*cores+2),
 		finished: make(chan struct{}),
 		state:    state,
 	}

@@ -104,7 +104,7 @@ func (s *stream) check(e layers.Entry) error {
 	switch {
 	case e.Path == "" && e.Kind != layers.Dir:
 		return errors.New("the root is not a directory")
-	case e.Path != "" && path.Clean("/" + e.Path)[1:] != e.Path || strings.IndexByte(e.Path, 0) >= 0:
+	case !layers.IsClean(e.Path):
 		return errors.New("path is not clean")
 	case s.some && layers.ComparePaths(s.last, e.Path) >= 0:
 		return fmt.Errorf("out of order after %q", s.last)

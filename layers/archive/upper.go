@@ -195,21 +195,28 @@ func (w *upperWalk) tree() *layers.Tree {
 	return t
 }
 
-// sameMetadata says whether e could be an unchanged copy of below. Layers
-// that come from a tar know whole seconds only.
+// sameMetadata says whether e could be an unchanged copy of below.
 func sameMetadata(e, below *layers.Entry) bool {
-	if e.Kind != below.Kind || e.Opaque || e.Mode != below.Mode && e.Kind != layers.Symlink || e.UID != below.UID || e.GID != below.GID ||
-		e.DevMajor != below.DevMajor || e.DevMinor != below.DevMinor || !sameXattrs(e.Xattrs, below.Xattrs) {
+	switch {
+	case e.Kind != below.Kind || e.Opaque || e.UID != below.UID || e.GID != below.GID,
+		e.Mode != below.Mode && e.Kind != layers.Symlink,
+		e.DevMajor != below.DevMajor || e.DevMinor != below.DevMinor,
+		!sameXattrs(e.Xattrs, below.Xattrs):
 		return false
-	}
-	if e.Kind == layers.Dir {
+	case e.Kind == layers.Dir:
 		return true
 	}
-	mtime := e.ModTime
-	if below.ModTime%int64(time.Second) == 0 {
-		mtime = floorSeconds(mtime) * int64(time.Second)
+	return sameTime(e.ModTime, below.ModTime) && e.Size == below.Size && (e.Kind != layers.Symlink || e.Link == below.Link)
+}
+
+// sameTime compares nanoseconds, or seconds if either is whole: what has been
+// through a tar has no more.
+func sameTime(a, b int64) bool {
+	const second = int64(time.Second)
+	if a%second == 0 || b%second == 0 {
+		return floorSeconds(a) == floorSeconds(b)
 	}
-	return mtime == below.ModTime && e.Size == below.Size && (e.Kind != layers.Symlink || e.Link == below.Link)
+	return a == b
 }
 
 func sameXattrs(a, b map[string]string) bool {
