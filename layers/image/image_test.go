@@ -1,0 +1,214 @@
+package image
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// putImage keeps an image without layers whose config says what.
+func putImage(t *testing.T, s *Images, what string) ocispec.Descriptor {
+	t.Helper()
+	put := func(v any, mediaType string) ocispec.Descriptor {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		desc, err := s.PutBlob(data, mediaType)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return desc
+	}
+	config := put(ocispec.Image{
+		Author: what, Platform: ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH},
+		RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{}},
+	}, ocispec.MediaTypeImageConfig)
+	return put(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		Config: config, Layers: []ocispec.Descriptor{},
+	}, ocispec.MediaTypeImageManifest)
+}
+
+func TestImages(t *testing.T) {
+	s := Open(t.TempDir())
+	if list, err := s.List(); err != nil || len(list) != 0 {
+		t.Errorf("a new store has %v, %v", list, err)
+	}
+	a, b := putImage(t, s, "a"), putImage(t, s, "b")
+	began := time.Now().Add(-time.Second)
+	for _, err := range []error{
+		s.Put(t.Context(), "docker.io/library/z:1", a),
+		s.PutPulled(t.Context(), "docker.io/library/base:1", b),
+		s.Put(t.Context(), "docker.io/library/a:1", b),
+		s.Put(t.Context(), "docker.io/library/z:1", b),
+		s.Put(t.Context(), "", a),
+		s.Put(t.Context(), "", a),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := s.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, i := range list {
+		lines = append(lines, fmt.Sprintf("%s %t %t", i.Ref, i.Desc.Digest == b.Digest, i.Pulled))
+		if i.Updated.Before(began) || len(i.Desc.Annotations) != 0 {
+			t.Errorf("%+v", i)
+		}
+	}
+	want := " false false|docker.io/library/a:1 true false|docker.io/library/base:1 true true|docker.io/library/z:1 true false"
+	if got := strings.Join(lines, "|"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+
+	got, err := s.Get("docker.io/library/base:1")
+	if err != nil || got.Digest != b.Digest || got.Size != b.Size || got.MediaType != b.MediaType {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := s.Get("docker.io/library/none:1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an image that is not there: %v", err)
+	}
+	if err := s.Remove(t.Context(), "docker.io/library/a:1"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove(t.Context(), "docker.io/library/a:1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("removed twice: %v", err)
+	}
+	if err := s.RemoveDigest(t.Context(), b.Digest); err != nil {
+		t.Error(err)
+	}
+	if list, err := s.List(); err != nil || len(list) != 1 || list[0].Ref != "" {
+		t.Errorf("left are %v, %v", list, err)
+	}
+}
+
+func TestBlobs(t *testing.T) {
+	s := Open(t.TempDir())
+	desc := putImage(t, s, "a")
+	if again := putImage(t, s, "a"); again.Digest != desc.Digest {
+		t.Errorf("the same image is %s and %s", desc.Digest, again.Digest)
+	}
+	if _, err := s.ReadBlob(desc); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(s.blobPath(desc.Digest), []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ReadBlob(desc); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a damaged blob: %v", err)
+	}
+	putImage(t, s, "a")
+	if _, err := s.ReadBlob(desc); err != nil {
+		t.Errorf("put again: %v", err)
+	}
+	for name, d := range map[string]ocispec.Descriptor{
+		"absent": {Digest: digest.FromString("absent")}, "bad": {Digest: "sha256:../../index.json"}, "large": {Digest: desc.Digest, Size: maxBlob + 1},
+	} {
+		if _, err := s.ReadBlob(d); err == nil {
+			t.Errorf("%s could be read", name)
+		}
+	}
+}
+
+// Many processes may tag images in one store. Here they are many values, which
+// share nothing but the folder.
+func TestConcurrentWriters(t *testing.T) {
+	root := t.TempDir()
+	desc := putImage(t, Open(root), "a")
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			s := Open(root)
+			for i := range 10 {
+				if err := s.Put(t.Context(), fmt.Sprintf("docker.io/library/w%d:%d", w, i), desc); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	list, err := Open(root).List()
+	if err != nil || len(list) != 80 {
+		t.Errorf("%d images, %v, want 80", len(list), err)
+	}
+	left, err := filepath.Glob(filepath.Join(root, "tmp", ".*"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+func TestDamagedIndex(t *testing.T) {
+	s := Open(t.TempDir())
+	for _, text := range []string{"{", `{"manifests":[{"digest":"sha256:12"}]}`, `[]`, ""} {
+		if err := os.WriteFile(s.indexPath(), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.List()
+		var hint interface{ HintText() string }
+		if err == nil || !strings.Contains(err.Error(), "index.json is damaged") || !errors.As(err, &hint) || hint.HintText() == "" {
+			t.Errorf("%q: %v", text, err)
+		}
+		if err := s.Put(t.Context(), "a", ocispec.Descriptor{Digest: digest.FromString("a")}); err == nil {
+			t.Errorf("%q was overwritten", text)
+		}
+	}
+}
+
+func TestOtherToolsReadIt(t *testing.T) {
+	s := Open(t.TempDir())
+	desc := putImage(t, s, "a")
+	ref := "docker.io/library/app:1"
+	if err := s.Put(t.Context(), ref, desc); err != nil {
+		t.Fatal(err)
+	}
+	idx, err := layout.ImageIndexFromPath(s.root)
+	if err == nil {
+		err = validate.Index(idx)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := exec.LookPath("skopeo"); err != nil {
+		t.Skip("skopeo is not installed")
+	}
+	out, err := exec.Command("skopeo", "inspect", "--raw", "oci:"+s.root+":"+ref).CombinedOutput()
+	if err != nil || digest.FromBytes(out) != desc.Digest {
+		t.Errorf("skopeo: %v\n%s", err, out)
+	}
+}
+
+func FuzzIndex(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"sha256:` + strings.Repeat("0", 64) + `","annotations":{"org.opencontainers.image.ref.name":"a"}}]}`))
+	f.Add([]byte(`{"manifests":[{}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		idx, err := decodeIndex(data)
+		if err != nil {
+			return
+		}
+		for _, d := range idx.Manifests {
+			img := fromDescriptor(d)
+			if again := fromDescriptor(toDescriptor(img)); again.Ref != img.Ref || again.Pulled != img.Pulled || again.Desc.Digest != img.Desc.Digest {
+				t.Errorf("%+v was read back as %+v", img, again)
+			}
+		}
+	})
+}
