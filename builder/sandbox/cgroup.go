@@ -12,7 +12,11 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/builder/sandbox/inside"
 )
+
+const cgroupDir = "/sys/fs/cgroup"
 
 // group is the control group of a command: a directory in the one hierarchy of
 // version 2, or in several of version 1. Commands without limits have none.
@@ -34,7 +38,7 @@ func newGroup(parent string, r Resources) (*group, error) {
 	if err != nil {
 		g.remove()
 		hint := "limits need control groups that this user may write to: build as root, or leave the limits out"
-		return nil, &hintError{err: fmt.Errorf("control group: %w", err), hint: hint}
+		return nil, &inside.HintError{Err: fmt.Errorf("control group: %w", err), Hint: hint}
 	}
 	return g, nil
 }

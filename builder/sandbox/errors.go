@@ -29,15 +29,3 @@ func (e *ExitError) cause() string {
 	}
 	return fmt.Sprintf("exit code: %d", e.ExitCode)
 }
-
-// hintError is a failure that the user can do something about.
-type hintError struct {
-	err  error
-	hint string
-}
-
-func (e *hintError) Error() string { return e.err.Error() }
-func (e *hintError) Unwrap() error { return e.err }
-
-// HintText says what to do.
-func (e *hintError) HintText() string { return e.hint }

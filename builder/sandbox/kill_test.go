@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sinter-build/sinter/builder/sandbox/inside"
 )
 
 // A builder that is killed at any moment leaves no process and no mount.
@@ -35,7 +37,7 @@ func TestKilledBuilder(t *testing.T) {
 		if err := cmd.Wait(); err == nil {
 			t.Fatal("the builder ended by itself")
 		}
-		waitFor(t, "the end of the command", func() bool { return running(t, mark) == 0 && running(t, initName) == 0 })
+		waitFor(t, "the end of the command", func() bool { return running(t, mark) == 0 && running(t, inside.Name) == 0 })
 	}
 	after, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

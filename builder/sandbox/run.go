@@ -7,17 +7,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/seccomp"
-	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/builder/sandbox/inside"
 )
 
 // Run runs a command and waits for it and for everything that it started. A
@@ -42,7 +38,7 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 	}
 	defer group.remove()
 	kills := group.oomKills()
-	r, err := runInit(ctx, p, group)
+	r, err := runInit(ctx, spec, p, group)
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
@@ -55,7 +51,7 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 		}
 	}
 	if r.Err != "" {
-		return Result{}, r.failure()
+		return Result{}, failure(r)
 	}
 	res := Result{ExitCode: r.ExitCode, Signal: r.Signal, Duration: time.Since(start), MaxRSS: r.MaxRSS}
 	if res.ExitCode == 0 {
@@ -67,52 +63,16 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 }
 
 // failure is the init's own failure.
-func (r report) failure() error {
+func failure(r inside.Report) error {
 	err := fmt.Errorf("preparing the sandbox: %s", r.Err)
 	if r.Hint != "" {
-		return &hintError{err: err, hint: r.Hint}
+		return &inside.HintError{Err: err, Hint: r.Hint}
 	}
 	return err
 }
 
-func newPlan(spec Spec) (plan, error) {
-	p := plan{Spec: spec, Stage: filepath.Join(spec.TempDir, "stage"), UserNS: userns.Inside(), Single: userns.Single()}
-	if err := os.Mkdir(p.Stage, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return p, err
-	}
-	var err error
-	p.ResolvConf, err = os.ReadFile("/etc/resolv.conf")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return p, fmt.Errorf("reading the host's name servers: %w", err)
-	}
-	if !spec.Insecure {
-		if p.Filter, err = defaultFilter(); err != nil {
-			return p, fmt.Errorf("making the seccomp filter: %w", err)
-		}
-	}
-	if p.Single {
-		if p.FakeRoot, err = fakeRootFilter(); err != nil {
-			return p, fmt.Errorf("making the seccomp filter: %w", err)
-		}
-	}
-	return p, nil
-}
-
-// The filters are the same for every command; they are made once.
-var (
-	defaultFilter  = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.Default(capNames())) })
-	fakeRootFilter = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.FakeRoot()) })
-)
-
-func rawFilter(filter []unix.SockFilter, err error) ([]byte, error) {
-	if err != nil || len(filter) == 0 {
-		return nil, err
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&filter[0])), len(filter)*int(unsafe.Sizeof(filter[0]))), nil
-}
-
 // runInit starts the init and returns its report.
-func runInit(ctx context.Context, p plan, group *group) (r report, err error) {
+func runInit(ctx context.Context, s Spec, p *inside.Plan, group *group) (r inside.Report, err error) {
 	// The kernel ends the init when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -122,11 +82,11 @@ func runInit(ctx context.Context, p plan, group *group) (r report, err error) {
 	}
 	defer out.close()
 	defer in.close()
-	cmd, err := initCommand(ctx, p)
+	cmd, err := initCommand(ctx, s)
 	if err != nil {
 		return r, err
 	}
-	cmd.ExtraFiles = []*os.File{planFD - 3: in.r, reportFD - 3: out.w}
+	cmd.ExtraFiles = []*os.File{inside.PlanFD - 3: in.r, inside.ReportFD - 3: out.w}
 	if err := cmd.Start(); err != nil {
 		return r, fmt.Errorf("starting the init: %w", err)
 	}
@@ -146,28 +106,28 @@ func runInit(ctx context.Context, p plan, group *group) (r report, err error) {
 }
 
 // talk gives the init its plan and waits for its report.
-func talk(w io.Writer, r io.Reader, p plan, answer *report) error {
-	if err := writeMessage(w, p); err != nil {
+func talk(w io.Writer, r io.Reader, p *inside.Plan, answer *inside.Report) error {
+	if err := inside.WritePlan(w, p); err != nil {
 		return fmt.Errorf("writing the plan: %w", err)
 	}
-	if err := readMessage(r, answer); err != nil {
+	if err := inside.ReadReport(r, answer); err != nil {
 		return fmt.Errorf("reading the report: %w", err)
 	}
 	return nil
 }
 
-func initCommand(ctx context.Context, p plan) (*exec.Cmd, error) {
+func initCommand(ctx context.Context, s Spec) (*exec.Cmd, error) {
 	binary, err := self()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/self/fd/%d", binary.Fd()))
-	cmd.Args = []string{initName}
+	cmd.Args = []string{inside.Name}
 	// The init lives shortly and has little to collect.
 	cmd.Env = []string{"GOGC=off", "GOMEMLIMIT=64MiB"}
-	cmd.Stdout, cmd.Stderr = output(p.Stdout), output(p.Stderr)
+	cmd.Stdout, cmd.Stderr = output(s.Stdout), output(s.Stderr)
 	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
-	if p.Network == NetNone {
+	if s.Network == NetNone {
 		flags |= unix.CLONE_NEWNET
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: unix.SIGKILL, Setsid: true}

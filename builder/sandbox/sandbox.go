@@ -2,7 +2,7 @@
 //
 // The same binary is started again as the command's init, in namespaces of its
 // own: it mounts the root, runs the command, ends whatever is left of it and
-// says how it went. The builder's own mount namespace never sees a mount, so
+// says how it went (see inside). The builder's own mount namespace never sees a mount, so
 // nothing is left when a process is killed at any moment.
 //
 // There is one path for root and for a user namespace in which we are root
@@ -13,6 +13,8 @@ package sandbox
 import (
 	"io"
 	"time"
+
+	"github.com/sinter-build/sinter/builder/sandbox/inside"
 )
 
 // Spec is a command and the world that it sees.
@@ -43,7 +45,7 @@ type Spec struct {
 	CgroupParent string
 
 	// Stdout and Stderr are written to by one goroutine each; nil discards.
-	Stdout, Stderr io.Writer `json:"-"`
+	Stdout, Stderr io.Writer
 }
 
 // NetMode is the network that a command sees.
@@ -74,38 +76,20 @@ type Resources struct {
 	CPUSetCPUs, CPUSetMems string
 }
 
+// Mount is one mount of a command, besides /proc, /sys and /dev; see inside.
+type Mount = inside.Mount
+
 // MountType is what a mount shows.
-type MountType string
+type MountType = inside.MountType
 
 // The types of mounts.
 const (
-	MountBind   MountType = "bind"
-	MountCache  MountType = "cache"
-	MountTmpfs  MountType = "tmpfs"
-	MountSecret MountType = "secret"
-	MountSSH    MountType = "ssh"
+	MountBind   = inside.MountBind
+	MountCache  = inside.MountCache
+	MountTmpfs  = inside.MountTmpfs
+	MountSecret = inside.MountSecret
+	MountSSH    = inside.MountSSH
 )
-
-// Mount is one mount of a command, besides /proc, /sys and /dev.
-type Mount struct {
-	Type     MountType
-	Dest     string
-	ReadOnly bool
-	// Source is the directory, file or socket of a bind, a cache or an agent.
-	Source string
-	// Lower, with Upper and Work when it can be written to, stand for Source: a
-	// stage's directories, lowest first.
-	Lower       []string
-	Upper, Work string
-	// Selector is a path inside the source; its links do not lead out of it.
-	Selector string
-	// Data is a secret. It is never on disk.
-	Data     []byte
-	UID, GID int
-	Mode     uint32
-	// Size limits a tmpfs, in bytes; 0 is the kernel's choice.
-	Size int64
-}
 
 // Result says how a command went.
 type Result struct {

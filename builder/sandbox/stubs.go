@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
@@ -14,9 +15,9 @@ func removeStubs(upper string, made []string) error {
 	if len(made) == 0 {
 		return nil
 	}
-	dir, err := openPath(upper)
+	dir, err := unix.Open(upper, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return fmt.Errorf("opening %s: %w", upper, err)
 	}
 	defer unix.Close(dir)
 	for i := len(made) - 1; i >= 0; i-- {
@@ -53,6 +54,6 @@ func removeStub(dir int, name string) {
 		return
 	}
 	if err == nil {
-		unix.UtimesNanoAt(unix.AT_FDCWD, fdPath(parent), []unix.Timespec{above.Atim, above.Mtim}, 0)
+		unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", parent), []unix.Timespec{above.Atim, above.Mtim}, 0)
 	}
 }

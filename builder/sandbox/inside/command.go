@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ type command struct {
 	groups     []uint32
 	uid, gid   int
 	drop       []int
-	caps       capSet
+	caps       CapSet
 	capHeader  unix.CapUserHeader
 	capData    [2]unix.CapUserData
 	insecure   bool
@@ -58,12 +58,14 @@ func (in *sandboxInit) command(u *user.ExecUser) (c *command, err error) {
 	for _, g := range u.Sgids {
 		c.groups = append(c.groups, uint32(g))
 	}
-	if c.limits, err = rlimits(in.plan.Ulimits); err != nil {
+	if c.limits, err = rlimits(in.plan.Limits); err != nil {
 		return nil, err
 	}
-	if c.caps, err = commandCaps(in.plan.Insecure); err != nil {
+	own, err := OwnCaps()
+	if err != nil {
 		return nil, err
 	}
+	c.caps = in.plan.Caps & own
 	c.drop, c.capData = c.caps.dropped(), c.caps.data(in.plan.Insecure)
 	c.filter, c.fakeRoot = program(in.plan.Filter), program(in.plan.FakeRoot)
 	if err := c.nest(u); err != nil {

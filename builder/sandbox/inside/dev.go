@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ func (in *sandboxInit) mountDev() error {
 	if in.plan.Insecure {
 		attr &^= unix.MOUNT_ATTR_NODEV
 	}
-	dev, err := newMount("tmpfs", attr, "mode=755", "size=65536k")
+	dev, err := NewMount("tmpfs", attr, "mode=755", "size=65536k")
 	if err != nil {
 		return fmt.Errorf("mounting /dev: %w", err)
 	}
@@ -85,7 +85,7 @@ func (in *sandboxInit) devMounts(dev int) error {
 		{"shm", "tmpfs", data, []string{"mode=1777", "size=65536k"}},
 		{"mqueue", "mqueue", data, nil},
 	} {
-		mount, err := newMount(m.fstype, m.attr, m.options...)
+		mount, err := NewMount(m.fstype, m.attr, m.options...)
 		if m.fstype == "mqueue" && errors.Is(err, unix.ENODEV) {
 			continue // the kernel is built without it
 		}

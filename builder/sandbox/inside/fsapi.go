@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"fmt"
@@ -10,9 +10,9 @@ import (
 // The attributes of mounts that carry data and nothing to run.
 const inert = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 
-// newMount makes a mount that is not attached anywhere. Options are "key=value"
+// NewMount makes a mount that is not attached anywhere. Options are "key=value"
 // or flags; one with a leading "?" may be unknown to the kernel.
-func newMount(fstype string, attr int, options ...string) (int, error) {
+func NewMount(fstype string, attr int, options ...string) (int, error) {
 	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, fmt.Errorf("opening file system %s: %w", fstype, err)

@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 
 // sandboxInit is the first process of a command's namespaces.
 type sandboxInit struct {
-	plan plan
+	plan Plan
 	// root is the command's root, open.
 	root int
 	// points makes the mount points that the root does not have.
@@ -24,26 +24,27 @@ type sandboxInit struct {
 	dirs int
 }
 
-// initMain runs the command that the builder tells it to. It never returns.
+// initMain does what the builder tells it to. It never returns.
 func initMain() {
 	runtime.LockOSThread()
-	plan, out := os.NewFile(planFD, "plan"), os.NewFile(reportFD, "report")
-	var r report
+	plan, out := os.NewFile(PlanFD, "plan"), os.NewFile(ReportFD, "report")
+	var r Report
 	if err := closeOthers(); err != nil {
-		r.Err = err.Error()
+		r.fail(err)
 	} else {
 		r = serve(plan)
 	}
-	if err := writeMessage(out, r); err != nil {
+	if err := writeReport(out, &r); err != nil {
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-func serve(from *os.File) (r report) {
+func serve(from *os.File) (r Report) {
 	in := &sandboxInit{}
-	if err := readMessage(from, &in.plan); err != nil {
-		return report{Err: "reading the plan: " + err.Error()}
+	if err := readPlan(from, &in.plan); err != nil {
+		r.fail(fmt.Errorf("reading the plan: %w", err))
+		return r
 	}
 	go dieWith(from)
 	forward := make(chan os.Signal, 8)
@@ -53,11 +54,7 @@ func serve(from *os.File) (r report) {
 		err = in.run(cmd, forward, &r)
 	}
 	if err != nil {
-		r.Err = err.Error()
-		var h interface{ HintText() string }
-		if errors.As(err, &h) {
-			r.Hint = h.HintText()
-		}
+		r.fail(err)
 	}
 	if in.points != nil {
 		r.Stubs = in.points.made
@@ -76,7 +73,7 @@ func dieWith(builder *os.File) {
 // closeOthers keeps every file that this process was started with from the
 // command, also those that the builder itself inherited.
 func closeOthers() error {
-	if err := unix.CloseRange(planFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := unix.CloseRange(PlanFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return tooOld("close_range", err)
 	}
 	return nil
@@ -89,14 +86,10 @@ func (in *sandboxInit) prepare() (*command, error) {
 		return nil, fmt.Errorf("closing the init to others: %w", err)
 	}
 	unix.Umask(0)
-	hostname := in.plan.Hostname
-	if hostname == "" {
-		hostname = defaultHostname
+	if err := unix.Sethostname([]byte(in.plan.Hostname)); err != nil {
+		return nil, fmt.Errorf("setting host name %q: %w", in.plan.Hostname, err)
 	}
-	if err := unix.Sethostname([]byte(hostname)); err != nil {
-		return nil, fmt.Errorf("setting host name %q: %w", hostname, err)
-	}
-	if in.plan.Network == NetNone {
+	if in.plan.OwnNetwork {
 		if err := loopbackUp(); err != nil {
 			return nil, fmt.Errorf("bringing up the loopback interface: %w", err)
 		}
@@ -128,7 +121,7 @@ func (in *sandboxInit) mountRoot() error {
 		return fmt.Errorf("keeping mounts private: %w", err)
 	}
 	// noswap: the stage holds secrets.
-	stage, err := newMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, "mode=0700", "?noswap")
+	stage, err := NewMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, "mode=0700", "?noswap")
 	if err != nil {
 		return tooOld("fsopen", err)
 	}
@@ -203,7 +196,7 @@ func (in *sandboxInit) enter() error {
 }
 
 // run starts the command and waits for it and for all that it leaves behind.
-func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *report) error {
+func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *Report) error {
 	err := cmd.find(in.plan.Env)
 	pid := 0
 	if err == nil {
@@ -289,7 +282,7 @@ func wait4(pid int) (e ended, err error) {
 func tooOld(call string, err error) error {
 	err = fmt.Errorf("%s: %w", call, err)
 	if errors.Is(err, unix.ENOSYS) {
-		return &hintError{err: err, hint: "the sandbox needs Linux 5.12 or later, and a seccomp profile that allows its mount calls"}
+		return &HintError{Err: err, Hint: "the sandbox needs Linux 5.12 or later, and a seccomp profile that allows its mount calls"}
 	}
 	return err
 }

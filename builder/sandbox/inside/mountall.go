@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"errors"
@@ -178,7 +178,7 @@ func (in *sandboxInit) mountTmpfs(m *Mount) error {
 	if m.ReadOnly {
 		attr |= unix.MOUNT_ATTR_RDONLY
 	}
-	mount, err := newMount("tmpfs", attr, options...)
+	mount, err := NewMount("tmpfs", attr, options...)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (in *sandboxInit) mountEtc() error {
 	files := []struct {
 		dest string
 		data []byte
-	}{{"/etc/resolv.conf", in.plan.ResolvConf}, {"/etc/hosts", in.hosts()}}
+	}{{"/etc/resolv.conf", in.plan.ResolvConf}, {"/etc/hosts", in.plan.Hosts}}
 	for _, f := range files {
 		name := in.stage(strings.TrimPrefix(f.dest, "/etc/"))
 		err := in.writeStage(name, f.data, 0o644, 0, 0)
@@ -222,7 +222,7 @@ func (in *sandboxInit) bindFile(name, dest string, attr uint64) error {
 // mountProc mounts a /proc of this namespace. Where a surrounding container
 // hides parts of its own, the kernel refuses that; then we show what there is.
 func (in *sandboxInit) mountProc() error {
-	mount, err := newMount("proc", inert)
+	mount, err := NewMount("proc", inert)
 	if errors.Is(err, unix.EPERM) {
 		mount, err = unix.OpenTree(unix.AT_FDCWD, "/proc", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 	}
@@ -268,7 +268,7 @@ func (in *sandboxInit) mountSys() error {
 	if in.plan.Insecure {
 		attr = inert
 	}
-	mount, err := newMount("sysfs", attr)
+	mount, err := NewMount("sysfs", attr)
 	own := err == nil
 	if errors.Is(err, unix.EPERM) {
 		mount, err = unix.OpenTree(unix.AT_FDCWD, "/sys", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)

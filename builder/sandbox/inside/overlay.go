@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"errors"
@@ -43,7 +43,7 @@ func (in *sandboxInit) overlay(lower []string, upper, work string, attr int) (in
 	for i, n := range names {
 		appended[i] = "lowerdir+=" + n
 	}
-	fd, err := newMount("overlay", attr, append(appended, options...)...)
+	fd, err := NewMount("overlay", attr, append(appended, options...)...)
 	if errors.Is(err, unix.EINVAL) && strings.Contains(err.Error(), "lowerdir+") {
 		// Before Linux 6.7.
 		return in.oldOverlay(names, options, attr)

@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"fmt"
@@ -7,13 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rlimitNames are the names of limits as docker takes them.
-var rlimitNames = map[string]int{
-	"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA,
-	"fsize": unix.RLIMIT_FSIZE, "locks": unix.RLIMIT_LOCKS, "memlock": unix.RLIMIT_MEMLOCK,
-	"msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE, "nofile": unix.RLIMIT_NOFILE,
-	"nproc": unix.RLIMIT_NPROC, "rss": unix.RLIMIT_RSS, "rtprio": unix.RLIMIT_RTPRIO,
-	"rttime": unix.RLIMIT_RTTIME, "sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
+// Limit is a limit of setrlimit(2).
+type Limit struct {
+	Resource   int
+	Soft, Hard uint64
 }
 
 type rlimit struct {
@@ -24,21 +21,13 @@ type rlimit struct {
 // rlimits are the command's limits: those asked for, and the number of open
 // files as it was before the Go runtime raised it for itself. Programs that go
 // through all numbers up to that limit would take minutes.
-func rlimits(ulimits []Ulimit) ([]rlimit, error) {
+func rlimits(asked []Limit) ([]rlimit, error) {
 	limits := []rlimit{{resource: unix.RLIMIT_NOFILE}}
 	if err := originalFiles(&limits[0].limit); err != nil {
 		return nil, err
 	}
-	for _, u := range ulimits {
-		resource, ok := rlimitNames[u.Name]
-		if !ok {
-			return nil, &hintError{err: fmt.Errorf("ulimit %q is not known", u.Name), hint: "the names are those of docker build --ulimit, such as nofile, nproc and core"}
-		}
-		l := rlimit{resource: resource, limit: unix.Rlimit{Cur: uint64(u.Soft), Max: uint64(u.Hard)}}
-		if l.limit.Cur > l.limit.Max {
-			return nil, fmt.Errorf("ulimit %s: the soft limit %d is above the hard limit %d", u.Name, u.Soft, u.Hard)
-		}
-		limits = append(limits, l)
+	for _, l := range asked {
+		limits = append(limits, rlimit{l.Resource, unix.Rlimit{Cur: l.Soft, Max: l.Hard}})
 	}
 	return limits, nil
 }

@@ -1,4 +1,4 @@
-package sandbox
+package inside
 
 import (
 	"fmt"
@@ -49,9 +49,9 @@ func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
 		if in.plan.User == "" {
 			return &user.ExecUser{Sgids: []int{0}, Home: "/"}, nil
 		}
-		return nil, &hintError{
-			err:  fmt.Errorf("user %q: %w", in.plan.User, err),
-			hint: "USER names are looked up in the image's own /etc/passwd and /etc/group",
+		return nil, &HintError{
+			Err:  fmt.Errorf("user %q: %w", in.plan.User, err),
+			Hint: "USER names are looked up in the image's own /etc/passwd and /etc/group",
 		}
 	}
 	if !slices.Contains(u.Sgids, u.Gid) {
