@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
@@ -41,12 +42,12 @@ func (e *engine) image(ctx context.Context, n *parser.Node) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
-	for _, l := range c {
-		if !e.Layers.HasBlob(l.Descriptor.Digest) {
-			return value{chains: []layers.Chain{c}}, nil
-		}
+	missing := slices.ContainsFunc(c, func(l layers.Layer) bool { return !e.Layers.HasBlob(l.Descriptor.Digest) })
+	if missing {
+		e.instant(n)
+	} else {
+		e.cached(n)
 	}
-	e.cached(n)
 	return value{chains: []layers.Chain{c}}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/builder/source"
@@ -26,6 +27,9 @@ type app struct {
 
 	rootFlag                   string
 	mirrors, insecure, caFiles []string
+
+	// events gets what happens while layers are downloaded; may be nil.
+	events event.Func
 
 	layers  *store.Store
 	records *cache.Store
@@ -68,7 +72,11 @@ func (a *app) store() (*store.Store, error) {
 			if err != nil {
 				return nil, err
 			}
-			return sources.Fetch(ctx, l)
+			r, err := sources.Fetch(ctx, l)
+			if err != nil || a.events == nil {
+				return r, err
+			}
+			return watchDownload(r, l, a.events), nil
 		},
 		SingleUser: userns.Single(),
 		Warn:       a.warn,

@@ -76,6 +76,7 @@ func (a *app) build(ctx context.Context, f *buildFlags) (err error) {
 		return err
 	}
 	defer b.inputs.close()
+	a.events = b.screen.event
 	return b.run(ctx, req)
 }
 
@@ -100,6 +101,10 @@ func (b *building) run(ctx context.Context, req parser.Request) error {
 	if err != nil {
 		return err
 	}
+	// All targets of a build have the same epoch, when they have one.
+	for _, t := range graph.Targets {
+		config.Epoch = t.Epoch
+	}
 	if b.wantsPrivileges(ctx, graph, config) {
 		b.screen.discard()
 		b.inputs.close()
@@ -107,6 +112,9 @@ func (b *building) run(ctx context.Context, req parser.Request) error {
 		if done, err := b.reexec(ctx, b.inputs.stdin); done || err != nil {
 			return err
 		}
+	}
+	if reason := userns.Reason(); reason != "" && builder.Runs(graph) {
+		b.warn(reason)
 	}
 	b.screen.show()
 	result, err := builder.Build(ctx, graph, config)
@@ -155,9 +163,6 @@ func (b *building) config() (builder.Config, error) {
 	}
 	agents, err := parseAgents(b.flags.ssh)
 	if err != nil {
-		return c, err
-	}
-	if c.Epoch, err = b.flags.epoch(); err != nil {
 		return c, err
 	}
 	for _, o := range b.outputs {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -153,19 +152,6 @@ func (f *buildFlags) args() map[string]string {
 		args[name] = value
 	}
 	return args
-}
-
-// epoch is SOURCE_DATE_EPOCH in seconds, when it was given.
-func (f *buildFlags) epoch() (*int64, error) {
-	text := f.args()["SOURCE_DATE_EPOCH"]
-	if text == "" {
-		return nil, nil
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return nil, &usageError{err: fmt.Errorf("SOURCE_DATE_EPOCH=%s is not a number of seconds", text), command: "sinter build"}
-	}
-	return &n, nil
 }
 
 func (f *buildFlags) platformList() ([]ocispec.Platform, error) {

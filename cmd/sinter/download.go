@@ -1,0 +1,57 @@
+package main
+
+import (
+	"io"
+	"time"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/layers"
+)
+
+// download is a layer's blob on its way, which tells how far it has come.
+type download struct {
+	io.ReadCloser
+	events   event.Func
+	progress event.Progress
+	name     string
+	told     time.Time
+	err      error
+}
+
+// tellEvery is how often a download says how far it is.
+const tellEvery = 100 * time.Millisecond
+
+// watchDownload shows a download as a step of its own: which build step needs
+// the layer first is chance.
+func watchDownload(r io.ReadCloser, l layers.Layer, events event.Func) io.ReadCloser {
+	now := time.Now()
+	name := "[internal] download layer " + l.Descriptor.Digest.String()
+	d := &download{ReadCloser: r, events: events, name: name, told: now, progress: event.Progress{
+		Step: event.StepOf(name), ID: l.Descriptor.Digest.String(), Total: l.Descriptor.Size, Started: now,
+	}}
+	events(event.Declared{Step: d.progress.Step, Name: name})
+	events(event.Started{Step: d.progress.Step, Name: name, Time: now})
+	return d
+}
+
+// Read implements io.Reader.
+func (d *download) Read(p []byte) (int, error) {
+	n, err := d.ReadCloser.Read(p)
+	d.progress.Current += int64(n)
+	if err != nil && err != io.EOF {
+		d.err = err
+	}
+	if time.Since(d.told) > tellEvery {
+		d.told = time.Now()
+		d.events(d.progress)
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (d *download) Close() error {
+	d.progress.Done = time.Now()
+	d.events(d.progress)
+	d.events(event.Ended{Step: d.progress.Step, Name: d.name, Time: d.progress.Done, Err: d.err})
+	return d.ReadCloser.Close()
+}
