@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/registry"
@@ -19,8 +20,12 @@ import (
 const (
 	maxConfig     = 8 << 20 // bytes
 	maxLayers     = 1024
+	maxManifests  = 1024 // of an index with all that is nested in it
 	maxIndexDepth = 4
 )
+
+// errArtifact is in the error of a manifest that is not one of an image.
+var errArtifact = errors.New("an artifact, not an image")
 
 // manifest is an image for one platform.
 type manifest struct {
@@ -76,7 +81,7 @@ func (m *manifest) check() error {
 	default:
 		return &registry.Error{
 			Msg:  fmt.Sprintf("it is not an image but an artifact of the type %s", cmp.Or(m.content.ArtifactType, t)),
-			Hint: "check the name: there may be another tag for the image itself",
+			Hint: "check the name: there may be another tag for the image itself", Err: errArtifact,
 		}
 	}
 	if len(m.content.Layers) > maxLayers {
@@ -145,19 +150,19 @@ func (m *manifest) chain(limit int, origins []string) layers.Chain {
 // choose finds the best manifest of an index for a platform, in containerd's
 // order of preference: linux/arm64 may run linux/arm/v7, but its own is better.
 func choose(desc ocispec.Descriptor, platform ocispec.Platform, read reader) (*manifest, error) {
-	all, err := listIndex(desc, read, 0)
-	if err != nil {
+	l := indexed{read: read, seen: map[digest.Digest]bool{}}
+	if err := l.addIndex(desc, 0); err != nil {
 		return nil, err
 	}
 	match := platforms.Only(platform)
 	var fitting []candidate
-	for _, c := range all {
+	for _, c := range l.found {
 		if match.Match(c.platform) {
 			fitting = append(fitting, c)
 		}
 	}
 	if len(fitting) == 0 {
-		return nil, noPlatform(platform, all)
+		return nil, noPlatform(platform, l.found)
 	}
 	slices.SortStableFunc(fitting, func(a, b candidate) int {
 		switch {
@@ -177,60 +182,65 @@ type candidate struct {
 	platform ocispec.Platform
 }
 
-// listIndex lists the images of an index and of the indexes in it. What is no
-// image (attestations) is left out.
-func listIndex(desc ocispec.Descriptor, read reader, depth int) ([]candidate, error) {
+// indexed finds the images of an index and of the indexes in it.
+type indexed struct {
+	read    reader
+	seen    map[digest.Digest]bool // nested indexes
+	entries int
+	found   []candidate
+}
+
+func (l *indexed) addIndex(desc ocispec.Descriptor, depth int) error {
 	if depth >= maxIndexDepth {
-		return nil, fmt.Errorf("index %s: more than %d indexes are nested", desc.Digest, maxIndexDepth)
+		return fmt.Errorf("index %s: more than %d indexes are nested", desc.Digest, maxIndexDepth)
 	}
-	data, err := read(desc)
+	data, err := l.read(desc)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var idx ocispec.Index
 	if err := json.Unmarshal(data, &idx); err != nil {
-		return nil, fmt.Errorf("index %s: %w", desc.Digest, err)
+		return fmt.Errorf("index %s: %w", desc.Digest, err)
 	}
-	if len(idx.Manifests) > maxLayers {
-		return nil, fmt.Errorf("index %s has %d manifests, more than the %d that are allowed", desc.Digest, len(idx.Manifests), maxLayers)
-	}
-	var list []candidate
 	for _, d := range idx.Manifests {
-		found, err := candidates(d, read, depth)
-		if err != nil {
-			return nil, err
+		if err := d.Digest.Validate(); err != nil {
+			return fmt.Errorf("manifest %q of index %s: %w", d.Digest, desc.Digest, err)
 		}
-		list = append(list, found...)
+		if l.entries++; l.entries > maxManifests {
+			return fmt.Errorf("index %s: more than %d manifests", desc.Digest, maxManifests)
+		}
+		if err := l.add(d, depth); err != nil {
+			return err
+		}
 	}
-	return list, nil
+	return nil
 }
 
-func candidates(d ocispec.Descriptor, read reader, depth int) ([]candidate, error) {
-	if err := d.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("manifest %q of an index: %w", d.Digest, err)
-	}
-	switch {
-	case d.Annotations["vnd.docker.reference.type"] != "":
-		return nil, nil
+// add adds what is an image. Attestations and artifacts are left out.
+func (l *indexed) add(d ocispec.Descriptor, depth int) error {
+	switch p := d.Platform; {
+	case d.Annotations["vnd.docker.reference.type"] != "" || !isManifest(d.MediaType):
+		return nil
+	case isIndex(d.MediaType) && l.seen[d.Digest]:
+		return nil
 	case isIndex(d.MediaType):
-		return listIndex(d, read, depth+1)
-	case !isManifest(d.MediaType):
-		return nil, nil
-	case d.Platform != nil && (d.Platform.OS == "unknown" || d.Platform.Architecture == "unknown"):
-		return nil, nil
-	case d.Platform != nil && d.Platform.OS != "":
-		return []candidate{{d, platforms.Normalize(*d.Platform)}}, nil
+		l.seen[d.Digest] = true
+		return l.addIndex(d, depth+1)
+	case p != nil && (p.OS == "unknown" || p.Architecture == "unknown"):
+		return nil
+	case p != nil && p.OS != "":
+		l.found = append(l.found, candidate{d, platforms.Normalize(*p)})
+		return nil
 	}
 	// The index does not say; the image itself does.
-	m, err := loadManifest(d, read)
-	var artifact *registry.Error
-	if errors.As(err, &artifact) && artifact.Err == nil {
-		return nil, nil
+	m, err := loadManifest(d, l.read)
+	if errors.Is(err, errArtifact) {
+		return nil
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		l.found = append(l.found, candidate{d, platforms.Normalize(m.image.Platform)})
 	}
-	return []candidate{{d, platforms.Normalize(m.image.Platform)}}, nil
+	return err
 }
 
 func noPlatform(platform ocispec.Platform, all []candidate) error {
