@@ -76,6 +76,9 @@ func (e *engine) apply(ctx context.Context, op parser.FileOp, inputs []fileop.In
 	}
 	v := value{chains: make([]layers.Chain, len(outputs))}
 	for i, o := range outputs {
+		for _, text := range o.Warnings {
+			e.warn(text)
+		}
 		v.chains[i] = o.Chain
 		if v.chains[i] == nil {
 			v.chains[i] = layers.Chain{}

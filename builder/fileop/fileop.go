@@ -38,6 +38,8 @@ type Writer interface {
 type Output struct {
 	Chain   layers.Chain
 	Written bool
+	// Warnings are what the user should know of how it came about.
+	Warnings []string
 }
 
 // Apply runs the actions of op. For every output that changes something,
@@ -66,7 +68,7 @@ func Apply(ctx context.Context, op parser.FileOp, inputs []Input, newWriter func
 			outputs = append(outputs, Output{})
 		}
 		o := &outputs[a.Output]
-		o.Chain = t.chain
+		o.Chain, o.Warnings = t.chain, r.warnings
 		if o.Written, err = t.write(ctx, func() (Writer, error) { return newWriter(a.Output) }); err != nil {
 			return nil, err
 		}
@@ -80,7 +82,8 @@ type run struct {
 	inputs  []Input
 	results []*tree
 	// left counts how often each result will still be needed.
-	left []int
+	left     []int
+	warnings []string
 	// spools are temporary files, to be closed in the end.
 	spools []io.Closer
 }

@@ -15,17 +15,11 @@ import (
 // ids are the owner and the group of a file.
 type ids struct{ uid, gid int }
 
-// UnknownNameError says that a name given with --chown, or as USER, is not in
-// the file that should tell its number.
-type UnknownNameError struct{ Kind, Name, File string }
-
-func (e *UnknownNameError) Error() string {
-	return fmt.Sprintf("%s %q is not in %s", e.Kind, e.Name, e.File)
-}
-
-// HintText says what to do about it.
-func (e *UnknownNameError) HintText() string {
-	return fmt.Sprintf("create the %s before, or give the number", e.Kind)
+// unknownName notes that a name given with --chown, or as USER, is not in the
+// file that should tell its number. As in the reference that means root; but
+// there it goes unsaid.
+func (r *run) unknownName(kind, name, file string) {
+	r.warnings = append(r.warnings, fmt.Sprintf("%s %q is not in %s: 0 is used; create the %s before, or give the number", kind, name, file, kind))
 }
 
 // owner finds the numbers that o stands for; nil when o is. A user alone
@@ -45,12 +39,17 @@ func (r *run) owner(ctx context.Context, o *parser.Owner) (*ids, error) {
 		}
 	}
 	if g := o.Group; g != nil {
+		before := own.gid
 		own.gid = g.Number
 		if g.Name != "" {
-			var err error
-			if own.gid, err = r.group(ctx, g); err != nil {
+			gid, ok, err := r.group(ctx, g)
+			if err != nil {
 				return nil, err
 			}
+			if !ok {
+				gid = before
+			}
+			own.gid = gid
 		}
 	}
 	return &own, nil
@@ -67,25 +66,28 @@ func (r *run) passwd(ctx context.Context, id *parser.ID) (ids, error) {
 		return ids{}, err
 	}
 	if len(found) == 0 {
-		return ids{}, &UnknownNameError{Kind: "user", Name: id.Name, File: file}
+		r.unknownName("user", id.Name, file)
+		return ids{}, nil
 	}
 	return ids{found[0].Uid, found[0].Gid}, nil
 }
 
-func (r *run) group(ctx context.Context, id *parser.ID) (int, error) {
+// group returns the number of a group; ok is false when nobody knows the name.
+func (r *run) group(ctx context.Context, id *parser.ID) (gid int, ok bool, err error) {
 	const file = "/etc/group"
 	var found []user.Group
-	err := r.readNames(ctx, id.Input, file, func(f io.Reader) (err error) {
+	err = r.readNames(ctx, id.Input, file, func(f io.Reader) (err error) {
 		found, err = user.ParseGroupFilter(f, func(g user.Group) bool { return g.Name == id.Name })
 		return err
 	})
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if len(found) == 0 {
-		return 0, &UnknownNameError{Kind: "group", Name: id.Name, File: file}
+		r.unknownName("group", id.Name, file)
+		return 0, false, nil
 	}
-	return found[0].Gid, nil
+	return found[0].Gid, true, nil
 }
 
 // maxNames is how long a passwd or group file may be, in bytes.

@@ -18,6 +18,9 @@ import (
 // show is called they are kept.
 type screen struct {
 	display progressui.Display
+	// words is where warnings are written in the end; nil when nothing but
+	// the display's own lines is wanted.
+	words io.Writer
 
 	mu     sync.Mutex
 	kept   []event.Event
@@ -26,6 +29,8 @@ type screen struct {
 	closed bool
 	feed   chan *client.SolveStatus
 	done   chan struct{}
+	// warnings are what there is to say when done is closed.
+	warnings []client.VertexWarning
 }
 
 // newScreen fails when the mode is not known or the terminal cannot do it.
@@ -34,10 +39,14 @@ func newScreen(out io.Writer, mode string) (*screen, error) {
 	if err != nil {
 		return nil, fmt.Errorf("invalid value %q for --progress: %w", mode, err)
 	}
+	words := out
+	if mode == "quiet" || mode == "rawjson" {
+		words = nil
+	}
 	return &screen{
-		display: d,
-		steps:   map[event.Step]*client.Vertex{},
-		feed:    make(chan *client.SolveStatus, 64), done: make(chan struct{}),
+		display: d, words: words,
+		steps: map[event.Step]*client.Vertex{},
+		feed:  make(chan *client.SolveStatus, 64), done: make(chan struct{}),
 	}, nil
 }
 
@@ -53,7 +62,7 @@ func (s *screen) show() {
 		defer close(s.done)
 		// The display ends when the feed is closed, not with the build's
 		// context: the last words of an interrupted build count as well.
-		_, _ = s.display.UpdateFrom(context.Background(), s.feed)
+		s.warnings, _ = s.display.UpdateFrom(context.Background(), s.feed)
 	}()
 	for _, e := range s.kept {
 		s.feed <- s.status(e)
@@ -94,6 +103,19 @@ func (s *screen) close() {
 	close(s.feed)
 	s.mu.Unlock()
 	<-s.done
+	if s.words == nil {
+		return
+	}
+	for _, w := range s.warnings {
+		place := ""
+		if w.SourceInfo != nil && len(w.Range) > 0 {
+			place = fmt.Sprintf("%s:%d: ", w.SourceInfo.Filename, w.Range[0].Start.Line)
+		}
+		fmt.Fprintf(s.words, "warning: %s%s\n", place, w.Short)
+		if len(w.URL) > 0 {
+			fmt.Fprintf(s.words, "  see %s\n", w.URL)
+		}
+	}
 }
 
 // status is an event in the display's own terms.
