@@ -149,9 +149,9 @@ func (e *engine) dirs(ctx context.Context, c layers.Chain) ([]string, error) {
 	dirs := make([]string, len(c))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
-	for i, l := range c {
+	for i := range c {
 		group.Go(func() (err error) {
-			dirs[i], err = e.Layers.Dir(ctx, l)
+			dirs[i], err = e.Layers.Dir(ctx, c[:i+1])
 			return err
 		})
 	}

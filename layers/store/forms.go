@@ -3,12 +3,16 @@ package store
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sinter-build/sinter/layers"
@@ -144,9 +148,15 @@ func (s *Store) View(ctx context.Context, c layers.Chain) (*layers.View, error) 
 	return layers.NewView(trees), nil
 }
 
-// Dir returns the directory form of a layer, to be a lower directory of an
-// overlay. It is made when it is first wanted.
-func (s *Store) Dir(ctx context.Context, l layers.Layer) (string, error) {
+// Dir returns the directory form of the uppermost layer of c, to be a lower
+// directory of an overlay. It is made when it is first wanted.
+//
+// Some layers of others do not list the directories that their files are in. In
+// an overlay such a directory would hide mode and owner of the one below, so
+// there it gets those that it has in the chain; then the form is one for these
+// layers below.
+func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
+	l := c[len(c)-1]
 	dir := s.layerPath(l.ID, dirName)
 	if isDir(dir) {
 		return dir, nil
@@ -154,6 +164,14 @@ func (s *Store) Dir(ctx context.Context, l layers.Layer) (string, error) {
 	t, err := s.Tree(ctx, l)
 	if err != nil {
 		return "", err
+	}
+	t, suffix, err := s.withParents(ctx, t, c[:len(c)-1])
+	if err != nil {
+		return "", err
+	}
+	dir += suffix
+	if isDir(dir) {
+		return dir, nil
 	}
 	unlock, err := s.lockLayer(ctx, l.ID)
 	if err != nil {
@@ -178,6 +196,49 @@ func (s *Store) Dir(ctx context.Context, l layers.Layer) (string, error) {
 		return "", fmt.Errorf("unpacking layer %s: %w", l.ID, err)
 	}
 	return dir, nil
+}
+
+// withParents returns the tree with the directories that it does not list but
+// has files in, as they are in the chain below, and a name for these; t itself
+// and "" when it lists all that matter.
+func (s *Store) withParents(ctx context.Context, t *layers.Tree, below layers.Chain) (*layers.Tree, string, error) {
+	missing := unlisted(t)
+	if len(missing) == 0 || len(below) == 0 {
+		return t, "", nil
+	}
+	view, err := s.View(ctx, below)
+	if err != nil {
+		return nil, "", err
+	}
+	parents := &layers.Tree{}
+	for _, p := range missing {
+		if e, layer, ok := view.Lookup(p); ok && layer >= 0 && e.Kind == layers.Dir {
+			e.Opaque = false
+			parents.Entries = append(parents.Entries, e)
+		}
+	}
+	if len(parents.Entries) == 0 {
+		return t, "", nil
+	}
+	parents.Sort()
+	sum := sha256.Sum256(parents.Encode())
+	all := &layers.Tree{Entries: append(slices.Clone(t.Entries), parents.Entries...)}
+	all.Sort()
+	return all, "-" + hex.EncodeToString(sum[:8]), nil
+}
+
+// unlisted returns the directories of a tree that only the paths of others
+// tell of.
+func unlisted(t *layers.Tree) []string {
+	var missing []string
+	last := ""
+	for _, e := range t.Entries {
+		for p := path.Dir(e.Path); p != "." && !layers.Under(last, p); p = path.Dir(p) {
+			missing = append(missing, p)
+		}
+		last = e.Path
+	}
+	return missing
 }
 
 // unpack writes a layer into the directory dir, which exists and is empty.

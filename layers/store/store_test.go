@@ -136,7 +136,7 @@ func TestFormsAreMadeOnDemand(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, t.TempDir(), Options{})
 			l := write(t, s, forms)
-			dir, err := s.Dir(ctx, l)
+			dir, err := s.Dir(ctx, layers.Chain{l})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +208,7 @@ func TestKnownLayerIsFetchedOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			if _, err := s.Dir(ctx, l); err != nil {
+			if _, err := s.Dir(ctx, layers.Chain{l}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -379,5 +379,52 @@ func TestAdopt(t *testing.T) {
 	}
 	if problems, err := s.Verify(ctx); err != nil || len(problems) > 0 {
 		t.Errorf("Verify: %v %v", problems, err)
+	}
+}
+
+// TestUnlistedParents: a layer of another tool's that does not list the
+// directory of its file must not change that directory.
+func TestUnlistedParents(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	layer := func(entries ...layers.Entry) layers.Layer {
+		w, err := s.NewWriter(ctx, Forms{Tar: true}, archive.Compression{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Abort()
+		for _, e := range entries {
+			e.UID, e.GID = os.Getuid(), os.Getgid()
+			if err := w.Add(e, strings.NewReader("")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := w.Commit(made)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	base := layer(layers.Entry{Path: "tmp", Kind: layers.Dir, Mode: 0o1777}, layers.Entry{Path: "tmp/sub", Kind: layers.Dir, Mode: 0o700})
+	other := layer(layers.Entry{Path: "tmp", Kind: layers.Dir, Mode: 0o711})
+	top := layer(layers.Entry{Path: "tmp/sub/file", Kind: layers.File, Mode: 0o644}, layers.Entry{Path: "tmp/z", Kind: layers.File, Mode: 0o644})
+	for _, c := range []struct {
+		chain    layers.Chain
+		tmp, sub fs.FileMode
+	}{
+		{layers.Chain{base, top}, fs.ModeDir | fs.ModeSticky | 0o777, fs.ModeDir | 0o700},
+		{layers.Chain{other, top}, fs.ModeDir | 0o711, fs.ModeDir | 0o755},
+		{layers.Chain{top}, fs.ModeDir | 0o755, fs.ModeDir | 0o755},
+	} {
+		for range 2 {
+			dir, err := s.Dir(ctx, c.chain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for p, want := range map[string]fs.FileMode{"tmp": c.tmp, "tmp/sub": c.sub} {
+				if info, err := os.Stat(filepath.Join(dir, p)); err != nil || info.Mode() != want {
+					t.Errorf("%d layers: %s is %v, want %v; %v", len(c.chain), p, info.Mode(), want, err)
+				}
+			}
+		}
 	}
 }
