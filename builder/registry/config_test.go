@@ -138,10 +138,39 @@ func TestMirrors(t *testing.T) {
 	}
 
 	_, _, err = c.Resolve(t.Context(), mustRef(t, upstream.host+"/none:1"))
-	wantError(t, err, "mirror 127.0.0.1:1: ", "check the name")
+	wantError(t, err, "mirror "+mirror.host+": ", "check the name")
 	wantError(t, err, upstream.host+"/none:1: not found", "check the name")
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("%v is not ErrNotFound", err)
+	}
+}
+
+// A mirror that cannot be talked to is given up for the rest of the build.
+func TestDeadMirrorIsAskedOnce(t *testing.T) {
+	mirror, upstream := newTestRegistry(t), newTestRegistry(t)
+	mirror.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		w.WriteHeader(http.StatusBadGateway)
+		return true
+	})
+	img := imageSource(t, randomImage(t, 100, 3))
+	var warned []string
+	c := quick(Config{
+		Mirrors: map[string][]string{upstream.host: {mirror.host}},
+		Warn:    func(s string) { warned = append(warned, s) },
+	})
+	if err := c.Push(t.Context(), upstream.host+"/a:1", img, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, _, err := c.Resolve(t.Context(), mustRef(t, upstream.host+"/a:1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := mirror.count(""); n != c.retry.attempts {
+		t.Errorf("the mirror was asked %d times", n)
+	}
+	if len(warned) != 1 || !strings.Contains(warned[0], mirror.host) {
+		t.Errorf("warned %q", warned)
 	}
 }
 

@@ -9,6 +9,7 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 
@@ -24,13 +25,14 @@ type Client struct {
 	mu         sync.Mutex
 	transports map[transportKey]http.RoundTripper
 	sessions   map[sessionKey]*session
+	dead       map[string]bool // mirrors that could not be talked to
 }
 
 // New returns a client. Nothing is contacted and no file is read before it is
 // needed.
 func New(c Config) *Client {
 	if c.Keychain == nil {
-		c.Keychain = authn.DefaultKeychain
+		c.Keychain = storedCredentials{}
 	}
 	if c.UserAgent == "" {
 		c.UserAgent = "sinter"
@@ -42,6 +44,7 @@ func New(c Config) *Client {
 		config: c, retry: defaultRetryPolicy(),
 		transports: map[transportKey]http.RoundTripper{},
 		sessions:   map[sessionKey]*session{},
+		dead:       map[string]bool{},
 	}
 }
 
@@ -74,9 +77,29 @@ func (c *Client) endpoints(host, path string) ([]endpoint, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, e)
+		if !c.isDead(e) {
+			list = append(list, e)
+		}
 	}
 	return append(list, c.upstream(host, path)), nil
+}
+
+func (c *Client) isDead(e endpoint) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead[e.host]
+}
+
+// bury leaves out a mirror from now on: waiting for it again and again would
+// make a build slow.
+func (c *Client) bury(e endpoint, err error) {
+	c.mu.Lock()
+	known := c.dead[e.host]
+	c.dead[e.host] = true
+	c.mu.Unlock()
+	if !known {
+		c.config.Warn(fmt.Sprintf("the mirror is not used: %v", err))
+	}
 }
 
 func (c *Client) upstream(host, path string) endpoint {
@@ -134,6 +157,9 @@ func (c *Client) open(ctx context.Context, key sessionKey) (*session, error) {
 		c.mu.Lock()
 		delete(c.sessions, key)
 		c.mu.Unlock()
+		if s.mirror && ctx.Err() == nil {
+			c.bury(s.endpoint, s.err)
+		}
 	}
 	close(s.once)
 	return s, s.err

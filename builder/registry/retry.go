@@ -52,8 +52,8 @@ type retrying struct {
 	inner  http.RoundTripper
 	policy *retryPolicy
 	warn   func(string)
-	// answered has the hosts that have answered before: only of those is a
-	// refused connection a passing state.
+	// answered has the hosts that have answered before: only of those is it
+	// a passing state that they cannot be reached.
 	answered sync.Map
 }
 
@@ -96,12 +96,18 @@ func (t *retrying) again(r *http.Request, resp *http.Response, err error) (time.
 	}
 	if err != nil {
 		_, known := t.answered.Load(r.URL.Host)
-		return 0, passing(err) && (known || !errors.Is(err, syscall.ECONNREFUSED))
+		return 0, passing(err) && (known || !isUnreachable(err))
 	}
 	if !passingStatus(resp.StatusCode) {
 		return 0, false
 	}
 	return retryAfter(resp.Header.Get("Retry-After"), time.Now()), true
+}
+
+// isUnreachable reports whether there was no connection at all.
+func isUnreachable(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &op) && op.Op == "dial" && op.Timeout()
 }
 
 // passing reports whether a request that failed with err may succeed later. Of

@@ -1,0 +1,115 @@
+package registry
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/types"
+	"github.com/google/go-containerregistry/pkg/authn"
+)
+
+// storedCredentials reads what docker login, podman login and sinter login have
+// stored, in this order: $REGISTRY_AUTH_FILE, docker's config.json with its
+// credential helpers, podman's auth files. The first that knows the repository,
+// a part of its path or its host decides.
+type storedCredentials struct{}
+
+// Resolve implements authn.Keychain.
+func (storedCredentials) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	for _, read := range credentialFiles() {
+		file, err := read()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found, err := lookUp(file, target)
+		if err != nil {
+			return nil, err
+		}
+		if found != (types.AuthConfig{}) {
+			return authn.FromConfig(authn.AuthConfig{
+				Username: found.Username, Password: found.Password, Auth: found.Auth,
+				IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken,
+			}), nil
+		}
+	}
+	return authn.Anonymous, nil
+}
+
+// credentialFiles are the places to look, the first that knows decides.
+func credentialFiles() []func() (*configfile.ConfigFile, error) {
+	docker := func() (*configfile.ConfigFile, error) { return config.Load(os.Getenv(config.EnvOverrideConfigDir)) }
+	var list []func() (*configfile.ConfigFile, error)
+	add := func(path ...string) {
+		if path[0] != "" {
+			list = append(list, func() (*configfile.ConfigFile, error) { return podmanFile(filepath.Join(path...)) })
+		}
+	}
+	add(os.Getenv("REGISTRY_AUTH_FILE"))
+	list = append(list, docker)
+	add(os.Getenv("XDG_RUNTIME_DIR"), "containers", "auth.json")
+	if dir, err := os.UserConfigDir(); err == nil {
+		add(dir, "containers", "auth.json")
+	}
+	return list
+}
+
+// podmanFile reads a file in the form that podman shares with docker.
+func podmanFile(path string) (*configfile.ConfigFile, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return config.LoadFromReader(f)
+}
+
+// lookUp searches for the repository, then for each parent of its path, then
+// for the host.
+func lookUp(file *configfile.ConfigFile, target authn.Resource) (types.AuthConfig, error) {
+	host := target.RegistryStr()
+	path := strings.Trim(strings.TrimPrefix(target.String(), host), "/")
+	// Helpers know hosts only, so what is longer can only be in the file.
+	for ; path != ""; path = parent(path) {
+		for _, h := range hostNames(host) {
+			if a, ok := file.AuthConfigs[h+"/"+path]; ok {
+				return cleared(a), nil
+			}
+		}
+	}
+	a, err := file.GetAuthConfig(CredentialKey(host))
+	if err != nil || cleared(a) != (types.AuthConfig{}) {
+		return cleared(a), err
+	}
+	// Podman has another name for Docker Hub than docker.
+	for _, h := range hostNames(host) {
+		if a, ok := file.AuthConfigs[h]; ok {
+			return cleared(a), nil
+		}
+	}
+	return types.AuthConfig{}, nil
+}
+
+// hostNames are the names of a registry that credentials may be stored under.
+func hostNames(host string) []string {
+	if host == dockerHub {
+		return []string{"docker.io", dockerHub}
+	}
+	return []string{host}
+}
+
+// parent is a path without its last component.
+func parent(p string) string { return p[:max(strings.LastIndexByte(p, '/'), 0)] }
+
+// cleared leaves out what is set even when nothing is stored.
+func cleared(a types.AuthConfig) types.AuthConfig {
+	a.ServerAddress = ""
+	return a
+}
