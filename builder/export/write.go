@@ -237,20 +237,24 @@ func (w *writing) put(ctx context.Context, o Output, built *Built, names []strin
 		}
 	}
 	done := part("writing " + o.Dest)
-	defer done()
-	var err error
-	switch {
-	case o.Directory:
-		err = WriteLayout(ctx, images, o.Dest)
-	case o.Stdout():
-		err = WriteArchive(ctx, w.Stdout, images, o.Type)
-	default:
-		err = writeFile(o.Dest, func(f io.Writer) error { return WriteArchive(ctx, f, images, o.Type) })
-	}
+	err := WriteImages(ctx, w.Stdout, images, o)
+	done()
 	if !o.Stdout() {
 		w.place(err, o.Dest)
 	}
 	return err
+}
+
+// WriteImages writes images to the file, the directory or the standard output of
+// an OCI or Docker output.
+func WriteImages(ctx context.Context, stdout io.Writer, images []Named, o Output) error {
+	switch {
+	case o.Directory:
+		return WriteLayout(ctx, images, o.Dest)
+	case o.Stdout():
+		return WriteArchive(ctx, stdout, images, o.Type)
+	}
+	return writeFile(o.Dest, func(f io.Writer) error { return WriteArchive(ctx, f, images, o.Type) })
 }
 
 func (w *writing) place(err error, place string) {

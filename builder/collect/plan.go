@@ -1,0 +1,217 @@
+package collect
+
+import (
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
+)
+
+// Options say what shall stay. Without any, images with a name stay, and of the
+// cache what they are made of.
+type Options struct {
+	// All: also pulled images go, and all of the cache that no image needs
+	// to be complete.
+	All bool
+	// Until: what was used after this stays; zero is no such limit.
+	Until time.Time
+	// Keep is how many bytes of cache may stay, the latest used; 0 is no
+	// such limit: everything may go.
+	Keep int64
+}
+
+// Plan is what will be removed.
+type Plan struct {
+	Images  []Image
+	Records []cache.Stored
+	Layers  []store.LayerUsage
+	Blobs   []store.BlobUsage
+	Mounts  []Folder
+	Notes   []Folder
+}
+
+// Freed is how much room the plan gives back, in bytes.
+func (p *Plan) Freed() int64 {
+	n := sizeOf(p.Mounts) + sizeOf(p.Notes)
+	for _, r := range p.Records {
+		n += r.Size
+	}
+	for _, l := range p.Layers {
+		n += l.Size
+	}
+	for _, b := range p.Blobs {
+		n += b.Size
+	}
+	return n
+}
+
+func sizeOf(list []Folder) int64 {
+	var n int64
+	for _, f := range list {
+		n += f.Size
+	}
+	return n
+}
+
+// old reports whether the options let something go that was last used then.
+func (o Options) old(used time.Time) bool { return o.Until.IsZero() || !used.After(o.Until) }
+
+// planning is the work on one plan.
+type planning struct {
+	o     Options
+	stock *Stock
+	plan  *Plan
+	// held are the blobs and layers that kept images need.
+	heldBlobs  map[digest.Digest]bool
+	heldLayers map[layers.ID]bool
+	sizes      map[layers.ID]int64 // layer and its blob
+	there      map[layers.ID]bool
+	// used counts the kept records that name a layer.
+	used map[layers.ID]int
+}
+
+// Plan decides what is removed of the stock.
+func (s *Stock) Plan(o Options) *Plan {
+	p := &planning{
+		o: o, stock: s, plan: &Plan{},
+		heldBlobs: map[digest.Digest]bool{}, heldLayers: map[layers.ID]bool{},
+		sizes: map[layers.ID]int64{}, there: map[layers.ID]bool{}, used: map[layers.ID]int{},
+	}
+	p.images()
+	p.cache()
+	p.rest()
+	return p.plan
+}
+
+// images decides which images stay, and notes what those need.
+func (p *planning) images() {
+	diffIDs := map[digest.Digest]bool{}
+	goes := func(img Image) bool {
+		return (img.Ref == "" || img.Pulled && p.o.All) && p.o.old(img.Updated)
+	}
+	for _, img := range p.stock.Images {
+		if goes(img) {
+			continue
+		}
+		for d := range img.Blobs {
+			p.heldBlobs[d] = true
+		}
+		for d := range img.DiffIDs {
+			diffIDs[d] = true
+		}
+	}
+	for _, img := range p.stock.Images {
+		// A nameless image that has a name as well gives no room.
+		if goes(img) && (img.Ref != "" || !p.heldBlobs[img.Desc.Digest]) {
+			p.plan.Images = append(p.plan.Images, img)
+		}
+	}
+	blobs := map[digest.Digest]int64{}
+	for _, b := range p.stock.Blobs {
+		blobs[b.Digest] = b.Size
+	}
+	for _, l := range p.stock.Layers {
+		id := l.Layer.ID
+		p.there[id] = true
+		p.sizes[id] = l.Size + blobs[l.Layer.Descriptor.Digest]
+		p.heldLayers[id] = diffIDs[l.Layer.DiffID]
+	}
+}
+
+// evictable is a piece of the cache that may have to go.
+type evictable struct {
+	used   time.Time
+	record *cache.Stored
+	mount  *Folder
+}
+
+// cache decides which records and mounts stay: of those that may go, the
+// longest unused go first, until what is left fits into the limit.
+func (p *planning) cache() {
+	var candidates []evictable
+	var room int64
+	for i, r := range p.stock.Records {
+		switch {
+		case !p.usable(r):
+			p.plan.Records = append(p.plan.Records, r)
+			continue
+		case !p.o.All && p.held(r), !p.o.old(r.Used):
+		default:
+			candidates = append(candidates, evictable{used: r.Used, record: &p.stock.Records[i]})
+		}
+		room += r.Size
+		for _, id := range layerIDs(r.Record) {
+			if p.used[id]++; p.used[id] == 1 && !p.heldLayers[id] {
+				room += p.sizes[id]
+			}
+		}
+	}
+	for i, m := range p.stock.Mounts {
+		room += m.Size
+		if p.o.old(m.Used) {
+			candidates = append(candidates, evictable{used: m.Used, mount: &p.stock.Mounts[i]})
+		}
+	}
+	slices.SortStableFunc(candidates, func(a, b evictable) int { return a.used.Compare(b.used) })
+	for _, c := range candidates {
+		if p.o.Keep > 0 && room <= p.o.Keep {
+			break
+		}
+		room -= p.evict(c)
+	}
+}
+
+// usable reports whether all layers of a record are there.
+func (p *planning) usable(r cache.Stored) bool {
+	return !slices.ContainsFunc(layerIDs(r.Record), func(id layers.ID) bool { return !p.there[id] })
+}
+
+// held reports whether kept images need all layers of a record anyway.
+func (p *planning) held(r cache.Stored) bool {
+	return !slices.ContainsFunc(layerIDs(r.Record), func(id layers.ID) bool { return !p.heldLayers[id] })
+}
+
+// evict lets a piece of the cache go and returns how much room that gives.
+func (p *planning) evict(c evictable) int64 {
+	if c.mount != nil {
+		p.plan.Mounts = append(p.plan.Mounts, *c.mount)
+		return c.mount.Size
+	}
+	p.plan.Records = append(p.plan.Records, *c.record)
+	freed := c.record.Size
+	for _, id := range layerIDs(c.record.Record) {
+		if p.used[id]--; p.used[id] == 0 && !p.heldLayers[id] {
+			freed += p.sizes[id]
+		}
+	}
+	return freed
+}
+
+// rest lets go what nothing names any more.
+func (p *planning) rest() {
+	for _, l := range p.stock.Layers {
+		id := l.Layer.ID
+		if !p.heldLayers[id] && p.used[id] == 0 && p.o.old(l.Used) {
+			p.plan.Layers = append(p.plan.Layers, l)
+			continue
+		}
+		p.heldBlobs[l.Layer.Descriptor.Digest] = true
+	}
+	for _, b := range p.stock.Blobs {
+		if !p.heldBlobs[b.Digest] && p.o.old(b.Made) {
+			p.plan.Blobs = append(p.plan.Blobs, b)
+		}
+	}
+	if p.o.Keep > 0 {
+		return
+	}
+	for _, n := range p.stock.Notes {
+		if p.o.old(n.Used) {
+			p.plan.Notes = append(p.plan.Notes, n)
+		}
+	}
+}

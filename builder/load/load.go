@@ -1,0 +1,351 @@
+// Package load takes images from archives and layouts on disk into the store:
+// those of docker save and podman save, OCI archives and OCI layout
+// directories.
+//
+// Nothing of an archive is believed: every blob is verified against its digest,
+// every layer against its diff ID or its manifest, and no name in it becomes a
+// path on disk.
+package load
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/store"
+)
+
+// Image is an image that is now in the store.
+type Image struct {
+	Desc ocispec.Descriptor
+	// Names are full references; there may be none.
+	Names []string
+}
+
+// The files that say what is in an archive.
+const (
+	dockerManifestName = "manifest.json"
+	maxSmallFile       = 16 << 20 // bytes
+	maxSmallFiles      = 64 << 20 // bytes, all together
+	maxEntries         = 100_000
+)
+
+// Error is an archive that is not one of images.
+type Error struct{ Msg string }
+
+func (e *Error) Error() string { return e.Msg }
+
+// HintText is the way out.
+func (e *Error) HintText() string {
+	return "load reads what docker save, podman save, sinter save and -o type=oci or type=docker write"
+}
+
+// Archive loads the images of an archive, plain or compressed.
+func Archive(ctx context.Context, s *store.Store, r io.Reader) ([]Image, error) {
+	plain, _, err := archive.Decompress(r)
+	if err != nil {
+		return nil, fmt.Errorf("reading the archive: %w", err)
+	}
+	defer plain.Close()
+	dir, err := s.TempDir("load-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	c := &contents{
+		store: s, dir: dir, small: map[string][]byte{}, spooled: map[string]string{}, links: map[string]string{},
+		blobs: map[digest.Digest]int64{}, room: maxSmallFiles,
+	}
+	if err := c.read(ctx, plain); err != nil {
+		return nil, fmt.Errorf("reading the archive: %w", err)
+	}
+	images, err := c.images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return images, complete(ctx, s, images)
+}
+
+// contents is what an archive holds. Blobs go straight into the store.
+type contents struct {
+	store *store.Store
+	dir   string
+	// small are the JSON files by name; spooled are layers of docker's
+	// older format, by name, as files in dir; links are other names.
+	small   map[string][]byte
+	spooled map[string]string
+	links   map[string]string
+	// blobs are those of the archive with their sizes.
+	blobs map[digest.Digest]int64
+	room  int64 // left for small files
+}
+
+func (c *contents) read(ctx context.Context, r io.Reader) error {
+	tr := tar.NewReader(r)
+	for n := 0; ; n++ {
+		h, err := tr.Next()
+		if err == io.EOF {
+			if n == 0 {
+				return &Error{"the archive is empty"}
+			}
+			return nil
+		}
+		if errors.Is(err, tar.ErrHeader) && n == 0 {
+			return &Error{"it is not a tar archive"}
+		}
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if n > maxEntries {
+			return &Error{fmt.Sprintf("it has more than %d files: it is no archive of images", maxEntries)}
+		}
+		if err := c.entry(ctx, h, tr); err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+	}
+}
+
+func (c *contents) entry(ctx context.Context, h *tar.Header, r io.Reader) error {
+	name := path.Clean("/" + h.Name)[1:]
+	switch h.Typeflag {
+	case tar.TypeSymlink:
+		// Docker once saved a layer that two images share as a link.
+		c.links[name] = path.Join("/", path.Dir(name), h.Linkname)[1:]
+		return nil
+	case tar.TypeLink:
+		c.links[name] = path.Clean("/" + h.Linkname)[1:]
+		return nil
+	case tar.TypeReg:
+	default:
+		return nil
+	}
+	if d, ok := blobDigest(name); ok {
+		c.blobs[d] = h.Size
+		return c.store.PutBlob(ctx, ocispec.Descriptor{Digest: d, Size: h.Size}, r)
+	}
+	switch ext := path.Ext(name); {
+	case name == ocispec.ImageIndexFile || name == dockerManifestName || ext == ".json" && path.Dir(name) == ".":
+		if c.room -= h.Size; h.Size > maxSmallFile || c.room < 0 {
+			return &Error{fmt.Sprintf("%d bytes are too many", h.Size)}
+		}
+		data, err := io.ReadAll(r)
+		c.small[name] = data
+		return err
+	case ext == ".tar":
+		return c.spool(ctx, name, r)
+	}
+	return nil
+}
+
+// blobDigest is the digest that a blob's name in a layout says.
+func blobDigest(name string) (digest.Digest, bool) {
+	rest, ok := strings.CutPrefix(name, ocispec.ImageBlobsDir+"/")
+	algorithm, hex, _ := strings.Cut(rest, "/")
+	d := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex)
+	return d, ok && d.Validate() == nil
+}
+
+func (c *contents) spool(ctx context.Context, name string, r io.Reader) error {
+	f, err := os.CreateTemp(c.dir, "layer-")
+	if err != nil {
+		return err
+	}
+	c.spooled[name] = f.Name()
+	_, err = io.Copy(f, contextReader{ctx, r})
+	return errors.Join(err, f.Close())
+}
+
+func (c *contents) images(ctx context.Context) ([]Image, error) {
+	if data, ok := c.small[ocispec.ImageIndexFile]; ok {
+		return layoutImages(data)
+	}
+	if data, ok := c.small[dockerManifestName]; ok {
+		return c.dockerImages(ctx, data)
+	}
+	return nil, &Error{"it has neither index.json nor manifest.json: it is no archive of images"}
+}
+
+// layoutImages reads the index.json of a layout.
+func layoutImages(data []byte) ([]Image, error) {
+	var index ocispec.Index
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("reading index.json: %w", err)
+	}
+	var images []Image
+	for _, d := range index.Manifests {
+		if err := d.Digest.Validate(); err != nil {
+			return nil, fmt.Errorf("reading index.json: digest %q: %w", d.Digest, err)
+		}
+		name := layoutName(d.Annotations)
+		d.Annotations, d.Platform = nil, nil
+		images = addImage(images, d, name)
+	}
+	if len(images) == 0 {
+		return nil, &Error{"its index.json names no image"}
+	}
+	return images, nil
+}
+
+// layoutName is the full reference of an entry of index.json, or "". A bare tag
+// says nothing without a repository.
+func layoutName(annotations map[string]string) string {
+	name := annotations["io.containerd.image.name"]
+	if name == "" {
+		name = annotations[ocispec.AnnotationRefName]
+		if !strings.ContainsAny(name, "/:") {
+			return ""
+		}
+	}
+	return fullName(name)
+}
+
+func fullName(text string) string {
+	ref, err := reference.ParseNormalizedNamed(text)
+	if err != nil {
+		return ""
+	}
+	return reference.TagNameOnly(ref).String()
+}
+
+func addImage(images []Image, d ocispec.Descriptor, name string) []Image {
+	at := -1
+	for i := range images {
+		if images[i].Desc.Digest == d.Digest {
+			at = i
+		}
+	}
+	if at < 0 {
+		at = len(images)
+		images = append(images, Image{Desc: d})
+	}
+	if name != "" {
+		images[at].Names = append(images[at].Names, name)
+	}
+	return images
+}
+
+// complete fails when a blob of an image did not come with it.
+func complete(ctx context.Context, s *store.Store, images []Image) error {
+	for _, img := range images {
+		b, err := export.Stored(ctx, s, img.Desc)
+		if err != nil {
+			return err
+		}
+		if len(b.Manifests) == 0 {
+			return &Error{fmt.Sprintf("image %s: none of its manifests is there", img.Desc.Digest)}
+		}
+		for _, d := range b.Blobs() {
+			if len(b.Origins(d.Digest)) == 0 && !s.HasBlob(d.Digest) {
+				return fmt.Errorf("image %s: its blob %s is not in the archive", img.Desc.Digest, d.Digest)
+			}
+		}
+	}
+	return nil
+}
+
+// Layout loads the images of an OCI layout directory.
+func Layout(ctx context.Context, s *store.Store, dir string) ([]Image, error) {
+	data, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{fmt.Sprintf("directory %s has no index.json: it is no OCI layout", dir)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	images, err := layoutImages(data)
+	if err != nil {
+		return nil, err
+	}
+	for _, img := range images {
+		if err := copyTree(ctx, s, dir, img.Desc, 0); err != nil {
+			return nil, fmt.Errorf("layout %s: %w", dir, err)
+		}
+	}
+	return images, complete(ctx, s, images)
+}
+
+// maxNesting is how deep indexes may hold indexes.
+const maxNesting = 4
+
+// copyTree copies a manifest or index with all that it names. A layout need not
+// have all of an index's manifests.
+func copyTree(ctx context.Context, s *store.Store, dir string, desc ocispec.Descriptor, depth int) error {
+	if depth > maxNesting {
+		return fmt.Errorf("its indexes are nested more than %d deep", maxNesting)
+	}
+	err := copyBlob(ctx, s, dir, desc)
+	if depth > 0 && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	data, err := export.ReadBlob(ctx, s, desc)
+	if err != nil {
+		return err
+	}
+	var doc struct {
+		Manifests []ocispec.Descriptor `json:"manifests"`
+		Config    *ocispec.Descriptor  `json:"config"`
+		Layers    []ocispec.Descriptor `json:"layers"`
+	}
+	if err := json.Unmarshal(data, &doc); err != nil {
+		return fmt.Errorf("manifest %s: %w", desc.Digest, err)
+	}
+	for _, d := range doc.Manifests {
+		if err := copyTree(ctx, s, dir, d, depth+1); err != nil {
+			return err
+		}
+	}
+	if doc.Config != nil {
+		doc.Layers = append(doc.Layers, *doc.Config)
+	}
+	for _, d := range doc.Layers {
+		if err := copyBlob(ctx, s, dir, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyBlob(ctx context.Context, s *store.Store, dir string, desc ocispec.Descriptor) error {
+	if err := desc.Digest.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w", desc.Digest, err)
+	}
+	f, err := os.Open(filepath.Join(dir, ocispec.ImageBlobsDir, desc.Digest.Algorithm().String(), desc.Digest.Encoded()))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return s.PutBlob(ctx, desc, f)
+}
+
+// contextReader stops a copy when ctx ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/builder/collect"
+)
+
+type duFlags struct {
+	format  string
+	verbose bool
+}
+
+func newDuCmd(a *app) *cobra.Command {
+	f := &duFlags{}
+	c := &cobra.Command{
+		Use:   "du [flags]",
+		Short: "Show how much room images and cache take",
+		Long: `Show how much room images and cache take. RECLAIMABLE is what sinter prune would
+free.`,
+		Args: exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			// Files of other users cannot be measured without.
+			if done, err := a.needPrivileges(c.Context()); done || err != nil {
+				return err
+			}
+			return a.diskUsage(c.Context(), f)
+		},
+	}
+	c.Flags().StringVar(&f.format, "format", "", fmt.Sprintf(formatUsage, "Size"))
+	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "list every piece of the cache")
+	return c
+}
+
+func (a *app) collectEnv() (env collect.Env, err error) {
+	if env.Store, err = a.store(); err != nil {
+		return env, err
+	}
+	if env.Cache, err = a.cache(); err != nil {
+		return env, err
+	}
+	env.Images, err = a.images()
+	return env, err
+}
+
+func (a *app) diskUsage(ctx context.Context, f *duFlags) error {
+	env, err := a.collectEnv()
+	if err != nil {
+		return err
+	}
+	stock, err := collect.Take(ctx, env)
+	if err != nil {
+		return err
+	}
+	plan := stock.Plan(collect.Options{})
+	if f.verbose {
+		return listing{format: f.format, headers: map[string]string{
+			"ID": "ID", "Type": "TYPE", "Reclaimable": "RECLAIMABLE", "Size": "SIZE", "LastUsed": "LAST USED", "Description": "DESCRIPTION",
+		}, table: []string{"ID", "Type", "Reclaimable", "Size", "LastUsed", "Description"}}.print(a.stdout, pieces(stock, plan))
+	}
+	return listing{format: f.format, headers: map[string]string{
+		"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
+	}, table: []string{"Type", "TotalCount", "Active", "Size", "Reclaimable"}}.print(a.stdout, totals(stock, plan))
+}
+
+// total is one line of the table.
+type total struct {
+	kind              string
+	count, active     int
+	size, reclaimable int64
+}
+
+func (t total) row() row {
+	percent := int64(0)
+	if t.size > 0 {
+		percent = t.reclaimable * 100 / t.size
+	}
+	return row{
+		"Type": t.kind, "TotalCount": strconv.Itoa(t.count), "Active": strconv.Itoa(t.active), "Size": humanSize(t.size),
+		"Reclaimable": fmt.Sprintf("%s (%d%%)", humanSize(t.reclaimable), percent),
+	}
+}
+
+// totals sums up images with their blobs, the rest of the cache, and cache
+// mounts.
+func totals(s *collect.Stock, p *collect.Plan) []row {
+	images := total{kind: "Images", count: len(s.Images), active: len(s.Images) - len(p.Images)}
+	steps := total{kind: "Build cache", count: len(s.Records), active: len(s.Records) - len(p.Records)}
+	mounts := total{kind: "Cache mounts", count: len(s.Mounts), active: len(s.Mounts) - len(p.Mounts)}
+	ofImages := map[digest.Digest]bool{}
+	for _, img := range s.Images {
+		for d := range img.Blobs {
+			ofImages[d] = true
+		}
+	}
+	for _, b := range s.Blobs {
+		if ofImages[b.Digest] {
+			images.size += b.Size
+		} else {
+			steps.size += b.Size
+		}
+	}
+	for _, b := range p.Blobs {
+		if ofImages[b.Digest] {
+			images.reclaimable += b.Size
+		} else {
+			steps.reclaimable += b.Size
+		}
+	}
+	for _, l := range s.Layers {
+		steps.size += l.Size
+	}
+	for _, l := range p.Layers {
+		steps.reclaimable += l.Size
+	}
+	for _, r := range s.Records {
+		steps.size += r.Size
+	}
+	for _, r := range p.Records {
+		steps.reclaimable += r.Size
+	}
+	steps.size += folderSize(s.Notes)
+	steps.reclaimable += folderSize(p.Notes)
+	mounts.size, mounts.reclaimable = folderSize(s.Mounts), folderSize(p.Mounts)
+	return []row{images.row(), steps.row(), mounts.row()}
+}
+
+func folderSize(list []collect.Folder) int64 {
+	var n int64
+	for _, f := range list {
+		n += f.Size
+	}
+	return n
+}
+
+// pieces lists steps, layers and mounts, the last used first.
+func pieces(s *collect.Stock, p *collect.Plan) []row {
+	type piece struct {
+		row
+		used time.Time
+	}
+	var list []piece
+	add := func(kind, id, description string, size int64, used time.Time, reclaimable bool) {
+		list = append(list, piece{row{
+			"ID": id, "Type": kind, "Reclaimable": strconv.FormatBool(reclaimable), "Size": humanSize(size),
+			"LastUsed": units.HumanDuration(time.Since(used)) + " ago", "Description": description,
+		}, used})
+	}
+	goes := map[string]bool{}
+	for _, r := range p.Records {
+		goes[r.Record.Key.String()] = true
+	}
+	for _, l := range p.Layers {
+		goes[string(l.Layer.ID)] = true
+	}
+	for _, m := range p.Mounts {
+		goes[m.Path] = true
+	}
+	for _, r := range s.Records {
+		key := r.Record.Key.String()
+		add("step", key[:12], r.Record.Name, r.Size, r.Used, goes[key])
+	}
+	for _, l := range s.Layers {
+		id := string(l.Layer.ID)
+		add("layer", id[:min(len(id), 16)], l.Layer.DiffID.String(), l.Size, l.Used, goes[id])
+	}
+	for _, m := range s.Mounts {
+		id := filepath.Base(m.Path)
+		add("mount", id[:min(len(id), 12)], "RUN --mount=type=cache", m.Size, m.Used, goes[m.Path])
+	}
+	slices.SortStableFunc(list, func(a, b piece) int { return b.used.Compare(a.used) })
+	rows := make([]row, len(list))
+	for i, x := range list {
+		rows[i] = x.row
+	}
+	return rows
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers/image"
+)
+
+// namedImage is an image of the store by one of its names.
+type namedImage struct {
+	image.Image
+	built *export.Built
+}
+
+// id is what docker calls the image's ID: the digest of the config, or of the
+// index when it is for several platforms.
+func (n namedImage) id() digest.Digest {
+	if len(n.built.Manifests) == 1 {
+		return n.built.Manifests[0].Config.Digest
+	}
+	return n.Desc.Digest
+}
+
+// shortID is an ID as tables show it.
+func shortID(d digest.Digest) string {
+	return d.Encoded()[:12]
+}
+
+// allImages returns the images of the store. One whose manifest is damaged or
+// gone is warned of.
+func (a *app) allImages(ctx context.Context) ([]namedImage, error) {
+	s, err := a.store()
+	if err != nil {
+		return nil, err
+	}
+	images, err := a.images()
+	if err != nil {
+		return nil, err
+	}
+	list, err := images.List()
+	if err != nil {
+		return nil, err
+	}
+	var all []namedImage
+	for _, img := range list {
+		if img.Ref == "" && slices.ContainsFunc(list, func(o image.Image) bool { return o.Ref != "" && o.Desc.Digest == img.Desc.Digest }) {
+			continue
+		}
+		built, err := export.Stored(ctx, s, img.Desc)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			a.warn(fmt.Sprintf("image %s cannot be read: %v", img.Ref, err))
+			continue
+		}
+		all = append(all, namedImage{img, built})
+	}
+	return all, nil
+}
+
+// find returns the image that a name, an ID or a digest stands for.
+func (a *app) find(ctx context.Context, text string) (namedImage, error) {
+	list, err := a.findAll(ctx, text)
+	if err != nil {
+		return namedImage{}, err
+	}
+	return list[0], nil
+}
+
+// findAll returns an image once for each of its names that text stands for: of a
+// name that is one, of an ID all.
+func (a *app) findAll(ctx context.Context, text string) ([]namedImage, error) {
+	images, err := a.images()
+	if err != nil {
+		return nil, err
+	}
+	ref, nameErr := registry.ParseRef(text)
+	if nameErr == nil {
+		desc, err := images.Get(ref.String())
+		if err == nil {
+			s, err := a.store()
+			if err != nil {
+				return nil, err
+			}
+			built, err := export.Stored(ctx, s, desc)
+			if err != nil {
+				return nil, err
+			}
+			return []namedImage{{image.Image{Ref: ref.String(), Desc: desc}, built}}, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	all, err := a.allImages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := slices.DeleteFunc(all, func(n namedImage) bool { return !n.is(text, ref) })
+	if len(found) == 0 {
+		return nil, noSuchImage(text, nameErr)
+	}
+	for _, n := range found {
+		if n.Desc.Digest != found[0].Desc.Digest {
+			return nil, fmt.Errorf("%q stands for several images: %s and %s", text, shortID(found[0].id()), shortID(n.id()))
+		}
+	}
+	return found, nil
+}
+
+// is reports whether text is (the beginning of) the image's ID or digest, or
+// names its repository with its digest.
+func (n namedImage) is(text string, ref registry.Ref) bool {
+	if ref.Digest != "" {
+		return n.Desc.Digest == ref.Digest && strings.HasPrefix(n.Ref, ref.Repository()+":")
+	}
+	hex := strings.TrimPrefix(text, "sha256:")
+	if len(hex) < 4 || strings.Trim(hex, "0123456789abcdef") != "" {
+		return false
+	}
+	return strings.HasPrefix(n.id().Encoded(), hex) || strings.HasPrefix(n.Desc.Digest.Encoded(), hex)
+}
+
+func noSuchImage(text string, nameErr error) error {
+	if nameErr != nil {
+		return nameErr
+	}
+	return &hinted{
+		err:  fmt.Errorf("there is no image %q in the store: %w", text, fs.ErrNotExist),
+		hint: "sinter images lists what there is; sinter pull gets an image from a registry",
+	}
+}
+
+// platformFlag reads one --platform; nil when it was not given.
+func platformFlag(text, command string) (*ocispec.Platform, error) {
+	if text == "" {
+		return nil, nil
+	}
+	p, err := platforms.Parse(text)
+	if err != nil {
+		return nil, &usageError{err: fmt.Errorf("invalid value %q for --platform: %w", text, err), command: command}
+	}
+	p = platforms.Normalize(p)
+	return &p, nil
+}
+
+// whole is the image, or that of one platform of it, if all of it is there. Of a
+// pulled image often only this machine's platform is: that is then taken, with a
+// warning.
+func (a *app) whole(n namedImage, platform *ocispec.Platform) (*export.Built, error) {
+	if platform != nil {
+		return n.built.Only(*platform)
+	}
+	if len(n.built.Missing) == 0 {
+		return n.built, nil
+	}
+	var have []string
+	for _, m := range n.built.Manifests {
+		have = append(have, platforms.FormatAll(m.Platform))
+	}
+	if len(have) != 1 {
+		return nil, &hinted{
+			err:  fmt.Errorf("of image %s the store has only some platforms: %s", n.Ref, strings.Join(have, ", ")),
+			hint: "choose one with --platform, or sinter pull the others",
+		}
+	}
+	a.warn(fmt.Sprintf("of image %s the store has only %s: that alone is taken", n.Ref, have[0]))
+	return n.built.Only(n.built.Manifests[0].Platform)
+}
+
+// familiar is a full reference as people write it.
+func familiar(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarString(named)
+}
+
+// shared holds the store, so that no collection removes what is being used.
+func (a *app) shared(ctx context.Context) (release func(), err error) {
+	records, err := a.cache()
+	if err != nil {
+		return nil, err
+	}
+	return records.Share(ctx)
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/docker/go-units"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/builder/export"
+)
+
+type imagesFlags struct {
+	format         string
+	filters        []string
+	quiet, noTrunc bool
+	digests        bool
+}
+
+func newImagesCmd(a *app) *cobra.Command {
+	f := &imagesFlags{}
+	c := &cobra.Command{
+		Use:     "images [flags] [NAME[:TAG]]",
+		Aliases: []string{"ls"},
+		Short:   "List images",
+		Long: `List the images in the store: those built, loaded and tagged here, and those
+that were pulled.
+
+SIZE is that of the image's blobs, which is what a push sends.`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.listImages(c.Context(), f, args)
+		},
+	}
+	c.Flags().StringVar(&f.format, "format", "", fmt.Sprintf(formatUsage, "Repository"))
+	c.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only images with `dangling=BOOL, reference=PATTERN, label=NAME[=VALUE]` (repeatable)")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print IDs and nothing else")
+	c.Flags().BoolVar(&f.noTrunc, "no-trunc", false, "print whole IDs")
+	c.Flags().BoolVar(&f.digests, "digests", false, "show digests")
+	return c
+}
+
+func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) error {
+	filter, err := newImageFilter(f.filters, args)
+	if err != nil {
+		return err
+	}
+	all, err := a.allImages(ctx)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(all, func(x, y namedImage) int { return y.Updated.Compare(x.Updated) })
+	var rows []row
+	for _, n := range all {
+		config, err := a.config(ctx, n.built)
+		if err != nil {
+			return err
+		}
+		if filter.matches(n, config) {
+			rows = append(rows, imageRow(n, config, f.noTrunc))
+		}
+	}
+	if f.quiet {
+		var seen []string
+		for _, r := range rows {
+			if slices.Contains(seen, r["ID"]) {
+				continue
+			}
+			seen = append(seen, r["ID"])
+			if _, err := fmt.Fprintln(a.stdout, r["ID"]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	l := listing{format: f.format, headers: map[string]string{
+		"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
+		"CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "Size": "SIZE",
+	}, table: []string{"Repository", "Tag", "ID", "CreatedSince", "Size"}}
+	if f.digests {
+		l.table = slices.Insert(l.table, 2, "Digest")
+	}
+	return l.print(a.stdout, rows)
+}
+
+// config is the image config of the only platform, or of the first of several.
+func (a *app) config(ctx context.Context, b *export.Built) (ocispec.Image, error) {
+	var img ocispec.Image
+	if len(b.Manifests) == 0 {
+		return img, nil
+	}
+	data, err := export.ReadBlob(ctx, a.layers, b.Manifests[0].Config)
+	if err == nil {
+		err = json.Unmarshal(data, &img)
+	}
+	return img, err
+}
+
+const none = "<none>"
+
+func imageRow(n namedImage, config ocispec.Image, noTrunc bool) row {
+	repository, tag := none, none
+	if named, err := reference.ParseNormalizedNamed(n.Ref); err == nil {
+		repository = reference.FamiliarName(named)
+		if t, ok := named.(reference.Tagged); ok {
+			tag = t.Tag()
+		}
+	}
+	id := n.id().String()
+	if !noTrunc {
+		id = shortID(n.id())
+	}
+	since, at := "N/A", "N/A"
+	if config.Created != nil {
+		since = units.HumanDuration(time.Since(*config.Created)) + " ago"
+		at = config.Created.Local().Format(timeFormat)
+	}
+	return row{
+		"Repository": repository, "Tag": tag, "Digest": n.Desc.Digest.String(), "ID": id,
+		"CreatedSince": since, "CreatedAt": at, "Size": humanSize(n.built.Size()),
+	}
+}
+
+// timeFormat is docker's.
+const timeFormat = "2006-01-02 15:04:05 -0700 MST"
+
+// imageFilter decides which images are listed.
+type imageFilter struct {
+	dangling   *bool
+	references []string
+	labels     []string
+}
+
+func newImageFilter(filters, args []string) (*imageFilter, error) {
+	f := &imageFilter{}
+	for _, arg := range args {
+		if _, err := reference.ParseNormalizedNamed(strings.NewReplacer("*", "x", "?", "x", "[", "", "]", "").Replace(arg)); err != nil {
+			return nil, &usageError{err: fmt.Errorf("%q is no image name: %w", arg, err), command: "sinter images"}
+		}
+		f.references = append(f.references, arg)
+	}
+	for _, text := range filters {
+		name, value, _ := strings.Cut(text, "=")
+		switch name {
+		case "dangling":
+			b := value == "true" || value == "1"
+			if !b && value != "false" && value != "0" {
+				return nil, wrongFilter(text, "want true or false")
+			}
+			f.dangling = &b
+		case "reference":
+			if _, err := path.Match(value, ""); err != nil {
+				return nil, wrongFilter(text, err.Error())
+			}
+			f.references = append(f.references, value)
+		case "label":
+			f.labels = append(f.labels, value)
+		default:
+			return nil, wrongFilter(text, "the filters are dangling, reference and label")
+		}
+	}
+	return f, nil
+}
+
+func wrongFilter(text, why string) error {
+	return &usageError{err: fmt.Errorf("invalid value %q for --filter: %s", text, why), command: "sinter"}
+}
+
+func (f *imageFilter) matches(n namedImage, config ocispec.Image) bool {
+	if f.dangling != nil && *f.dangling != (n.Ref == "") {
+		return false
+	}
+	if len(f.references) > 0 && !slices.ContainsFunc(f.references, func(p string) bool { return matchesReference(p, n.Ref) }) {
+		return false
+	}
+	return !slices.ContainsFunc(f.labels, func(l string) bool {
+		name, value, hasValue := strings.Cut(l, "=")
+		got, ok := config.Config.Labels[name]
+		return !ok || hasValue && got != value
+	})
+}
+
+// matchesReference reports whether a pattern is that of a name, with or without
+// its tag, as people write it or in full.
+func matchesReference(pattern, ref string) bool {
+	if ref == "" {
+		return false
+	}
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return pattern == ref
+	}
+	return slices.ContainsFunc([]string{
+		reference.FamiliarString(named), reference.FamiliarName(named), named.String(), named.Name(),
+	}, func(name string) bool {
+		ok, err := path.Match(pattern, name)
+		return err == nil && ok
+	})
+}
+
+// displayName is the name that people know an image by.
+func displayName(n namedImage) string { return cmp.Or(familiar(n.Ref), shortID(n.id())) }

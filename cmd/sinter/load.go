@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/sinter-build/sinter/builder/load"
+)
+
+type loadFlags struct {
+	input string
+	tags  []string
+	quiet bool
+}
+
+func newLoadCmd(a *app) *cobra.Command {
+	f := &loadFlags{}
+	c := &cobra.Command{
+		Use:   "load [flags]",
+		Short: "Take images from an archive",
+		Long: `Take images from an archive, plain or compressed, of docker save, podman save or
+sinter save, from an OCI archive, or from the directory of an OCI layout.`,
+		Args: exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.load(c.Context(), f)
+		},
+	}
+	c.Flags().StringVarP(&f.input, "input", "i", "", "read from `FILE` or directory in place of standard input")
+	c.Flags().StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` for the image, in place of its names in the archive (repeatable)")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print nothing")
+	return c
+}
+
+func (a *app) load(ctx context.Context, f *loadFlags) error {
+	var names []string
+	for _, t := range f.tags {
+		name, err := nameToGive(t)
+		if err != nil {
+			return err
+		}
+		names = append(names, name)
+	}
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	loaded, err := a.loadFrom(ctx, f.input)
+	if err != nil {
+		return err
+	}
+	if len(names) > 0 {
+		if len(loaded) > 1 {
+			return &usageError{err: fmt.Errorf("--tag is for one image, but there are %d", len(loaded)), command: "sinter load"}
+		}
+		loaded[0].Names = names
+	}
+	return a.keepLoaded(ctx, loaded, f.quiet)
+}
+
+func (a *app) loadFrom(ctx context.Context, input string) ([]load.Image, error) {
+	s, err := a.store()
+	if err != nil {
+		return nil, err
+	}
+	in := a.stdin
+	if input == "" || input == "-" {
+		if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			return nil, &usageError{err: &hinted{
+				err:  errors.New("standard input is a terminal"),
+				hint: "name a file with --input FILE",
+			}, command: "sinter load"}
+		}
+		return load.Archive(ctx, s, in)
+	}
+	f, err := os.Open(input)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return load.Layout(ctx, s, input)
+	}
+	loaded, err := load.Archive(ctx, s, io.Reader(f))
+	if err != nil {
+		return nil, fmt.Errorf("loading %s: %w", input, err)
+	}
+	return loaded, nil
+}
+
+// keepLoaded gives the images their names.
+func (a *app) keepLoaded(ctx context.Context, loaded []load.Image, quiet bool) error {
+	images, err := a.images()
+	if err != nil {
+		return err
+	}
+	for _, img := range loaded {
+		names := img.Names
+		if len(names) == 0 {
+			names = []string{""}
+		}
+		for _, name := range names {
+			if err := images.Put(ctx, name, img.Desc); err != nil {
+				return err
+			}
+			if quiet {
+				continue
+			}
+			text := "Loaded image: " + familiar(name)
+			if name == "" {
+				text = "Loaded image ID: " + img.Desc.Digest.String()
+			}
+			if _, err := fmt.Fprintln(a.stdout, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

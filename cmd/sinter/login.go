@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/types"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/sinter-build/sinter/builder/registry"
+)
+
+type loginFlags struct {
+	username, password string
+	passwordStdin      bool
+}
+
+// dockerHub is the registry of names without one.
+const dockerHub = "docker.io"
+
+func newLoginCmd(a *app) *cobra.Command {
+	f := &loginFlags{}
+	c := &cobra.Command{
+		Use:   "login [flags] [HOST]",
+		Short: "Log in to a registry",
+		Long: `Log in to a registry, by default Docker Hub. The password is verified with the
+registry and then kept where docker keeps it: with the credential helper of
+docker's config.json, or else in that file ($DOCKER_CONFIG, ~/.docker).`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.login(c.Context(), f, hostArg(args))
+		},
+	}
+	c.Flags().StringVarP(&f.username, "username", "u", "", "user `NAME`")
+	c.Flags().StringVarP(&f.password, "password", "p", "", "`PASSWORD` or token (better: --password-stdin)")
+	c.Flags().BoolVar(&f.passwordStdin, "password-stdin", false, "read the password from standard input")
+	return c
+}
+
+// hostArg is the registry in the arguments. docker takes a URL as well.
+func hostArg(args []string) string {
+	if len(args) == 0 {
+		return dockerHub
+	}
+	host := strings.TrimPrefix(strings.TrimPrefix(args[0], "https://"), "http://")
+	host, _, _ = strings.Cut(host, "/")
+	if registry.CredentialKey(host) == registry.CredentialKey(dockerHub) {
+		return dockerHub
+	}
+	return host
+}
+
+func (a *app) login(ctx context.Context, f *loginFlags, host string) error {
+	if err := a.credentials(f, host); err != nil {
+		return err
+	}
+	client, err := a.registry()
+	if err != nil {
+		return err
+	}
+	if err := client.Check(ctx, host, f.username, f.password); err != nil {
+		return err
+	}
+	file, err := dockerConfig()
+	if err != nil {
+		return err
+	}
+	key := registry.CredentialKey(host)
+	err = file.GetCredentialsStore(key).Store(types.AuthConfig{
+		ServerAddress: key, Username: f.username, Password: f.password,
+	})
+	if err != nil {
+		return fmt.Errorf("keeping the password for %s: %w", host, err)
+	}
+	_, err = fmt.Fprintln(a.stdout, "Login Succeeded")
+	return err
+}
+
+func dockerConfig() (*configfile.ConfigFile, error) {
+	file, err := config.Load(config.Dir())
+	if err != nil {
+		return nil, fmt.Errorf("reading docker's configuration: %w", err)
+	}
+	return file, nil
+}
+
+// credentials completes user name and password, asking for them at a terminal.
+func (a *app) credentials(f *loginFlags, host string) error {
+	wrong := func(text string) error { return &usageError{err: errors.New(text), command: "sinter login"} }
+	switch {
+	case f.passwordStdin && f.password != "":
+		return wrong("--password and --password-stdin exclude each other")
+	case f.passwordStdin && f.username == "":
+		return wrong("--password-stdin needs --username")
+	case f.password != "":
+		a.warn("a password on the command line can be seen by others; --password-stdin is better")
+	}
+	if f.passwordStdin {
+		data, err := io.ReadAll(a.stdin)
+		if err != nil {
+			return fmt.Errorf("reading the password: %w", err)
+		}
+		f.password = strings.TrimRight(string(data), "\r\n")
+	}
+	if f.username == "" || f.password == "" && !f.passwordStdin {
+		if err := a.ask(f, host); err != nil {
+			return err
+		}
+	}
+	if f.username == "" || f.password == "" {
+		return wrong("user name and password must not be empty")
+	}
+	return nil
+}
+
+func (a *app) ask(f *loginFlags, host string) error {
+	in, ok := a.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return &usageError{err: &hinted{
+			err:  errors.New("user name or password is missing, and standard input is no terminal to ask at"),
+			hint: "use --username NAME --password-stdin",
+		}, command: "sinter login"}
+	}
+	if f.username == "" {
+		fmt.Fprintf(a.stderr, "User name for %s: ", host)
+		line, err := bufio.NewReader(in).ReadString('\n')
+		if err != nil {
+			return fmt.Errorf("reading the user name: %w", err)
+		}
+		f.username = strings.TrimSpace(line)
+	}
+	if f.password == "" {
+		fmt.Fprint(a.stderr, "Password: ")
+		data, err := term.ReadPassword(int(in.Fd()))
+		fmt.Fprintln(a.stderr)
+		if err != nil {
+			return fmt.Errorf("reading the password: %w", err)
+		}
+		f.password = string(data)
+	}
+	return nil
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/builder/registry"
+)
+
+func newLogoutCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "logout [HOST]",
+		Short: "Log out of a registry",
+		Long:  `Forget the password for a registry, by default Docker Hub.`,
+		Args:  usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.logout(hostArg(args))
+		},
+	}
+}
+
+func (a *app) logout(host string) error {
+	file, err := dockerConfig()
+	if err != nil {
+		return err
+	}
+	key := registry.CredentialKey(host)
+	store := file.GetCredentialsStore(key)
+	known, err := store.Get(key)
+	if err != nil {
+		return fmt.Errorf("looking for the password for %s: %w", host, err)
+	}
+	if known.Username == "" && known.IdentityToken == "" && known.Password == "" {
+		_, err := fmt.Fprintln(a.stdout, "Not logged in to", host)
+		return err
+	}
+	if err := store.Erase(key); err != nil {
+		return fmt.Errorf("removing the password for %s: %w", host, err)
+	}
+	_, err = fmt.Fprintln(a.stdout, "Removed the password for", host)
+	return err
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/parser"
+)
+
+type pullFlags struct {
+	platforms []string
+	progress  string
+	quiet     bool
+}
+
+func newPullCmd(a *app) *cobra.Command {
+	f := &pullFlags{}
+	c := &cobra.Command{
+		Use:   "pull [flags] NAME[:TAG|@DIGEST]",
+		Short: "Get an image from a registry",
+		Long: `Get an image from a registry, or what is new of it. Builds get their base images
+by themselves; this is for having them before, and for push, save and inspect.`,
+		Args: exactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.pull(c.Context(), f, args[0])
+		},
+	}
+	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "get the image for these `PLATFORMS` (default this machine's)")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the digest and nothing else")
+	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
+	return c
+}
+
+func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
+	ref, err := registry.ParseRef(text)
+	if err != nil {
+		return err
+	}
+	wanted := []ocispec.Platform{platforms.Normalize(platforms.DefaultSpec())}
+	if len(f.platforms) > 0 {
+		wanted = nil
+	}
+	for _, text := range f.platforms {
+		p, err := platformFlag(text, "sinter pull")
+		if err != nil {
+			return err
+		}
+		wanted = append(wanted, *p)
+	}
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var digest string
+	err = a.showing(f.progress, f.quiet, "pulling "+ref.String(), func(progress func(event.Progress)) error {
+		for i, p := range wanted {
+			// Of the second platform on, the tag must mean the same.
+			var err error
+			if digest, err = a.pullPlatform(ctx, ref, p, i == 0, progress); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if f.quiet {
+		_, err = fmt.Fprintln(a.stdout, digest)
+	} else {
+		_, err = fmt.Fprintf(a.stdout, "%s: digest: %s\n", ref, digest)
+	}
+	return err
+}
+
+// parallelDownloads is how many layers are got at once.
+const parallelDownloads = 4
+
+// pullPlatform gets manifest, config and layers for one platform.
+func (a *app) pullPlatform(ctx context.Context, ref registry.Ref, p ocispec.Platform, ask bool, progress func(event.Progress)) (string, error) {
+	sources, err := a.imageSources()
+	if err != nil {
+		return "", err
+	}
+	meta, err := sources.Resolve(ctx, ref.String(), &p, ask)
+	if err != nil {
+		return "", err
+	}
+	chain, err := sources.Chain(ctx, parser.Image{Ref: ref.String()}, p)
+	if err != nil {
+		return "", err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallelDownloads)
+	for _, l := range chain {
+		if a.layers.HasBlob(l.Descriptor.Digest) {
+			continue
+		}
+		group.Go(func() error { return a.download(ctx, l, progress) })
+	}
+	return meta.Digest.String(), group.Wait()
+}
+
+// download gets the blob of a layer into the store.
+func (a *app) download(ctx context.Context, l layers.Layer, progress func(event.Progress)) error {
+	sources, err := a.imageSources()
+	if err != nil {
+		return err
+	}
+	r, err := sources.Fetch(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	m := &meter{r: r, progress: progress, p: event.Progress{
+		ID: l.Descriptor.Digest.String(), Total: l.Descriptor.Size, Started: time.Now(),
+	}}
+	if err := a.layers.PutBlob(ctx, l.Descriptor, m); err != nil {
+		return err
+	}
+	m.p.Done = time.Now()
+	progress(m.p)
+	return nil
+}
+
+// meter tells how much of a download has been read.
+type meter struct {
+	r        io.Reader
+	progress func(event.Progress)
+	p        event.Progress
+	told     time.Time
+}
+
+// meterPause is the time between two events of one download.
+const meterPause = 100 * time.Millisecond
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	m.p.Current += int64(n)
+	if now := time.Now(); now.Sub(m.told) >= meterPause {
+		m.told = now
+		m.progress(m.p)
+	}
+	return n, err
+}

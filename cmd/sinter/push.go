@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/registry"
+)
+
+type pushFlags struct {
+	platform, as, progress string
+	quiet                  bool
+}
+
+func newPushCmd(a *app) *cobra.Command {
+	f := &pushFlags{}
+	c := &cobra.Command{
+		Use:   "push [flags] IMAGE [NAME]",
+		Short: "Push an image to a registry",
+		Long: `Push an image to the registry that its name says, or under another NAME. Only
+what the registry does not have is sent.`,
+		Args: usageArgs(cobra.RangeArgs(1, 2)),
+		RunE: func(c *cobra.Command, args []string) error {
+			f.as = args[len(args)-1]
+			return a.push(c.Context(), f, args[0])
+		},
+	}
+	c.Flags().StringVar(&f.platform, "platform", "", "push only this `PLATFORM` of the image")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the digest and nothing else")
+	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
+	return c
+}
+
+func (a *app) push(ctx context.Context, f *pushFlags, text string) error {
+	platform, err := platformFlag(f.platform, "sinter push")
+	if err != nil {
+		return err
+	}
+	name, err := registry.ParseRef(f.as)
+	if err != nil {
+		return err
+	}
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	n, err := a.find(ctx, text)
+	if err != nil {
+		return err
+	}
+	built, err := a.whole(n, platform)
+	if err != nil {
+		return err
+	}
+	client, err := a.registry()
+	if err != nil {
+		return err
+	}
+	err = a.showing(f.progress, f.quiet, "pushing "+name.String(), func(progress func(event.Progress)) error {
+		return client.Push(ctx, name.String(), built, progress)
+	})
+	if err != nil {
+		return err
+	}
+	if f.quiet {
+		_, err = fmt.Fprintln(a.stdout, built.Digest())
+	} else {
+		_, err = fmt.Fprintf(a.stdout, "%s: digest: %s size: %s\n", name, built.Digest(), humanSize(built.Size()))
+	}
+	return err
+}
+
+// showing shows do as one step, with the transfers in it.
+func (a *app) showing(mode string, quiet bool, title string, do func(progress func(event.Progress)) error) error {
+	if quiet {
+		mode = "quiet"
+	}
+	s, err := newScreen(a.stderr, mode)
+	if err != nil {
+		return &usageError{err: err, command: "sinter"}
+	}
+	defer s.close()
+	s.show()
+	step := event.StepOf(title)
+	s.event(event.Declared{Step: step, Name: title})
+	s.event(event.Started{Step: step, Name: title, Time: time.Now()})
+	err = do(func(p event.Progress) {
+		p.Step = step
+		s.event(p)
+	})
+	s.event(event.Ended{Step: step, Name: title, Time: time.Now(), Err: err})
+	return err
+}

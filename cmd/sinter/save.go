@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/sinter-build/sinter/builder/export"
+)
+
+type saveFlags struct {
+	output, format, platform string
+}
+
+func newSaveCmd(a *app) *cobra.Command {
+	f := &saveFlags{}
+	c := &cobra.Command{
+		Use:   "save [flags] IMAGE…",
+		Short: "Write images to an archive",
+		Long: `Write images to an archive that docker load, podman load and sinter load read,
+or to an OCI layout.`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.save(c.Context(), f, args)
+		},
+	}
+	c.Flags().StringVarP(&f.output, "output", "o", "", "write to `FILE` (or the directory of oci-dir) in place of standard output")
+	c.Flags().StringVar(&f.format, "format", "docker", "docker, oci or oci-dir")
+	c.Flags().StringVar(&f.platform, "platform", "", "save only this `PLATFORM` of the images")
+	return c
+}
+
+// saveOutput is where the flags say that the images go.
+func (f *saveFlags) saveOutput() (export.Output, error) {
+	o := export.Output{Dest: f.output}
+	switch f.format {
+	case "docker", "docker-archive":
+		o.Type = export.Docker
+	case "oci", "oci-archive":
+		o.Type = export.OCI
+	case "oci-dir":
+		o.Type, o.Directory = export.OCI, true
+	default:
+		return o, &usageError{err: fmt.Errorf("invalid value %q for --format: want docker, oci or oci-dir", f.format), command: "sinter save"}
+	}
+	if o.Dest == "" {
+		o.Dest = "-"
+	}
+	if o.Directory && o.Stdout() {
+		return o, &usageError{err: errors.New("--format oci-dir needs --output DIRECTORY"), command: "sinter save"}
+	}
+	return o, o.CheckDest(o.Stdout() && term.IsTerminal(int(os.Stdout.Fd())))
+}
+
+func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {
+	o, err := f.saveOutput()
+	if err != nil {
+		return err
+	}
+	platform, err := platformFlag(f.platform, "sinter save")
+	if err != nil {
+		return err
+	}
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var images []export.Named
+	for _, arg := range args {
+		n, err := a.find(ctx, arg)
+		if err != nil {
+			return err
+		}
+		built, err := a.whole(n, platform)
+		if err != nil {
+			return err
+		}
+		images = addNamed(images, built, n.Ref)
+	}
+	return export.WriteImages(ctx, a.stdout, images, o)
+}
+
+// addNamed adds an image, or another name to one that is there already.
+func addNamed(images []export.Named, b *export.Built, name string) []export.Named {
+	i := slices.IndexFunc(images, func(n export.Named) bool { return n.Digest() == b.Digest() })
+	if i < 0 {
+		i = len(images)
+		images = append(images, export.Named{Built: b})
+	}
+	if name != "" && !slices.Contains(images[i].Names, name) {
+		images[i].Names = append(images[i].Names, name)
+	}
+	return images
+}
