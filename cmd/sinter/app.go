@@ -28,6 +28,8 @@ type app struct {
 	rootFlag                   string
 	mirrors, insecure, caFiles []string
 
+	// silent says that no display shows what commands print.
+	silent bool
 	// events gets what happens while layers are downloaded; may be nil.
 	events event.Func
 

@@ -76,7 +76,7 @@ func (a *app) build(ctx context.Context, f *buildFlags) (err error) {
 		return err
 	}
 	defer b.inputs.close()
-	a.events = b.screen.event
+	a.events, a.silent = b.screen.event, b.screen.words == nil
 	return b.run(ctx, req)
 }
 

@@ -46,10 +46,8 @@ func (a *app) report(ctx context.Context, err error) int {
 	if h := hint(err); h != "" {
 		fmt.Fprintf(a.stderr, "hint: %s\n", h)
 	}
-	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
-		if usage != nil {
-			fmt.Fprintf(a.stderr, "hint: see %s --help\n", usage.command)
-		}
+	if errors.As(err, &usage) {
+		fmt.Fprintf(a.stderr, "hint: see %s --help\n", usage.command)
 		return exitUsage
 	}
 	return exitFailed
@@ -79,12 +77,12 @@ func hint(err error) string {
 	return found
 }
 
-// printStep shows the end of what a failing command printed, and the lines of
-// the Dockerfile that it comes from.
+// printStep shows the end of what a failing command printed, unless the display
+// has done so, and the lines of the Dockerfile that it comes from.
 func (a *app) printStep(e *builder.StepError) {
 	const rule = "------"
 	var command *builder.CommandError
-	if errors.As(e, &command) && command.Output != "" {
+	if a.silent && errors.As(e, &command) && command.Output != "" {
 		fmt.Fprintf(a.stderr, "%s\n > %s:\n%s\n%s\n", rule, e.Node.Name, strings.TrimRight(command.Output, "\n"), rule)
 	}
 	if len(e.Node.Pos) > 0 && e.Graph != nil {
