@@ -123,8 +123,9 @@ func initCommand(ctx context.Context, s Spec) (*exec.Cmd, error) {
 	}
 	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/self/fd/%d", binary.Fd()))
 	cmd.Args = []string{inside.Name}
-	// The init lives shortly and has little to collect.
-	cmd.Env = []string{"GOGC=off", "GOMEMLIMIT=64MiB"}
+	// The init lives shortly and has little to collect; the race detector, when
+	// it is in the binary, would have it wait for a second at its end.
+	cmd.Env = []string{"GOGC=off", "GOMEMLIMIT=64MiB", "GORACE=atexit_sleep_ms=0"}
 	cmd.Stdout, cmd.Stderr = output(s.Stdout), output(s.Stderr)
 	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	if s.Network == NetNone {

@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
 func TestExit(t *testing.T) {
@@ -142,4 +146,59 @@ func BenchmarkTrue(b *testing.B) {
 		shortest = min(shortest, time.Since(start))
 	}
 	b.ReportMetric(float64(shortest.Nanoseconds()), "ns-shortest")
+}
+
+func TestSignalsAreForwarded(t *testing.T) {
+	b := newBox(t)
+	b.fail(b.sh("trap 'exit 3' TERM; kill -TERM 1; sleep 10 & wait"), 3, "exit code: 3")
+}
+
+// Where there is one user, programs that want others succeed without effect.
+func TestOneUser(t *testing.T) {
+	b := newBox(t)
+	if !userns.Single() {
+		t.Skip("there are many users")
+	}
+	write(t, b.lower, map[string]string{"etc/apt/apt.conf.d/": ""})
+	b.want(b.sh("cat /etc/apt/apt.conf.d/*; touch /f && chown 5:6 /f && stat -c '%u %g' /f; mknod /n c 1 3; ls /n 2>/dev/null; su user -c 'echo su'"),
+		"APT::Sandbox::User \"root\";\n0 0\nsu\n")
+	b.wantLeft("f")
+}
+
+// A store inside of a container's own root cannot hold overlays.
+func TestOnOverlay(t *testing.T) {
+	b := newBox(t)
+	needStatic(t)
+	s := b.sh("/builder -test.v -test.run '^TestInOverlay$' | grep -e '^--- '")
+	exe, err := os.ReadFile(self1(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, b.lower, map[string]string{"builder": string(exe)})
+	s.Insecure, s.Env = true, append(s.Env, "SANDBOX_NESTED=1", "TMPDIR=/tmp")
+	if out, _, err := b.run(s); err != nil || !strings.HasPrefix(out, "--- PASS") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func TestInOverlay(t *testing.T) {
+	if os.Getenv("SANDBOX_NESTED") == "" {
+		t.Skip("a part of TestOnOverlay")
+	}
+	b := newBox(t)
+	_, _, err := b.run(b.sh("true"))
+	var h interface{ HintText() string }
+	if !errors.As(err, &h) || !strings.Contains(h.HintText(), "volume") {
+		t.Fatalf("got %v", err)
+	}
+	// With a volume, one sandbox works in another.
+	s := b.sh("echo nested")
+	dir := t.TempDir()
+	if err := unix.Mount("volume", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(dir, 0)
+	write(t, dir, map[string]string{"upper/": "", "work/": ""})
+	s.Upper, s.Work = dir+"/upper", dir+"/work"
+	b.want(s, "nested\n")
 }

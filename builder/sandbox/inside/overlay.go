@@ -48,7 +48,18 @@ func (in *sandboxInit) overlay(lower []string, upper, work string, attr int) (in
 		// Before Linux 6.7.
 		return in.oldOverlay(names, options, attr)
 	}
+	if err != nil && onOverlay(upper) {
+		return -1, &HintError{
+			Err:  fmt.Errorf("%s is itself on an overlay file system, on which there can be no other: %w", upper, err),
+			Hint: "keep the store elsewhere; in a container, in a volume",
+		}
+	}
 	return fd, err
+}
+
+func onOverlay(dir string) bool {
+	var st unix.Statfs_t
+	return dir != "" && unix.Statfs(dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
 func (in *sandboxInit) overlayOptions(open *openDirs, upper, work string) ([]string, error) {
