@@ -44,6 +44,9 @@ func TestUser(t *testing.T) {
 	s = b.sh("echo $HOME")
 	s.Env = append(s.Env, "HOME=/mine")
 	b.want(s, "/mine\n")
+	s = b.spec("env")
+	s.Env = []string{"PATH=/nowhere", "A=1", "B=", "A=2=3", "PATH=/bin", "nonsense"}
+	b.want(s, "B=\nA=2=3\nPATH=/bin\nHOME=/root\n")
 }
 
 // A root without /etc/passwd has root, and numbers.

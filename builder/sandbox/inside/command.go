@@ -71,7 +71,7 @@ func (in *sandboxInit) command(u *user.ExecUser) (c *command, err error) {
 	if err := c.nest(u); err != nil {
 		return nil, err
 	}
-	env := in.plan.Env
+	env := lastOfEach(in.plan.Env)
 	if _, ok := lookupEnv(env, "HOME"); !ok {
 		env = append(env, "HOME="+u.Home)
 	}
@@ -166,8 +166,23 @@ func (c *command) find(env []string) error {
 // defaultPath is docker's for Linux.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// lookupEnv returns the value of a variable; the last one counts, as in libc's
-// setenv order BuildKit passes them.
+// lastOfEach returns an environment in which every variable is set once, to its
+// last value, as runc does: C libraries would take the first.
+func lastOfEach(env []string) []string {
+	seen := make(map[string]bool, len(env))
+	var kept []string
+	for _, kv := range slices.Backward(env) {
+		name, _, ok := strings.Cut(kv, "=")
+		if ok && !seen[name] {
+			seen[name] = true
+			kept = append(kept, kv)
+		}
+	}
+	slices.Reverse(kept)
+	return kept
+}
+
+// lookupEnv returns the value of a variable.
 func lookupEnv(env []string, name string) (string, bool) {
 	for _, kv := range slices.Backward(env) {
 		if v, ok := strings.CutPrefix(kv, name+"="); ok {

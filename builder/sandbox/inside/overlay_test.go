@@ -60,13 +60,13 @@ func TestOldOverlay(t *testing.T) {
 			return n
 		}
 		names := []string{name("top", "top"), name("bottom", "bottom")}
-		options, err := in.overlayOptions(&open, in.stage("upper"), in.stage("work"))
-		if err == nil {
+		if _, err := in.overlayOptions(&open, in.stage("upper"), in.stage("work")); err == nil {
 			t.Fatal("missing directories are mounted")
 		}
 		name("upper", "")
 		name("work", "")
-		if options, err = in.overlayOptions(&open, in.stage("upper"), in.stage("work")); err != nil {
+		options, err := in.overlayOptions(&open, in.stage("upper"), in.stage("work"))
+		if err != nil {
 			t.Fatal(err)
 		}
 		fd, err := in.oldOverlay(names, options, unix.MOUNT_ATTR_NODEV)
