@@ -28,6 +28,13 @@ func (s *Images) AddLayout(storeID, dir string) {
 	s.layouts[storeID] = dir
 }
 
+// LayoutDigest returns the digest of an image in the OCI layout in dir. ref is
+// :TAG, @DIGEST, or "" for the only image there is.
+func LayoutDigest(dir, ref string) (digest.Digest, error) {
+	desc, err := layout{dir: dir}.find(ref)
+	return desc.Digest, err
+}
+
 // ResolveLayout is Resolve for an image in the OCI layout that AddLayout named.
 // ref ends in :TAG or @DIGEST; a layout with only one image needs neither.
 func (s *Images) ResolveLayout(ctx context.Context, storeID, ref string, platform *ocispec.Platform) (Meta, error) {

@@ -138,10 +138,22 @@ func noSuchImage(text string, nameErr error) error {
 	if nameErr != nil {
 		return nameErr
 	}
-	return &hinted{
-		err:  fmt.Errorf("there is no image %q in the store: %w", text, fs.ErrNotExist),
-		hint: "sinter images lists what there is; sinter pull gets an image from a registry",
-	}
+	return &noImageError{text}
+}
+
+// noImageError is a name or an ID that no image has.
+type noImageError struct{ text string }
+
+func (e *noImageError) Error() string {
+	return fmt.Sprintf("there is no image %q in the store", e.text)
+}
+
+// Is makes it an fs.ErrNotExist.
+func (e *noImageError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// HintText is the way out.
+func (e *noImageError) HintText() string {
+	return "sinter images lists what there is; sinter pull gets an image from a registry"
 }
 
 // platformFlag reads one --platform; nil when it was not given.

@@ -218,11 +218,14 @@ func (a *app) namedContext(in *inputs, req *parser.Request, text string) error {
 		req.Contexts[name] = value
 	case isLayout:
 		dir, ref := cutLayout(dir)
-		if _, err := os.Stat(filepath.Join(dir, "index.json")); err != nil {
-			return wrongFlag("build-context", text, fmt.Sprintf("%s is no OCI layout: %v", dir, err))
+		d, err := source.LayoutDigest(dir, ref)
+		if err != nil {
+			return wrongFlag("build-context", text, err.Error())
 		}
-		in.layouts[name] = dir
-		req.Contexts[name] = "oci-layout://" + name + ref
+		// The frontend wants a name without anything special in it.
+		id := fmt.Sprintf("layout%d", len(in.layouts))
+		in.layouts[id] = dir
+		req.Contexts[name] = "oci-layout://" + id + "@" + d.String()
 	case isRemote(value):
 		return builder.Hinted(fmt.Errorf("a context from git or http (%s) is not supported yet", value),
 			"clone or download it, and give the directory")
@@ -243,9 +246,6 @@ func cutLayout(s string) (dir, ref string) {
 	}
 	if i := strings.LastIndex(dir, ":"); i > strings.LastIndex(dir, "/") {
 		dir, ref = dir[:i], dir[i:]+ref
-	}
-	if ref == "" {
-		ref = ":latest"
 	}
 	return dir, ref
 }

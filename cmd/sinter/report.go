@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -43,14 +45,37 @@ func (a *app) report(ctx context.Context, err error) int {
 		a.printStep(step)
 	}
 	fmt.Fprintf(a.stderr, "error: %s\n", strings.TrimSuffix(err.Error(), "\n"))
-	if h := hint(err); h != "" {
-		fmt.Fprintf(a.stderr, "hint: %s\n", h)
+	for _, h := range []string{hint(err), a.fullDisk(err)} {
+		if h != "" {
+			fmt.Fprintf(a.stderr, "hint: %s\n", h)
+		}
 	}
 	if errors.As(err, &usage) {
 		fmt.Fprintf(a.stderr, "hint: see %s --help\n", usage.command)
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// leastRoom is what a disk must have free, in bytes, not to count as full.
+const leastRoom = 1 << 20
+
+// fullDisk is the way out when the disk is full. A command that fails for want
+// of room may say anything, so the store's disk is looked at.
+func (a *app) fullDisk(err error) string {
+	const hint = "the disk is full: make room on it (sinter prune helps when the store is there), or put the store elsewhere with SINTER_ROOT"
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return hint
+	}
+	var command *builder.CommandError
+	var disk unix.Statfs_t
+	if !errors.As(err, &command) || a.layers == nil || unix.Statfs(a.layers.Root(), &disk) != nil {
+		return ""
+	}
+	if disk.Bavail*uint64(disk.Bsize) < leastRoom {
+		return hint
+	}
+	return ""
 }
 
 // hint is the way out that the innermost part of err knows.
