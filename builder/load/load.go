@@ -84,7 +84,7 @@ func Archive(ctx context.Context, s *store.Store, r io.Reader) ([]Image, error) 
 type contents struct {
 	store *store.Store
 	dir   string
-	// small are the JSON files by name; spooled are layers of docker's
+	// small are the files of the top folder by name; spooled are layers of docker's
 	// older format, by name, as files in dir; links are other names.
 	small   map[string][]byte
 	spooled map[string]string
@@ -104,8 +104,11 @@ func (c *contents) read(ctx context.Context, r io.Reader) error {
 			}
 			return nil
 		}
-		if errors.Is(err, tar.ErrHeader) && n == 0 {
+		if n == 0 && (errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF)) {
 			return &Error{"it is not a tar archive"}
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return &Error{"it ends too early"}
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return err
@@ -116,7 +119,11 @@ func (c *contents) read(ctx context.Context, r io.Reader) error {
 		if n > maxEntries {
 			return &Error{fmt.Sprintf("it has more than %d files: it is no archive of images", maxEntries)}
 		}
-		if err := c.entry(ctx, h, tr); err != nil {
+		err = c.entry(ctx, h, tr)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return &Error{fmt.Sprintf("it ends too early, in %s", h.Name)}
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
@@ -140,18 +147,20 @@ func (c *contents) entry(ctx context.Context, h *tar.Header, r io.Reader) error 
 		c.blobs[d] = h.Size
 		return c.store.PutBlob(ctx, ocispec.Descriptor{Digest: d, Size: h.Size}, r)
 	}
-	switch ext := path.Ext(name); {
-	case name == ocispec.ImageIndexFile || name == dockerManifestName || ext == ".json" && path.Dir(name) == ".":
-		if c.room -= h.Size; h.Size > maxSmallFile || c.room < 0 {
-			return &Error{fmt.Sprintf("%d bytes are too many", h.Size)}
-		}
-		data, err := io.ReadAll(r)
-		c.small[name] = data
-		return err
-	case ext == ".tar":
+	switch {
+	case strings.HasSuffix(name, ".tar") || strings.HasSuffix(name, ".tar.gz"):
 		return c.spool(ctx, name, r)
+	case strings.Contains(name, "/"):
+		return nil
 	}
-	return nil
+	// A config has the name that its archive's manifest.json gives it.
+	if h.Size > maxSmallFile || h.Size > c.room {
+		return &Error{fmt.Sprintf("%d bytes are too many", h.Size)}
+	}
+	c.room -= h.Size
+	data, err := io.ReadAll(r)
+	c.small[name] = data
+	return err
 }
 
 // blobDigest is the digest that a blob's name in a layout says.
