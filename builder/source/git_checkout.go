@@ -1,0 +1,213 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// checkout makes the directory dest with the revision's files.
+func (r *repository) checkout(ctx context.Context, rev revision, dest string) error {
+	if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
+		return err
+	}
+	// Submodules may lie on servers that send whole histories only.
+	err := r.checkoutOnce(ctx, rev, dest, "--depth=1")
+	if refusesShallow(err) || says(err, "not our ref", "unadvertised object") {
+		err = r.checkoutOnce(ctx, rev, dest, "")
+	}
+	if err != nil {
+		return explainGit("failed to checkout remote "+r.source.remote.shown, r.source, err)
+	}
+	return nil
+}
+
+func (r *repository) checkoutOnce(ctx context.Context, rev revision, dest, depth string) (err error) {
+	tmp, err := os.MkdirTemp(r.folder, tempPrefix)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+	w := &worktree{repository: r, tree: filepath.Join(tmp, "tree"), dir: filepath.Join(tmp, "git")}
+	if r.source.keep {
+		w.dir = filepath.Join(w.tree, ".git")
+	}
+	if err := os.Mkdir(w.tree, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(w.tree, 0o755); err != nil { // whatever the umask is
+		return err
+	}
+	if err := w.fill(ctx, rev, depth); err != nil {
+		return err
+	}
+	return os.Rename(w.tree, dest)
+}
+
+// worktree is a checkout that is being made. The repository itself is not
+// touched: one of its own, in dir, borrows or has the objects.
+type worktree struct {
+	*repository
+	tree, dir string
+}
+
+func (w *worktree) git(ctx context.Context, args ...string) (string, error) {
+	return w.program.run(ctx, gitCall{gitDir: w.dir, tree: w.tree, args: args})
+}
+
+func (w *worktree) fill(ctx context.Context, rev revision, depth string) error {
+	if err := w.init(ctx, rev); err != nil {
+		return err
+	}
+	commit := rev.object + "^{commit}"
+	for _, args := range [][]string{
+		{"remote", "add", "origin", w.source.remote.url},
+		{"update-ref", "--no-deref", "HEAD", commit},
+		{"read-tree", "--reset", "-u", "HEAD"},
+	} {
+		if _, err := w.git(ctx, args...); err != nil {
+			return err
+		}
+	}
+	if !w.source.skipSubmodules {
+		if err := w.submodules(ctx, depth); err != nil {
+			return err
+		}
+	}
+	if w.source.commitTimes {
+		return w.setTimes(ctx)
+	}
+	return nil
+}
+
+// init makes the worktree's repository. One that is kept gets copies of the
+// objects.
+func (w *worktree) init(ctx context.Context, rev revision) error {
+	format := "--object-format=sha1"
+	if len(rev.object) == 64 {
+		format = "--object-format=sha256"
+	}
+	if _, err := w.git(ctx, "init", "--quiet", "--template=", format); err != nil {
+		return err
+	}
+	if !w.source.keep {
+		return w.borrow()
+	}
+	target := rev.ref
+	if target == "" {
+		target = kept(rev.object)
+	}
+	_, err := w.program.run(ctx, gitCall{
+		gitDir: w.dir, tree: w.tree, protocols: fileProtocol,
+		args: []string{
+			"fetch", "--quiet", "--update-head-ok", "--no-tags", "--depth=1", "--", "file://" + w.repository.dir,
+			"+" + kept(rev.object) + ":" + target,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if rev.ref == "" {
+		// HEAD will be the only ref.
+		if _, err := w.git(ctx, "update-ref", "--no-deref", "HEAD", rev.object+"^{commit}"); err != nil {
+			return err
+		}
+		if _, err := w.git(ctx, "update-ref", "-d", target); err != nil {
+			return err
+		}
+	}
+	err = os.Remove(filepath.Join(w.dir, "FETCH_HEAD"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// borrow lets the worktree's repository see the objects of the other one.
+func (w *worktree) borrow() error {
+	info := filepath.Join(w.dir, "objects", "info")
+	if err := os.MkdirAll(info, 0o755); err != nil {
+		return err
+	}
+	line := filepath.Join(w.repository.dir, "objects") + "\n"
+	if err := os.WriteFile(filepath.Join(info, "alternates"), []byte(line), 0o644); err != nil {
+		return err
+	}
+	shallow, err := os.ReadFile(filepath.Join(w.repository.dir, "shallow"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(w.dir, "shallow"), shallow, 0o644)
+}
+
+// submodules fills the submodules' directories. Their .git files, which lead to
+// the worktree's repository, go where that goes.
+func (w *worktree) submodules(ctx context.Context, depth string) error {
+	args := []string{"submodule", "--quiet", "update", "--init", "--recursive"}
+	if depth != "" {
+		args = append(args, depth)
+	}
+	if _, err := w.git(ctx, args...); err != nil {
+		return fmt.Errorf("submodules: %w", err)
+	}
+	if w.source.keep {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "modules")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return filepath.WalkDir(w.tree, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Name() == ".git" && e.Type().IsRegular() {
+			err = os.Remove(path)
+		}
+		return err
+	})
+}
+
+// setTimes gives every file and directory the time of the commit.
+func (w *worktree) setTimes(ctx context.Context) error {
+	out, err := w.git(ctx, "log", "-1", "--format=%ct", "HEAD")
+	if err != nil {
+		return err
+	}
+	seconds, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	if err != nil {
+		return fmt.Errorf("time of the commit: %w", err)
+	}
+	var paths []string
+	err = filepath.WalkDir(w.tree, func(path string, _ fs.DirEntry, err error) error {
+		paths = append(paths, path)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	at := unix.Timespec{Sec: seconds}
+	for _, path := range slices.Backward(paths) { // a directory after what is in it
+		if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return &fs.PathError{Op: "utimensat", Path: path, Err: err}
+		}
+	}
+	return nil
+}
+
+// errnoOf is the reason alone of an error that names a path.
+func errnoOf(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}

@@ -1,0 +1,295 @@
+package source
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/source/util/pathutil"
+	"github.com/moby/buildkit/util/urlutil"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// download is a file from the web as it lies in its folder.
+type download struct {
+	downloadRecord
+	// body has the content; its name may be gone from the folder.
+	body *os.File
+	dir  string
+	// fresh says that the server was asked in this build.
+	fresh bool
+}
+
+// downloadRecord is what is written down of a download.
+type downloadRecord struct {
+	// URL is for people: it has no credentials.
+	URL    string
+	Digest digest.Digest
+	Size   int64
+	// What the server said.
+	ETag, LastModified, Disposition string
+	// Length is that of the transfer in bytes, -1 if the server did not say.
+	Length int64
+	// Settled says that the file was not new when it came, so that the
+	// next version must have another Last-Modified.
+	Settled bool
+}
+
+// settled is how long before the answer a file must have changed, as its time
+// has whole seconds only (RFC 9110, 8.8.2.2, says one second; clocks of
+// servers behind one name may differ).
+const settled = time.Minute
+
+// HTTP downloads a file, if the one in the store is not the newest, and serves
+// a tree that holds nothing else. A file with the checksum asked for is the
+// newest.
+func (r *Remotes) HTTP(ctx context.Context, op parser.HTTP) (FS, error) {
+	headers, err := httpHeaders(op.Attrs)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(op.URL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, &RemoteError{Msg: fmt.Sprintf("%q is no address of a download", urlutil.RedactCredentials(op.URL)), Hint: "write http://HOST/PATH or https://HOST/PATH"}
+	}
+	if op.Checksum != "" {
+		if err := op.Checksum.Validate(); err != nil {
+			return nil, &RemoteError{Msg: fmt.Sprintf("invalid checksum %q", op.Checksum), Hint: "write sha256: and 64 hexadecimal digits", Err: err}
+		}
+	}
+	d, err := r.download(ctx, request{url: u, headers: headers, secret: op.AuthHeaderSecret, checksum: op.Checksum})
+	if err != nil {
+		return nil, err
+	}
+	return d.serve(op), nil
+}
+
+// httpHeaders are the headers that the op asks for. The reference sends only
+// these two.
+func httpHeaders(attrs map[string]string) (http.Header, error) {
+	h := http.Header{}
+	for name, value := range attrs {
+		header, ok := strings.CutPrefix(name, pb.AttrHTTPHeaderPrefix)
+		header = http.CanonicalHeaderKey(header)
+		if !ok || header != "Accept" && header != "User-Agent" {
+			return nil, &RemoteError{Msg: fmt.Sprintf("the attribute %s of a download is not supported", name)}
+		}
+		h.Set(header, value)
+	}
+	return h, nil
+}
+
+// request is a download that is wanted.
+type request struct {
+	url      *url.URL
+	headers  http.Header
+	secret   string
+	checksum digest.Digest
+}
+
+// download returns the file from the store or from the server.
+func (r *Remotes) download(ctx context.Context, q request) (download, error) {
+	key := folderName(q.url.String(), q.secret, q.headers)
+	s := slotOf(r, r.downloads, key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.found && !s.val.fresh {
+		if ok, err := s.val.has(q.checksum); ok || err != nil {
+			return s.val, err
+		}
+		s.found = false
+		if err := s.val.body.Close(); err != nil {
+			return download{}, err
+		}
+	}
+	if !s.found {
+		d, err := r.look(ctx, filepath.Join(r.root, "downloads", key), q)
+		if err != nil {
+			return download{}, err
+		}
+		s.val, s.found = d, true
+	}
+	if q.checksum == "" {
+		return s.val, nil
+	}
+	ok, err := s.val.has(q.checksum)
+	if err == nil && !ok {
+		err = &RemoteError{
+			Msg:  fmt.Sprintf("digest mismatch for %s: %s (expected: %s)", s.val.URL, s.val.Digest, q.checksum),
+			Hint: "the file is not the one that the checksum was made of: look at what the server sends, then correct the checksum",
+		}
+	}
+	return s.val, err
+}
+
+// look returns the file in the folder if it will do, and else what the server
+// has.
+func (r *Remotes) look(ctx context.Context, dir string, q request) (download, error) {
+	lock, err := lockFolder(ctx, dir)
+	if err != nil {
+		return download{}, fmt.Errorf("keeping %s: %w", q.shown(), err)
+	}
+	defer lock.Close()
+	old, err := openDownload(dir)
+	if err != nil {
+		return download{}, fmt.Errorf("looking for %s in the store: %w", q.shown(), err)
+	}
+	if old != nil {
+		ok, err := old.has(q.checksum)
+		if err != nil {
+			return download{}, errors.Join(err, old.body.Close())
+		}
+		if ok {
+			return *old, nil
+		}
+	}
+	d, err := r.ask(ctx, dir, q, old)
+	if old != nil && (err != nil || d.body != old.body) {
+		err = errors.Join(err, old.body.Close())
+	}
+	return d, err
+}
+
+// openDownload returns what the folder holds; nil for nothing that can be used.
+func openDownload(dir string) (*download, error) {
+	data, err := os.ReadFile(filepath.Join(dir, "record"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	d := &download{dir: dir}
+	if json.Unmarshal(data, &d.downloadRecord) != nil || d.Digest.Validate() != nil {
+		return nil, nil // torn: it is downloaded anew
+	}
+	d.body, err = os.Open(filepath.Join(dir, d.Digest.Encoded()))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := d.body.Stat()
+	if err != nil || info.Size() != d.Size {
+		return nil, errors.Join(err, d.body.Close())
+	}
+	return d, nil
+}
+
+// has reports whether the content has a checksum; "" is none.
+func (d *download) has(sum digest.Digest) (bool, error) {
+	if sum == "" {
+		return false, nil
+	}
+	if sum.Algorithm() == digest.SHA256 {
+		return d.Digest == sum, nil
+	}
+	v := sum.Verifier()
+	if _, err := io.Copy(v, io.NewSectionReader(d.body, 0, d.Size)); err != nil {
+		return false, fmt.Errorf("reading the download of %s: %w", d.URL, err)
+	}
+	return v.Verified(), nil
+}
+
+// keep writes the body of an answer into the folder, in place of what was
+// there.
+func keep(dir string, rec downloadRecord, body io.Reader) (d download, err error) {
+	f, err := os.CreateTemp(dir, tempPrefix)
+	if err != nil {
+		return download{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close(), os.RemoveAll(f.Name()))
+		}
+	}()
+	sum := sha256.New()
+	if rec.Size, err = io.Copy(io.MultiWriter(f, sum), body); err != nil {
+		return download{}, err
+	}
+	rec.Digest = digest.NewDigest(digest.SHA256, sum)
+	if err := os.Rename(f.Name(), filepath.Join(dir, rec.Digest.Encoded())); err != nil {
+		return download{}, err
+	}
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return download{}, err
+	}
+	if err := writeWhole(filepath.Join(dir, "record"), data); err != nil {
+		return download{}, err
+	}
+	return download{downloadRecord: rec, body: f, dir: dir}, dropOthers(dir, rec.Digest.Encoded())
+}
+
+// dropOthers removes older bodies. Who still reads one has it open.
+func dropOthers(dir, body string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		switch e.Name() {
+		case body, "record", "lock":
+		default:
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// serve makes the tree that op asks for.
+func (d *download) serve(op parser.HTTP) FS {
+	e := layers.Entry{
+		Path: fileName(op.URL, op.Filename, d.Disposition),
+		Kind: layers.File, Mode: 0o600, Size: d.Size, Digest: d.Digest, Offset: -1,
+	}
+	if op.Perm != nil && *op.Perm != 0 {
+		e.Mode = *op.Perm & 0o7777
+	}
+	if op.UID != nil {
+		e.UID = *op.UID
+	}
+	if op.GID != nil {
+		e.GID = *op.GID
+	}
+	if t, err := http.ParseTime(d.LastModified); err == nil {
+		e.ModTime = t.UnixNano()
+	}
+	forget := func() error { return os.RemoveAll(filepath.Join(d.dir, "record")) }
+	return &oneFile{entry: e, body: d.body, damaged: forget}
+}
+
+// fileName is the name asked for, or the server's, or the last part of the
+// address. It is never a path.
+func fileName(address, wanted, disposition string) string {
+	if wanted != "" {
+		return pathutil.SafeFileName(wanted)
+	}
+	if _, params, err := mime.ParseMediaType(disposition); err == nil {
+		if name := params["filename"]; name != "" && !strings.HasSuffix(name, "/") {
+			return pathutil.SafeFileName(name)
+		}
+	}
+	if u, err := url.Parse(address); err == nil {
+		return pathutil.SafeFileName(strings.TrimPrefix(path.Base(u.Path), "/"))
+	}
+	return pathutil.SafeFileName("")
+}

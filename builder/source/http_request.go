@@ -1,0 +1,266 @@
+package source
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// BuildKit's names of secrets for hosts.
+const (
+	httpHeaderSecret = "HTTP_AUTH_HEADER_"
+	httpTokenSecret  = "HTTP_AUTH_TOKEN_"
+)
+
+const (
+	// maxTries is how often a request is made that fails for reasons which
+	// may pass.
+	maxTries = 4
+	// stallTime is how long a server may send nothing.
+	stallTime = time.Minute
+	// maxRetryAfter is how long a server may make us wait.
+	maxRetryAfter = 20 * time.Second
+)
+
+func newHTTPClient() *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = http.ProxyFromEnvironment
+	t.ResponseHeaderTimeout = stallTime
+	return &http.Client{Transport: t}
+}
+
+// shown is the address for people.
+func (q *request) shown() string { return withoutUser(q.url.String()) }
+
+// ask downloads the file, unless the server says that old is what it has.
+func (r *Remotes) ask(ctx context.Context, dir string, q request, old *download) (download, error) {
+	authorization, err := r.httpAuthorization(q)
+	if err != nil {
+		return download{}, err
+	}
+	pause := r.pause
+	for try := 1; ; try++ {
+		d, err := r.askOnce(ctx, dir, q, authorization, old)
+		if err == nil {
+			d.fresh = true
+			return d, nil
+		}
+		if ctx.Err() != nil {
+			return download{}, context.Cause(ctx)
+		}
+		wait, again := passing(err)
+		if !again || try == maxTries {
+			return download{}, q.explain(err)
+		}
+		select {
+		case <-ctx.Done():
+			return download{}, context.Cause(ctx)
+		case <-time.After(max(pause, wait)):
+		}
+		pause *= 3
+	}
+}
+
+func (r *Remotes) askOnce(ctx context.Context, dir string, q request, authorization string, old *download) (download, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, q.url.String(), nil)
+	if err != nil {
+		return download{}, err
+	}
+	req.Header.Set("User-Agent", "sinter")
+	for name, values := range q.headers {
+		req.Header[name] = values
+	}
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	if old != nil && old.ETag != "" {
+		req.Header.Set("If-None-Match", old.ETag)
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return download{}, err
+	}
+	// What is left of the body is of no interest.
+	defer resp.Body.Close()
+	if old != nil && old.stillIs(resp) {
+		return *old, nil
+	}
+	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
+		return download{}, &statusError{code: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
+	}
+	body := &patient{r: resp.Body, timer: time.AfterFunc(stallTime, func() { cancel(errStalled) })}
+	defer body.timer.Stop()
+	d, err := keep(dir, recordOf(q, resp), body)
+	if err != nil && errors.Is(context.Cause(ctx), errStalled) {
+		err = errStalled
+	}
+	return d, err
+}
+
+// recordOf is what is to be remembered of an answer, but for the body's.
+func recordOf(q request, resp *http.Response) downloadRecord {
+	rec := downloadRecord{
+		URL:          q.shown(),
+		ETag:         resp.Header.Get("ETag"),
+		LastModified: resp.Header.Get("Last-Modified"),
+		Disposition:  resp.Header.Get("Content-Disposition"),
+		Length:       resp.ContentLength,
+	}
+	changed, err := http.ParseTime(rec.LastModified)
+	if err == nil {
+		now, err := http.ParseTime(resp.Header.Get("Date"))
+		rec.Settled = err == nil && now.Sub(changed) >= settled
+	}
+	return rec
+}
+
+// stillIs reports whether an answer tells that the file is the one we have.
+// Many servers have entity tags but do not compare them, or compare times only
+// for "not newer", which a file that was put back would pass. So what they
+// send is compared here too, before the body is read.
+func (rec *downloadRecord) stillIs(resp *http.Response) bool {
+	tag := resp.Header.Get("ETag")
+	switch {
+	case resp.StatusCode == http.StatusNotModified:
+		return rec.ETag != "" && (tag == "" || strong(tag) == strong(rec.ETag))
+	case resp.StatusCode != http.StatusOK:
+		return false
+	case rec.ETag != "" || tag != "":
+		return strong(tag) == strong(rec.ETag)
+	}
+	return rec.Settled && rec.LastModified == resp.Header.Get("Last-Modified") && rec.Length == resp.ContentLength
+}
+
+// strong is an entity tag without the mark of weakness.
+func strong(tag string) string { return strings.TrimPrefix(tag, "W/") }
+
+// httpAuthorization is the header that secrets give: the one named for this
+// download, or that of the host.
+func (r *Remotes) httpAuthorization(q request) (string, error) {
+	if q.secret != "" {
+		v, ok, err := r.secret(q.secret)
+		if err == nil && !ok {
+			err = &RemoteError{
+				Msg:  fmt.Sprintf("failed to retrieve HTTP auth secret %s: not found", q.secret),
+				Hint: fmt.Sprintf("give it with --secret id=%s,src=FILE or --secret id=%s,env=VARIABLE", q.secret, q.secret),
+			}
+		}
+		return v, err
+	}
+	host := q.url.Hostname()
+	if v, ok, err := r.secret(httpTokenSecret + host); ok || err != nil {
+		return "Bearer " + v, err
+	}
+	v, _, err := r.secret(httpHeaderSecret + host)
+	return v, err
+}
+
+// statusError is an answer without the file.
+type statusError struct {
+	code       int
+	retryAfter string
+}
+
+func (e *statusError) Error() string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", e.code, http.StatusText(e.code)))
+}
+
+var errStalled = fmt.Errorf("the server sent nothing for %s", stallTime)
+
+// patient puts the end of the waiting off whenever something arrives.
+type patient struct {
+	r     io.Reader
+	timer *time.Timer
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	if n > 0 {
+		p.timer.Reset(stallTime)
+	}
+	return n, err
+}
+
+// passing reports whether the same request may succeed later, and how long the
+// server asks us to wait.
+func passing(err error) (wait time.Duration, again bool) {
+	var status *statusError
+	if errors.As(err, &status) {
+		switch status.code {
+		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			s, err := strconv.Atoi(status.retryAfter)
+			if err != nil || s < 0 {
+				return 0, true
+			}
+			wait = time.Duration(s) * time.Second
+			return wait, s <= int(maxRetryAfter/time.Second)
+		}
+		return 0, false
+	}
+	var name *net.DNSError
+	if errors.As(err, &name) {
+		return 0, name.IsTemporary || name.IsTimeout
+	}
+	var network net.Error
+	var op *net.OpError
+	return 0, errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.As(err, &op) ||
+		errors.As(err, &network) && network.Timeout()
+}
+
+// explain says what went wrong and what to do about it.
+func (q *request) explain(err error) error {
+	var known *RemoteError
+	if errors.As(err, &known) {
+		return err
+	}
+	// It names the address again, perhaps with credentials.
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	e := &RemoteError{Msg: "downloading " + q.shown(), Err: err}
+	host := q.url.Hostname()
+	var status *statusError
+	var certificate *tls.CertificateVerificationError
+	var name *net.DNSError
+	var network net.Error
+	switch {
+	case errors.As(err, &status):
+		e.Hint = q.statusHint(status.code)
+	case errors.As(err, &certificate):
+		e.Hint = fmt.Sprintf("add the authority that signed the certificate of %s to those of this machine, or name it in SSL_CERT_FILE", host)
+	case errors.As(err, &name):
+		e.Hint = fmt.Sprintf("check the name %s, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", name.Name)
+	case errors.As(err, &network):
+		e.Hint = fmt.Sprintf("check that %s is up, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", host)
+	}
+	return e
+}
+
+func (q *request) statusHint(code int) string {
+	host := q.url.Hostname()
+	switch {
+	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+		return fmt.Sprintf("give a token with --secret id=%s%s,src=FILE, or a whole Authorization header as %s%s", httpTokenSecret, host, httpHeaderSecret, host)
+	case code == http.StatusNotFound || code == http.StatusGone:
+		return "check the address"
+	case code == http.StatusProxyAuthRequired:
+		return "the proxy wants a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
+	case code == http.StatusTooManyRequests || code >= 500:
+		return fmt.Sprintf("%s cannot answer now: build again later", host)
+	}
+	return ""
+}
