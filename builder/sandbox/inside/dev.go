@@ -3,6 +3,8 @@ package inside
 import (
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -69,6 +71,11 @@ func (in *sandboxInit) device(dev int, name string) error {
 	return attach(mount, fd)
 }
 
+// mountsAt reports whether a mount of the command's has exactly this place.
+func (p *Plan) mountsAt(dest string) bool {
+	return slices.ContainsFunc(p.Mounts, func(m Mount) bool { return path.Clean(m.Dest) == dest })
+}
+
 // devMounts mounts terminals, shared memory and message queues.
 func (in *sandboxInit) devMounts(dev int) error {
 	pts := []string{"newinstance", "ptmxmode=0666", "mode=0620"}
@@ -82,9 +89,16 @@ func (in *sandboxInit) devMounts(dev int) error {
 		options      []string
 	}{
 		{"pts", "devpts", unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC, pts},
-		{"shm", "tmpfs", data, []string{"mode=1777", "size=65536k"}},
+		{"shm", "tmpfs", data, []string{"source=shm", "mode=1777", "size=65536k"}},
 		{"mqueue", "mqueue", data, nil},
 	} {
+		if in.plan.mountsAt("/dev/" + m.name) {
+			// The directory is there for the mount that is asked for.
+			if err := unix.Mkdirat(dev, m.name, 0o1777); err != nil {
+				return fmt.Errorf("making /dev/%s: %w", m.name, err)
+			}
+			continue
+		}
 		mount, err := NewMount(m.fstype, m.attr, m.options...)
 		if m.fstype == "mqueue" && errors.Is(err, unix.ENODEV) {
 			continue // the kernel is built without it

@@ -2,6 +2,7 @@ package inside
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,12 @@ func NewMount(fstype string, attr int, options ...string) (int, error) {
 		return -1, fmt.Errorf("opening file system %s: %w", fstype, err)
 	}
 	defer unix.Close(fs)
+	// The name that mount(8) shows as the source: as runc has it, the type.
+	if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "source=") }) {
+		if err := setOption(fs, "source="+fstype); err != nil {
+			return -1, fmt.Errorf("naming file system %s: %w", fstype, err)
+		}
+	}
 	for _, o := range options {
 		o, optional := strings.CutPrefix(o, "?")
 		if err := setOption(fs, o); err != nil && !optional {
