@@ -40,9 +40,9 @@ check:
 conformance: $(BIN)
 	testdata/conformance.sh $(abspath $(BIN)) $(SHARED)/conformance
 
-# Real projects: a Django site, a Go service, a web bundle; slow, needs packages.
+# Real projects: a Django site, a Go service, a web bundle; needs root.
 real: test-packages $(BIN)
-	SINTER_REAL=1 CGO_ENABLED=0 $(GO) test -count=1 -timeout 30m -run 'TestReal' -v ./cmd/sinter
+	testdata/real/run.sh $(abspath $(BIN))
 
 # Speed beside every peer on PATH. Prints medians and ratios.
 bench: $(BIN)

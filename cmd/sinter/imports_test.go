@@ -21,7 +21,7 @@ var forbidden = map[string][]string{
 	"builder/sandbox":        {"builder/", "layers", "cache", "parser"},
 	"builder/event":          {"builder/", "layers", "cache"},
 	"builder/registry":       {"builder/source", "builder/export", "builder/sandbox", "builder/fileop"},
-	"builder/fileop":         {"builder/export", "builder/registry", "builder/sandbox"},
+	"builder/fileop":         {"builder/export", "builder/sandbox"},
 	"builder/sandbox/userns": {"github.com/moby/buildkit"},
 }
 

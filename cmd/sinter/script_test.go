@@ -4,12 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -21,6 +26,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sinter-build/sinter/builder/sandbox"
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
 // programName as its own name makes the test binary behave as sinter.
@@ -46,7 +52,7 @@ func TestScript(t *testing.T) {
 	registry := serveRegistry(t)
 	pushBase(t, registry+"/base:latest")
 	testscript.Run(t, testscript.Params{
-		Dir:                 filepath.Join("..", "..", "testdata", "script"),
+		Dir:                 scripts(),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
@@ -69,6 +75,87 @@ func TestScript(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %s", cond)
 		},
 	})
+}
+
+// scriptsVariable names the folder of scripts for a test binary that runs away
+// from its package.
+const scriptsVariable = "SINTER_TEST_SCRIPTS"
+
+func scripts() string {
+	if dir := os.Getenv(scriptsVariable); dir != "" {
+		return dir
+	}
+	return filepath.Join("..", "..", "testdata", "script")
+}
+
+// TestScriptAsPlainUser runs the scripts again as users that are not root: one
+// with subordinate IDs, one without.
+func TestScriptAsPlainUser(t *testing.T) {
+	if os.Getuid() != 0 || userns.Inside() {
+		t.Skip("needs root, to make users; TestScript itself ran as a plain user")
+	}
+	for name, ranges := range map[string]bool{"with subordinate IDs": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			dir, err := os.MkdirTemp("/var/tmp", "sinter-script-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				// Files of mapped users are root's to remove.
+				if err := os.RemoveAll(dir); err != nil {
+					t.Error(err)
+				}
+			})
+			who := makeUser(t, ranges)
+			sh(t, "cp", "/proc/self/exe", filepath.Join(dir, "test"))
+			sh(t, "cp", "-r", scripts(), filepath.Join(dir, "script"))
+			sh(t, "chown", "-R", who.Username+":", dir)
+			uid, err := strconv.Atoi(who.Uid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gid, err := strconv.Atoi(who.Gid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := exec.Command(filepath.Join(dir, "test"), "-test.run=^TestScript$", "-test.timeout=5m")
+			c.Dir = dir
+			c.Env = []string{
+				"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "USER=" + who.Username,
+				scriptsVariable + "=" + filepath.Join(dir, "script"),
+			}
+			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+			if out, err := c.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// makeUser makes a user for the time of a test.
+func makeUser(t *testing.T, ranges bool) *user.User {
+	t.Helper()
+	name := fmt.Sprintf("sinter%d", rand.IntN(1e6))
+	sh(t, "useradd", "--no-create-home", "--shell", "/bin/sh", name)
+	t.Cleanup(func() { sh(t, "userdel", "--force", name) })
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		sh(t, "sed", "-i", "/^"+name+":/d", file)
+	}
+	if ranges {
+		sh(t, "usermod", "--add-subuids", "900000-965535", "--add-subgids", "900000-965535", name)
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func sh(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
 }
 
 // serveRegistry runs a registry in this process and returns its host and port.
