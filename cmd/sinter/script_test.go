@@ -107,7 +107,11 @@ func TestScriptAsPlainUser(t *testing.T) {
 				}
 			})
 			who := makeUser(t, ranges)
-			sh(t, "cp", "/proc/self/exe", filepath.Join(dir, "test"))
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			sh(t, "cp", self, filepath.Join(dir, "test"))
 			sh(t, "cp", "-r", scripts(), filepath.Join(dir, "script"))
 			sh(t, "chown", "-R", who.Username+":", dir)
 			uid, err := strconv.Atoi(who.Uid)
