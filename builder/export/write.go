@@ -270,7 +270,10 @@ func (w *writing) keep(ctx context.Context, o Output, built *Built, names []stri
 	}
 	if o.Type == Store && o.Keep {
 		for _, name := range o.keptNames(built, names) {
-			done := part("naming to " + name)
+			done := func() {}
+			if name != "" {
+				done = part("naming to " + name)
+			}
 			if err := w.Images.Put(ctx, name, built.Desc); err != nil {
 				return err
 			}

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -69,8 +71,11 @@ func TestScript(t *testing.T) {
 			"replace":      cmdReplace,
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "userns" {
+			switch cond {
+			case "userns":
 				return os.Getuid() != 0, nil
+			case "single":
+				return singleUser()
 			}
 			return false, fmt.Errorf("unknown condition %s", cond)
 		},
@@ -134,6 +139,22 @@ func TestScriptAsPlainUser(t *testing.T) {
 			}
 		})
 	}
+}
+
+// singleUser reports whether this process can only make files of one owner: it
+// is a plain user's without subordinate IDs.
+func singleUser() (bool, error) {
+	u, err := user.Current()
+	if err != nil || os.Getuid() == 0 {
+		return false, err
+	}
+	data, err := os.ReadFile("/etc/subuid")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return !slices.ContainsFunc(strings.Split(string(data), "\n"), func(line string) bool {
+		return strings.HasPrefix(line, u.Username+":") || strings.HasPrefix(line, u.Uid+":")
+	}), nil
 }
 
 // makeUser makes a user for the time of a test.

@@ -128,7 +128,8 @@ agree() { # MODE PROJECT: other tools read the image and see the same
 	[ "$d1" = "$d2" ] || fail "digests: crane $d1, skopeo $d2"
 	skopeo copy -q --src-cert-dir "$work/certs/$REG" --src-creds tester:secret "docker://$ref" "oci:$dir/oci:x"
 	umoci unpack --image "$dir/oci:x" "$dir/umoci" >/dev/null 2>&1 || fail "umoci unpack $ref"
-	crane export "$ref" - | tar -C "$dir" --one-top-level=crane -xf -
+	mkdir "$dir/crane"
+	crane export "$ref" - | tar -C "$dir/crane" -xf -
 	buildah --root "$dir/b" --runroot "$dir/br" --storage-driver vfs pull -q --cert-dir "$work/certs/$REG" --creds tester:secret "docker://$ref" >/dev/null || fail "buildah pull $ref"
 	local c m
 	c=$(buildah --root "$dir/b" --runroot "$dir/br" --storage-driver vfs from "$ref")
