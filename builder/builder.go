@@ -52,6 +52,8 @@ type Config struct {
 	// SSH serves an agent for an ssh mount on a new socket at path, owned
 	// and moded as the mount says; nil when no --ssh was given.
 	SSH func(ctx context.Context, id, path string, m parser.Mount) (stop func(), err error)
+	// Volumes are seen by every command; optional.
+	Volumes []Volume
 	// Events gets what happens; optional.
 	Events event.Func
 	// Compression of layers that are exported.

@@ -94,6 +94,9 @@ func (e *engine) spec(ctx context.Context, n *parser.Node, op parser.Exec, root 
 	if err := e.secretEnv(&s, op.SecretEnv); err != nil {
 		return s, held.release, err
 	}
+	if s.Mounts, err = e.volumes(); err != nil {
+		return s, held.release, err
+	}
 	m := mounter{engine: e, node: n, dir: dir, held: held}
 	for i, mount := range op.Mounts {
 		if mount.Dest == "/" {

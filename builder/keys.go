@@ -112,7 +112,8 @@ func (e *engine) addInputs(ctx context.Context, id *identity, name string, ins [
 
 // execRecipe names what decides a command's result. Proxy variables, the
 // addresses of extra hosts, secrets' contents and cache mounts' contents do
-// not: they may change from run to run.
+// not: they may change from run to run. Nor do limits of a control group: they
+// make a command slow or fail.
 func (e *engine) execRecipe(ctx context.Context, n *parser.Node, op parser.Exec, actual bool, id *identity) error {
 	r := &id.recipe
 	r.Add("operation", "run")
@@ -129,7 +130,7 @@ func (e *engine) execRecipe(ctx context.Context, n *parser.Node, op parser.Exec,
 		hosts = append(hosts, h.Name)
 	}
 	r.Add("extra hosts", hosts...)
-	r.Add("limits", canonical(op.Ulimits, op.CgroupParent, op.Resources, op.Devices))
+	r.Add("limits", canonical(op.Ulimits, op.CgroupParent, op.Devices))
 	r.Add("secret variables", canonical(op.SecretEnv))
 	r.Add("exit codes", canonical(op.ValidExitCodes))
 	if err := e.addInputs(ctx, id, "root", rootInputs(n), actual); err != nil {

@@ -22,6 +22,9 @@ type Resolver struct {
 	// Locals are directories by name: "context", "dockerfile", named
 	// contexts.
 	Locals map[string]*source.Local
+	// Ignore has the ignore rules in place of those of .dockerignore files;
+	// nil leaves these in force.
+	Ignore []byte
 	Events event.Func
 }
 
@@ -50,6 +53,10 @@ func (r *Resolver) ReadLocal(ctx context.Context, name, file string) ([]byte, er
 	l, err := r.directory(name)
 	if err != nil {
 		return nil, err
+	}
+	if r.Ignore != nil && name == "dockerfile" && path.Ext(file) == ".dockerignore" {
+		// The one beside the Dockerfile wins over all others.
+		return r.Ignore, nil
 	}
 	var data []byte
 	read := func() (err error) {

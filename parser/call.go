@@ -75,7 +75,7 @@ func answer(res *client.Result, err error) (Answer, error) {
 }
 
 func (f *frontend) outline(ctx context.Context, e *entry) (Answer, error) {
-	o, err := dockerfile2llb.Dockerfile2Outline(ctx, e.source.Data, f.convertOpt(e, nil, nil))
+	o, err := dockerfile2llb.Dockerfile2Outline(ctx, e.text, f.convertOpt(e, nil, nil))
 	if err != nil {
 		return Answer{}, err
 	}
@@ -112,7 +112,7 @@ func location(rs []dockerfile.Range) *pb.Location {
 }
 
 func (f *frontend) check(ctx context.Context, e *entry) (Answer, error) {
-	found, err := dockerfile2llb.DockerfileLint(ctx, e.source.Data, f.convertOpt(e, nil, nil))
+	found, err := dockerfile2llb.DockerfileLint(ctx, e.text, f.convertOpt(e, nil, nil))
 	if err != nil {
 		return Answer{}, err
 	}

@@ -20,6 +20,9 @@ import (
 type entry struct {
 	client *dockerui.Client
 	source *dockerui.Source
+	// text is the Dockerfile that counts: source's, unless a base image in
+	// it was replaced. Lines have the same numbers in both.
+	text []byte
 }
 
 // open finds and reads the Dockerfile. What is read is read once in a call,
@@ -33,8 +36,12 @@ func (f *frontend) open(ctx context.Context) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{client: c, source: src}
-	return e, f.checkSyntax(e)
+	e := &entry{client: c, source: src, text: src.Data}
+	if err := f.checkSyntax(e); err != nil || f.from == "" {
+		return e, err
+	}
+	e.text, err = replaceBase(src.Data, f.from)
+	return e, err
 }
 
 // checkSyntax refuses a frontend other than the one that is built in. Which
@@ -108,7 +115,7 @@ func (f *frontend) warner(e *entry) linter.LintWarnFunc {
 
 // stages are the Dockerfile's stages as they are written.
 func (e *entry) stages() ([]instructions.Stage, error) {
-	tree, err := dockerfile.Parse(bytes.NewReader(e.source.Data))
+	tree, err := dockerfile.Parse(bytes.NewReader(e.text))
 	if err != nil {
 		return nil, err
 	}

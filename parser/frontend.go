@@ -21,6 +21,7 @@ import (
 // one call of Parse or Call.
 type frontend struct {
 	opts     map[string]string
+	from     string // replaces the first base image
 	platform ocispec.Platform
 	resolver Resolver
 
@@ -47,7 +48,7 @@ func newFrontend(req Request, r Resolver, warn func(Warning)) (*frontend, error)
 	if p.OS == "" && p.Architecture == "" {
 		p = platforms.DefaultSpec()
 	}
-	return &frontend{opts: opts, platform: platforms.Normalize(p), resolver: r, warn: warn}, nil
+	return &frontend{opts: opts, from: req.From, platform: platforms.Normalize(p), resolver: r, warn: warn}, nil
 }
 
 // BuildOpts implements client.Client. All that BuildKit can do is said to be

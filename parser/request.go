@@ -21,6 +21,8 @@ type Request struct {
 	// "oci-layout://STORE@sha256:…", or a git or http(s) URL. A name may
 	// end in "::PLATFORM".
 	Contexts map[string]string
+	// From is an image in place of that of the first FROM; "" keeps it.
+	From string
 	// Target is a stage's name or number; "" is the last stage.
 	Target string
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 )
@@ -36,6 +37,12 @@ type Config struct {
 	Keychain authn.Keychain
 	// UserAgent is what registries are told; "" means "sinter".
 	UserAgent string
+	// Attempts is how often a request is sent that fails for a reason that
+	// may pass; 0 means 5, and that a registry that never answered is not
+	// waited for. RetryDelay is the pause before the second, which doubles
+	// each time; 0 means 300ms.
+	Attempts   int
+	RetryDelay time.Duration
 	// Warn gets a line when a registry makes us wait or a mirror fails;
 	// may be nil.
 	Warn func(text string)

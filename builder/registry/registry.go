@@ -41,7 +41,7 @@ func New(c Config) *Client {
 		c.Warn = func(string) {}
 	}
 	return &Client{
-		config: c, retry: defaultRetryPolicy(),
+		config: c, retry: newRetryPolicy(c),
 		transports: map[transportKey]http.RoundTripper{},
 		sessions:   map[sessionKey]*session{},
 		dead:       map[string]bool{},

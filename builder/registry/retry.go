@@ -25,16 +25,28 @@ type retryPolicy struct {
 	longest time.Duration
 	// stall is how long a transfer may stand still.
 	stall time.Duration
+	// patient waits also for registries that have never answered.
+	patient bool
 }
 
-func defaultRetryPolicy() retryPolicy {
-	return retryPolicy{attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: 45 * time.Second}
+func newRetryPolicy(c Config) retryPolicy {
+	p := retryPolicy{attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: 45 * time.Second}
+	if c.Attempts > 0 {
+		p.attempts, p.patient = c.Attempts, true
+	}
+	if c.RetryDelay > 0 {
+		p.first = c.RetryDelay
+	}
+	return p
 }
 
 // pause waits before attempt n (from 1) with some jitter, or as long as the
 // registry asked for. It fails when ctx ends.
 func (p *retryPolicy) pause(ctx context.Context, n int, asked time.Duration) error {
-	d := p.first << (n - 1)
+	d := p.first
+	for ; n > 1 && d < p.longest; n-- {
+		d *= 2
+	}
 	d += time.Duration(rand.Int64N(int64(d)/4 + 1))
 	t := time.NewTimer(max(d, asked))
 	defer t.Stop()
@@ -96,7 +108,7 @@ func (t *retrying) again(r *http.Request, resp *http.Response, err error) (time.
 	}
 	if err != nil {
 		_, known := t.answered.Load(r.URL.Host)
-		return 0, passing(err) && (known || !isUnreachable(err))
+		return 0, passing(err) && (known || t.policy.patient || !isUnreachable(err))
 	}
 	if !passingStatus(resp.StatusCode) {
 		return 0, false

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/registry"
@@ -27,6 +28,9 @@ type app struct {
 
 	rootFlag                   string
 	mirrors, insecure, caFiles []string
+	// attempts and retryDelay are those of registry.Config.
+	attempts   int
+	retryDelay time.Duration
 
 	// silent says that no display shows what commands print.
 	silent bool
@@ -101,6 +105,7 @@ func (a *app) registry() (*registry.Client, error) {
 	c.CAFiles = append(c.CAFiles, a.caFiles...)
 	c.UserAgent = "sinter/" + version()
 	c.Warn = a.warn
+	c.Attempts, c.RetryDelay = a.attempts, a.retryDelay
 	a.client = registry.New(c)
 	return a.client, nil
 }

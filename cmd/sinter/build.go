@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,10 @@ func newBuildCmd(a *app) *cobra.Command {
 PATH is the build context, a directory. With - the context is read from standard
 input: a tar archive (plain or compressed), or a Dockerfile on its own.
 
+Docker's environment variables count: DOCKER_DEFAULT_PLATFORM, BUILDKIT_PROGRESS,
+BUILDKIT_COLORS, NO_COLOR, SOURCE_DATE_EPOCH; so do the proxies in docker's
+config.json, for RUN alone.
+
 Without -o, --push or --load the image is kept in sinter's own store.`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -44,26 +49,27 @@ type building struct {
 	inputs  *inputs
 	outputs []export.Output
 	names   []string
-	screen  *screen
-	began   time.Time
+	secrets secrets
+	agents  agents
+	volumes []builder.Volume
+	allowed builder.Entitlements
+	// ignore are the rules of --ignorefile; nil without that.
+	ignore []byte
+	screen *screen
+	began  time.Time
 }
 
-func (a *app) build(ctx context.Context, f *buildFlags) (err error) {
+func (a *app) build(ctx context.Context, f *buildFlags) error {
 	b := &building{app: a, flags: f, began: time.Now()}
-	for _, w := range f.withoutEffect() {
-		a.warn(w)
-	}
-	if b.names, err = tagNames(f.tags); err != nil {
-		return err
-	}
-	if b.outputs, err = f.outputs(b.names); err != nil {
-		return err
-	}
-	req, err := f.request()
+	call, req, err := b.read()
 	if err != nil {
 		return err
 	}
-	if b.screen, err = newScreen(a.stderr, f.progressMode()); err != nil {
+	mode, err := f.display()
+	if err != nil {
+		return err
+	}
+	if b.screen, err = newScreen(a.stderr, mode); err != nil {
 		return &usageError{err: err, command: "sinter build"}
 	}
 	defer b.screen.close()
@@ -77,7 +83,59 @@ func (a *app) build(ctx context.Context, f *buildFlags) (err error) {
 	}
 	defer b.inputs.close()
 	a.events, a.silent = b.screen.event, b.screen.words == nil
+	if call.method != "" {
+		return b.call(ctx, req, call)
+	}
 	return b.run(ctx, req)
+}
+
+// read makes sense of the flags. What is wrong with them is found before
+// anything else is done.
+func (b *building) read() (call calling, req parser.Request, err error) {
+	f := b.flags
+	if err = f.check(); err != nil {
+		return call, req, err
+	}
+	if call, err = f.called(); err != nil {
+		return call, req, err
+	}
+	if b.names, err = tagNames(f.tags); err != nil {
+		return call, req, err
+	}
+	if b.outputs, err = f.outputs(b.names); err != nil {
+		return call, req, err
+	}
+	if err = f.checkFiles(b.outputs); err != nil {
+		return call, req, err
+	}
+	if b.secrets, err = parseSecrets(f.secrets); err != nil {
+		return call, req, err
+	}
+	if b.agents, err = parseAgents(f.ssh); err != nil {
+		return call, req, err
+	}
+	if b.volumes, err = f.volumeList(); err != nil {
+		return call, req, err
+	}
+	if b.allowed, err = f.entitlements(); err != nil {
+		return call, req, err
+	}
+	if f.ignoreFile != "" {
+		if b.ignore, err = os.ReadFile(f.ignoreFile); err != nil {
+			return call, req, wrongFlag("ignorefile", f.ignoreFile, err.Error())
+		}
+	}
+	if req, err = f.request(); err != nil {
+		return call, req, err
+	}
+	if b.retryDelay = f.retryDelay; f.given.Changed("retry") {
+		b.attempts = f.retries + 1
+	}
+	for _, w := range append(f.foreign.warnings(f.given), withoutEffect(req.BuildArgs)...) {
+		b.warn(w)
+	}
+	b.addProxies(req.BuildArgs)
+	return call, req, nil
 }
 
 func (b *building) run(ctx context.Context, req parser.Request) error {
@@ -94,11 +152,13 @@ func (b *building) run(ctx context.Context, req parser.Request) error {
 	if err != nil {
 		return err
 	}
-	resolver := &builder.Resolver{Images: b.sources, Locals: b.inputs.locals, Events: b.screen.event}
-	graph, err := parser.Parse(ctx, req, resolver, func(w parser.Warning) {
+	graph, err := parser.Parse(ctx, req, b.resolver(), func(w parser.Warning) {
 		b.screen.event(event.Warned{Warning: w})
 	})
 	if err != nil {
+		return err
+	}
+	if err := b.allowed.Check(graph); err != nil {
 		return err
 	}
 	// All targets of a build have the same epoch, when they have one.
@@ -122,6 +182,11 @@ func (b *building) run(ctx context.Context, req parser.Request) error {
 		return err
 	}
 	return b.export(ctx, result)
+}
+
+// resolver answers the frontend. The images' sources must be open.
+func (b *building) resolver() *builder.Resolver {
+	return &builder.Resolver{Images: b.sources, Locals: b.inputs.locals, Ignore: b.ignore, Events: b.screen.event}
 }
 
 // wantsPrivileges reports whether the build has to handle files of users other
@@ -157,19 +222,12 @@ func (b *building) config() (builder.Config, error) {
 	for name, dir := range b.inputs.layouts {
 		b.sources.AddLayout(name, dir)
 	}
-	secrets, err := parseSecrets(b.flags.secrets)
-	if err != nil {
-		return c, err
-	}
-	agents, err := parseAgents(b.flags.ssh)
-	if err != nil {
-		return c, err
-	}
 	for _, o := range b.outputs {
 		c.Blobs = c.Blobs || o.NeedsBlobs()
 	}
 	c.Images, c.Locals = b.sources, b.inputs.locals
-	c.Secrets, c.SSH = secrets.read, agents.serve
+	c.Secrets, c.SSH = b.secrets.read, b.agents.serve
+	c.Volumes = b.volumes
 	c.Events = b.screen.event
 	c.SingleUser = userns.Single()
 	return c, nil

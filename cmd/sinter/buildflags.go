@@ -4,13 +4,13 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"net"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
-	"github.com/docker/go-units"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 
@@ -21,67 +21,72 @@ import (
 type buildFlags struct {
 	context string
 
-	file, target                     string
-	tags, buildArgs, contexts        []string
-	platforms, secrets, ssh, output  []string
-	push, load, pull, quiet, noCache bool
-	noCacheFilter                    []string
-	labels, annotations, addHosts    []string
-	network, shmSize, cgroupParent   string
-	ulimits                          []string
-	iidFile, metadataFile, progress  string
+	file, ignoreFile, from, target string
+	tags, buildArgs, buildArgFiles []string
+	contexts, platforms            []string
+	secrets, ssh, output           []string
+	push, load, pull, quiet        bool
+	noCache, squash                bool
+	noCacheFilter                  []string
+	labels, annotations            []string
+	call                           string
+	iidFile, digestFile            string
+	metadataFile, progress         string
+	timestamp                      string
+	retries                        int
+	retryDelay                     time.Duration
 
-	// These do nothing, and a warning says so.
-	rm, forceRm, compress, squash bool
-	isolation                     string
-	securityOpt                   []string
-	given                         *pflag.FlagSet
+	addHosts, ulimits, volumes     []string
+	allow, resources               []string
+	network, shmSize, cgroupParent string
+
+	foreign foreignFlags
+	given   *pflag.FlagSet
 }
 
 func (f *buildFlags) register(s *pflag.FlagSet) {
 	f.given = s
-	s.StringVarP(&f.file, "file", "f", "", "`NAME` of the Dockerfile (default PATH/Dockerfile; - reads it from standard input)")
-	s.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the image (repeatable)")
+	f.registerInput(s)
+	f.registerResult(s)
+	f.registerRun(s)
+	f.foreign.register(s)
+}
+
+// registerInput registers what says what is built.
+func (f *buildFlags) registerInput(s *pflag.FlagSet) {
+	s.StringVarP(&f.file, "file", "f", "", "`NAME` of the Dockerfile (default PATH/Dockerfile, else PATH/Containerfile; - reads it from standard input)")
+	s.StringVar(&f.ignoreFile, "ignorefile", "", "`FILE` with ignore rules, in place of .dockerignore")
 	s.StringVar(&f.target, "target", "", "build this `STAGE`")
+	s.StringVar(&f.from, "from", "", "`IMAGE` in place of the one in the first FROM")
 	s.StringArrayVar(&f.buildArgs, "build-arg", nil, "set the build argument `NAME=VALUE` (NAME alone: from the environment)")
+	s.StringArrayVar(&f.buildArgFiles, "build-arg-file", nil, "`FILE` with a build argument NAME=VALUE in each line (repeatable; --build-arg wins)")
 	s.StringArrayVar(&f.contexts, "build-context", nil, "named context `NAME=DIR|docker-image://REF|oci-layout://DIR` (repeatable)")
-	s.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, such as linux/amd64")
-	s.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret: `id=ID[,src=FILE|,env=VARIABLE]`")
-	s.StringArrayVar(&f.ssh, "ssh", nil, "agent or keys for RUN --mount=type=ssh: `default|ID[=SOCKET|KEY[,KEY]]`")
-	s.StringArrayVarP(&f.output, "output", "o", nil, "where the result goes: `DIR`, - or type=oci|docker|local|tar|registry|image|cacheonly[,dest=PATH] (repeatable)")
-	s.BoolVar(&f.push, "push", false, "push to the registry (same as -o type=registry)")
-	s.BoolVar(&f.load, "load", false, "load into the Docker engine (same as -o type=docker)")
+	s.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, such as linux/amd64 (default $DOCKER_DEFAULT_PLATFORM)")
 	s.BoolVar(&f.noCache, "no-cache", false, "run every step")
 	s.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run every step of these `STAGES`")
 	s.BoolVar(&f.pull, "pull", false, "ask the registry for base images even when they are known")
-	s.StringArrayVar(&f.labels, "label", nil, "add the label `NAME=VALUE`")
-	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `[LEVEL:]NAME=VALUE`")
-	s.StringVar(&f.network, "network", "default", "network of RUN: default, host or none")
-	s.StringSliceVar(&f.addHosts, "add-host", nil, "line for /etc/hosts: `NAME:IP`")
-	s.StringVar(&f.shmSize, "shm-size", "", "`SIZE` of /dev/shm, such as 64m")
-	s.StringArrayVar(&f.ulimits, "ulimit", nil, "resource limit `NAME=SOFT[:HARD]`")
-	s.StringVar(&f.cgroupParent, "cgroup-parent", "", "parent `CGROUP` of RUN commands")
-	s.StringVar(&f.iidFile, "iidfile", "", "write the image's ID to `FILE`")
-	s.StringVar(&f.metadataFile, "metadata-file", "", "write what was built, as JSON, to `FILE`")
-	s.StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
-	s.BoolVarP(&f.quiet, "quiet", "q", false, "print the image's digest and nothing else")
-	s.BoolVar(&f.rm, "rm", true, "no effect: there are no intermediate containers")
-	s.BoolVar(&f.forceRm, "force-rm", false, "no effect: there are no intermediate containers")
-	s.BoolVar(&f.compress, "compress", false, "no effect: the context is not sent anywhere")
-	s.BoolVar(&f.squash, "squash", false, "no effect")
-	s.StringVar(&f.isolation, "isolation", "", "no effect: `TECHNOLOGY`")
-	s.StringSliceVar(&f.securityOpt, "security-opt", nil, "no effect: `OPTION`")
+	s.StringVar(&f.call, "call", "build", "`METHOD[,format=json]`: build, or tell about the Dockerfile: check, outline, targets")
+	check := s.VarPF(&callAlias{f}, "check", "", "check the Dockerfile and build nothing (same as --call=check)")
+	check.NoOptDefVal = "true"
+	s.IntVar(&f.retries, "retry", 0, "how `OFTEN` to repeat a registry request that failed for a passing reason (default 4)")
+	s.DurationVar(&f.retryDelay, "retry-delay", 0, "`PAUSE` before the first such repetition; it doubles each time (default 300ms)")
 }
 
-// withoutEffect returns a warning for each flag that was given and does nothing.
-func (f *buildFlags) withoutEffect() []string {
-	var out []string
-	for _, name := range []string{"rm", "force-rm", "compress", "squash", "isolation", "security-opt"} {
-		if f.given.Changed(name) {
-			out = append(out, "--"+name+" does nothing in sinter")
-		}
-	}
-	return out
+// registerResult registers what says what becomes of it, and how that is shown.
+func (f *buildFlags) registerResult(s *pflag.FlagSet) {
+	s.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the image (repeatable)")
+	s.StringArrayVarP(&f.output, "output", "o", nil, "where the result goes: `DIR`, - or type=oci|docker|local|tar|registry|image|cacheonly[,dest=PATH] (repeatable)")
+	s.BoolVar(&f.push, "push", false, "push to the registry (same as -o type=registry)")
+	s.BoolVar(&f.load, "load", false, "load into the Docker engine (same as -o type=docker)")
+	s.StringArrayVar(&f.labels, "label", nil, "add the label `NAME=VALUE`")
+	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `[LEVEL:]NAME=VALUE`")
+	s.BoolVar(&f.squash, "squash", false, "make one layer of all that the build adds to the base image")
+	s.StringVar(&f.timestamp, "timestamp", "", "`SECONDS` since 1970 at which everything new in the image was made")
+	s.StringVar(&f.iidFile, "iidfile", "", "write the image's ID to `FILE`")
+	s.StringVar(&f.digestFile, "digest-file", "", "write the image's digest to `FILE`")
+	s.StringVar(&f.metadataFile, "metadata-file", "", "write what was built, as JSON, to `FILE`")
+	s.StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet, none or rawjson (default $BUILDKIT_PROGRESS)")
+	s.BoolVarP(&f.quiet, "quiet", "q", false, "print the image's digest and nothing else")
 }
 
 // wrongFlag is a mistake in the value of a flag.
@@ -89,21 +94,59 @@ func wrongFlag(name, value, why string) error {
 	return &usageError{err: fmt.Errorf("invalid value %q for --%s: %s", value, name, why), command: "sinter build"}
 }
 
-func (f *buildFlags) progressMode() string {
-	if f.quiet {
-		return "quiet"
+// display is the mode of the display. $BUILDKIT_PROGRESS stands for auto.
+func (f *buildFlags) display() (string, error) {
+	mode := f.progress
+	if env := os.Getenv("BUILDKIT_PROGRESS"); env != "" && mode == "auto" {
+		mode = env
 	}
-	return f.progress
+	if f.quiet {
+		if f.given.Changed("progress") && mode != "auto" && mode != "quiet" {
+			return "", wrongFlag("progress", mode, "it does not go with --quiet")
+		}
+		return "quiet", nil
+	}
+	switch mode {
+	case "none":
+		return "quiet", nil
+	case "quiet":
+		// As in docker, the same as --quiet.
+		f.quiet = true
+		return mode, nil
+	case "auto", "tty", "plain", "rawjson":
+		return mode, nil
+	}
+	return "", wrongFlag("progress", mode, "want auto, tty, plain, quiet, none or rawjson")
+}
+
+// check finds flags that do not go together.
+func (f *buildFlags) check() error {
+	if f.noCache && len(f.noCacheFilter) > 0 {
+		return &usageError{err: errors.New("--no-cache runs every step, so --no-cache-filter has nothing to choose: leave one out"), command: "sinter build"}
+	}
+	if f.retries < 0 {
+		return wrongFlag("retry", strconv.Itoa(f.retries), "want 0 or more")
+	}
+	if f.retryDelay < 0 {
+		return wrongFlag("retry-delay", f.retryDelay.String(), "want 0s or more")
+	}
+	if f.squash {
+		return hintedFlag("squash", "true", "layers cannot be joined yet", "leave it out, or copy the result into a last stage FROM scratch")
+	}
+	return f.foreign.check()
 }
 
 // request is the part of the flags that the Dockerfile's frontend needs.
 func (f *buildFlags) request() (parser.Request, error) {
 	r := parser.Request{
 		Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Pull: f.pull,
-		CgroupParent: f.cgroupParent, BuildPlatform: platforms.Normalize(platforms.DefaultSpec()),
-		BuildArgs: f.args(), Contexts: map[string]string{},
+		BuildPlatform: platforms.Normalize(platforms.DefaultSpec()),
+		Contexts:      map[string]string{},
 	}
 	var err error
+	if r.BuildArgs, err = f.args(); err != nil {
+		return r, err
+	}
 	if r.Labels, err = pairs("label", f.labels); err != nil {
 		return r, err
 	}
@@ -111,52 +154,22 @@ func (f *buildFlags) request() (parser.Request, error) {
 		return r, err
 	}
 	r.MultiPlatform = len(r.Platforms) > 1
-	switch mode := parser.NetMode(f.network); mode {
-	case parser.NetDefault, parser.NetHost, parser.NetNone:
-		r.Network = mode
-	default:
-		return r, wrongFlag("network", f.network, "want default, host or none")
-	}
-	if r.AddHosts, err = f.hosts(); err != nil {
-		return r, err
-	}
-	if f.shmSize != "" {
-		if r.ShmSize, err = units.RAMInBytes(f.shmSize); err != nil {
-			return r, wrongFlag("shm-size", f.shmSize, "want a size such as 64m")
+	if f.from != "" {
+		if _, err := reference.ParseNormalizedNamed(f.from); err != nil {
+			return r, wrongFlag("from", f.from, err.Error())
 		}
+		r.From = f.from
 	}
-	for _, u := range f.ulimits {
-		l, err := units.ParseUlimit(u)
-		if err != nil {
-			return r, wrongFlag("ulimit", u, err.Error())
-		}
-		r.Ulimits = append(r.Ulimits, parser.Ulimit{Name: l.Name, Soft: l.Soft, Hard: l.Hard})
-	}
-	return r, nil
-}
-
-// args are the build arguments. One without a value takes it from the
-// environment, and counts as not given when it is not set there.
-func (f *buildFlags) args() map[string]string {
-	args := map[string]string{}
-	if v := os.Getenv("SOURCE_DATE_EPOCH"); v != "" {
-		args["SOURCE_DATE_EPOCH"] = v
-	}
-	for _, arg := range f.buildArgs {
-		name, value, ok := strings.Cut(arg, "=")
-		if !ok {
-			if value, ok = os.LookupEnv(name); !ok {
-				continue
-			}
-		}
-		args[name] = value
-	}
-	return args
+	return r, f.runRequest(&r)
 }
 
 func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 	var list []ocispec.Platform
-	for _, text := range f.platforms {
+	wanted := f.platforms
+	if env := os.Getenv("DOCKER_DEFAULT_PLATFORM"); env != "" && !f.given.Changed("platform") {
+		wanted = strings.Split(env, ",")
+	}
+	for _, text := range wanted {
 		if text == "local" {
 			list = append(list, platforms.Normalize(platforms.DefaultSpec()))
 			continue
@@ -166,27 +179,6 @@ func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 			return nil, wrongFlag("platform", text, err.Error())
 		}
 		list = append(list, platforms.Normalize(p))
-	}
-	return list, nil
-}
-
-// hosts reads NAME:IP and NAME=IP, with or without brackets around an IPv6
-// address.
-func (f *buildFlags) hosts() ([]parser.Host, error) {
-	var list []parser.Host
-	for _, text := range f.addHosts {
-		name, ip, ok := strings.Cut(text, "=")
-		if !ok {
-			name, ip, ok = strings.Cut(text, ":")
-		}
-		if !ok || name == "" {
-			return nil, wrongFlag("add-host", text, "want NAME:IP")
-		}
-		ip = strings.TrimSuffix(strings.TrimPrefix(ip, "["), "]")
-		if net.ParseIP(ip) == nil {
-			return nil, wrongFlag("add-host", text, fmt.Sprintf("%q is no IP address", ip))
-		}
-		list = append(list, parser.Host{Name: name, IP: ip})
 	}
 	return list, nil
 }

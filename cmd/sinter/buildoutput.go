@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -89,6 +90,17 @@ func (f *buildFlags) assembly() (export.Options, error) {
 	return o, nil
 }
 
+// checkFiles refuses files about an image when none is made.
+func (f *buildFlags) checkFiles(outputs []export.Output) error {
+	image := slices.ContainsFunc(outputs, func(o export.Output) bool { return o.NeedsBlobs() })
+	for _, file := range []struct{ name, path string }{{"iidfile", f.iidFile}, {"digest-file", f.digestFile}} {
+		if file.path != "" && !image {
+			return hintedFlag(file.name, file.path, "no output is an image", "leave it out, or add an output such as -o type=oci,dest=FILE")
+		}
+	}
+	return nil
+}
+
 // writeFiles writes --iidfile and --metadata-file.
 func (f *buildFlags) writeFiles(w *export.Written, names []string) error {
 	if f.iidFile != "" && w.Image != nil {
@@ -99,6 +111,11 @@ func (f *buildFlags) writeFiles(w *export.Written, names []string) error {
 			id = w.Image.Manifests[0].Config.Digest
 		}
 		if err := replaceFile(f.iidFile, []byte(id)); err != nil {
+			return err
+		}
+	}
+	if f.digestFile != "" && w.Image != nil {
+		if err := replaceFile(f.digestFile, []byte(w.Image.Digest())); err != nil {
 			return err
 		}
 	}

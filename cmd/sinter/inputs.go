@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func (a *app) mainContext(ctx context.Context, f *buildFlags, in *inputs) (dir, 
 	if f.context != "-" && f.file != "-" {
 		dockerfile = f.file
 		if dockerfile == "" {
-			dockerfile = filepath.Join(f.context, "Dockerfile")
+			dockerfile = defaultDockerfile(f.context)
 		}
 		return f.context, dockerfile, dockerfileThere(dockerfile)
 	}
@@ -98,6 +99,18 @@ func (a *app) mainContext(ctx context.Context, f *buildFlags, in *inputs) (dir, 
 		return "", "", err
 	}
 	return a.stdinContext(ctx, f, in.stdin)
+}
+
+// defaultDockerfile is the Dockerfile in dir, or the Containerfile when there is
+// none but that.
+func defaultDockerfile(dir string) string {
+	for _, name := range []string{"Dockerfile", "Containerfile"} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return filepath.Join(dir, "Dockerfile")
 }
 
 func dockerfileThere(path string) error {
@@ -133,11 +146,6 @@ func (a *app) stdinContext(ctx context.Context, f *buildFlags, stdin *os.File) (
 	if _, err := stdin.Seek(0, io.SeekStart); err != nil {
 		return "", "", err
 	}
-	name := f.file
-	if name == "" {
-		name = "Dockerfile"
-	}
-	dockerfile = filepath.Join(dir, filepath.Clean("/"+name))
 	if !isTar {
 		dockerfile = filepath.Join(dir, "Dockerfile")
 		empty, err := s.TempDir("empty-")
@@ -149,8 +157,12 @@ func (a *app) stdinContext(ctx context.Context, f *buildFlags, stdin *os.File) (
 	if err := builder.UnpackContext(ctx, s, stdin, dir); err != nil {
 		return "", "", fmt.Errorf("unpacking the context from standard input: %w", err)
 	}
+	dockerfile = defaultDockerfile(dir)
+	if f.file != "" {
+		dockerfile = filepath.Join(dir, filepath.Clean("/"+f.file))
+	}
 	if _, err := os.Stat(dockerfile); err != nil {
-		return "", "", builder.Hinted(fmt.Errorf("the context on standard input has no file %s", name), "name another with -f FILE")
+		return "", "", builder.Hinted(fmt.Errorf("the context on standard input has no file %s", cmp.Or(f.file, "Dockerfile")), "name another with -f FILE")
 	}
 	return dir, dockerfile, nil
 }

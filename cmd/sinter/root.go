@@ -21,17 +21,15 @@ Exit codes:
   130  interrupted`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return &usageError{err: fmt.Errorf("unknown command %q", args[0]), command: "sinter"}
+				return commandMistake(c, args[0])
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &usageError{err: err, command: c.CommandPath()}
-	})
+	root.SetFlagErrorFunc(flagMistake)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.rootFlag, "root", "", "folder of images and cache (default $SINTER_ROOT, else /var/lib/sinter for root, else $XDG_DATA_HOME/sinter)")
 	flags.StringArrayVar(&a.mirrors, "registry-mirror", nil, "use `HOST=MIRROR` for pulls from HOST (repeatable)")
@@ -81,7 +79,7 @@ func exactArgs(n int) cobra.PositionalArgs { return usageArgs(cobra.ExactArgs(n)
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return &usageError{err: err, command: c.CommandPath()}
+			return countMistake(c, args)
 		}
 		return nil
 	}

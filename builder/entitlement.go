@@ -1,0 +1,45 @@
+package builder
+
+import (
+	"fmt"
+
+	"github.com/sinter-build/sinter/parser"
+)
+
+// Entitlements are what the person who builds lets commands have beyond a
+// sandbox's rights.
+type Entitlements struct {
+	NetworkHost, Insecure, Device bool
+}
+
+// The names of entitlements, as the reference has them.
+const (
+	EntitlementNetworkHost = "network.host"
+	EntitlementInsecure    = "security.insecure"
+	EntitlementDevice      = "device"
+)
+
+// Check finds the first command of g that wants what is not allowed. Its error
+// is a *StepError.
+func (e Entitlements) Check(g *parser.Graph) error {
+	for _, n := range g.Nodes {
+		op, ok := n.Op.(parser.Exec)
+		if !ok {
+			continue
+		}
+		missing := ""
+		switch {
+		case op.Network == parser.NetHost && !e.NetworkHost:
+			missing = EntitlementNetworkHost
+		case op.Insecure && !e.Insecure:
+			missing = EntitlementInsecure
+		case len(op.Devices) > 0 && !e.Device:
+			missing = EntitlementDevice
+		default:
+			continue
+		}
+		return &StepError{Node: n, Graph: g, Err: Hinted(fmt.Errorf("%s is not allowed", missing),
+			"if you trust this Dockerfile, allow it with --allow "+missing)}
+	}
+	return nil
+}

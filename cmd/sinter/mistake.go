@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/moby/buildkit/util/suggest"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// flagMistake makes pflag's errors usage errors, with the flag that was
+// probably meant.
+func flagMistake(c *cobra.Command, err error) error {
+	usage := &usageError{err: err, command: c.CommandPath()}
+	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !unknown {
+		return usage
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if meant, ok := suggest.Search(name, names, true); ok && meant != name {
+		usage.err = &hinted{err: err, hint: "did you mean --" + meant + "?"}
+	}
+	return usage
+}
+
+// commandMistake is the error for a command that does not exist.
+func commandMistake(root *cobra.Command, name string) error {
+	err := fmt.Errorf("unknown command %q", name)
+	root.SuggestionsMinimumDistance = 2
+	if meant := root.SuggestionsFor(name); len(meant) > 0 {
+		err = &hinted{err: err, hint: "did you mean sinter " + strings.Join(meant, ", or sinter ") + "?"}
+	}
+	return &usageError{err: err, command: root.Name()}
+}
+
+// countMistake says what cobra says of a wrong number of arguments the way
+// people do.
+func countMistake(c *cobra.Command, args []string) error {
+	_, wanted, some := strings.Cut(strings.ReplaceAll(c.Use, " [flags]", ""), " ")
+	if !some {
+		wanted = "no argument"
+	}
+	err := fmt.Errorf("%s takes %s, not %d arguments", c.CommandPath(), wanted, len(args))
+	switch {
+	case len(args) == 0:
+		err = fmt.Errorf("%s needs %s", c.CommandPath(), wanted)
+	case len(args) == 1:
+		err = fmt.Errorf("%s takes %s, not %q", c.CommandPath(), wanted, args[0])
+	}
+	if c.Name() == "build" && len(args) == 0 {
+		err = &hinted{err: err, hint: "the current directory as the context: sinter build ."}
+	}
+	return &usageError{err: err, command: c.CommandPath()}
+}

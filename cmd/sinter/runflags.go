@@ -1,0 +1,225 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/pflag"
+
+	"github.com/sinter-build/sinter/builder"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// registerRun registers what RUN commands see and may do.
+func (f *buildFlags) registerRun(s *pflag.FlagSet) {
+	s.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret: `id=ID[,src=FILE|,env=VARIABLE]`")
+	s.StringArrayVar(&f.ssh, "ssh", nil, "agent or keys for RUN --mount=type=ssh: `default|ID[=SOCKET|KEY[,KEY]]`")
+	s.StringArrayVarP(&f.volumes, "volume", "v", nil, "show `HOST:PATH[:ro]` of this machine to RUN; it is no part of the image and decides nothing about the cache")
+	s.StringVar(&f.network, "network", "default", "network of RUN: default, host or none")
+	s.StringSliceVar(&f.addHosts, "add-host", nil, "line for /etc/hosts: `NAME:IP`, or NAME:host-gateway for this machine")
+	s.StringSliceVar(&f.allow, "allow", nil, "allow what RUN asks for: `network.host`, security.insecure, device")
+	s.StringVar(&f.shmSize, "shm-size", "", "`SIZE` of /dev/shm, such as 64m")
+	s.StringArrayVar(&f.ulimits, "ulimit", nil, "resource limit `NAME=SOFT[:HARD]`")
+	s.StringVar(&f.cgroupParent, "cgroup-parent", "", "parent `CGROUP` of RUN commands")
+	s.StringSliceVar(&f.resources, "resource", nil, "limit of the control group of RUN: `NAME=VALUE` with the names memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus, cpuset-mems")
+	for _, l := range []struct{ name, short, usage string }{
+		{"memory", "m", "most `BYTES` of memory for each RUN, such as 512m"},
+		{"memory-swap", "", "most `BYTES` of memory and swap together; -1 is no limit"},
+		{"cpu-shares", "c", "`WEIGHT` among those who want the processors"},
+		{"cpu-period", "", "`MICROSECONDS` for which cpu-quota holds"},
+		{"cpu-quota", "", "`MICROSECONDS` of processor time in each cpu-period"},
+		{"cpuset-cpus", "", "processors to run on: `0-3` or 0,1"},
+		{"cpuset-mems", "", "memory nodes to use: `0-3` or 0,1"},
+	} {
+		s.VarP(&resourceFlag{name: l.name, all: &f.resources}, l.name, l.short, l.usage)
+	}
+}
+
+// resourceFlag is docker's older spelling of --resource NAME=VALUE.
+type resourceFlag struct {
+	name string
+	all  *[]string
+}
+
+func (r *resourceFlag) String() string { return "" }
+func (r *resourceFlag) Type() string   { return "string" }
+
+// Set implements pflag.Value.
+func (r *resourceFlag) Set(s string) error {
+	*r.all = append(*r.all, r.name+"="+s)
+	_, err := parseResources([]string{r.name + "=" + s})
+	return err
+}
+
+// parseResources reads NAME=VALUE limits; later ones win.
+func parseResources(list []string) (parser.Resources, error) {
+	var r parser.Resources
+	for _, text := range list {
+		name, value, ok := strings.Cut(text, "=")
+		if !ok {
+			return r, errors.New("want NAME=VALUE")
+		}
+		var err error
+		switch name = strings.TrimSpace(name); name {
+		case "memory":
+			if r.Memory, err = units.RAMInBytes(value); err != nil || r.Memory <= 0 {
+				return r, errors.New("want a size such as 512m")
+			}
+		case "memory-swap":
+			if r.MemorySwap = -1; value != "-1" {
+				if r.MemorySwap, err = units.RAMInBytes(value); err != nil {
+					return r, errors.New("want a size such as 1g, or -1")
+				}
+			}
+		case "cpu-shares":
+			r.CPUShares, err = positive(value)
+		case "cpu-period":
+			r.CPUPeriod, err = positive(value)
+		case "cpu-quota":
+			r.CPUQuota, err = strconv.ParseInt(value, 10, 64)
+		case "cpuset-cpus":
+			r.CPUSetCPUs = value
+		case "cpuset-mems":
+			r.CPUSetMems = value
+		default:
+			return r, fmt.Errorf("there is no resource %q: want memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus or cpuset-mems", name)
+		}
+		if err != nil {
+			return r, errors.New("want a number")
+		}
+	}
+	if r.MemorySwap > 0 && r.MemorySwap < r.Memory {
+		return r, errors.New("memory-swap counts memory as well, so it cannot be less than memory")
+	}
+	return r, nil
+}
+
+func positive(value string) (uint64, error) { return strconv.ParseUint(value, 10, 63) }
+
+// runRequest adds to a request what the flags say about RUN.
+func (f *buildFlags) runRequest(r *parser.Request) (err error) {
+	r.CgroupParent = f.cgroupParent
+	switch mode := parser.NetMode(f.network); mode {
+	case "", parser.NetDefault:
+		r.Network = parser.NetDefault
+	case parser.NetHost, parser.NetNone:
+		r.Network = mode
+	default:
+		return wrongFlag("network", f.network, "want default, host or none; networks of an engine do not exist here")
+	}
+	if r.AddHosts, err = f.hosts(); err != nil {
+		return err
+	}
+	if f.shmSize != "" {
+		if r.ShmSize, err = units.RAMInBytes(f.shmSize); err != nil {
+			return wrongFlag("shm-size", f.shmSize, "want a size such as 64m")
+		}
+	}
+	for _, u := range f.ulimits {
+		l, err := units.ParseUlimit(u)
+		if err != nil {
+			return wrongFlag("ulimit", u, err.Error())
+		}
+		r.Ulimits = append(r.Ulimits, parser.Ulimit{Name: l.Name, Soft: l.Soft, Hard: l.Hard})
+	}
+	if r.Resources, err = parseResources(f.resources); err != nil {
+		return wrongFlag("resource", strings.Join(f.resources, ","), err.Error())
+	}
+	return nil
+}
+
+// hostGateway is docker's name for the address of the machine that builds.
+// Commands share its network, so that is the loopback address.
+const (
+	hostGateway   = "host-gateway"
+	hostGatewayIP = "127.0.0.1"
+)
+
+// hosts reads NAME:IP and NAME=IP, with or without brackets around an IPv6
+// address, and with several addresses with commas between them.
+func (f *buildFlags) hosts() ([]parser.Host, error) {
+	var list []parser.Host
+	for _, text := range f.addHosts {
+		name, addresses, ok := strings.Cut(text, "=")
+		if !ok {
+			name, addresses, ok = strings.Cut(text, ":")
+		}
+		if !ok || name == "" {
+			return nil, wrongFlag("add-host", text, "want NAME:IP")
+		}
+		for ip := range strings.SplitSeq(addresses, ",") {
+			ip = strings.TrimSuffix(strings.TrimPrefix(ip, "["), "]")
+			if ip == hostGateway {
+				ip = hostGatewayIP
+			}
+			if net.ParseIP(ip) == nil {
+				return nil, wrongFlag("add-host", text, fmt.Sprintf("%q is no IP address", ip))
+			}
+			list = append(list, parser.Host{Name: name, IP: ip})
+		}
+	}
+	return list, nil
+}
+
+// entitlements are what RUN may ask for. As in docker, --network host allows
+// itself.
+func (f *buildFlags) entitlements() (builder.Entitlements, error) {
+	e := builder.Entitlements{NetworkHost: f.network == string(parser.NetHost)}
+	for _, text := range f.allow {
+		switch name, _, _ := strings.Cut(text, "="); name {
+		case builder.EntitlementNetworkHost:
+			e.NetworkHost = true
+		case builder.EntitlementInsecure:
+			e.Insecure = true
+		case builder.EntitlementDevice:
+			e.Device = true
+		default:
+			return e, wrongFlag("allow", text, "want network.host, security.insecure or device")
+		}
+	}
+	return e, nil
+}
+
+// volumeList reads --volume HOST:PATH[:OPTIONS]. Of Buildah's options ro and rw
+// change something, and z and Z have nothing to change, since commands carry no
+// label of their own; those about ownership and overlays are refused.
+func (f *buildFlags) volumeList() ([]builder.Volume, error) {
+	var list []builder.Volume
+	for _, text := range f.volumes {
+		fields := strings.Split(text, ":")
+		if len(fields) < 2 || len(fields) > 3 || fields[0] == "" {
+			return nil, wrongFlag("volume", text, "want HOST:PATH or HOST:PATH:ro")
+		}
+		v := builder.Volume{Path: path.Clean(fields[1])}
+		if !path.IsAbs(v.Path) || v.Path == "/" {
+			return nil, wrongFlag("volume", text, "the path in the container must be absolute and not /")
+		}
+		var err error
+		if v.Host, err = filepath.Abs(fields[0]); err != nil {
+			return nil, err
+		}
+		if _, err := os.Stat(v.Host); err != nil {
+			return nil, wrongFlag("volume", text, err.Error())
+		}
+		if len(fields) == 3 {
+			for option := range strings.SplitSeq(fields[2], ",") {
+				switch option {
+				case "ro":
+					v.ReadOnly = true
+				case "rw", "z", "Z":
+				default:
+					return nil, wrongFlag("volume", text, fmt.Sprintf("there is no option %q: want ro or rw", option))
+				}
+			}
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
