@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,7 +70,7 @@ func (e *engine) spec(ctx context.Context, n *parser.Node, op parser.Exec, root 
 	held := &held{}
 	s = sandbox.Spec{
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), TempDir: dir,
-		Args: op.Args, Env: withProxy(op.Env, op.Proxy), Cwd: op.Cwd, User: op.User, Hostname: op.Hostname,
+		Args: op.Args, Env: withPath(withProxy(op.Env, op.Proxy)), Cwd: op.Cwd, User: op.User, Hostname: op.Hostname,
 		Network: network(op.Network), Insecure: op.Insecure, CgroupParent: op.CgroupParent,
 		Resources: sandbox.Resources(op.Resources),
 	}
@@ -97,7 +98,7 @@ func (e *engine) spec(ctx context.Context, n *parser.Node, op parser.Exec, root 
 	if s.Mounts, err = e.volumes(); err != nil {
 		return s, held.release, err
 	}
-	m := mounter{engine: e, node: n, dir: dir, held: held}
+	m := mounter{engine: e, node: n, dir: dir, cwd: op.Cwd, held: held}
 	for i, mount := range op.Mounts {
 		if mount.Dest == "/" {
 			if mount.ReadOnly {
@@ -227,18 +228,13 @@ func (t *tail) String() string {
 	return string(t.buf)
 }
 
-// withProxy adds the proxy variables that the environment does not set itself,
-// in both spellings as docker does.
+// withProxy adds the proxy variables, in both spellings. As with BuildKit they
+// count more than those of the Dockerfile.
 func withProxy(env []string, p parser.Proxy) []string {
-	set := make(map[string]bool, len(env))
-	for _, kv := range env {
-		name, _, _ := bytes.Cut([]byte(kv), []byte{'='})
-		set[string(name)] = true
-	}
 	out := env[:len(env):len(env)]
 	add := func(value string, names ...string) {
 		for _, name := range names {
-			if value != "" && !set[name] {
+			if value != "" {
 				out = append(out, name+"="+value)
 			}
 		}
@@ -249,4 +245,13 @@ func withProxy(env []string, p parser.Proxy) []string {
 	add(p.No, "NO_PROXY", "no_proxy")
 	add(p.All, "ALL_PROXY", "all_proxy")
 	return out
+}
+
+// withPath adds docker's PATH to an environment that has none: shells would look
+// elsewhere.
+func withPath(env []string) []string {
+	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
+		return env
+	}
+	return append(env[:len(env):len(env)], "PATH="+sandbox.DefaultPath)
 }

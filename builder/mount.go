@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 
@@ -30,14 +31,16 @@ type mounter struct {
 	*engine
 	node *parser.Node
 	// dir is the command's own temporary folder.
-	dir  string
+	dir string
+	// cwd is where the command runs: relative places of mounts are below it.
+	cwd  string
 	held *held
 }
 
 // mount prepares one mount; skip says that it is optional and was not given.
 func (m mounter) mount(ctx context.Context, i int, pm parser.Mount) (sm sandbox.Mount, skip bool, err error) {
 	sm = sandbox.Mount{
-		Type: sandbox.MountType(pm.Type), Dest: pm.Dest, ReadOnly: pm.ReadOnly,
+		Type: sandbox.MountType(pm.Type), Dest: m.dest(pm.Dest), ReadOnly: pm.ReadOnly,
 		Selector: pm.Selector, UID: pm.UID, GID: pm.GID, Mode: pm.Mode, Size: pm.TmpfsSize,
 	}
 	switch pm.Type {
@@ -55,6 +58,15 @@ func (m mounter) mount(ctx context.Context, i int, pm parser.Mount) (sm sandbox.
 		return sm, false, m.bind(ctx, i, pm, &sm)
 	}
 	return sm, false, fmt.Errorf("mount type %q is not known", pm.Type)
+}
+
+// dest is the absolute path of a mount. The frontend makes those of most types
+// absolute, but not those of secrets and agents.
+func (m mounter) dest(at string) string {
+	if path.IsAbs(at) {
+		return at
+	}
+	return path.Join("/", m.cwd, at)
 }
 
 // bind mounts the layers of the input. What a command writes there goes to a
@@ -127,16 +139,15 @@ func (e *engine) secret(id string, optional bool) (data []byte, skip bool, err e
 	return nil, false, Hinted(fmt.Errorf("secret %s: not found", id), fmt.Sprintf("give it with --secret id=%s,src=FILE or --secret id=%s,env=VARIABLE", id, id))
 }
 
-// secretEnv puts secrets into the command's environment, and nowhere else.
+// secretEnv puts secrets into the command's environment, and nowhere else. An
+// optional one that was not given leaves its variable empty, as in BuildKit.
 func (e *engine) secretEnv(s *sandbox.Spec, vars []parser.SecretEnv) error {
 	for _, v := range vars {
-		data, skip, err := e.secret(v.ID, v.Optional)
+		data, _, err := e.secret(v.ID, v.Optional)
 		if err != nil {
 			return err
 		}
-		if !skip {
-			s.Env = append(s.Env[:len(s.Env):len(s.Env)], v.Name+"="+string(data))
-		}
+		s.Env = append(s.Env[:len(s.Env):len(s.Env)], v.Name+"="+string(data))
 	}
 	return nil
 }

@@ -82,7 +82,12 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, group *group) (r insid
 	}
 	defer out.close()
 	defer in.close()
-	cmd, err := initCommand(ctx, s)
+	nothing, err := emptyInput()
+	if err != nil {
+		return r, err
+	}
+	defer nothing.Close()
+	cmd, err := initCommand(ctx, s, nothing)
 	if err != nil {
 		return r, err
 	}
@@ -116,7 +121,8 @@ func talk(w io.Writer, r io.Reader, p *inside.Plan, answer *inside.Report) error
 	return nil
 }
 
-func initCommand(ctx context.Context, s Spec) (*exec.Cmd, error) {
+// initCommand is how the init is started; in is what the command reads.
+func initCommand(ctx context.Context, s Spec, in *os.File) (*exec.Cmd, error) {
 	binary, err := self()
 	if err != nil {
 		return nil, err
@@ -126,13 +132,22 @@ func initCommand(ctx context.Context, s Spec) (*exec.Cmd, error) {
 	// The init lives shortly and has little to collect; the race detector, when
 	// it is in the binary, would have it wait for a second at its end.
 	cmd.Env = []string{"GOGC=off", "GOMEMLIMIT=64MiB", "GORACE=atexit_sleep_ms=0"}
-	cmd.Stdout, cmd.Stderr = output(s.Stdout), output(s.Stderr)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, output(s.Stdout), output(s.Stderr)
 	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	if s.Network == NetNone {
 		flags |= unix.CLONE_NEWNET
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: unix.SIGKILL, Setsid: true}
 	return cmd, nil
+}
+
+// emptyInput is a pipe at its end, the standard input that BuildKit gives.
+func emptyInput() (*os.File, error) {
+	r, w, err := os.Pipe()
+	if err == nil {
+		err = w.Close()
+	}
+	return r, err
 }
 
 // output makes sure that the command gets a pipe, never a file of ours.

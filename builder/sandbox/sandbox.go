@@ -91,6 +91,10 @@ const (
 	MountSSH    = inside.MountSSH
 )
 
+// DefaultPath is where commands are looked up when the environment has no PATH:
+// docker's for Linux.
+const DefaultPath = inside.DefaultPath
+
 // Result says how a command went.
 type Result struct {
 	// ExitCode is 128 plus the signal for a command that a signal ended, and 126

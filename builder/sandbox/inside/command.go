@@ -122,7 +122,7 @@ func (c *command) find(env []string) error {
 		files = nil
 		search, ok := lookupEnv(env, "PATH")
 		if !ok {
-			search = defaultPath
+			search = DefaultPath
 		}
 		for _, dir := range strings.Split(search, ":") {
 			if path.IsAbs(dir) {
@@ -163,22 +163,27 @@ func (c *command) find(env []string) error {
 	return nil
 }
 
-// defaultPath is docker's for Linux.
-const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+// DefaultPath is docker's for Linux.
+const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// lastOfEach returns an environment in which every variable is set once, to its
-// last value, as runc does: C libraries would take the first.
+// lastOfEach returns an environment in which every variable is set once, at its
+// first place to its last value, as BuildKit does: C libraries would take the
+// first.
 func lastOfEach(env []string) []string {
-	seen := make(map[string]bool, len(env))
+	at := make(map[string]int, len(env))
 	var kept []string
-	for _, kv := range slices.Backward(env) {
+	for _, kv := range env {
 		name, _, ok := strings.Cut(kv, "=")
-		if ok && !seen[name] {
-			seen[name] = true
-			kept = append(kept, kv)
+		if !ok {
+			continue
 		}
+		if i, twice := at[name]; twice {
+			kept[i] = kv
+			continue
+		}
+		at[name] = len(kept)
+		kept = append(kept, kv)
 	}
-	slices.Reverse(kept)
 	return kept
 }
 

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountDev makes a /dev with the harmless devices. They are the host's, mounted
-// one by one: the rest of the root is mounted without devices, so that a node
-// made by a command or shipped by an image opens nothing, for root as well.
+// mountDev makes a /dev with the harmless devices, mounted one by one: the rest
+// of the root is mounted without devices, so that a node made by a command or
+// shipped by an image opens nothing, for root as well.
 func (in *sandboxInit) mountDev() error {
 	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_STRICTATIME | unix.MOUNT_ATTR_NODEV
 	if in.plan.Insecure {
@@ -29,9 +29,12 @@ func (in *sandboxInit) mountDev() error {
 		return fmt.Errorf("opening /dev: %w", err)
 	}
 	defer unix.Close(root)
-	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
-		if err := in.device(root, name); err != nil {
-			return fmt.Errorf("mounting /dev/%s: %w", name, err)
+	if in.devices, err = in.harmlessDevices(); err != nil {
+		return fmt.Errorf("making devices: %w", err)
+	}
+	for _, d := range harmless {
+		if err := in.device(root, d.name); err != nil {
+			return fmt.Errorf("mounting /dev/%s: %w", d.name, err)
 		}
 	}
 	if in.plan.Insecure && !in.plan.UserNS {
@@ -42,23 +45,61 @@ func (in *sandboxInit) mountDev() error {
 	if err := in.devMounts(root); err != nil {
 		return err
 	}
-	for name, target := range map[string]string{
+	links := map[string]string{
 		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
-		"stderr": "/proc/self/fd/2", "core": "/proc/kcore", "ptmx": "pts/ptmx",
-	} {
+		"stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
+	}
+	if unix.Access("/proc/kcore", unix.F_OK) == nil { // not every kernel has it
+		links["core"] = "/proc/kcore"
+	}
+	for name, target := range links {
 		if err := unix.Symlinkat(target, root, name); err != nil {
 			return fmt.Errorf("making /dev/%s: %w", name, err)
 		}
 	}
-	if in.plan.Insecure {
-		return nil
-	}
-	return in.mask()
+	return nil
 }
 
-// device shows a device of the host.
+// harmless are the devices that every command has, with their minor numbers.
+var harmless = [...]struct {
+	name         string
+	major, minor uint32
+}{
+	{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0},
+}
+
+// harmlessDevices opens a directory that has the harmless devices. Where they
+// cannot be made, as in a user namespace, it is the host's /dev.
+func (in *sandboxInit) harmlessDevices() (int, error) {
+	if in.plan.UserNS {
+		return openPath("/dev")
+	}
+	mount, err := NewMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "mode=755", "size=65536k")
+	if err != nil {
+		return -1, err
+	}
+	for _, d := range harmless {
+		err := unix.Mknodat(mount, d.name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor)))
+		if errors.Is(err, unix.EPERM) {
+			unix.Close(mount)
+			return openPath("/dev")
+		}
+		if err != nil {
+			unix.Close(mount)
+			return -1, fmt.Errorf("making device %s: %w", d.name, err)
+		}
+	}
+	return mount, nil
+}
+
+// clonedDevice returns a mount of a harmless device.
+func (in *sandboxInit) clonedDevice(name string) (int, error) {
+	return unix.OpenTree(in.devices, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+}
+
+// device shows a device.
 func (in *sandboxInit) device(dev int, name string) error {
-	mount, err := unix.OpenTree(unix.AT_FDCWD, "/dev/"+name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	mount, err := in.clonedDevice(name)
 	if err != nil {
 		return err
 	}
@@ -136,18 +177,33 @@ func insecureDevices(dev int) error {
 		{"kmsg", unix.S_IFCHR, 1, 11}, {"cuse", unix.S_IFCHR, 10, 203}, {"fuse", unix.S_IFCHR, 10, 229},
 		{"kvm", unix.S_IFCHR, 10, 232}, {"net/tun", unix.S_IFCHR, 10, 200}, {"loop-control", unix.S_IFCHR, 10, 237},
 	}
-	for i := range uint32(8) {
+	for i := range freeLoop() + 8 {
 		nodes = append(nodes, node{fmt.Sprintf("loop%d", i), unix.S_IFBLK, 7, i})
 	}
 	if err := unix.Mkdirat(dev, "net", 0o755); err != nil {
 		return fmt.Errorf("making /dev/net: %w", err)
 	}
 	for _, n := range nodes {
-		if err := unix.Mknodat(dev, n.name, n.mode|0o660, int(unix.Mkdev(n.major, n.minor))); err != nil {
+		if err := unix.Mknodat(dev, n.name, n.mode|0o666, int(unix.Mkdev(n.major, n.minor))); err != nil {
 			return fmt.Errorf("making device /dev/%s: %w", n.name, err)
 		}
 	}
 	return nil
+}
+
+// freeLoop returns the number of the first loop device that is free; 0 when it
+// cannot be told.
+func freeLoop() uint32 {
+	fd, err := unix.Open("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	n, err := unix.IoctlRetInt(fd, unix.LOOP_CTL_GET_FREE)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
 }
 
 // mask hides what tells about or reaches into the host, as docker does.
@@ -184,7 +240,7 @@ func (in *sandboxInit) hide(target int, empty *int) error {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		mount, err := unix.OpenTree(unix.AT_FDCWD, "/dev/null", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		mount, err := in.clonedDevice("null")
 		if err != nil {
 			return err
 		}
@@ -193,6 +249,9 @@ func (in *sandboxInit) hide(target int, empty *int) error {
 	if *empty < 0 {
 		at, err := in.newStageDir()
 		if err != nil {
+			return err
+		}
+		if err := unix.Chmod(at, 0o1777); err != nil { // as runc's
 			return err
 		}
 		if *empty, err = openPath(at); err != nil {

@@ -20,6 +20,8 @@ type sandboxInit struct {
 	root int
 	// points makes the mount points that the root does not have.
 	points *mountPoints
+	// devices is a directory with the devices that every command has.
+	devices int
 	// dirs counts the directories made on the stage.
 	dirs int
 }
@@ -240,12 +242,13 @@ func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *Report) er
 	return nil
 }
 
-// giveOutput lets the user open /dev/stdout and /dev/stderr, which are pipes.
+// giveOutput lets the user open /dev/stdin, /dev/stdout and /dev/stderr, which
+// are pipes.
 func (in *sandboxInit) giveOutput(uid int) {
 	if uid == 0 || in.plan.Single {
 		return
 	}
-	for fd := 1; fd <= 2; fd++ {
+	for fd := 0; fd <= 2; fd++ {
 		// Only a convenience: a command that does not open them needs none.
 		_ = unix.Fchown(fd, uid, -1)
 	}

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountAll mounts what every command sees, and then the command's own mounts in
-// their order.
+// mountAll mounts what every command sees, then the command's own mounts in their
+// order, and covers what no command shall see.
 func (in *sandboxInit) mountAll() error {
-	for _, f := range []func() error{in.mountProc, in.mountSys, in.mountDev, in.mountEtc} {
+	for _, f := range []func() error{in.mountProc, in.mountDev, in.mountSys, in.mountEtc} {
 		if err := f(); err != nil {
 			return err
 		}
@@ -23,7 +23,15 @@ func (in *sandboxInit) mountAll() error {
 			return fmt.Errorf("mounting %s at %s: %w", m.Type, m.Dest, err)
 		}
 	}
-	return nil
+	if in.plan.Insecure {
+		return nil
+	}
+	for _, path := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
+		if err := in.readOnly(path); err != nil {
+			return fmt.Errorf("making %s read-only: %w", path, err)
+		}
+	}
+	return in.mask()
 }
 
 func (in *sandboxInit) mountOne(m *Mount) error {
@@ -162,25 +170,38 @@ func (in *sandboxInit) mountTmpfs(m *Mount) error {
 		return err
 	}
 	defer unix.Close(target)
-	mode := uint32(0o1777)
-	if len(in.points.made) == before {
-		var st unix.Stat_t
-		if err := unix.Fstat(target, &st); err != nil {
-			return err
-		}
-		mode = st.Mode & 0o7777
-	}
-	options := []string{fmt.Sprintf("mode=%o", mode)}
+	var options []string
 	if m.Size > 0 {
 		options = append(options, fmt.Sprintf("size=%d", m.Size))
 	}
-	attr := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
-	if m.ReadOnly {
-		attr |= unix.MOUNT_ATTR_RDONLY
+	attr := unix.MOUNT_ATTR_NOSUID
+	if !in.plan.UserNS && !in.plan.Insecure {
+		// In a user namespace the kernel sees to that itself.
+		attr |= unix.MOUNT_ATTR_NODEV
 	}
 	mount, err := NewMount("tmpfs", attr, options...)
 	if err != nil {
 		return err
+	}
+	mode := uint32(0o1777)
+	if len(in.points.made) == before {
+		var st unix.Stat_t
+		if err := unix.Fstat(target, &st); err != nil {
+			unix.Close(mount)
+			return err
+		}
+		mode = st.Mode & 0o7777
+	}
+	// By chmod: the mode would be listed as an option of the mount.
+	if err := unix.Fchmodat(mount, ".", mode, 0); err != nil {
+		unix.Close(mount)
+		return err
+	}
+	if m.ReadOnly {
+		if err := restrict(mount, unix.MOUNT_ATTR_RDONLY); err != nil {
+			unix.Close(mount)
+			return err
+		}
 	}
 	return attach(mount, target)
 }
@@ -254,14 +275,6 @@ func (in *sandboxInit) mountProc() error {
 	}
 	if err := in.mountAt(mount, "/proc", true); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
-	}
-	if in.plan.Insecure {
-		return nil
-	}
-	for _, path := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
-		if err := in.readOnly(path); err != nil {
-			return fmt.Errorf("making %s read-only: %w", path, err)
-		}
 	}
 	return nil
 }

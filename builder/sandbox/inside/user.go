@@ -23,12 +23,8 @@ func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
 	if name == "" {
 		name = "0"
 	}
-	home := func(u *user.ExecUser) *user.ExecUser {
-		if u.Home == "" {
-			u.Home = "/"
-		}
-		return u
-	}
+	// An entry without a home directory sets an empty HOME.
+	unlisted := &user.ExecUser{Home: "/"}
 	passwd, err := in.userFile("/etc/passwd")
 	if err != nil {
 		return nil, err
@@ -39,12 +35,14 @@ func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
 	}
 	if uid, gid, ok := numericUser(name); ok {
 		u := &user.ExecUser{Uid: uid, Gid: gid, Sgids: []int{gid}}
-		if found, err := user.GetExecUser(strconv.Itoa(uid), nil, strings.NewReader(passwd), nil); err == nil {
-			u.Home = found.Home
+		found, err := user.GetExecUser(strconv.Itoa(uid), unlisted, strings.NewReader(passwd), nil)
+		if err != nil {
+			found = unlisted
 		}
-		return home(u), nil
+		u.Home = found.Home
+		return u, nil
 	}
-	u, err := user.GetExecUser(name, nil, strings.NewReader(passwd), strings.NewReader(group))
+	u, err := user.GetExecUser(name, unlisted, strings.NewReader(passwd), strings.NewReader(group))
 	if err != nil {
 		if in.plan.User == "" {
 			return &user.ExecUser{Sgids: []int{0}, Home: "/"}, nil
@@ -57,7 +55,7 @@ func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
 	if !slices.Contains(u.Sgids, u.Gid) {
 		u.Sgids = append([]int{u.Gid}, u.Sgids...)
 	}
-	return home(u), nil
+	return u, nil
 }
 
 // numericUser reads "uid:gid".
