@@ -46,7 +46,7 @@ func TestUser(t *testing.T) {
 	b.want(s, "/mine\n")
 	s = b.spec("env")
 	s.Env = []string{"PATH=/nowhere", "A=1", "B=", "A=2=3", "PATH=/bin", "nonsense"}
-	b.want(s, "B=\nA=2=3\nPATH=/bin\nHOME=/root\n")
+	b.want(s, "PATH=/bin\nA=2=3\nB=\nHOME=/root\n")
 }
 
 // A root without /etc/passwd has root, and numbers.
