@@ -27,7 +27,9 @@ func quietLog() *log.Logger { return log.New(io.Discard, "", 0) }
 // pushBase pushes a small image made of the machine's static busybox.
 func pushBase(t *testing.T, ref string) {
 	t.Helper()
-	img, err := busyboxImage()
+	img, err := busyboxImage(
+		"root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n",
+		"root:x:0:\nuser:x:1000:\nstaff:x:50:user\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +42,9 @@ func pushBase(t *testing.T, ref string) {
 	}
 }
 
-func busyboxImage() (v1.Image, error) {
+// busyboxImage is the machine's static busybox with its applets, and the given
+// /etc/passwd and /etc/group.
+func busyboxImage(passwd, group string) (v1.Image, error) {
 	file, err := exec.LookPath("busybox")
 	if err != nil {
 		return nil, fmt.Errorf("the tests need Debian's busybox-static: %w", err)
@@ -53,7 +57,7 @@ func busyboxImage() (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	layerBytes, err := baseLayer(binary, strings.Fields(string(applets)))
+	layerBytes, err := baseLayer(binary, strings.Fields(string(applets)), passwd, group)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +80,7 @@ func busyboxImage() (v1.Image, error) {
 	return mutate.ConfigFile(img, c)
 }
 
-func baseLayer(busybox []byte, applets []string) ([]byte, error) {
+func baseLayer(busybox []byte, applets []string, passwd, group string) ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	add := func(h tar.Header, data []byte) error {
@@ -88,9 +92,10 @@ func baseLayer(busybox []byte, applets []string) ([]byte, error) {
 		return err
 	}
 	var err error
-	for _, d := range []string{"bin/", "etc/", "home/", "root/", "usr/", "usr/bin/", "var/"} {
+	for _, d := range []string{"bin/", "dev/", "etc/", "home/", "proc/", "sys/", "usr/", "usr/bin/", "var/"} {
 		err = errors.Join(err, add(tar.Header{Typeflag: tar.TypeDir, Name: d, Mode: 0o755}, nil))
 	}
+	err = errors.Join(err, add(tar.Header{Typeflag: tar.TypeDir, Name: "root/", Mode: 0o700}, nil))
 	err = errors.Join(err, add(tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777}, nil))
 	err = errors.Join(err, add(tar.Header{Typeflag: tar.TypeReg, Name: "bin/busybox", Mode: 0o755}, busybox))
 	for _, a := range applets {
@@ -98,8 +103,6 @@ func baseLayer(busybox []byte, applets []string) ([]byte, error) {
 			err = errors.Join(err, add(tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + a, Linkname: "busybox"}, nil))
 		}
 	}
-	passwd := "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n"
-	group := "root:x:0:\nuser:x:1000:\nstaff:x:50:user\n"
 	err = errors.Join(err,
 		add(tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, []byte(passwd)),
 		add(tar.Header{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644}, []byte(group)),

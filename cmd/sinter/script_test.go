@@ -93,8 +93,8 @@ func scripts() string {
 	return filepath.Join("..", "..", "testdata", "script")
 }
 
-// TestScriptAsPlainUser runs the scripts again as users that are not root: one
-// with subordinate IDs, one without.
+// TestScriptAsPlainUser runs the scripts and the conformance cases again as users
+// that are not root: one with subordinate IDs, one without.
 func TestScriptAsPlainUser(t *testing.T) {
 	if os.Getuid() != 0 || userns.Inside() {
 		t.Skip("needs root, to make users; TestScript itself ran as a plain user")
@@ -118,22 +118,15 @@ func TestScriptAsPlainUser(t *testing.T) {
 			}
 			sh(t, "cp", self, filepath.Join(dir, "test"))
 			sh(t, "cp", "-r", scripts(), filepath.Join(dir, "script"))
+			sh(t, "cp", "-r", conformanceFolder(), filepath.Join(dir, "conformance"))
 			sh(t, "chown", "-R", who.Username+":", dir)
-			uid, err := strconv.Atoi(who.Uid)
-			if err != nil {
-				t.Fatal(err)
-			}
-			gid, err := strconv.Atoi(who.Gid)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := exec.Command(filepath.Join(dir, "test"), "-test.run=^TestScript$", "-test.timeout=5m")
+			c := exec.Command(filepath.Join(dir, "test"), "-test.run=^(TestScript|TestConformance)$", "-test.timeout=10m")
 			c.Dir = dir
 			c.Env = []string{
 				"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "USER=" + who.Username,
-				scriptsVariable + "=" + filepath.Join(dir, "script"),
+				scriptsVariable + "=" + filepath.Join(dir, "script"), conformanceCases + "=" + filepath.Join(dir, "conformance"),
 			}
-			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+			c.SysProcAttr = &syscall.SysProcAttr{Credential: credential(t, who)}
 			if out, err := c.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
@@ -155,6 +148,19 @@ func singleUser() (bool, error) {
 	return !slices.ContainsFunc(strings.Split(string(data), "\n"), func(line string) bool {
 		return strings.HasPrefix(line, u.Username+":") || strings.HasPrefix(line, u.Uid+":")
 	}), nil
+}
+
+func credential(t *testing.T, who *user.User) *syscall.Credential {
+	t.Helper()
+	uid, err := strconv.Atoi(who.Uid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gid, err := strconv.Atoi(who.Gid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 }
 
 // makeUser makes a user for the time of a test.
