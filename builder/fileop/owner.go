@@ -2,8 +2,10 @@ package fileop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/moby/sys/user"
 
@@ -69,7 +71,19 @@ func (r *run) passwd(ctx context.Context, id *parser.ID) (ids, error) {
 		r.unknownName("user", id.Name, file)
 		return ids{}, nil
 	}
-	return ids{found[0].Uid, found[0].Gid}, nil
+	own := ids{found[0].Uid, found[0].Gid}
+	return own, errors.Join(checkID(own.uid, "user", id.Name, file), checkID(own.gid, "user", id.Name, file))
+}
+
+// maxID is the largest number of a user or group; the next one means none.
+const maxID = math.MaxUint32 - 1
+
+// checkID refuses a number that the kernel would take for another one.
+func checkID(n int, kind, name, file string) error {
+	if n >= 0 && n <= maxID {
+		return nil
+	}
+	return fmt.Errorf("%s says %d of the %s %q: numbers go from 0 to %d", file, n, kind, name, maxID)
 }
 
 // group returns the number of a group; ok is false when nobody knows the name.
@@ -87,7 +101,7 @@ func (r *run) group(ctx context.Context, id *parser.ID) (gid int, ok bool, err e
 		r.unknownName("group", id.Name, file)
 		return 0, false, nil
 	}
-	return found[0].Gid, true, nil
+	return found[0].Gid, true, checkID(found[0].Gid, "group", id.Name, file)
 }
 
 // maxNames is how long a passwd or group file may be, in bytes.

@@ -205,7 +205,7 @@ func (u *unpacker) lookup(p string) (layers.Entry, bool, error) {
 // meta returns what a member is like, but for its kind.
 func (u *unpacker) meta(h *tar.Header) layers.Entry {
 	e := layers.Entry{
-		Mode: uint32(h.Mode & 0o7777), UID: h.Uid, GID: h.Gid, ModTime: boundTime(h.ModTime),
+		Mode: uint32(h.Mode & 0o7777), UID: archive.OwnerID(h.Uid), GID: archive.OwnerID(h.Gid), ModTime: boundTime(h.ModTime),
 		DevMajor: h.Devmajor, DevMinor: h.Devminor, Offset: -1,
 	}
 	if u.own != nil {

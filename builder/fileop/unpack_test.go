@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive/archivetest"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -376,7 +377,7 @@ func FuzzUnpack(f *testing.F) {
 		tr.put("root", made{mode: 0o755}.inode(layers.Dir, layers.Entry{}))
 		u := unpacker{tree: tr, root: "root", spool: &spool{}}
 		defer u.spool.Close()
-		_ = u.all(context.Background(), tar.NewReader(bytes.NewReader(data)))
+		_ = u.all(context.Background(), tar.NewReader(bytes.NewReader(archivetest.RepairAll(data))))
 		w := newRecorder(t)
 		if _, err := tr.write(context.Background(), func() (Writer, error) { return w, nil }); err != nil {
 			t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/archive/archivetest"
 	"github.com/sinter-build/sinter/layers/store"
 )
 
@@ -304,7 +305,7 @@ func FuzzArchive(f *testing.F) {
 	f.Add([]byte("index.json"))
 	s := openStore(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		images, err := Archive(context.Background(), s, bytes.NewReader(data))
+		images, err := Archive(context.Background(), s, bytes.NewReader(archivetest.RepairAll(data)))
 		if err != nil {
 			return
 		}

@@ -111,7 +111,7 @@ func newGitSource(op parser.Git) (gitSource, error) {
 
 // check finds mistakes in the ref and the checksum.
 func (s *gitSource) check() error {
-	if strings.HasPrefix(s.ref, "-") || strings.ContainsAny(s.ref, " \t\n:?*[\\^~") || strings.Contains(s.ref, "..") {
+	if !harmless(s.ref) {
 		return &RemoteError{Msg: fmt.Sprintf("invalid git ref %q", s.ref), Hint: "give a branch, a tag or a commit"}
 	}
 	if s.checksum != "" && !hexDigits.MatchString(s.checksum) {
@@ -133,6 +133,12 @@ func (s *gitSource) check() error {
 		}
 	}
 	return nil
+}
+
+// harmless reports whether a ref is nothing else to git: no option, pattern,
+// range or pair of refs.
+func harmless(ref string) bool {
+	return !strings.HasPrefix(ref, "-") && !strings.ContainsAny(ref, " \t\n:?*[\\^~") && !strings.Contains(ref, "..")
 }
 
 // folder is where everything of the repository is kept.

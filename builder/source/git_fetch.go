@@ -85,8 +85,14 @@ func (g *gitProgram) listRemote(ctx context.Context, s gitSource) (revision, err
 	if err != nil {
 		return revision{}, explainGit("failed to fetch remote "+s.remote.shown, s, err)
 	}
+	return chosen(out, s)
+}
+
+// chosen finds the source's ref in what git ls-remote printed.
+func chosen(listed string, s gitSource) (revision, error) {
+	byDefault := s.ref == "" || s.ref == "HEAD"
 	refs := map[string]string{}
-	for line := range strings.Lines(out) {
+	for line := range strings.Lines(listed) {
 		object, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 		refs[name] = object
 		if target, ok := strings.CutPrefix(object, "ref: "); ok {
@@ -95,8 +101,12 @@ func (g *gitProgram) listRemote(ctx context.Context, s gitSource) (revision, err
 	}
 	rev, ok := pick(refs, s.ref)
 	if byDefault {
-		rev = revision{ref: refs["-> HEAD"], object: refs["HEAD"]}
+		rev = revision{object: refs["HEAD"]}
 		ok = rev.object != ""
+		// The server's word, which goes into commands.
+		if branch := refs["-> HEAD"]; strings.HasPrefix(branch, "refs/heads/") && harmless(branch) {
+			rev.ref = branch
+		}
 	}
 	switch {
 	case !ok && byDefault:

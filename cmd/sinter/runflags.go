@@ -74,7 +74,7 @@ func parseResources(list []string) (parser.Resources, error) {
 			}
 		case "memory-swap":
 			if r.MemorySwap = -1; value != "-1" {
-				if r.MemorySwap, err = units.RAMInBytes(value); err != nil {
+				if r.MemorySwap, err = units.RAMInBytes(value); err != nil || r.MemorySwap < 0 {
 					return r, errors.New("want a size such as 1g, or -1")
 				}
 			}
@@ -118,7 +118,7 @@ func (f *buildFlags) runRequest(r *parser.Request) (err error) {
 		return err
 	}
 	if f.shmSize != "" {
-		if r.ShmSize, err = units.RAMInBytes(f.shmSize); err != nil {
+		if r.ShmSize, err = units.RAMInBytes(f.shmSize); err != nil || r.ShmSize < 0 {
 			return wrongFlag("shm-size", f.shmSize, "want a size such as 64m")
 		}
 	}

@@ -172,8 +172,8 @@ func cleanName(name string) (string, error) {
 func entryOf(h *tar.Header) (layers.Entry, error) {
 	e := layers.Entry{
 		Mode:    uint32(h.Mode) & 0o7777,
-		UID:     h.Uid,
-		GID:     h.Gid,
+		UID:     OwnerID(h.Uid),
+		GID:     OwnerID(h.Gid),
 		ModTime: unixNano(h.ModTime),
 		Offset:  -1,
 	}
@@ -207,6 +207,16 @@ func entryOf(h *tar.Header) (layers.Entry, error) {
 		e.Xattrs[name] = value
 	}
 	return e, nil
+}
+
+// OwnerID is an owner's number of a tar as the kernel takes it: 32 bits of it, of which
+// -1 would change nothing and leave root.
+func OwnerID(n int) int {
+	id := uint32(n)
+	if id == math.MaxUint32 {
+		return 0
+	}
+	return int(id)
 }
 
 // unixNano is t in nanoseconds, or the nearest that can be said so.

@@ -33,7 +33,7 @@ func needRoot(t *testing.T) {
 }
 
 // opener opens the contents of a tar's files.
-func opener(t *testing.T, data []byte) func(layers.Entry) (io.ReadCloser, error) {
+func opener(t testing.TB, data []byte) func(layers.Entry) (io.ReadCloser, error) {
 	t.Helper()
 	r, err := OpenChunked(bytes.NewReader(data), int64(len(data)), Uncompressed, nil)
 	if err != nil {

@@ -3,6 +3,7 @@ package inside
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"slices"
@@ -55,7 +56,24 @@ func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
 	if !slices.Contains(u.Sgids, u.Gid) {
 		u.Sgids = append([]int{u.Gid}, u.Sgids...)
 	}
-	return u, nil
+	return u, checkIDs(u, in.plan.User)
+}
+
+// maxID is the largest number of a user or group; the next one means none.
+const maxID = math.MaxUint32 - 1
+
+// checkIDs refuses numbers that the kernel would take for others, perhaps for
+// root's.
+func checkIDs(u *user.ExecUser, name string) error {
+	for _, id := range append([]int{u.Uid, u.Gid}, u.Sgids...) {
+		if id < 0 || id > maxID {
+			return &HintError{
+				Err:  fmt.Errorf("user %q: the image's /etc/passwd and /etc/group give it the number %d", name, id),
+				Hint: fmt.Sprintf("numbers of users and groups go from 0 to %d: correct the files in a step before", maxID),
+			}
+		}
+	}
+	return nil
 }
 
 // numericUser reads "uid:gid".
@@ -77,6 +95,9 @@ func parseID(s string) (int, error) {
 		return 0, nil
 	}
 	id, err := strconv.ParseUint(s, 10, 32)
+	if err == nil && id > maxID {
+		err = strconv.ErrRange
+	}
 	return int(id), err
 }
 

@@ -3,6 +3,7 @@ package userns
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,7 +88,8 @@ func subordinate(path string, own int) (idMap, error) {
 		name = u.Name
 	}
 	ranges, err := user.ParseSubIDFileFilter(path, func(s user.SubID) bool {
-		return (s.Name == uid || name != "" && s.Name == name) && s.Count > 0
+		return (s.Name == uid || name != "" && s.Name == name) &&
+			s.SubID >= 0 && s.Count > 0 && s.SubID <= math.MaxUint32 && s.Count <= math.MaxUint32-s.SubID
 	})
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("subordinate ids: %w", err)
@@ -101,8 +103,12 @@ func subordinate(path string, own int) (idMap, error) {
 	m := idMap{{ID: 0, ParentID: int64(own), Count: 1}}
 	next := int64(1)
 	for _, r := range ranges[:min(len(ranges), maxRanges-1)] {
-		m = append(m, user.IDMap{ID: next, ParentID: r.SubID, Count: r.Count})
-		next += r.Count
+		count := min(r.Count, math.MaxUint32-next)
+		if count == 0 {
+			break
+		}
+		m = append(m, user.IDMap{ID: next, ParentID: r.SubID, Count: count})
+		next += count
 	}
 	return m, nil
 }

@@ -1,0 +1,122 @@
+package registry
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/cli/cli/config"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// rawRegistry answers with these bytes: /v2/, the place of tokens, and all else.
+type rawRegistry struct{ ping, token, rest []byte }
+
+func (r rawRegistry) RoundTrip(req *http.Request) (*http.Response, error) {
+	answer := r.rest
+	switch {
+	case req.URL.Path == "/v2/":
+		answer = r.ping
+	case !strings.HasPrefix(req.URL.Path, "/v2/"):
+		answer = r.token
+	}
+	return http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), req)
+}
+
+// FuzzAnswers: whatever a registry says when it is asked who may read, for a
+// token, for a manifest and for a blob: an error, or what has the digest.
+func FuzzAnswers(f *testing.F) {
+	const ok = "HTTP/1.1 200 OK\r\n\r\n"
+	manifest := "HTTP/1.1 200 OK\r\nContent-Type: " + ocispec.MediaTypeImageManifest + "\r\nContent-Length: 2\r\nDocker-Content-Digest: sha256:x\r\n\r\n{}"
+	for _, s := range [][3]string{
+		{ok, ok, manifest},
+		{"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer realm=\"http://tokens.invalid/t\",service=\"s\",scope=\"repository:a:pull\"\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n{\"token\":\"x\",\"expires_in\":-1}", manifest},
+		{"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"x\"\r\nWWW-Authenticate: Bearer realm=\r\n\r\n", "HTTP/1.1 500 No\r\n\r\n{\"errors\":[{\"code\":1}]}", "HTTP/1.1 404 No\r\n\r\n{\"errors\":[{\"code\":\"NAME_UNKNOWN\",\"detail\":[[[]]]}]}"},
+		{"HTTP/1.1 401 No\r\nWWW-Authenticate: bearer realm=\"file:///etc/passwd\",x=\"\\\r\n\r\n", "", "HTTP/1.1 206 Part\r\nContent-Range: bytes 0-99999999999999999999/2\r\n\r\n{}"},
+		{ok, ok, "HTTP/1.1 429 Slow\r\nRetry-After: 9999999999\r\n\r\n"},
+		{ok, ok, "HTTP/1.1 307 There\r\nLocation: http://169.254.169.254/\r\n\r\n"},
+		{ok, ok, "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.distribution.manifest.v1+json\r\n\r\n{}"},
+	} {
+		f.Add([]byte(s[0]), []byte(s[1]), []byte(s[2]))
+	}
+	ref, err := ParseRef("registry.invalid/a/b:c")
+	if err != nil {
+		f.Fatal(err)
+	}
+	blob := ocispec.Descriptor{Digest: digest.FromString("{}"), Size: 2}
+	f.Fuzz(func(t *testing.T, ping, token, rest []byte) {
+		c := New(Config{Keychain: authn.NewMultiKeychain()})
+		c.retry = retryPolicy{attempts: 2, first: time.Microsecond, stall: time.Second}
+		e := c.upstream(ref.Host, ref.Path)
+		c.transports[transportKey{e.host, e.schemes}] = &retrying{inner: rawRegistry{ping, token, rest}, policy: &c.retry, warn: func(string) {}}
+		desc, data, err := c.Resolve(t.Context(), ref)
+		if err == nil && (desc.Digest != digest.FromBytes(data) || desc.Size != int64(len(data)) || len(data) > maxManifest) {
+			t.Errorf("%+v for %d bytes", desc, len(data))
+		}
+		if desc, err := c.Head(t.Context(), ref); err == nil && desc.Digest.Validate() != nil {
+			t.Errorf("digest %q", desc.Digest)
+		}
+		r, err := c.Blob(t.Context(), ref.Repository(), blob)
+		if err != nil {
+			return
+		}
+		// Who reads it verifies; here it only has to end.
+		_, _ = io.Copy(io.Discard, io.LimitReader(r, 1<<20))
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// FuzzCredentials: a credentials file is refused, or can be asked.
+func FuzzCredentials(f *testing.F) {
+	f.Add([]byte(`{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"},"h.example/a":{"identitytoken":"x"}}}`), "h.example/a/b")
+	f.Add([]byte(`{"auths":{"h.example":{"auth":"no base64"}}}`), "h.example/a")
+	f.Add([]byte(`{"auths":{"h.example":{"auth":"dTo="},"h.example/":{"auth":":"}}}`), "h.example/a")
+	f.Fuzz(func(t *testing.T, data []byte, repository string) {
+		if bytes.Contains(bytes.ToLower(data), []byte("cred")) {
+			t.Skip("it would start programs")
+		}
+		target, err := name.NewRepository(repository)
+		if err != nil {
+			return
+		}
+		file, err := config.LoadFromReader(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		if _, err := lookUp(file, target); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// FuzzHeaders: no registry makes us wait for less than nothing, and a part of a
+// blob is taken only where it belongs.
+func FuzzHeaders(f *testing.F) {
+	f.Add("3", "bytes 5-9/10", int64(10), int64(5))
+	f.Add("-1", "bytes 5-9/*", int64(10), int64(5))
+	f.Add("99999999999999999999", "bytes 0-9223372036854775807/9223372036854775807", int64(10), int64(0))
+	f.Add("Mon, 02 Jan 2006 15:04:05 GMT", "bytes 5-4/10", int64(10), int64(11))
+	f.Add("Fri, 31 Dec 9999 23:59:59 GMT", "bytes -5--1/10", int64(10), int64(-5))
+	now := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, after, part string, total, offset int64) {
+		if d := retryAfter(after, now); d < 0 {
+			t.Errorf("%q: %s", after, d)
+		}
+		resp := &http.Response{
+			StatusCode: http.StatusPartialContent, ContentLength: total - offset, Body: http.NoBody,
+			Header: http.Header{"Content-Range": {part}},
+		}
+		if accept(resp, total, offset) == nil && !strings.HasPrefix(part, "bytes ") {
+			t.Errorf("%q was taken", part)
+		}
+	})
+}
