@@ -61,7 +61,9 @@ type Config struct {
 	// Blobs says that the targets' layers will be exported as blobs: they
 	// are then compressed while later steps run.
 	Blobs bool
-	// Epoch clamps the times of files in new layers; optional.
+	// Epoch, in seconds since 1970, is the latest time that files of new
+	// layers will have where they are exported to; optional. It decides no
+	// step: with another one everything stays cached.
 	Epoch *int64
 	// SingleUser says that this process can only make files that belong
 	// to one user.

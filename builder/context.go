@@ -56,7 +56,7 @@ func unpackArchive(ctx context.Context, s *store.Store, dir string) (l layers.La
 		return l, err
 	}
 	defer local.Close()
-	w, err := s.NewWriter(ctx, store.Forms{Tar: true}, archive.Compression{}, nil)
+	w, err := s.NewWriter(ctx, store.Forms{Tar: true}, archive.Compression{})
 	if err != nil {
 		return l, err
 	}

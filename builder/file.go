@@ -65,7 +65,7 @@ func (e *engine) apply(ctx context.Context, op parser.FileOp, inputs []fileop.In
 		}
 	}()
 	outputs, err := fileop.Apply(ctx, op, inputs, func(output int) (fileop.Writer, error) {
-		w, err := e.Layers.NewWriter(ctx, forms, e.Compression, e.Epoch)
+		w, err := e.Layers.NewWriter(ctx, forms, e.Compression)
 		if err == nil {
 			writers[output] = w
 		}
@@ -108,7 +108,7 @@ func (e *engine) unchanged(ctx context.Context, c layers.Chain) (layers.Chain, e
 	if err == nil {
 		return c.Append(l), nil
 	}
-	w, err := e.Layers.NewWriter(ctx, store.Forms{Blob: true, Dir: true}, e.Compression, nil)
+	w, err := e.Layers.NewWriter(ctx, store.Forms{Blob: true, Dir: true}, e.Compression)
 	if err != nil {
 		return nil, err
 	}

@@ -197,9 +197,6 @@ func (e *engine) fileRecipe(ctx context.Context, n *parser.Node, op parser.FileO
 			return err
 		}
 	}
-	if e.Epoch != nil {
-		id.recipe.Add("times not after", strconv.FormatInt(*e.Epoch, 10))
-	}
 	return nil
 }
 

@@ -53,20 +53,37 @@ func (p *packs) pack(ctx context.Context, l layers.Layer) (layers.Layer, error) 
 		p.byLayer[l.ID] = f
 	}
 	p.mu.Unlock()
-	return f.get(func() (layers.Layer, error) { return p.store.Pack(ctx, l, p.compression, p.epoch) })
+	return f.get(func() (layers.Layer, error) {
+		return p.store.Convert(ctx, l, store.Wanted{Compression: p.compression, Epoch: p.epoch})
+	})
+}
+
+func (p *packs) began(l layers.Layer) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.byLayer[l.ID] != nil
 }
 
 // wait returns when nothing is being packed any more.
 func (p *packs) wait() { p.running.Wait() }
 
-// chain returns c with every layer packed.
+// chain returns c with every layer packed. With an epoch it only waits for what
+// has begun: which layers are the base image's, and so keep the times of their
+// files, is for the export to say.
 func (p *packs) chain(ctx context.Context, c layers.Chain) (layers.Chain, error) {
 	packed := make(layers.Chain, len(c))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
 	for i, l := range c {
-		group.Go(func() (err error) {
-			packed[i], err = p.pack(ctx, l)
+		packed[i] = l
+		if p.epoch != nil && !p.began(l) {
+			continue
+		}
+		group.Go(func() error {
+			done, err := p.pack(ctx, l)
+			if p.epoch == nil {
+				packed[i] = done
+			}
 			return err
 		})
 	}

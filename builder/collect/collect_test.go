@@ -289,7 +289,7 @@ func openEnv(t *testing.T) Env {
 
 func buildImage(t *testing.T, env Env, content string) *export.Built {
 	t.Helper()
-	w, err := env.Store.NewWriter(context.Background(), store.Forms{Blob: true, Dir: true}, archive.Compression{}, nil)
+	w, err := env.Store.NewWriter(context.Background(), store.Forms{Blob: true, Dir: true}, archive.Compression{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,8 @@ func outputAnnotation(name, value string) (a Annotation, ok bool, err error) {
 	return a, true, nil
 }
 
-// of are the annotations at a level for a platform; nil when there are none.
+// of are the annotations at a level, for a platform where that is one of a
+// manifest; nil when there are none.
 func (list Annotations) of(level string, p *ocispec.Platform) map[string]string {
 	var m map[string]string
 	for _, general := range []bool{true, false} {
@@ -121,7 +122,8 @@ func (list Annotations) of(level string, p *ocispec.Platform) map[string]string 
 			if a.Level != level || (a.Platform == nil) != general {
 				continue
 			}
-			if a.Platform != nil && (p == nil || !samePlatform(*a.Platform, *p)) {
+			// An index is of all platforms.
+			if a.Platform != nil && p != nil && !samePlatform(*a.Platform, *p) {
 				continue
 			}
 			if m == nil {

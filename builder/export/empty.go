@@ -11,37 +11,36 @@ import (
 
 // dropEmpty leaves the empty layers of steps that changed nothing out of the
 // image, and marks their history entries as such. Those of the base image stay:
-// its layers are used again as they are.
-func dropEmpty(img Image, chain layers.Chain) (Image, layers.Chain, error) {
+// its layers are used again as they are; base is how many these are.
+func dropEmpty(img Image) (_ Image, chain layers.Chain, base int, err error) {
+	chain = img.Chain
 	if len(img.Config) == 0 {
-		return img, withoutEmpty(chain, nil, 0), nil
+		return img, withoutEmpty(chain, nil, 0), 0, nil
 	}
 	var known ocispec.Image
 	fields := map[string]json.RawMessage{}
 	if err := json.Unmarshal(img.Config, &fields); err != nil {
-		return img, nil, fmt.Errorf("reading the image config: %w", err)
+		return img, nil, 0, fmt.Errorf("reading the image config: %w", err)
 	}
 	if err := json.Unmarshal(img.Config, &known); err != nil {
-		return img, nil, fmt.Errorf("reading the image config: %w", err)
+		return img, nil, 0, fmt.Errorf("reading the image config: %w", err)
 	}
-	base := 0
 	if len(img.BaseConfig) > 0 {
 		var b ocispec.Image
 		if err := json.Unmarshal(img.BaseConfig, &b); err != nil {
-			return img, nil, fmt.Errorf("reading the config of the base image: %w", err)
+			return img, nil, 0, fmt.Errorf("reading the config of the base image: %w", err)
 		}
 		base = len(b.RootFS.DiffIDs)
 	}
 	kept := withoutEmpty(chain, known.History, base)
 	if len(kept) == len(chain) {
-		return img, chain, nil
+		return img, chain, base, nil
 	}
-	var err error
 	if fields["history"], err = json.Marshal(known.History); err != nil {
-		return img, nil, fmt.Errorf("writing the image config: %w", err)
+		return img, nil, 0, fmt.Errorf("writing the image config: %w", err)
 	}
 	img.Config, err = json.Marshal(fields)
-	return img, kept, err
+	return img, kept, base, err
 }
 
 // withoutEmpty returns chain without its empty layers from the index base on,

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -34,10 +35,10 @@ type Image struct {
 	// BaseConfig is the config of the base image (JSON), if any: its
 	// history keeps its times.
 	BaseConfig []byte
-	// Chain are the layers. For Assemble they must be packed.
+	// Chain are the layers.
 	Chain layers.Chain
-	// Epoch (seconds since 1970) is the latest time that may be in config
-	// and history; optional.
+	// Epoch (seconds since 1970) is the latest time that may be in config,
+	// history and files, but for those of the base image; optional.
 	Epoch *int64
 }
 
@@ -47,19 +48,22 @@ type Options struct {
 	DockerTypes bool
 	// Index makes an index even for one platform.
 	Index bool
-	// Compression, when it is not nil, is that of all layers made here;
-	// with ForceCompression also of those that were pulled.
-	Compression      *archive.Compression
+	// Compression is that of all layers made here; with ForceCompression
+	// also of those that were made elsewhere.
+	Compression      archive.Compression
 	ForceCompression bool
-	Annotations      Annotations
+	// KeepTimes leaves the times of files as they are, also with an epoch.
+	KeepTimes   bool
+	Annotations Annotations
 }
 
 // Manifest is the image of one platform.
 type Manifest struct {
 	// Desc describes the manifest, Config the config.
 	Desc, Config ocispec.Descriptor
-	// Platform is zero when nothing says it.
+	// Platform and Created are what the config says; zero when it does not.
 	Platform ocispec.Platform
+	Created  time.Time
 	// Layers have the descriptors that are in the manifest.
 	Layers layers.Chain
 }
@@ -84,6 +88,17 @@ func (b *Built) Digest() digest.Digest { return b.Desc.Digest }
 
 // Root describes the index or the only manifest.
 func (b *Built) Root() ocispec.Descriptor { return b.Desc }
+
+// Created is when the youngest of the images was made.
+func (b *Built) Created() time.Time {
+	var last time.Time
+	for _, m := range b.Manifests {
+		if m.Created.After(last) {
+			last = m.Created
+		}
+	}
+	return last
+}
 
 // Size is the length of all distinct blobs together, in bytes.
 func (b *Built) Size() int64 {
@@ -153,7 +168,7 @@ func Assemble(ctx context.Context, s *store.Store, imgs []Image, o Options) (*Bu
 	if len(imgs) == 0 {
 		return nil, errors.New("there is nothing to make an image of")
 	}
-	if err := o.check(imgs); err != nil {
+	if err := o.check(platformsOf(imgs)); err != nil {
 		return nil, err
 	}
 	b := &Built{store: s}
@@ -170,38 +185,24 @@ func Assemble(ctx context.Context, s *store.Store, imgs []Image, o Options) (*Bu
 		if b.Desc, err = putIndex(ctx, s, b.Manifests, o); err != nil {
 			return nil, fmt.Errorf("assembling the image: %w", err)
 		}
-	} else {
-		b.Desc.Platform = nil
 	}
 	b.remember()
 	return b, nil
 }
 
-func (o Options) check(imgs []Image) error {
-	if o.DockerTypes && o.Compression != nil && o.Compression.Type == archive.Zstd {
-		return hinted(errors.New("compression=zstd does not go with oci-mediatypes=false"),
-			"Docker's media types have no name for zstd: leave one of the two out")
-	}
-	targets := make([]ocispec.Platform, len(imgs))
-	for i, img := range imgs {
-		targets[i] = platformOf(img.Platform, img.Config)
-	}
-	return o.Annotations.check(targets, len(imgs) > 1 || o.Index, o.DockerTypes)
-}
-
 func assembleOne(ctx context.Context, s *store.Store, img Image, o Options) (Manifest, error) {
-	chain, err := o.layersOf(ctx, s, img.Chain)
+	img, chain, base, err := dropEmpty(img)
 	if err != nil {
 		return Manifest{}, err
 	}
-	if img, chain, err = dropEmpty(img, chain); err != nil {
+	if chain, err = o.layersOf(ctx, s, chain, base, img.Epoch); err != nil {
 		return Manifest{}, err
 	}
 	config, err := finishConfig(img, chain)
 	if err != nil {
 		return Manifest{}, err
 	}
-	m := Manifest{Platform: platformOf(img.Platform, config), Layers: chain}
+	m := Manifest{Platform: platformOf(img.Platform, config), Created: createdOf(config), Layers: chain}
 	manifestType, configType := ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig
 	if o.DockerTypes {
 		manifestType, configType = dockerManifest, dockerConfig
@@ -225,22 +226,26 @@ func assembleOne(ctx context.Context, s *store.Store, img Image, o Options) (Man
 	return m, nil
 }
 
-// layersOf are the layers with the descriptors that belong into the manifest.
-func (o Options) layersOf(ctx context.Context, s *store.Store, chain layers.Chain) (layers.Chain, error) {
+// parallelConversions is how many layers are brought into the wanted form at
+// once; each uses all cores.
+const parallelConversions = 2
+
+// layersOf are the layers as they belong into the manifest. The first base of
+// them are the base image's: their files keep their times.
+func (o Options) layersOf(ctx context.Context, s *store.Store, chain layers.Chain, base int, epoch *int64) (layers.Chain, error) {
 	out := make(layers.Chain, len(chain))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(2)
+	group.SetLimit(parallelConversions)
 	for i, l := range chain {
-		if l.DiffID == "" || l.Descriptor.Digest == "" {
-			return nil, fmt.Errorf("layer %s has not been packed", l.ID)
+		w := store.Wanted{Compression: o.Compression, Force: o.ForceCompression}
+		if i >= base && !o.KeepTimes {
+			w.Epoch = epoch
 		}
 		group.Go(func() (err error) {
-			if o.Compression != nil && (o.ForceCompression || len(l.Origins) == 0) {
-				// What Convert compares are OCI types.
-				l.Descriptor.MediaType = layerType(l.Descriptor.MediaType, false)
-				if l, err = s.Convert(ctx, l, *o.Compression); err != nil {
-					return err
-				}
+			// What Convert compares are OCI types.
+			l.Descriptor.MediaType = layerType(l.Descriptor.MediaType, false)
+			if l, err = s.Convert(ctx, l, w); err != nil {
+				return err
 			}
 			l.Descriptor = ocispec.Descriptor{
 				MediaType: layerType(l.Descriptor.MediaType, o.DockerTypes),

@@ -53,7 +53,7 @@ func (w *writing) files(ctx context.Context, o Output, part func(string) func())
 
 // roots opens the file systems, in the order of their prefixes.
 func (w *writing) roots(ctx context.Context, o Output) ([]rootfs, error) {
-	split := len(w.targets) > 1
+	split := len(w.targets) > 1 || w.opts.Index
 	if o.PlatformSplit != nil {
 		split = *o.PlatformSplit
 	}
@@ -65,10 +65,10 @@ func (w *writing) roots(ctx context.Context, o Output) ([]rootfs, error) {
 		}
 		r := rootfs{image: img, view: view}
 		if r.source, err = view.Resolve(o.Source, true); err != nil {
-			return nil, fmt.Errorf("source=%s: %w", o.Source, err)
+			return nil, fmt.Errorf("src=%s: %w", o.Source, err)
 		}
 		if e, _, ok := view.Lookup(r.source); !ok || e.Kind != layers.Dir {
-			return nil, fmt.Errorf("source=%s is no directory of the image", o.Source)
+			return nil, fmt.Errorf("src=%s is no directory of the image", o.Source)
 		}
 		if split {
 			r.prefix = platformDir(platforms.FormatAll(platformOf(img.Platform, img.Config)))

@@ -145,7 +145,7 @@ func TestFilesOfPlatforms(t *testing.T) {
 	s, dir := openStore(t), t.TempDir()
 	imgs := []Image{sample(t, s, arm64), sample(t, s, amd64)}
 	w := &writing{Env: Env{Store: s}}
-	if err := writeTo(t, dir+"/local", imgs, w, "type=local,source=/bin"); err != nil {
+	if err := writeTo(t, dir+"/local", imgs, w, "type=local,src=/bin"); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
@@ -155,7 +155,7 @@ func TestFilesOfPlatforms(t *testing.T) {
 	if got := listing(t, dir+"/local"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))
 	}
-	if err := writeTo(t, dir+"/root.tar", imgs, w, "type=tar,source=bin"); err != nil {
+	if err := writeTo(t, dir+"/root.tar", imgs, w, "type=tar,src=bin"); err != nil {
 		t.Fatal(err)
 	}
 	unpackTar(t, dir+"/root.tar", dir+"/tar")
@@ -166,7 +166,7 @@ func TestFilesOfPlatforms(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "both have /bin/sh") {
 		t.Errorf("got %v", err)
 	}
-	err = writeTo(t, dir+"/none", imgs, w, "type=local,source=/bin/sh")
+	err = writeTo(t, dir+"/none", imgs, w, "type=local,src=/bin/sh")
 	if err == nil || !strings.Contains(err.Error(), "no directory") {
 		t.Errorf("got %v", err)
 	}

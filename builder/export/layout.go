@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -35,21 +36,27 @@ type Named struct {
 func layoutIndex(images []Named) ocispec.Index {
 	index := ocispec.Index{Versioned: versioned, MediaType: ocispec.MediaTypeImageIndex}
 	for _, img := range images {
-		entry := func(extra map[string]string) {
-			d := img.Desc
-			d.Annotations = map[string]string{}
-			maps.Copy(d.Annotations, img.Desc.Annotations)
-			maps.Copy(d.Annotations, extra)
-			index.Manifests = append(index.Manifests, d)
-		}
 		for _, name := range img.Names {
-			entry(map[string]string{annotationFullName: name, ocispec.AnnotationRefName: tagOf(name)})
+			index.Manifests = append(index.Manifests,
+				img.layoutEntry(map[string]string{annotationFullName: name, ocispec.AnnotationRefName: tagOf(name)}))
 		}
 		if len(img.Names) == 0 {
-			entry(nil)
+			index.Manifests = append(index.Manifests, img.layoutEntry(nil))
 		}
 	}
 	return index
+}
+
+// layoutEntry describes the image in the index.json of a layout.
+func (b *Built) layoutEntry(extra map[string]string) ocispec.Descriptor {
+	d := b.Desc
+	d.Annotations = map[string]string{}
+	if at := b.Created(); !at.IsZero() {
+		d.Annotations[ocispec.AnnotationCreated] = at.UTC().Format(time.RFC3339)
+	}
+	maps.Copy(d.Annotations, b.Desc.Annotations)
+	maps.Copy(d.Annotations, extra)
+	return d
 }
 
 // tagOf is the tag of a full reference, or the whole of it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -148,7 +149,7 @@ func (b *Built) readManifest(ctx context.Context, desc ocispec.Descriptor, manif
 	if desc.Platform == nil {
 		desc.Platform = &img.Platform
 	}
-	m := Manifest{Desc: desc, Config: manifest.Config, Platform: platformOf(img.Platform, config)}
+	m := Manifest{Desc: desc, Config: manifest.Config, Platform: platformOf(img.Platform, config), Created: createdOf(config)}
 	for i, d := range manifest.Layers {
 		diffID := img.RootFS.DiffIDs[i]
 		if err := diffID.Validate(); err != nil {
@@ -182,7 +183,6 @@ func (b *Built) Only(p ocispec.Platform) (*Built, error) {
 			"it is for "+strings.Join(have, ", "))
 	}
 	one := &Built{store: b.store, Desc: best.Desc, Manifests: []Manifest{*best}}
-	one.Desc.Platform = nil
 	one.remember()
 	return one, nil
 }
@@ -211,4 +211,13 @@ func platformOf(p ocispec.Platform, config []byte) ocispec.Platform {
 		p = img.Platform
 	}
 	return platforms.Normalize(p)
+}
+
+// createdOf is when the config says that the image was made.
+func createdOf(config []byte) time.Time {
+	var img ocispec.Image
+	if json.Unmarshal(config, &img) != nil || img.Created == nil {
+		return time.Time{}
+	}
+	return *img.Created
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/sinter-build/sinter/layers/archive"
 )
 
@@ -20,17 +22,27 @@ func TestParseOutput(t *testing.T) {
 		"type=docker":                     {Type: Docker},
 		"type=docker,tar=false,dest=d":    {Type: Docker, Dest: "d", Directory: true},
 		"TYPE=tar,Dest=-":                 {Type: Tar, Dest: "-"},
-		"type=registry":                   {Type: Registry},
+		"type=registry":                   {Type: Registry, Push: true},
+		"type=registry,store=true":        {Type: Registry, Push: true, Keep: true},
 		"type=image,name=app,push=true":   {Type: Store, Push: true, Names: []string{"docker.io/library/app:latest"}},
-		`type=image,"name=a:1,b"`:         {Type: Store, Names: []string{"docker.io/library/a:1", "docker.io/library/b:latest"}},
+		`type=image,"name=a:1,b"`:         {Type: Store, Names: []string{"docker.io/library/a:1", "docker.io/library/b:latest"}, Tagged: true},
 		"type=image,oci-mediatypes=false": {Type: Store, DockerTypes: &yes},
 		"type=image,oci-mediatypes=1":     {Type: Store, DockerTypes: &no},
 		"type=cacheonly":                  {Type: CacheOnly},
-		"type=local,dest=d,platform-split=false,mode=delete,source=/x": {Type: Local, Dest: "d", PlatformSplit: &no, Delete: true, Source: "/x"},
-		"type=image,annotation.A.b=c,annotation-index.d=e":             {Type: Store, Annotations: Annotations{{Level: "manifest", Key: "A.b", Value: "c"}, {Level: "index", Key: "d", Value: "e"}}},
-		"type=image,annotation-manifest[linux/arm64].k=v":              {Type: Store, Annotations: Annotations{{Level: "manifest", Platform: &arm64, Key: "k", Value: "v"}}},
+		"type=image,name=a:1":             {Type: Store, Names: []string{"docker.io/library/a:1"}, Tagged: true},
+		"type=image,name=":                {Type: Store},
+		"type=image,rewrite-timestamp=0":  {Type: Store, RewriteTimes: &no},
+		"type=image,push=,registry.insecure=,push-by-digest=,name-canonical=,force-compression=": {Type: Store, Push: true, Insecure: true, ByDigest: true, NameCanonical: true, Force: true},
+		"type=image,dangling-name-prefix=x,danging-name-empty-only=true":                         {Type: Store, Dangling: "x", DanglingOnly: true},
+		"type=image,store=false,push=true":                                                       {Type: Store, Push: true},
+		"type=image,unpack=true":                                                                 {Type: Store, Notes: []string{"unpack=true does nothing: a layer is unpacked when a step needs it"}},
+		"type=registry,unpack=false":                                                             {Type: Registry, Push: true},
+		"type=tar,platform-split=true":                                                           {Type: Tar, Dest: "-", PlatformSplit: &yes},
+		"type=local,dest=d,platform-split=false,mode=delete,src=/x":                              {Type: Local, Dest: "d", PlatformSplit: &no, Delete: true, Source: "/x"},
+		"type=image,annotation.A.b=c,annotation-index.d=e":                                       {Type: Store, Annotations: Annotations{{Level: "manifest", Key: "A.b", Value: "c"}, {Level: "index", Key: "d", Value: "e"}}},
+		"type=image,annotation-manifest[linux/arm64].k=v":                                        {Type: Store, Annotations: Annotations{{Level: "manifest", Platform: &arm64, Key: "k", Value: "v"}}},
 	} {
-		want.Keep = true
+		want.Keep = want.Keep || want.Type == Store && !strings.Contains(in, "store=false")
 		if got, err := ParseOutput(in); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("ParseOutput(%q) = %+v, %v; want %+v", in, got, err, want)
 		}
@@ -42,10 +54,12 @@ func TestParseOutputRefuses(t *testing.T) {
 		"type=moon": "moon", "type=": "type is required", "dest=x,foo=y": "type is required", "type=local": "dest is required",
 		"type=local,dest=-": "standard output", "type=oci,tar=false": "dest is required", "type=oci,foo": "no value",
 		"type=oci,foo=bar": `option "foo"`, "type=tar,compression=zstd": "compression", "type=oci,compression=brotli": "brotli",
-		"type=oci,compression-level=x": "number", "type=oci,compression-level=99": "level", "type=image,push=maybe": "true or false",
+		"type=oci,compression-level=x": "not a level", "type=oci,compression-level=-1": "not a level", "type=oci,compression=uncompressed,compression-level=1": "out of range",
+		"type=oci,compression=estargz": "lazy pulling", "type=oci,compression=zstd:3": "zstd:3", "type=oci,compression-level=10": "out of range", "type=oci,compression-level=99": "level", "type=image,push=maybe": "true or false",
 		"type=image,name=UPPER": "UPPER", `type=oci,"dest`: "invalid output", "type=local,dest=x,mode=odd": "mode",
-		"type=image,store=false": "does nothing", "type=image,push-by-digest=true": "push=true", "type=registry,push=false": "does nothing",
-		"type=image,annotation-moon.a=b": "moon", "type=image,rewrite-timestamp=false": "rewrite-timestamp", "": "invalid output",
+		"type=image,source-date-epoch=1": "source-date-epoch", "type=oci,attestation-inline=true": "attestation-inline", "type=image,oci-mediatypes=": "true or false",
+		"type=oci,push=true": "push", "type=local,dest=x,src=": "src", "type=registry,push=false": "does nothing",
+		"type=image,annotation-moon.a=b": "moon", "": "invalid output",
 	} {
 		if o, err := ParseOutput(in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseOutput(%q) = %+v, %v; want an error with %q", in, o, err, want)
@@ -55,20 +69,67 @@ func TestParseOutputRefuses(t *testing.T) {
 
 func TestOutputCompression(t *testing.T) {
 	for in, want := range map[string]archive.Compression{
-		"type=oci,compression=zstd":                     {Type: archive.Zstd},
-		"type=oci,compression-level=9":                  {Type: archive.Gzip, Level: 9},
-		"type=oci,compression=zstd,compression-level=3": {Type: archive.Zstd, Level: 3},
+		"type=oci":                                       {},
+		"type=oci,compression=zstd":                      {Type: archive.Zstd},
+		"type=oci,compression-level=9":                   {Type: archive.Gzip, Level: 9},
+		"type=oci,compression-level=0":                   {Type: archive.Gzip, Level: archive.Stored},
+		"type=oci,compression-level=6":                   {Type: archive.Gzip},
+		"type=oci,compression-level=5,compression=zstd":  {Type: archive.Zstd, Level: 5},
+		"type=oci,compression=zstd,compression-level=0":  {Type: archive.Zstd, Level: 1},
+		"type=oci,compression=zstd,compression-level=22": {Type: archive.Zstd, Level: 22},
+		"type=oci,compression=uncompressed":              {Type: archive.Uncompressed},
 	} {
 		o, err := ParseOutput(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c, ok, err := o.Compression(); !ok || err != nil || c != want {
-			t.Errorf("%s: %+v, %v, %v", in, c, ok, err)
+		if c := o.Compression(); c != want {
+			t.Errorf("%s: %+v", in, c)
 		}
 	}
-	if _, ok, err := (Output{Type: OCI}).Compression(); ok || err != nil {
-		t.Errorf("without: %v, %v", ok, err)
+}
+
+func TestCheck(t *testing.T) {
+	one, two := []ocispec.Platform{amd64}, []ocispec.Platform{amd64, arm64}
+	for _, c := range []struct {
+		outputs string // separated by blanks
+		targets []ocispec.Platform
+		shared  Options
+		want    string // in the error; "" is none
+	}{
+		{"type=oci type=local,dest=x", two, Options{}, ""},
+		{"type=image,push-by-digest=true", one, Options{}, "without a push"},
+		{"type=image,push-by-digest=true,push=true,name=a", one, Options{}, ""},
+		{"type=image,push-by-digest=true,push=true,name=a:1", one, Options{}, "under a name with a tag"},
+		{"type=image,registry.insecure=true", one, Options{}, "without a push"},
+		{"type=image,store=false", one, Options{}, "does nothing"},
+		{"type=image,store=false,push=true", one, Options{}, ""},
+		{"type=image,dangling-name-empty-only=true", one, Options{}, "does nothing alone"},
+		{"type=docker,dest=x", two, Options{}, "several platforms"},
+		{"type=docker,dest=x", one, Options{Index: true}, "several platforms"},
+		{"type=oci - ", one, Options{}, "several outputs go to standard output"},
+		{"type=oci,annotation-index.a=b", one, Options{}, "one platform"},
+		{"type=oci,annotation-index.a=b", one, Options{Index: true}, ""},
+		{"type=oci,annotation-index[linux/arm64].a=b", two, Options{}, ""},
+		{"type=oci,annotation[linux/arm64].a=b", one, Options{}, "not built"},
+		{"type=oci,oci-mediatypes=false,annotation.a=b", one, Options{}, ""},
+		{"type=oci,oci-mediatypes=false,annotation-manifest-descriptor.a=b", one, Options{}, "oci-mediatypes=false"},
+		{"type=oci,oci-mediatypes=false,compression=zstd", one, Options{}, "oci-mediatypes=false"},
+		{"type=local,dest=x", one, Options{Annotations: Annotations{{Level: annotateIndex, Key: "a"}}}, ""},
+		{"type=image", one, Options{Annotations: Annotations{{Level: annotateIndex, Key: "a"}}}, "one platform"},
+	} {
+		var list []Output
+		for _, text := range strings.Fields(c.outputs) {
+			o, err := ParseOutput(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, o)
+		}
+		err := Check(list, c.shared, c.targets)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s for %d platforms: %v; want %q", c.outputs, len(c.targets), err, c.want)
+		}
 	}
 }
 
@@ -81,7 +142,7 @@ func FuzzParseOutput(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if o.Type.options() == nil && o.Type != CacheOnly {
+		if o.Type.attributes() == nil && o.Type != CacheOnly {
 			t.Errorf("%q has the type %q", text, o.Type)
 		}
 	})

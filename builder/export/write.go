@@ -2,13 +2,12 @@ package export
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"slices"
-	"strings"
+	"reflect"
 	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/registry"
@@ -30,8 +29,10 @@ type Env struct {
 // Written says what Write has done.
 type Written struct {
 	// Image is the one of the first output that is an image; nil when none
-	// is.
+	// is. Desc describes it as that output does, Names are those it has.
 	Image *Built
+	Desc  ocispec.Descriptor
+	Names []string
 	// Places are the files, directories and references that were written,
 	// in the order of the outputs.
 	Places []string
@@ -43,7 +44,7 @@ func Write(ctx context.Context, env Env, targets []Image, opts Options, outputs 
 	if env.Events == nil {
 		env.Events = func(event.Event) {}
 	}
-	if err := checkOutputs(outputs, len(targets)); err != nil {
+	if err := Check(outputs, opts, platformsOf(targets)); err != nil {
 		return nil, err
 	}
 	w := &writing{Env: env, targets: targets, opts: opts, names: names, done: &Written{}}
@@ -53,50 +54,6 @@ func Write(ctx context.Context, env Env, targets []Image, opts Options, outputs 
 		}
 	}
 	return w.done, nil
-}
-
-// checkOutputs finds what cannot be written before anything is.
-func checkOutputs(outputs []Output, targets int) error {
-	stdout := 0
-	for _, o := range outputs {
-		if o.Stdout() {
-			stdout++
-		}
-		if o.Type == Docker && targets > 1 {
-			return hinted(errors.New("type=docker cannot hold an image of several platforms"),
-				"build one --platform, or use type=oci")
-		}
-	}
-	if stdout > 1 {
-		return errors.New("several outputs go to standard output")
-	}
-	return nil
-}
-
-// CheckDest finds out whether the destination can be written, so that it shows
-// before a long build. terminal says that standard output is one.
-func (o Output) CheckDest(terminal bool) error {
-	switch {
-	case o.Stdout() && terminal:
-		return hinted(fmt.Errorf("type=%s will not be written to a terminal", o.Type),
-			fmt.Sprintf("write it to a file: type=%s,dest=FILE", o.Type))
-	case o.Dest == "" || o.Stdout():
-		return nil
-	}
-	info, err := os.Stat(o.Dest)
-	directory := o.Type == Local || o.Directory
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("destination of type=%s: %w", o.Type, err)
-	case directory && !info.IsDir():
-		return fmt.Errorf("destination %s of type=%s is a file, not a directory", o.Dest, o.Type)
-	case !directory && info.IsDir():
-		return hinted(fmt.Errorf("destination %s of type=%s is a directory, not a file", o.Dest, o.Type),
-			fmt.Sprintf("name a file in it: type=%s,dest=%s/image.tar", o.Type, strings.TrimSuffix(o.Dest, "/")))
-	}
-	return nil
 }
 
 // writing is one call of Write.
@@ -134,6 +91,13 @@ func (w *writing) output(ctx context.Context, o Output) error {
 		names := w.names
 		if len(names) == 0 {
 			names = o.Names
+		}
+		if w.done.Image == nil {
+			w.done.Image, w.done.Names = built, names
+			w.done.Desc = built.Desc
+			if o.Type == OCI || o.Type == Docker {
+				w.done.Desc = built.layoutEntry(nil)
+			}
 		}
 		return w.put(ctx, o, built, names, part)
 	})
@@ -176,19 +140,9 @@ func (w *writing) step(title string, do func(part func(string) func()) error) er
 
 // image assembles the image as o wants it.
 func (w *writing) image(ctx context.Context, o Output, part func(string) func()) (*Built, error) {
-	opts := w.opts
-	if o.DockerTypes != nil {
-		opts.DockerTypes = *o.DockerTypes
-	}
-	if c, ok, err := o.Compression(); err != nil {
-		return nil, err
-	} else if ok {
-		opts.Compression = &c
-	}
-	opts.ForceCompression = opts.ForceCompression || o.Force
-	opts.Annotations = append(slices.Clone(opts.Annotations), o.Annotations...)
+	opts := o.options(w.opts)
 	for _, a := range w.built {
-		if sameOptions(a.opts, opts) {
+		if reflect.DeepEqual(a.opts, opts) {
 			return a.image, nil
 		}
 	}
@@ -206,19 +160,7 @@ func (w *writing) image(ctx context.Context, o Output, part func(string) func())
 		part("exporting manifest list " + built.Desc.Digest.String())()
 	}
 	w.built = append(w.built, assembled{opts, built})
-	if w.done.Image == nil {
-		w.done.Image = built
-	}
 	return built, nil
-}
-
-func sameOptions(a, b Options) bool {
-	same := a.DockerTypes == b.DockerTypes && a.Index == b.Index && a.ForceCompression == b.ForceCompression &&
-		slices.Equal(a.Annotations, b.Annotations)
-	if a.Compression == nil || b.Compression == nil {
-		return same && a.Compression == b.Compression
-	}
-	return same && *a.Compression == *b.Compression
 }
 
 // put brings an image to its place.
@@ -261,59 +203,4 @@ func (w *writing) place(err error, place string) {
 	if err == nil {
 		w.done.Places = append(w.done.Places, place)
 	}
-}
-
-// keep stores and pushes.
-func (w *writing) keep(ctx context.Context, o Output, built *Built, names []string, part func(string) func()) error {
-	if o.pushes() && len(names) == 0 {
-		return hinted(errors.New("pushing needs a name"), "give one with -t HOST/NAME:TAG")
-	}
-	if o.Type == Store && o.Keep {
-		for _, name := range o.keptNames(built, names) {
-			done := func() {}
-			if name != "" {
-				done = part("naming to " + name)
-			}
-			if err := w.Images.Put(ctx, name, built.Desc); err != nil {
-				return err
-			}
-			done()
-		}
-	}
-	if !o.pushes() {
-		return nil
-	}
-	for _, name := range names {
-		if o.ByDigest {
-			name = repository(name) + "@" + built.Digest().String()
-		}
-		done := part("pushing to " + name)
-		err := w.Registry.Push(ctx, name, built, func(p event.Progress) {
-			p.Step = w.current
-			w.Events(p)
-		})
-		if err != nil {
-			return err
-		}
-		done()
-		w.place(nil, name)
-	}
-	return nil
-}
-
-// keptNames are those that the image gets in the store; "" is none.
-func (o Output) keptNames(built *Built, names []string) []string {
-	kept := slices.Clone(names)
-	if o.NameCanonical {
-		for _, name := range names {
-			kept = append(kept, repository(name)+"@"+built.Digest().String())
-		}
-	}
-	switch {
-	case len(kept) > 0:
-		return kept
-	case o.Dangling != "":
-		return []string{o.Dangling + "@" + built.Digest().String()}
-	}
-	return []string{""}
 }

@@ -25,7 +25,7 @@ func applyToStore(t *testing.T, s *store.Store, ins []Input, actions ...parser.F
 	var w *store.Writer
 	outs, err := Apply(ctx, parser.FileOp{Actions: actions}, ins, func(int) (Writer, error) {
 		var err error
-		w, err = s.NewWriter(ctx, store.Forms{Blob: true}, archive.Compression{}, nil)
+		w, err = s.NewWriter(ctx, store.Forms{Blob: true}, archive.Compression{})
 		return w, err
 	})
 	if err != nil {

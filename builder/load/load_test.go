@@ -48,7 +48,7 @@ func sample(t testing.TB, platforms ...string) *export.Built {
 	s := openStore(t)
 	var imgs []export.Image
 	for _, arch := range platforms {
-		w, err := s.NewWriter(context.Background(), store.Forms{Blob: true}, archive.Compression{}, nil)
+		w, err := s.NewWriter(context.Background(), store.Forms{Blob: true}, archive.Compression{})
 		if err != nil {
 			t.Fatal(err)
 		}

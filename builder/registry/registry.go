@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -46,6 +47,14 @@ func New(c Config) *Client {
 		sessions:   map[sessionKey]*session{},
 		dead:       map[string]bool{},
 	}
+}
+
+// WithInsecure returns a client that also speaks plain HTTP, or does not verify
+// TLS, with a host.
+func (c *Client) WithInsecure(host string) *Client {
+	config := c.config
+	config.Insecure = append(slices.Clone(config.Insecure), host)
+	return New(config)
 }
 
 // endpoint is a place where a repository can be found: its registry, or a

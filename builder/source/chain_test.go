@@ -19,7 +19,7 @@ import (
 // put writes a layer into a store; content is by path.
 func put(t *testing.T, s *store.Store, content map[string]string, entries ...layers.Entry) layers.Layer {
 	t.Helper()
-	w, err := s.NewWriter(context.Background(), store.Forms{Blob: true}, archive.Compression{}, nil)
+	w, err := s.NewWriter(context.Background(), store.Forms{Blob: true}, archive.Compression{})
 	if err != nil {
 		t.Fatal(err)
 	}

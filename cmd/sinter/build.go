@@ -55,8 +55,10 @@ type building struct {
 	allowed builder.Entitlements
 	// ignore are the rules of --ignorefile; nil without that.
 	ignore []byte
-	screen *screen
-	began  time.Time
+	// assembly is what all images shall look like.
+	assembly export.Options
+	screen   *screen
+	began    time.Time
 }
 
 func (a *app) build(ctx context.Context, f *buildFlags) error {
@@ -128,10 +130,15 @@ func (b *building) read() (call calling, req parser.Request, err error) {
 	if req, err = f.request(); err != nil {
 		return call, req, err
 	}
+	if b.assembly, err = f.assembly(); err != nil {
+		return call, req, err
+	}
+	b.assembly.Index = req.MultiPlatform
 	if b.retryDelay = f.retryDelay; f.given.Changed("retry") {
 		b.attempts = f.retries + 1
 	}
-	for _, w := range append(f.foreign.warnings(f.given), withoutEffect(req.BuildArgs)...) {
+	warnings := append(f.foreign.warnings(f.given), withoutEffect(req.BuildArgs)...)
+	for _, w := range append(warnings, f.unused(b.outputs)...) {
 		b.warn(w)
 	}
 	b.addProxies(req.BuildArgs)
@@ -161,9 +168,8 @@ func (b *building) run(ctx context.Context, req parser.Request) error {
 	if err := b.allowed.Check(graph); err != nil {
 		return err
 	}
-	// All targets of a build have the same epoch, when they have one.
-	for _, t := range graph.Targets {
-		config.Epoch = t.Epoch
+	if config.Epoch, err = b.checkOutputs(graph); err != nil {
+		return err
 	}
 	if b.wantsPrivileges(ctx, graph, config) {
 		b.screen.discard()
@@ -216,9 +222,7 @@ func (b *building) config() (builder.Config, error) {
 	if _, err = b.imageSources(); err != nil {
 		return c, err
 	}
-	if c.Compression, err = b.compression(); err != nil {
-		return c, err
-	}
+	c.Compression = b.compression()
 	for name, dir := range b.inputs.layouts {
 		b.sources.AddLayout(name, dir)
 	}
@@ -233,14 +237,15 @@ func (b *building) config() (builder.Config, error) {
 	return c, nil
 }
 
-// compression is that of the first output that says one.
-func (b *building) compression() (archive.Compression, error) {
+// compression is that of the first image that goes out: its layers are made
+// while the build goes on.
+func (b *building) compression() archive.Compression {
 	for _, o := range b.outputs {
-		if c, ok, err := o.Compression(); ok || err != nil {
-			return c, err
+		if o.NeedsBlobs() {
+			return o.Compression()
 		}
 	}
-	return archive.Compression{}, nil
+	return archive.Compression{}
 }
 
 // export writes all outputs, then says what was built.
@@ -260,16 +265,12 @@ func (b *building) export(ctx context.Context, result *builder.Result) error {
 			Chain: t.Chain, Epoch: t.Target.Epoch,
 		}
 	}
-	opts, err := b.flags.assembly()
-	if err != nil {
-		return err
-	}
-	written, err := export.Write(ctx, env, targets, opts, b.outputs, b.names)
+	written, err := export.Write(ctx, env, targets, b.assembly, b.outputs, b.names)
 	if err != nil {
 		return err
 	}
 	b.screen.close()
-	if err := b.flags.writeFiles(written, b.names); err != nil {
+	if err := b.flags.writeFiles(written); err != nil {
 		return err
 	}
 	return b.summary(written, result.Stats)

@@ -154,6 +154,14 @@ func (f *buildFlags) request() (parser.Request, error) {
 		return r, err
 	}
 	r.MultiPlatform = len(r.Platforms) > 1
+	if v, ok := r.BuildArgs["BUILDKIT_MULTI_PLATFORM"]; ok {
+		if r.MultiPlatform, err = strconv.ParseBool(v); err != nil {
+			return r, wrongFlag("build-arg", "BUILDKIT_MULTI_PLATFORM="+v, "want true or false")
+		}
+	}
+	if !r.MultiPlatform && len(r.Platforms) > 1 {
+		return r, wrongFlag("platform", strings.Join(f.platforms, ","), "with BUILDKIT_MULTI_PLATFORM=false there can be only one")
+	}
 	if f.from != "" {
 		if _, err := reference.ParseNormalizedNamed(f.from); err != nil {
 			return r, wrongFlag("from", f.from, err.Error())

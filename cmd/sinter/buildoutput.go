@@ -3,14 +3,19 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/parser"
 )
 
 // outputs are those that -o, --push and --load ask for; without any, the image
@@ -36,9 +41,11 @@ func (f *buildFlags) outputs(names []string) ([]export.Output, error) {
 	if len(list) == 0 {
 		list = append(list, export.Output{Type: export.Store, Keep: true})
 	}
-	for _, o := range list {
-		pushes := o.Type == export.Registry || o.Type == export.Store && o.Push
-		if pushes && len(names) == 0 && len(o.Names) == 0 {
+	for i, o := range list {
+		if len(names) > 0 {
+			list[i].Tagged = slices.ContainsFunc(f.tags, hasTag)
+		}
+		if o.Pushes() && len(names) == 0 && len(o.Names) == 0 {
 			return nil, &usageError{err: &hinted{
 				err:  errors.New("an image without a name cannot be pushed"),
 				hint: "give it one with -t HOST/NAME:TAG",
@@ -46,6 +53,46 @@ func (f *buildFlags) outputs(names []string) ([]export.Output, error) {
 		}
 	}
 	return list, nil
+}
+
+// hasTag reports whether a name is written with its tag.
+func hasTag(name string) bool {
+	ref, err := reference.ParseNormalizedNamed(name)
+	return err == nil && !reference.IsNameOnly(ref)
+}
+
+// unused are warnings about flags and attributes of outputs that do nothing.
+func (f *buildFlags) unused(outputs []export.Output) []string {
+	var out []string
+	image := false
+	for _, o := range outputs {
+		image = image || o.NeedsBlobs()
+		out = append(out, o.Notes...)
+		if len(f.tags) > 0 && len(o.Names) > 0 {
+			out = append(out, fmt.Sprintf("name=%s of an output is not used: -t names the image", strings.Join(o.Names, ",")))
+		}
+	}
+	if !image && len(f.annotations) > 0 {
+		out = append(out, "--annotation does nothing: no output is an image")
+	}
+	return out
+}
+
+// checkOutputs finds out, now that it is known what is built, whether all outputs
+// can be written. It returns the latest time that files may have, if any.
+func (b *building) checkOutputs(g *parser.Graph) (epoch *int64, err error) {
+	var targets []ocispec.Platform
+	for _, t := range g.Targets {
+		targets = append(targets, t.Platform)
+		// All targets have the same epoch, when they have one.
+		epoch = t.Epoch
+	}
+	for _, o := range b.outputs {
+		if epoch == nil && o.RewriteTimes != nil && *o.RewriteTimes {
+			b.warn("rewrite-timestamp=true does nothing without SOURCE_DATE_EPOCH")
+		}
+	}
+	return epoch, export.Check(b.outputs, b.assembly, targets)
 }
 
 // pushing makes the outputs that are images pushed, as --push does in docker;
@@ -101,16 +148,19 @@ func (f *buildFlags) checkFiles(outputs []export.Output) error {
 	return nil
 }
 
+// imageID is what docker calls so: the digest of the config, or of the index when
+// there is one.
+func imageID(b *export.Built) digest.Digest {
+	if len(b.Manifests) == 1 && b.Root().Digest == b.Manifests[0].Desc.Digest {
+		return b.Manifests[0].Config.Digest
+	}
+	return b.Digest()
+}
+
 // writeFiles writes --iidfile and --metadata-file.
-func (f *buildFlags) writeFiles(w *export.Written, names []string) error {
+func (f *buildFlags) writeFiles(w *export.Written) error {
 	if f.iidFile != "" && w.Image != nil {
-		// As docker has it: the ID of an image of one platform is the
-		// digest of its config.
-		id := w.Image.Digest()
-		if len(w.Image.Manifests) == 1 {
-			id = w.Image.Manifests[0].Config.Digest
-		}
-		if err := replaceFile(f.iidFile, []byte(id)); err != nil {
+		if err := replaceFile(f.iidFile, []byte(imageID(w.Image))); err != nil {
 			return err
 		}
 	}
@@ -122,15 +172,16 @@ func (f *buildFlags) writeFiles(w *export.Written, names []string) error {
 	if f.metadataFile == "" {
 		return nil
 	}
+	// The keys are buildx's.
 	meta := map[string]any{}
 	if w.Image != nil {
 		meta["containerimage.digest"] = w.Image.Digest()
-		meta["containerimage.descriptor"] = w.Image.Desc
-		if len(w.Image.Manifests) == 1 {
-			meta["containerimage.config.digest"] = w.Image.Manifests[0].Config.Digest
+		meta["containerimage.descriptor"] = w.Desc
+		if id := imageID(w.Image); id != w.Image.Digest() {
+			meta["containerimage.config.digest"] = id
 		}
-		if len(names) > 0 {
-			meta["image.name"] = strings.Join(names, ",")
+		if len(w.Names) > 0 {
+			meta["image.name"] = strings.Join(w.Names, ",")
 		}
 	}
 	data, err := json.MarshalIndent(meta, "", "  ")

@@ -35,8 +35,11 @@ func newCodec(c Compression, cores int) codec {
 	case Uncompressed:
 		return plainCodec{}
 	default:
-		if level == 0 {
+		switch level {
+		case 0:
 			level = gzipDefault
+		case Stored:
+			level = gzip.NoCompression
 		}
 		return &gzipCodec{level: level, writers: make(chan *gzip.Writer, cores), buffers: make(chan []byte, cores)}
 	}

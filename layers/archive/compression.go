@@ -28,9 +28,32 @@ const (
 type Compression struct {
 	// Type is Gzip (also when empty), Zstd or Uncompressed.
 	Type string
-	// Level is 1 to 9 for gzip and 1 to 22 for zstd; 0 is the default (6
-	// for gzip, 3 for zstd).
+	// Level is 1 to 9 for gzip, or Stored; 1 to 22 for zstd; 0 is the
+	// default (6 for gzip, 3 for zstd).
 	Level int
+}
+
+// Stored is the level of gzip that does not compress at all.
+const Stored = -1
+
+// Canonical is c in the one way of several in which it can be written.
+func (c Compression) Canonical() Compression {
+	if c.Type == "" {
+		c.Type = Gzip
+	}
+	if c.Type == Gzip && c.Level == gzipDefault || c.Type == Zstd && c.Level == zstdDefault {
+		c.Level = 0
+	}
+	return c
+}
+
+// String is what ParseCompression reads.
+func (c Compression) String() string {
+	c = c.Canonical()
+	if c.Level == 0 {
+		return c.Type
+	}
+	return c.Type + ":" + strconv.Itoa(c.Level)
 }
 
 // ParseCompression reads "gzip", "zstd" or "uncompressed", with an optional
@@ -45,7 +68,7 @@ func ParseCompression(s string) (Compression, error) {
 		}
 		c.Level = n
 	}
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return Compression{}, err
 	}
 	return c, nil
@@ -63,19 +86,20 @@ func (c Compression) MediaType() string {
 	}
 }
 
-func (c Compression) check() error {
-	highest := 0
+// Check says what is wrong with c, if anything.
+func (c Compression) Check() error {
+	lowest, highest := 0, 0
 	switch c.Type {
 	case "", Gzip:
-		highest = 9
+		lowest, highest = Stored, 9
 	case Zstd:
 		highest = 22
 	case Uncompressed:
 	default:
 		return &compressionError{fmt.Sprintf("compression %q is not known", c.Type)}
 	}
-	if c.Level < 0 || c.Level > highest {
-		return &compressionError{fmt.Sprintf("compression level %d is out of range for %s", c.Level, c.MediaType())}
+	if c.Level < lowest || c.Level > highest {
+		return &compressionError{fmt.Sprintf("compression level %d is out of range for %s", c.Level, c.Canonical().Type)}
 	}
 	return nil
 }

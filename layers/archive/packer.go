@@ -25,7 +25,7 @@ type Packer struct {
 // by Add and Close.
 func NewPacker(blob io.Writer, c Compression, tar io.Writer, epoch *int64) *Packer {
 	k := newChunker(blob, c, tar)
-	return &Packer{s: newStream(k, epoch, k), k: k, err: c.check()}
+	return &Packer{s: newStream(k, epoch, k), k: k, err: c.Check()}
 }
 
 // Add appends an entry, under the same rules as Writer.Add.
@@ -68,7 +68,7 @@ func (p *Packer) Abort() {
 // wrote. The blob has the same bytes as if the entries had been given to a
 // Packer with this compression.
 func Repack(ctx context.Context, tar io.Reader, t *layers.Tree, blob io.Writer, c Compression) (Packed, error) {
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return Packed{}, err
 	}
 	k := newChunker(blob, c, nil)
@@ -102,7 +102,7 @@ func (k *chunker) repack(ctx context.Context, tar io.Reader, t *layers.Tree) err
 
 // Recompress compresses any tar, in chunks of a fixed size.
 func Recompress(ctx context.Context, tar io.Reader, blob io.Writer, c Compression) (Packed, error) {
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return Packed{}, err
 	}
 	k := newChunker(blob, c, nil)

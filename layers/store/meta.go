@@ -31,6 +31,10 @@ type meta struct {
 	Chunks []archive.Chunk `json:"chunks,omitempty"`
 	// Kind is the compression of that blob, for Chunks.
 	Kind string `json:"kind,omitempty"`
+	// Level is the level of that compression; 0 is its default.
+	Level int `json:"level,omitempty"`
+	// Variants are other blobs that were made of the layer: see Convert.
+	Variants map[string]variant `json:"variants,omitempty"`
 }
 
 func (s *Store) layerPath(id layers.ID, name string) string {
@@ -141,7 +145,7 @@ func (s *Store) Known(l layers.Layer) error {
 			}
 		}
 		if old.Layer.Descriptor.Digest == "" {
-			old.Layer.Descriptor, old.Chunks, old.Kind = l.Descriptor, nil, ""
+			old.Layer.Descriptor, old.Chunks, old.Kind, old.Level = l.Descriptor, nil, "", 0
 		}
 		old.Layer.Origins = merged
 		return s.putMeta(old)

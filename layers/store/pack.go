@@ -10,15 +10,13 @@ import (
 	"os"
 	"path/filepath"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // Pack returns the layer with a diff ID and a blob, made of whatever form there
 // is. A layer that has them is returned as it is: its compression stays.
-func (s *Store) Pack(ctx context.Context, l layers.Layer, c archive.Compression, epoch *int64) (layers.Layer, error) {
+func (s *Store) Pack(ctx context.Context, l layers.Layer, c archive.Compression) (layers.Layer, error) {
 	if done, ok := s.packed(l.ID); ok {
 		return done, nil
 	}
@@ -36,7 +34,7 @@ func (s *Store) Pack(ctx context.Context, l layers.Layer, c archive.Compression,
 	}
 	m, err := s.meta(l.ID)
 	if err == nil {
-		err = s.pack(ctx, &m, c, epoch)
+		err = s.pack(ctx, &m, c)
 	}
 	if err != nil {
 		return l, fmt.Errorf("packing layer %s: %w", l.ID, err)
@@ -57,7 +55,7 @@ func (s *Store) packed(id layers.ID) (layers.Layer, bool) {
 	return layers.Layer{}, false
 }
 
-func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression, epoch *int64) error {
+func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error {
 	t, err := s.tree(m.Layer.ID)
 	if err != nil {
 		return err
@@ -79,7 +77,7 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression, epoch 
 		defer tar.Close()
 		p, err = archive.Repack(ctx, bufio.NewReaderSize(tar, 1<<20), t, blob, c)
 	case errors.Is(err, fs.ErrNotExist):
-		t, p, err = s.packDir(ctx, m.Layer, t, blob, c, epoch)
+		t, p, err = s.packDir(ctx, m.Layer, t, blob, c)
 	}
 	if err != nil {
 		return err
@@ -108,12 +106,12 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression, epoch 
 
 // packDir writes the blob of a layer that is a directory, and returns its tree
 // with digests and with offsets into the tar.
-func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blob io.Writer, c archive.Compression, epoch *int64) (*layers.Tree, archive.Packed, error) {
+func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blob io.Writer, c archive.Compression) (*layers.Tree, archive.Packed, error) {
 	root := s.layerPath(l.ID, dirName)
 	if !isDir(root) {
 		return nil, archive.Packed{}, fmt.Errorf("%w: neither a tar nor a directory is there", fs.ErrNotExist)
 	}
-	w := archive.NewPacker(blob, c, nil, epoch)
+	w := archive.NewPacker(blob, c, nil, nil)
 	defer w.Abort()
 	out := &layers.Tree{Entries: make([]layers.Entry, 0, len(t.Entries))}
 	for _, e := range t.Entries {
@@ -140,39 +138,4 @@ func addFrom(w *archive.Packer, root string, e layers.Entry) (layers.Entry, erro
 	}
 	defer f.Close()
 	return w.Add(e, f)
-}
-
-// Convert returns the layer with a blob of another compression. The layer in
-// the store keeps the one it has.
-func (s *Store) Convert(ctx context.Context, l layers.Layer, c archive.Compression) (layers.Layer, error) {
-	if l.Descriptor.MediaType == c.MediaType() {
-		return l, nil
-	}
-	in, err := s.OpenBlob(ctx, l)
-	if err != nil {
-		return l, err
-	}
-	defer in.Close()
-	plain, _, err := archive.Decompress(in)
-	if err != nil {
-		return l, err
-	}
-	defer plain.Close()
-	f, err := os.CreateTemp(s.tmp, "blob-")
-	if err != nil {
-		return l, err
-	}
-	defer os.Remove(f.Name())
-	p, err := archive.Recompress(ctx, plain, f, c)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return l, fmt.Errorf("compressing layer %s: %w", l.ID, err)
-	}
-	if p.DiffID != l.DiffID {
-		return l, fmt.Errorf("layer %s: %w", l.ID, ErrCorrupt)
-	}
-	if err := s.placeBlob(f.Name(), p.Digest); err != nil {
-		return l, err
-	}
-	l.Descriptor = ocispec.Descriptor{MediaType: c.MediaType(), Digest: p.Digest, Size: p.Size}
-	return l, nil
 }

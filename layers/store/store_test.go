@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -45,7 +44,7 @@ var content = map[string]string{"dir/file": "hello", "dir/large": strings.Repeat
 
 func write(t *testing.T, s *Store, forms Forms) layers.Layer {
 	t.Helper()
-	w, err := s.NewWriter(ctx, forms, archive.Compression{}, nil)
+	w, err := s.NewWriter(ctx, forms, archive.Compression{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +143,7 @@ func TestFormsAreMadeOnDemand(t *testing.T) {
 			if err != nil || info.Mode() != 0o755|fs.ModeSetuid || info.ModTime().Unix() != 2 {
 				t.Errorf("dir/file: %v, %v", info, err)
 			}
-			p, err := s.Pack(ctx, l, archive.Compression{}, nil)
+			p, err := s.Pack(ctx, l, archive.Compression{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -155,22 +154,6 @@ func TestFormsAreMadeOnDemand(t *testing.T) {
 			check(t, s, p)
 		})
 	}
-}
-
-func TestConvert(t *testing.T) {
-	s := open(t, t.TempDir(), Options{})
-	l := write(t, s, Forms{Blob: true})
-	z, err := s.Convert(ctx, l, archive.Compression{Type: archive.Zstd})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if z.Descriptor.MediaType != ocispec.MediaTypeImageLayerZstd || z.DiffID != l.DiffID || z.Descriptor.Digest == l.Descriptor.Digest {
-		t.Errorf("got %+v", z)
-	}
-	if kept, err := s.Get(l.ID); err != nil || kept.Descriptor.Digest != l.Descriptor.Digest {
-		t.Errorf("the stored layer changed: %+v, %v", kept, err)
-	}
-	check(t, s, l)
 }
 
 // pulled returns a layer of which a store only knows the description, and the
@@ -355,7 +338,7 @@ func TestAdopt(t *testing.T) {
 	if _, err := os.Stat(upper); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("the upper directory was copied, not moved")
 	}
-	p, err := s.Pack(ctx, l, archive.Compression{}, nil)
+	p, err := s.Pack(ctx, l, archive.Compression{})
 	if err != nil || p.DiffID == "" || p.Descriptor.Size == 0 || p.ID != l.ID {
 		t.Fatalf("packed: %+v, %v", p, err)
 	}
@@ -387,7 +370,7 @@ func TestAdopt(t *testing.T) {
 func TestUnlistedParents(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	layer := func(entries ...layers.Entry) layers.Layer {
-		w, err := s.NewWriter(ctx, Forms{Tar: true}, archive.Compression{}, nil)
+		w, err := s.NewWriter(ctx, Forms{Tar: true}, archive.Compression{})
 		if err != nil {
 			t.Fatal(err)
 		}

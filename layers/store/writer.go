@@ -38,9 +38,8 @@ type Writer struct {
 	ended  bool
 }
 
-// NewWriter begins a layer. With an epoch (seconds since 1970) no file in it is
-// younger.
-func (s *Store) NewWriter(ctx context.Context, forms Forms, c archive.Compression, epoch *int64) (*Writer, error) {
+// NewWriter begins a layer; c is how its blob, if one is wanted, is compressed.
+func (s *Store) NewWriter(ctx context.Context, forms Forms, c archive.Compression) (*Writer, error) {
 	dir, err := s.TempDir("layer-")
 	if err != nil {
 		return nil, err
@@ -59,11 +58,11 @@ func (s *Store) NewWriter(ctx context.Context, forms Forms, c archive.Compressio
 	}
 	switch {
 	case w.blob != nil && w.tar != nil:
-		w.packer = archive.NewPacker(w.blob, c, w.tar, epoch)
+		w.packer = archive.NewPacker(w.blob, c, w.tar, nil)
 	case w.blob != nil:
-		w.packer = archive.NewPacker(w.blob, c, nil, epoch)
+		w.packer = archive.NewPacker(w.blob, c, nil, nil)
 	default:
-		w.writer = archive.NewWriter(w.tar, epoch)
+		w.writer = archive.NewWriter(w.tar, nil)
 	}
 	return w, nil
 }
@@ -181,10 +180,8 @@ func (w *Writer) finish(m *meta) error {
 // describe notes the blob that p is about.
 func (m *meta) describe(p archive.Packed, c archive.Compression) {
 	m.Layer.Descriptor = ocispec.Descriptor{MediaType: c.MediaType(), Digest: p.Digest, Size: p.Size}
-	m.Chunks, m.Kind = p.Chunks, c.Type
-	if m.Kind == "" {
-		m.Kind = archive.Gzip
-	}
+	c = c.Canonical()
+	m.Chunks, m.Kind, m.Level = p.Chunks, c.Type, c.Level
 }
 
 // makeDir unpacks the tar that was just written.
@@ -267,7 +264,7 @@ func (w *Writer) merge(old, m meta) (layers.Layer, error) {
 	if old.Layer.Descriptor.Digest != "" || m.Layer.Descriptor.Digest == "" {
 		return old.Layer, nil
 	}
-	old.Layer.Descriptor, old.Chunks, old.Kind = m.Layer.Descriptor, m.Chunks, m.Kind
+	old.Layer.Descriptor, old.Chunks, old.Kind, old.Level = m.Layer.Descriptor, m.Chunks, m.Kind, m.Level
 	return old.Layer, w.s.putMeta(old)
 }
 

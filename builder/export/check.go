@@ -1,0 +1,108 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+// Check finds out what cannot be written before anything is built: shared are
+// the wishes that all outputs share, targets the platforms of the image.
+func Check(outputs []Output, shared Options, targets []ocispec.Platform) error {
+	stdout := 0
+	for _, o := range outputs {
+		if o.Stdout() {
+			stdout++
+		}
+		if err := o.checkPush(); err != nil {
+			return err
+		}
+		if o.Type == Docker && (len(targets) > 1 || shared.Index) {
+			return hinted(errors.New("type=docker cannot hold an image of several platforms"),
+				"build one --platform, or use type=oci")
+		}
+		if !o.Type.isImage() {
+			continue
+		}
+		if err := o.options(shared).check(targets); err != nil {
+			return err
+		}
+	}
+	if stdout > 1 {
+		return errors.New("several outputs go to standard output")
+	}
+	return nil
+}
+
+// checkPush refuses attributes of a push, or of keeping, that does not take
+// place.
+func (o Output) checkPush() error {
+	if o.Type != Store && o.Type != Registry {
+		return nil
+	}
+	const hint = "add push=true"
+	switch {
+	case o.ByDigest && !o.Pushes():
+		return hinted(errors.New("push-by-digest=true without a push does nothing"), hint)
+	case o.Insecure && !o.Pushes():
+		return hinted(errors.New("registry.insecure=true without a push does nothing"), hint)
+	case !o.Keep && !o.Pushes():
+		return errors.New("store=false without push=true does nothing")
+	case o.ByDigest && o.Tagged:
+		return hinted(errors.New("an image cannot be pushed by digest under a name with a tag"), "leave the tag out, or push-by-digest")
+	case o.DanglingOnly && o.Dangling == "":
+		return hinted(errors.New("dangling-name-empty-only=true does nothing alone"), "add dangling-name-prefix=NAME")
+	}
+	return nil
+}
+
+func (o Options) check(targets []ocispec.Platform) error {
+	if o.DockerTypes && o.Compression.Type == archive.Zstd {
+		return hinted(errors.New("compression=zstd does not go with oci-mediatypes=false"),
+			"Docker's media types have no name for zstd: leave one of the two out")
+	}
+	return o.Annotations.check(targets, len(targets) > 1 || o.Index, o.DockerTypes)
+}
+
+// CheckDest finds out whether the destination can be written, so that it shows
+// before a long build. terminal says that standard output is one.
+func (o Output) CheckDest(terminal bool) error {
+	switch {
+	case o.Stdout() && terminal:
+		return hinted(fmt.Errorf("type=%s will not be written to a terminal", o.Type),
+			fmt.Sprintf("write it to a file: type=%s,dest=FILE", o.Type))
+	case o.Dest == "" || o.Stdout():
+		return nil
+	}
+	info, err := os.Stat(o.Dest)
+	directory := o.Type == Local || o.Directory
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("destination of type=%s: %w", o.Type, err)
+	case directory && !info.IsDir():
+		return fmt.Errorf("destination %s of type=%s is a file, not a directory", o.Dest, o.Type)
+	case !directory && info.IsDir():
+		return hinted(fmt.Errorf("destination %s of type=%s is a directory, not a file", o.Dest, o.Type),
+			fmt.Sprintf("name a file in it: type=%s,dest=%s/image.tar", o.Type, strings.TrimSuffix(o.Dest, "/")))
+	}
+	return nil
+}
+
+// platformsOf are the platforms of images.
+func platformsOf(imgs []Image) []ocispec.Platform {
+	return slices.Collect(func(yield func(ocispec.Platform) bool) {
+		for _, img := range imgs {
+			if !yield(platformOf(img.Platform, img.Config)) {
+				return
+			}
+		}
+	})
+}

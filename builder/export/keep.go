@@ -1,0 +1,91 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/distribution/reference"
+
+	"github.com/sinter-build/sinter/builder/event"
+)
+
+// keep stores and pushes.
+func (w *writing) keep(ctx context.Context, o Output, built *Built, names []string, part func(string) func()) error {
+	if o.Pushes() && len(names) == 0 {
+		return hinted(errors.New("pushing needs a name"), "give one with -t HOST/NAME:TAG")
+	}
+	if o.Dangling != "" && (len(names) == 0 || !o.DanglingOnly) {
+		names = append(slices.Clone(names), o.Dangling+"@"+built.Digest().String())
+	}
+	if o.Keep {
+		for _, name := range o.keptNames(built, names) {
+			done := func() {}
+			if name != "" {
+				done = part("naming to " + name)
+			}
+			if err := w.Images.Put(ctx, name, built.Desc); err != nil {
+				return err
+			}
+			done()
+		}
+	}
+	if !o.Pushes() {
+		return nil
+	}
+	for _, name := range o.pushedNames(built, names) {
+		if err := w.push(ctx, o, built, name, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writing) push(ctx context.Context, o Output, built *Built, name string, part func(string) func()) error {
+	client := w.Registry
+	if ref, err := reference.ParseNormalizedNamed(name); err == nil && o.Insecure {
+		client = client.WithInsecure(reference.Domain(ref))
+	}
+	done := part("pushing to " + name)
+	err := client.Push(ctx, name, built, func(p event.Progress) {
+		p.Step = w.current
+		w.Events(p)
+	})
+	if err != nil {
+		return err
+	}
+	done()
+	w.place(nil, name)
+	return nil
+}
+
+// keptNames are those that the image gets in the store; "" is none.
+func (o Output) keptNames(built *Built, names []string) []string {
+	if len(names) == 0 {
+		return []string{""}
+	}
+	kept := slices.Clone(names)
+	if !o.NameCanonical {
+		return kept
+	}
+	for _, name := range names {
+		if c := repository(name) + "@" + built.Digest().String(); !slices.Contains(kept, c) {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+// pushedNames are those under which the image is pushed.
+func (o Output) pushedNames(built *Built, names []string) []string {
+	if !o.ByDigest {
+		return names
+	}
+	var list []string
+	for _, name := range names {
+		if d := repository(name) + "@" + built.Digest().String(); !slices.Contains(list, d) {
+			list = append(list, d)
+		}
+	}
+	return list
+}

@@ -1,0 +1,227 @@
+package store
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+// Wanted says how the blob of a layer shall be.
+type Wanted struct {
+	Compression archive.Compression
+	// Force wants the compression also of a blob that was made elsewhere;
+	// otherwise such a blob stays as it is.
+	Force bool
+	// Epoch, in seconds since 1970, is the latest time that a file may have;
+	// nil leaves the times as they are.
+	Epoch *int64
+}
+
+// variant is another blob of the files of a layer.
+type variant struct {
+	DiffID     digest.Digest      `json:"diffID"`
+	Descriptor ocispec.Descriptor `json:"descriptor"`
+}
+
+func (v variant) of(l layers.Layer) layers.Layer {
+	l.DiffID, l.Descriptor = v.DiffID, v.Descriptor
+	return l
+}
+
+// name is what a layer remembers the variant under.
+func (w Wanted) name() string {
+	if w.Epoch == nil {
+		return w.Compression.String()
+	}
+	return w.Compression.String() + " not after " + strconv.FormatInt(*w.Epoch, 10)
+}
+
+// Convert returns the layer with a blob that is as wanted: with the descriptor
+// of another blob of the same files and, when files were younger than the
+// epoch, another diff ID. Its bytes are those that a Packer would have written
+// at once, whatever blob there was before. The layer in the store keeps the blob
+// that it has; the others that were made are remembered and used again while
+// they are there.
+func (s *Store) Convert(ctx context.Context, l layers.Layer, w Wanted) (layers.Layer, error) {
+	w.Compression = w.Compression.Canonical()
+	if w.Epoch != nil {
+		t, err := s.Tree(ctx, l)
+		if err != nil {
+			return l, err
+		}
+		if !slices.ContainsFunc(t.Entries, func(e layers.Entry) bool { return e.ModTime > *w.Epoch*1e9 }) {
+			w.Epoch = nil
+		}
+	}
+	if w.Epoch == nil && l.Descriptor.Digest == "" {
+		var err error
+		if l, err = s.Pack(ctx, l, w.Compression); err != nil {
+			return l, err
+		}
+	}
+	if done, ok := s.converted(l, w); ok {
+		return done, nil
+	}
+	unlock, err := s.lock(ctx, "convert-"+string(l.ID))
+	if err != nil {
+		return l, err
+	}
+	defer unlock()
+	// Another process may have done it.
+	s.mu.Lock()
+	delete(s.metas, l.ID)
+	s.mu.Unlock()
+	if done, ok := s.converted(l, w); ok {
+		return done, nil
+	}
+	v, err := s.convert(ctx, l, w)
+	if err != nil {
+		return l, fmt.Errorf("converting layer %s to %s: %w", l.ID, w.name(), err)
+	}
+	return v.of(l), s.remember(ctx, l.ID, w, v)
+}
+
+// converted returns the layer when a blob as wanted is there, or none has to be
+// made.
+func (s *Store) converted(l layers.Layer, w Wanted) (layers.Layer, bool) {
+	m, err := s.meta(l.ID)
+	if err != nil {
+		m = meta{Layer: l}
+	}
+	if v, ok := m.Variants[w.name()]; ok && s.whole(v.Descriptor) {
+		return v.of(l), true
+	}
+	switch own := m.describes(l); {
+	case w.Epoch != nil:
+		return l, false
+	case own:
+		return l, m.Kind == w.Compression.Type && m.Level == w.Compression.Level
+	case !w.Force:
+		return l, true
+	}
+	// Of a blob made elsewhere the level is not known.
+	return l, l.Descriptor.MediaType == w.Compression.MediaType() && w.Compression.Level == 0
+}
+
+// describes reports whether the blob of l was made here and m knows how.
+func (m meta) describes(l layers.Layer) bool {
+	return m.Kind != "" && m.Layer.Descriptor.Digest == l.Descriptor.Digest
+}
+
+func (s *Store) convert(ctx context.Context, l layers.Layer, w Wanted) (variant, error) {
+	f, err := os.CreateTemp(s.tmp, "blob-")
+	if err != nil {
+		return variant{}, err
+	}
+	defer removeIfThere(f.Name())
+	defer f.Close()
+	var p archive.Packed
+	m, err := s.meta(l.ID)
+	switch {
+	case w.Epoch != nil:
+		p, err = s.packTree(ctx, l, f, w)
+	case err == nil && m.describes(l):
+		var t *layers.Tree
+		if t, err = s.tree(l.ID); err == nil {
+			p, err = s.fromTar(ctx, l, func(tar io.Reader) (archive.Packed, error) {
+				return archive.Repack(ctx, tar, t, f, w.Compression)
+			})
+		}
+	default:
+		p, err = s.fromTar(ctx, l, func(tar io.Reader) (archive.Packed, error) {
+			return archive.Recompress(ctx, tar, f, w.Compression)
+		})
+	}
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return variant{}, err
+	}
+	if w.Epoch == nil && p.DiffID != l.DiffID {
+		return variant{}, ErrCorrupt
+	}
+	desc := ocispec.Descriptor{MediaType: w.Compression.MediaType(), Digest: p.Digest, Size: p.Size}
+	return variant{DiffID: p.DiffID, Descriptor: desc}, s.placeBlob(f.Name(), p.Digest)
+}
+
+// packTree writes a blob of the layer's files, from whatever form there is.
+func (s *Store) packTree(ctx context.Context, l layers.Layer, blob io.Writer, w Wanted) (archive.Packed, error) {
+	t, err := s.Tree(ctx, l)
+	if err != nil {
+		return archive.Packed{}, err
+	}
+	p := archive.NewPacker(blob, w.Compression, nil, w.Epoch)
+	defer p.Abort()
+	for _, e := range t.Entries {
+		if ctx.Err() != nil {
+			return archive.Packed{}, context.Cause(ctx)
+		}
+		if e.Kind != layers.File {
+			if _, err := p.Add(e, nil); err != nil {
+				return archive.Packed{}, err
+			}
+			continue
+		}
+		r, err := s.OpenFile(ctx, l, e)
+		if err != nil {
+			return archive.Packed{}, err
+		}
+		_, err = p.Add(e, r)
+		if err = errors.Join(err, r.Close()); err != nil {
+			return archive.Packed{}, err
+		}
+	}
+	return p.Close()
+}
+
+// fromTar calls do with the layer's uncompressed tar.
+func (s *Store) fromTar(ctx context.Context, l layers.Layer, do func(tar io.Reader) (archive.Packed, error)) (archive.Packed, error) {
+	blob, err := s.OpenBlob(ctx, l)
+	if err != nil {
+		return archive.Packed{}, err
+	}
+	defer blob.Close()
+	plain, _, err := archive.Decompress(blob)
+	if err != nil {
+		return archive.Packed{}, err
+	}
+	defer plain.Close()
+	return do(bufio.NewReaderSize(plain, 1<<20))
+}
+
+// remember notes a variant. A layer that the store has only as a blob cannot
+// remember it.
+func (s *Store) remember(ctx context.Context, id layers.ID, w Wanted, v variant) error {
+	unlock, err := s.lockLayer(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	m, err := s.readMeta(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	known := map[string]variant{}
+	for name, old := range m.Variants {
+		// What was collected is forgotten.
+		if s.whole(old.Descriptor) {
+			known[name] = old
+		}
+	}
+	known[w.name()] = v
+	m.Variants = known
+	return s.putMeta(m)
+}
