@@ -12,11 +12,16 @@ type ExitError struct {
 	Result
 	// Reason says why the command could not be started; empty when it ran.
 	Reason string
+	// Hint is what to do about Reason, or "".
+	Hint string
 }
 
 func (e *ExitError) Error() string {
 	return fmt.Sprintf("process %q did not complete successfully: %s", strings.Join(e.Args, " "), e.cause())
 }
+
+// HintText says what to do, or "".
+func (e *ExitError) HintText() string { return e.Hint }
 
 func (e *ExitError) cause() string {
 	switch {

@@ -24,14 +24,23 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// An image may have no layer at all.
+// An image may have no layer at all. The directories that every command needs
+// stay, as with BuildKit, unless something of the command's own is in them.
 func TestNoLayer(t *testing.T) {
 	b := newBox(t)
 	s := b.spec("/bin/busybox", "ls", "-a", "/")
 	s.Lower = nil
 	s.Mounts = []Mount{{Type: MountBind, Dest: "/bin", Source: filepath.Join(b.lower, "bin")}}
 	b.want(s, ".\n..\nbin\ndev\netc\nproc\nsys\n")
-	b.wantLeft()
+	b.wantLeft("dev", "proc", "sys")
+	s = b.spec("/bin/busybox", "true")
+	s.Lower = nil
+	s.Mounts = []Mount{
+		{Type: MountBind, Dest: "/bin", Source: filepath.Join(b.lower, "bin")},
+		{Type: MountTmpfs, Dest: "/dev/deep/down"},
+	}
+	b.want(s, "")
+	b.wantLeft("proc", "sys")
 }
 
 func TestManyLayers(t *testing.T) {

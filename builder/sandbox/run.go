@@ -59,7 +59,7 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 	}
 	// A shell reports its child's signal as its own exit code.
 	res.OOM = res.ExitCode == 128+int(unix.SIGKILL) && group.oomKills() > kills
-	return res, &ExitError{Args: spec.Args, Result: res, Reason: r.Reason}
+	return res, &ExitError{Args: spec.Args, Result: res, Reason: r.Reason, Hint: r.Hint}
 }
 
 // failure is the init's own failure.

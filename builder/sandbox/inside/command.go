@@ -18,20 +18,23 @@ import (
 // in which system calls take it: between fork and exec nothing may be allocated.
 type command struct {
 	name string
-	// files are the executables to try, in the order of PATH.
+	// files are the executables to try, in the order of PATH, with their names.
+	names      []string
 	files      []*byte
 	argv, envv []*byte
-	limits     []rlimit
-	groups     []uint32
-	uid, gid   int
-	drop       []int
-	caps       CapSet
-	capHeader  unix.CapUserHeader
-	capData    [2]unix.CapUserData
-	insecure   bool
-	single     bool
-	filter     *unix.SockFprog
-	fakeRoot   *unix.SockFprog
+	// tried is, in a child that failed, the executable that counts.
+	tried     int32
+	limits    []rlimit
+	groups    []uint32
+	uid, gid  int
+	drop      []int
+	caps      CapSet
+	capHeader unix.CapUserHeader
+	capData   [2]unix.CapUserData
+	insecure  bool
+	single    bool
+	filter    *unix.SockFprog
+	fakeRoot  *unix.SockFprog
 	// nested are what to write to which file of /proc for a user namespace in
 	// which the only user has another number; nil when not needed.
 	nested []idMapFile
@@ -44,8 +47,8 @@ type idMapFile struct {
 
 // startError is a command that could not be started, for a reason of its own.
 type startError struct {
-	code   int
-	reason string
+	code         int
+	reason, hint string
 }
 
 func (e *startError) Error() string { return e.reason }
@@ -141,10 +144,10 @@ func (c *command) find(env []string) error {
 		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
 			continue
 		case err == nil && os.SameFile(info, own):
-			return &startError{126, fmt.Sprintf("exec %q: permission denied: this is the build's own executable", c.name)}
+			return &startError{code: 126, reason: fmt.Sprintf("exec %q: permission denied: this is the build's own executable", c.name)}
 		case err == nil && info.IsDir():
 			if strings.Contains(c.name, "/") {
-				return &startError{126, fmt.Sprintf("exec %q: is a directory", c.name)}
+				return &startError{code: 126, reason: fmt.Sprintf("exec %q: is a directory", c.name)}
 			}
 			continue
 		}
@@ -152,14 +155,14 @@ func (c *command) find(env []string) error {
 	}
 	if len(kept) == 0 {
 		if strings.Contains(c.name, "/") {
-			return &startError{127, fmt.Sprintf("exec %q: no such file or directory", c.name)}
+			return &startError{code: 127, reason: fmt.Sprintf("exec %q: no such file or directory", c.name)}
 		}
-		return &startError{127, fmt.Sprintf("exec %q: executable file not found in $PATH", c.name)}
+		return &startError{code: 127, reason: fmt.Sprintf("exec %q: executable file not found in $PATH", c.name)}
 	}
 	if c.files, err = pointers(kept); err != nil {
 		return err
 	}
-	c.files = c.files[:len(kept)]
+	c.names, c.files = kept, c.files[:len(kept)]
 	return nil
 }
 
@@ -239,13 +242,5 @@ func (c *command) failed(f childFailure) error {
 	if f.step != stepExec {
 		return fmt.Errorf("preparing the command: %s: %w", f.step, f.errno)
 	}
-	code := 126
-	if f.errno == unix.ENOENT {
-		code = 127
-	}
-	reason := f.errno.Error()
-	if f.errno == unix.ENOENT {
-		reason += " (the interpreter or loader that it names is missing)"
-	}
-	return &startError{code, fmt.Sprintf("exec %q: %s", c.name, reason)}
+	return notStarted(c.name, c.names[f.file], f.errno)
 }

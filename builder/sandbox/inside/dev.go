@@ -21,8 +21,8 @@ func (in *sandboxInit) mountDev() error {
 	if err != nil {
 		return fmt.Errorf("mounting /dev: %w", err)
 	}
-	if err := in.mountAt(dev, "/dev", true); err != nil {
-		return fmt.Errorf("mounting /dev: %w", err)
+	if err := in.mountSystem(dev, "/dev"); err != nil {
+		return err
 	}
 	root, err := openBelow(in.root, "/dev", unix.O_PATH)
 	if err != nil {

@@ -37,6 +37,8 @@ func (s childStep) String() string {
 type childFailure struct {
 	errno syscall.Errno
 	step  childStep
+	// file is the executable that could not be started.
+	file int32
 }
 
 const signals = 64
@@ -64,6 +66,7 @@ func (c *command) fork(errPipe int) (int, syscall.Errno) {
 	}
 	var f childFailure
 	f.step, f.errno = c.child()
+	f.file = c.tried
 	syscall.RawSyscall(unix.SYS_WRITE, uintptr(errPipe), uintptr(unsafe.Pointer(&f)), unsafe.Sizeof(f))
 	for {
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 255, 0, 0)
@@ -249,15 +252,16 @@ func (c *command) childFake() (childStep, syscall.Errno) {
 //go:nosplit
 func (c *command) childExec() (childStep, syscall.Errno) {
 	last := syscall.Errno(unix.ENOENT)
-	for _, file := range c.files {
+	for i, file := range c.files {
 		_, _, e := syscall.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(file)), uintptr(unsafe.Pointer(&c.argv[0])), uintptr(unsafe.Pointer(&c.envv[0])))
 		switch e {
 		case unix.ENOENT, unix.ENOTDIR:
 			continue
 		case unix.EACCES:
-			last = e
+			last, c.tried = e, int32(i)
 			continue
 		}
+		c.tried = int32(i)
 		return stepExec, e
 	}
 	return stepExec, last

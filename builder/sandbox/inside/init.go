@@ -207,7 +207,7 @@ func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *Report) er
 	}
 	var failed *startError
 	if errors.As(err, &failed) {
-		r.ExitCode, r.Reason = failed.code, failed.Error()
+		r.ExitCode, r.Reason, r.Hint = failed.code, failed.Error(), failed.hint
 		return nil
 	}
 	if err != nil {

@@ -89,7 +89,8 @@ type Mount struct {
 
 // Report is what the init answers.
 type Report struct {
-	// Err is why the command could not be run: a failure of the sandbox.
+	// Err is why the command could not be run: a failure of the sandbox. Hint is
+	// what to do about that, or about Reason.
 	Err, Hint string
 	// Reason is why the command itself could not be started.
 	Reason           string

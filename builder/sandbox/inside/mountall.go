@@ -3,6 +3,8 @@ package inside
 import (
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,9 +28,9 @@ func (in *sandboxInit) mountAll() error {
 	if in.plan.Insecure {
 		return nil
 	}
-	for _, path := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
-		if err := in.readOnly(path); err != nil {
-			return fmt.Errorf("making %s read-only: %w", path, err)
+	for _, name := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
+		if err := in.readOnly(name); err != nil {
+			return fmt.Errorf("making %s read-only: %w", name, err)
 		}
 	}
 	return in.mask()
@@ -68,6 +70,21 @@ func (in *sandboxInit) mountAt(mount int, dest string, dir bool) error {
 	}
 	defer unix.Close(target)
 	return attach(mount, target)
+}
+
+// mountSystem puts /proc, /sys or /dev on the root, and closes the mount. Where
+// the root has no such directory, the one made stays in the layer, as with
+// BuildKit: every image needs it to run.
+func (in *sandboxInit) mountSystem(mount int, dest string) error {
+	made := in.points.made
+	if err := in.mountAt(mount, dest, true); err != nil {
+		return fmt.Errorf("mounting %s: %w", dest, err)
+	}
+	// BuildKit takes it away when the command has a mount inside.
+	if !slices.ContainsFunc(in.plan.Mounts, func(m Mount) bool { return strings.HasPrefix(path.Clean(m.Dest), dest+"/") }) {
+		in.points.made = made
+	}
+	return nil
 }
 
 // source returns a mount of what is to be seen, and whether it is a directory.
@@ -273,15 +290,12 @@ func (in *sandboxInit) mountProc() error {
 	if err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
-	if err := in.mountAt(mount, "/proc", true); err != nil {
-		return fmt.Errorf("mounting /proc: %w", err)
-	}
-	return nil
+	return in.mountSystem(mount, "/proc")
 }
 
 // readOnly makes a path read-only where it exists.
-func (in *sandboxInit) readOnly(path string) error {
-	fd, err := openBelow(in.root, path, unix.O_PATH)
+func (in *sandboxInit) readOnly(name string) error {
+	fd, err := openBelow(in.root, name, unix.O_PATH)
 	if err != nil {
 		return ignoreMissing(err)
 	}
@@ -315,8 +329,8 @@ func (in *sandboxInit) mountSys() error {
 	if err != nil {
 		return fmt.Errorf("mounting /sys: %w", err)
 	}
-	if err := in.mountAt(mount, "/sys", true); err != nil {
-		return fmt.Errorf("mounting /sys: %w", err)
+	if err := in.mountSystem(mount, "/sys"); err != nil {
+		return err
 	}
 	if !own {
 		return nil
