@@ -156,4 +156,3 @@ func (e *engine) dirs(ctx context.Context, c layers.Chain) ([]string, error) {
 	}
 	return dirs, group.Wait()
 }
-
