@@ -39,15 +39,28 @@ func (e *engine) exec(ctx context.Context, n *parser.Node, op parser.Exec) (valu
 	if err != nil {
 		return value{}, err
 	}
+	before, err := ownerOf(spec.Upper)
+	if err != nil {
+		return value{}, err
+	}
 	if err := e.runCommand(ctx, n, op, spec); err != nil {
 		return value{}, err
 	}
-	return e.adopt(ctx, n, root, spec.Upper)
+	return e.adopt(ctx, n, root, spec.Upper, before)
 }
 
-// adopt makes the directory that a command wrote a layer.
-func (e *engine) adopt(ctx context.Context, n *parser.Node, root layers.Chain, upper string) (value, error) {
-	l, changed, err := e.Layers.Adopt(ctx, upper, root, time.Now().UTC())
+// adopt makes the directory that a command wrote a layer. before is who owned it
+// when the command began.
+func (e *engine) adopt(ctx context.Context, n *parser.Node, root layers.Chain, upper string, before layers.Owner) (value, error) {
+	owner, err := ownerOf(upper)
+	if err != nil {
+		return value{}, err
+	}
+	given := &owner
+	if owner == before {
+		given = nil
+	}
+	l, changed, err := e.Layers.Adopt(ctx, upper, root, given, time.Now().UTC())
 	if err != nil {
 		return value{}, fmt.Errorf("keeping what the command wrote: %w", err)
 	}
@@ -119,9 +132,18 @@ func network(m parser.NetMode) sandbox.NetMode {
 	return sandbox.NetMode(m)
 }
 
+// ownerOf returns the owner of a directory.
+func ownerOf(dir string) (layers.Owner, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return layers.Owner{}, &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	return layers.Owner{UID: int(st.Uid), GID: int(st.Gid)}, nil
+}
+
 // makeUpper makes the directory that a command writes to. In an overlay the root
-// has the mode and owner of the uppermost directory, so that one gets them from
-// the chain.
+// has the owner and mode of the uppermost directory: that gets its owner from the
+// chain. Its mode is 0755 whatever images say, as in BuildKit.
 func (e *engine) makeUpper(ctx context.Context, root layers.Chain, upper string) error {
 	view, err := e.Layers.View(ctx, root)
 	if err != nil {
@@ -131,10 +153,14 @@ func (e *engine) makeUpper(ctx context.Context, root layers.Chain, upper string)
 	if err := os.Mkdir(upper, 0o755); err != nil {
 		return err
 	}
-	if err := os.Chown(upper, at.UID, at.GID); err != nil && !e.SingleUser {
+	owner, ok := root.RootOwner()
+	if !ok {
+		owner = layers.Owner{UID: at.UID, GID: at.GID}
+	}
+	if err := os.Chown(upper, owner.UID, owner.GID); err != nil && !e.SingleUser {
 		return err
 	}
-	if err := unix.Chmod(upper, at.Mode); err != nil {
+	if err := os.Chmod(upper, 0o755); err != nil { // whatever the umask
 		return err
 	}
 	when := time.Unix(0, at.ModTime)

@@ -37,6 +37,16 @@ type Layer struct {
 	// Origins are repositories (such as "docker.io/library/debian") known
 	// to hold the blob.
 	Origins []string `json:"origins,omitempty"`
+	// RootOwner is who owns the root directory from this layer on, where the
+	// step changed that. No blob tells it: it counts for later steps only, as in
+	// BuildKit.
+	RootOwner *Owner `json:"rootOwner,omitempty"`
+}
+
+// Owner is a user and a group.
+type Owner struct {
+	UID int `json:"uid"`
+	GID int `json:"gid"`
 }
 
 // Chain is what every step yields: the layers of a root file system, the
@@ -46,6 +56,16 @@ type Chain []Layer
 // Append returns a new chain with l on top; c is not changed.
 func (c Chain) Append(l Layer) Chain {
 	return append(slices.Clone(c), l)
+}
+
+// RootOwner returns who owns the root directory when a step has changed that.
+func (c Chain) RootOwner() (Owner, bool) {
+	for _, l := range slices.Backward(c) {
+		if l.RootOwner != nil {
+			return *l.RootOwner, true
+		}
+	}
+	return Owner{}, false
 }
 
 // IDs returns the names of the layers, the lowest first.

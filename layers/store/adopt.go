@@ -17,8 +17,9 @@ import (
 // Adopt makes the upper directory of an overlay, in which a command ran on top
 // of the chain lower, a layer: it is renamed, not copied. Of what was copied up
 // and not changed the layer's tree does not tell. When nothing else is there,
-// changed is false and there is no new layer.
-func (s *Store) Adopt(ctx context.Context, upper string, lower layers.Chain, created time.Time) (l layers.Layer, changed bool, err error) {
+// and the command gave the root no other owner (nil), changed is false and there
+// is no new layer.
+func (s *Store) Adopt(ctx context.Context, upper string, lower layers.Chain, owner *layers.Owner, created time.Time) (l layers.Layer, changed bool, err error) {
 	below, err := s.View(ctx, lower)
 	if err != nil {
 		return l, false, err
@@ -30,7 +31,7 @@ func (s *Store) Adopt(ctx context.Context, upper string, lower layers.Chain, cre
 	if err != nil {
 		return l, false, err
 	}
-	if len(t.Entries) == 0 {
+	if len(t.Entries) == 0 && owner == nil {
 		return l, false, removeAll(upper)
 	}
 	id, err := randomID()
@@ -44,7 +45,7 @@ func (s *Store) Adopt(ctx context.Context, upper string, lower layers.Chain, cre
 	if err := os.Rename(upper, filepath.Join(dir, dirName)); err != nil {
 		return l, false, fmt.Errorf("keeping a layer: %w", err)
 	}
-	m := meta{Layer: layers.Layer{ID: id, Created: created}}
+	m := meta{Layer: layers.Layer{ID: id, Created: created, RootOwner: owner}}
 	if err := s.placeLayer(dir, m, t); err != nil {
 		return l, false, fmt.Errorf("keeping a layer: %w", err)
 	}

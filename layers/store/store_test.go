@@ -322,7 +322,7 @@ func TestAdopt(t *testing.T) {
 	if err := os.Mkdir(upper, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, changed, err := s.Adopt(ctx, upper, layers.Chain{base}, made); err != nil || changed {
+	if _, changed, err := s.Adopt(ctx, upper, layers.Chain{base}, nil, made); err != nil || changed {
 		t.Fatalf("an empty upper: changed %v, %v", changed, err)
 	}
 	if err := os.MkdirAll(filepath.Join(upper, "new"), 0o755); err != nil {
@@ -331,7 +331,7 @@ func TestAdopt(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(upper, "new/file"), []byte("new"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l, changed, err := s.Adopt(ctx, upper, layers.Chain{base}, made)
+	l, changed, err := s.Adopt(ctx, upper, layers.Chain{base}, &layers.Owner{UID: 5, GID: 6}, made)
 	if err != nil || !changed {
 		t.Fatalf("changed %v, %v", changed, err)
 	}
@@ -341,6 +341,9 @@ func TestAdopt(t *testing.T) {
 	p, err := s.Pack(ctx, l, archive.Compression{})
 	if err != nil || p.DiffID == "" || p.Descriptor.Size == 0 || p.ID != l.ID {
 		t.Fatalf("packed: %+v, %v", p, err)
+	}
+	if got, ok := (layers.Chain{base, p}).RootOwner(); !ok || got != (layers.Owner{UID: 5, GID: 6}) {
+		t.Errorf("the root is owned by %v, %v", got, ok)
 	}
 	view, err := s.View(ctx, layers.Chain{base, p})
 	if err != nil {
