@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -23,7 +24,7 @@ func newPlan(s Spec) (*inside.Plan, error) {
 	p := &inside.Plan{
 		Lower: s.Lower, Upper: s.Upper, Work: s.Work, Stage: filepath.Join(s.TempDir, "stage"),
 		Args: s.Args, Env: s.Env, Cwd: s.Cwd, User: s.User, Hostname: s.Hostname,
-		OwnNetwork: s.Network == NetNone, Insecure: s.Insecure, Mounts: s.Mounts,
+		OwnNetwork: s.Network == NetNone, Insecure: s.Insecure, Mounts: slices.Clone(s.Mounts),
 		UserNS: userns.Inside(), Single: userns.Single(),
 	}
 	if p.Hostname == "" {

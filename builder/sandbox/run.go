@@ -92,6 +92,9 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, group *group) (r insid
 		return r, err
 	}
 	cmd.ExtraFiles = []*os.File{inside.PlanFD - 3: in.r, inside.ReportFD - 3: out.w}
+	tmpfs := giveTmpfs(ctx, p, len(cmd.ExtraFiles)+3)
+	defer closeAll(tmpfs)
+	cmd.ExtraFiles = append(cmd.ExtraFiles, tmpfs...)
 	if err := cmd.Start(); err != nil {
 		return r, fmt.Errorf("starting the init: %w", err)
 	}

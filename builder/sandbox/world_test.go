@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sinter-build/sinter/builder/sandbox/inside"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
@@ -99,6 +100,16 @@ func TestNodesAreDead(t *testing.T) {
 	}
 	b.want(b.sh("for d in / /dev /tmp /dev/shm; do mknod $d/n c 1 5 && head -c1 $d/n 2>/dev/null && echo opened $d; done; rm /n /tmp/n; true"), "")
 	b.wantLeft("tmp")
+	// On a file system that was made for the command as well, though its mount
+	// looks as with BuildKit.
+	s := b.sh("grep ' /t ' /proc/mounts; mknod /t/n c 1 5 && chown 7:8 /t/n && stat -c %u:%g:%t /t/n && head -c1 /t/n 2>/dev/null && echo opened; true")
+	s.Mounts = []Mount{{Type: MountTmpfs, Dest: "/t", Size: 1 << 20}}
+	b.want(s, "tmpfs /t tmpfs rw,nosuid,relatime,size=1024k 0 0\n7:8:1\n")
+	// Where there is no such file system, the mount forbids devices.
+	p := &inside.Plan{Insecure: true, Mounts: s.Mounts}
+	if made := giveTmpfs(t.Context(), p, 5); made != nil || p.Mounts[0].FD != 0 {
+		t.Errorf("an insecure command was given %v", made)
+	}
 }
 
 func TestSeccomp(t *testing.T) {

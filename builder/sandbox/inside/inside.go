@@ -26,8 +26,11 @@ const (
 var _ = begin()
 
 func begin() struct{} {
-	if os.Args[0] == Name {
+	switch os.Args[0] {
+	case Name:
 		initMain()
+	case TmpfsName:
+		tmpfsMain()
 	}
 	return struct{}{}
 }
@@ -85,6 +88,8 @@ type Mount struct {
 	Mode     uint32
 	// Size limits a tmpfs, in bytes; 0 is the kernel's choice.
 	Size int64
+	// FD is a tmpfs that is made already; 0 is none.
+	FD int
 }
 
 // Report is what the init answers.

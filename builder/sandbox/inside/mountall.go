@@ -178,51 +178,6 @@ func (in *sandboxInit) writeStage(name string, data []byte, mode uint32, uid, gi
 	return unix.Fchmod(fd, mode&0o7777)
 }
 
-// mountTmpfs mounts an empty directory in memory. As with runc, it takes the
-// mode of the directory that it hides.
-func (in *sandboxInit) mountTmpfs(m *Mount) error {
-	before := len(in.points.made)
-	target, err := in.points.open(m.Dest, true)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(target)
-	var options []string
-	if m.Size > 0 {
-		options = append(options, fmt.Sprintf("size=%d", m.Size))
-	}
-	attr := unix.MOUNT_ATTR_NOSUID
-	if !in.plan.UserNS && !in.plan.Insecure {
-		// In a user namespace the kernel sees to that itself.
-		attr |= unix.MOUNT_ATTR_NODEV
-	}
-	mount, err := NewMount("tmpfs", attr, options...)
-	if err != nil {
-		return err
-	}
-	mode := uint32(0o1777)
-	if len(in.points.made) == before {
-		var st unix.Stat_t
-		if err := unix.Fstat(target, &st); err != nil {
-			unix.Close(mount)
-			return err
-		}
-		mode = st.Mode & 0o7777
-	}
-	// By chmod: the mode would be listed as an option of the mount.
-	if err := unix.Fchmodat(mount, ".", mode, 0); err != nil {
-		unix.Close(mount)
-		return err
-	}
-	if m.ReadOnly {
-		if err := restrict(mount, unix.MOUNT_ATTR_RDONLY); err != nil {
-			unix.Close(mount)
-			return err
-		}
-	}
-	return attach(mount, target)
-}
-
 // mountEtc gives the command names of hosts, outside of any layer.
 func (in *sandboxInit) mountEtc() error {
 	files := []struct {

@@ -119,6 +119,7 @@ func (m *Mount) code(c *codec) {
 	number(c, &m.GID)
 	number(c, &m.Mode)
 	number(c, &m.Size)
+	number(c, &m.FD)
 }
 
 func (r *Report) code(c *codec) {
