@@ -3,6 +3,7 @@ package export
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -135,8 +136,59 @@ func (list Annotations) of(level string, p *ocispec.Platform) map[string]string 
 	return m
 }
 
+// samePlatform leaves the version of the system out: it cannot be written in an
+// annotation.
 func samePlatform(a, b ocispec.Platform) bool {
-	return platforms.FormatAll(platforms.Normalize(a)) == platforms.FormatAll(platforms.Normalize(b))
+	return platforms.Format(platforms.Normalize(a)) == platforms.Format(platforms.Normalize(b))
+}
+
+// Annotate adds the annotations to an index of manifests that are there already,
+// so that only it and its descriptors can have any. Its media type is OCI's.
+func (list Annotations) Annotate(index *ocispec.Index) error {
+	if list.at(annotateManifest) {
+		return hinted(errors.New("the manifests are there already and cannot be annotated"),
+			"annotate the index (index:KEY=VALUE) or its descriptors (manifest-descriptor:KEY=VALUE)")
+	}
+	if list.at(annotateIndexDescriptor) {
+		return hinted(errors.New("an image in a registry has no index descriptor"), "annotate the index: index:KEY=VALUE")
+	}
+	if err := list.forPlatforms(index.Manifests); err != nil {
+		return err
+	}
+	index.Annotations = mergeAnnotations(index.Annotations, list.of(annotateIndex, nil))
+	for i, d := range index.Manifests {
+		if d.Platform == nil {
+			d.Platform = &ocispec.Platform{}
+		}
+		index.Manifests[i].Annotations = mergeAnnotations(d.Annotations, list.of(annotateManifestDescriptor, d.Platform))
+	}
+	return nil
+}
+
+// forPlatforms refuses an annotation for a platform that no manifest has.
+func (list Annotations) forPlatforms(manifests []ocispec.Descriptor) error {
+	for _, a := range list {
+		has := func(d ocispec.Descriptor) bool { return d.Platform != nil && samePlatform(*d.Platform, *a.Platform) }
+		if a.Platform != nil && !slices.ContainsFunc(manifests, has) {
+			return fmt.Errorf("annotation %s is for platform %s, which the image does not have", a.Key, platforms.FormatAll(*a.Platform))
+		}
+	}
+	return nil
+}
+
+// mergeAnnotations returns those of both; where they differ, those that are
+// added count.
+func mergeAnnotations(old, added map[string]string) map[string]string {
+	if len(added) == 0 {
+		return old
+	}
+	merged := maps.Clone(added)
+	for k, v := range old {
+		if _, ok := merged[k]; !ok {
+			merged[k] = v
+		}
+	}
+	return merged
 }
 
 func (list Annotations) at(levels ...string) bool {

@@ -47,7 +47,8 @@ func layerType(mediaType string, docker bool) string {
 	return mediaType
 }
 
-func isIndex(mediaType string) bool {
+// IsIndex reports whether a media type is that of an index, OCI's or Docker's.
+func IsIndex(mediaType string) bool {
 	return mediaType == ocispec.MediaTypeImageIndex || mediaType == dockerManifestList
 }
 
@@ -99,7 +100,7 @@ func (b *Built) read(ctx context.Context, desc ocispec.Descriptor, depth int) er
 	if err != nil {
 		return err
 	}
-	if isIndex(desc.MediaType) {
+	if IsIndex(desc.MediaType) {
 		var index ocispec.Index
 		if err := json.Unmarshal(data, &index); err != nil {
 			return fmt.Errorf("reading index %s: %w", desc.Digest, err)

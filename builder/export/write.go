@@ -156,7 +156,7 @@ func (w *writing) image(ctx context.Context, o Output, part func(string) func())
 		part("exporting manifest " + m.Desc.Digest.String())()
 		part("exporting config " + m.Config.Digest.String())()
 	}
-	if isIndex(built.Desc.MediaType) {
+	if IsIndex(built.Desc.MediaType) {
 		part("exporting manifest list " + built.Desc.Digest.String())()
 	}
 	w.built = append(w.built, assembled{opts, built})

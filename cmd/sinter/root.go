@@ -37,7 +37,7 @@ Exit codes:
 	flags.StringArrayVar(&a.caFiles, "registry-ca", nil, "trust the certificates in `FILE` (repeatable)")
 	root.AddCommand(
 		newBuildCmd(a), newImagesCmd(a), newTagCmd(a), newRmiCmd(a), newPushCmd(a), newPullCmd(a),
-		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newHistoryCmd(a), newDuCmd(a), newPruneCmd(a),
+		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newImagetoolsCmd(a), newHistoryCmd(a), newDuCmd(a), newPruneCmd(a),
 		newVerifyCmd(a), newLoginCmd(a), newLogoutCmd(a), newVersionCmd(a),
 	)
 	return root

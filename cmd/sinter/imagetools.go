@@ -1,0 +1,107 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/builder/join"
+	"github.com/sinter-build/sinter/builder/registry"
+)
+
+func newImagetoolsCmd(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "imagetools",
+		Short: "Join and inspect images in registries",
+		Args:  unknownSubcommand,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newImagetoolsCreateCmd(a), newImagetoolsInspectCmd(a))
+	return c
+}
+
+func unknownSubcommand(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return &usageError{err: fmt.Errorf("unknown command %q", args[0]), command: c.CommandPath()}
+	}
+	return nil
+}
+
+const sourceHint = "a source is NAME[:TAG|@DIGEST], a digest, or a descriptor as JSON"
+
+// parseSource reads a source: a reference, or a digest or descriptor of a
+// repository that the others name.
+func parseSource(text string) (join.Source, error) {
+	text = strings.TrimSpace(text)
+	switch {
+	case strings.HasPrefix(text, "{"):
+		return parseDescriptor(text)
+	case strings.HasPrefix(text, "sha256:"), strings.HasPrefix(text, "sha512:"):
+		d, err := digest.Parse(text)
+		if err != nil {
+			return join.Source{}, &hinted{err: fmt.Errorf("source %q: %w", text, err), hint: sourceHint}
+		}
+		return join.Source{Desc: ocispec.Descriptor{Digest: d}}, nil
+	}
+	ref, err := registry.ParseRef(text)
+	return join.Source{Ref: ref}, err
+}
+
+func parseDescriptor(text string) (join.Source, error) {
+	var d struct {
+		ocispec.Descriptor
+		SchemaVersion int `json:"schemaVersion"`
+	}
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		return join.Source{}, &hinted{err: fmt.Errorf("a source is no descriptor: %w", err), hint: sourceHint}
+	}
+	if d.SchemaVersion != 0 {
+		return join.Source{}, &hinted{
+			err:  fmt.Errorf("a source is a manifest or index, not a descriptor of one"),
+			hint: "take one of the index's manifests: jq '.manifests[0]'",
+		}
+	}
+	if err := d.Digest.Validate(); err != nil {
+		return join.Source{}, &hinted{err: fmt.Errorf("the digest of a descriptor is wrong: %w", err), hint: sourceHint}
+	}
+	return join.Source{Desc: d.Descriptor}, nil
+}
+
+// placeSources gives sources that are only a digest their repository: the only
+// one that tags and other sources name.
+func placeSources(sources []join.Source, tags []registry.Ref) error {
+	var repositories []registry.Ref
+	note := func(r registry.Ref) {
+		for _, known := range repositories {
+			if known.Repository() == r.Repository() {
+				return
+			}
+		}
+		repositories = append(repositories, r)
+	}
+	for _, t := range tags {
+		note(t)
+	}
+	for _, s := range sources {
+		if s.Ref.Path != "" {
+			note(s.Ref)
+		}
+	}
+	for i, s := range sources {
+		if s.Ref.Path != "" {
+			continue
+		}
+		if len(repositories) != 1 {
+			return &hinted{
+				err:  fmt.Errorf("%s may be in any of %d repositories", s.Desc.Digest, len(repositories)),
+				hint: "write NAME@" + s.Desc.Digest.String(),
+			}
+		}
+		sources[i].Ref = registry.Ref{Host: repositories[0].Host, Path: repositories[0].Path, Digest: s.Desc.Digest}
+	}
+	return nil
+}

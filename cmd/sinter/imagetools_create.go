@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/join"
+	"github.com/sinter-build/sinter/builder/registry"
+)
+
+type createFlags struct {
+	tags, files, annotations, platforms []string
+	join, dryRun, preferIndex, quiet    bool
+	progress, metadataFile              string
+}
+
+const createCommand = "sinter imagetools create"
+
+func newImagetoolsCreateCmd(a *app) *cobra.Command {
+	f := &createFlags{}
+	c := &cobra.Command{
+		Use:   "create [flags] SOURCE…",
+		Short: "Make an image of images in registries",
+		Long: `Make an image of images in registries: an index of images for single platforms, or
+a copy. A SOURCE is NAME[:TAG|@DIGEST]; or a digest, or a descriptor as JSON, where
+it is clear in which repository. Of several sources that are indexes, the new one
+has all manifests. What the target's repository does not have is copied there.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.createImage(c.Context(), f, args)
+		},
+	}
+	s := c.Flags()
+	s.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the new image (repeatable)")
+	s.StringArrayVarP(&f.files, "file", "f", nil, "read a source from `FILE` (repeatable)")
+	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `LEVEL:NAME=VALUE`, where LEVEL is index or manifest-descriptor")
+	s.StringSliceVarP(&f.platforms, "platform", "p", nil, "leave out what is not for these `PLATFORMS`")
+	s.BoolVar(&f.join, "append", false, "add the sources to the image that the first tag is now")
+	s.BoolVar(&f.dryRun, "dry-run", false, "print the new index or manifest and push nothing")
+	s.BoolVar(&f.preferIndex, "prefer-index", true, "make an index also of a single manifest; with false it is copied")
+	s.StringVar(&f.metadataFile, "metadata-file", "", "write what was made, as JSON, to `FILE`")
+	s.BoolVarP(&f.quiet, "quiet", "q", false, "print the digest and nothing else")
+	s.StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
+	return c
+}
+
+func (a *app) createImage(ctx context.Context, f *createFlags, args []string) error {
+	tags, sources, err := f.read(args)
+	if err != nil {
+		return err
+	}
+	opts, err := f.options()
+	if err != nil {
+		return err
+	}
+	client, err := a.registry()
+	if err != nil {
+		return err
+	}
+	img, err := join.Join(ctx, client, sources, opts)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		_, err := fmt.Fprintf(a.stdout, "%s\n", img.Data())
+		return err
+	}
+	for _, tag := range tags {
+		err := a.showing(f.progress, f.quiet, "pushing "+tag.String(), func(progress func(event.Progress)) error {
+			return client.Push(ctx, tag.String(), img, progress)
+		})
+		if err != nil {
+			return err
+		}
+		if !f.quiet {
+			fmt.Fprintf(a.stdout, "%s: digest: %s\n", tag, img.Root().Digest)
+		}
+	}
+	if f.quiet {
+		fmt.Fprintln(a.stdout, img.Root().Digest)
+	}
+	return f.writeMetadata(img, tags)
+}
+
+// read are the places of the new image and the sources, in order.
+func (f *createFlags) read(args []string) (tags []registry.Ref, sources []join.Source, err error) {
+	if len(args)+len(f.files) == 0 {
+		return nil, nil, &usageError{err: errors.New("there are no sources"), command: createCommand}
+	}
+	if len(f.tags) == 0 && (!f.dryRun || f.join) {
+		return nil, nil, &usageError{err: &hinted{
+			err: errors.New("the new image has no name"), hint: "give it one with --tag, or look at it with --dry-run",
+		}, command: createCommand}
+	}
+	for _, text := range f.tags {
+		if _, err := nameToGive(text); err != nil {
+			return nil, nil, err
+		}
+		ref, err := registry.ParseRef(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		tags = append(tags, ref)
+	}
+	if f.join {
+		sources = append(sources, join.Source{Ref: tags[0]})
+	}
+	var texts []string
+	for _, name := range f.files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		texts = append(texts, string(data))
+	}
+	for _, text := range append(texts, args...) {
+		s, err := parseSource(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		sources = append(sources, s)
+	}
+	return tags, sources, placeSources(sources, tags)
+}
+
+func (f *createFlags) options() (join.Options, error) {
+	o := join.Options{KeepManifest: !f.preferIndex}
+	for _, text := range f.annotations {
+		list, err := export.ParseAnnotation(text)
+		if err != nil {
+			return o, &usageError{err: err, command: createCommand}
+		}
+		o.Annotations = append(o.Annotations, list...)
+	}
+	for _, text := range f.platforms {
+		p, err := platformFlag(text, createCommand)
+		if err != nil {
+			return o, err
+		}
+		if p != nil {
+			o.Platforms = append(o.Platforms, *p)
+		}
+	}
+	return o, nil
+}
+
+func (f *createFlags) writeMetadata(img *join.Image, tags []registry.Ref) error {
+	if f.metadataFile == "" {
+		return nil
+	}
+	var names []string
+	for _, t := range tags {
+		if !slices.Contains(names, t.Repository()) {
+			names = append(names, t.Repository())
+		}
+	}
+	slices.Sort(names)
+	data, err := json.MarshalIndent(map[string]any{
+		"containerimage.descriptor": img.Root(),
+		"containerimage.digest":     img.Root().Digest,
+		"image.name":                strings.Join(names, ","),
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(f.metadataFile, data)
+}

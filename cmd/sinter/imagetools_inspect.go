@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/join"
+	"github.com/sinter-build/sinter/builder/registry"
+)
+
+const inspectCommand = "sinter imagetools inspect"
+
+func newImagetoolsInspectCmd(a *app) *cobra.Command {
+	var format string
+	var raw bool
+	c := &cobra.Command{
+		Use:   "inspect [flags] NAME",
+		Short: "Show an image in a registry",
+		Long: `Show an image in a registry, without pulling it.
+
+A --format has the fields .Name, .Manifest (the index or the descriptor of the
+manifest) and .Image (the config; of an image for several platforms, the configs
+by platform), and of images with attestations .Provenance and .SBOM.`,
+		Args: exactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if raw && format != "" {
+				return &usageError{err: errors.New("--raw and --format do not go together"), command: inspectCommand}
+			}
+			return a.inspectRemote(c.Context(), args[0], format, raw)
+		},
+	}
+	c.Flags().StringVar(&format, "format", "", "Go template such as '{{json .Manifest}}'")
+	c.Flags().BoolVar(&raw, "raw", false, "print the manifest or index as it is")
+	return c
+}
+
+func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) error {
+	ref, err := registry.ParseRef(name)
+	if err != nil {
+		return err
+	}
+	client, err := a.registry()
+	if err != nil {
+		return err
+	}
+	img, err := join.Find(ctx, client, ref)
+	if err != nil {
+		return err
+	}
+	if raw {
+		// No newline: what is printed has the image's digest.
+		_, err := a.stdout.Write(img.Data())
+		return err
+	}
+	r := &remoteImage{ref: ref, desc: img.Root()}
+	if err := json.Unmarshal(img.Data(), &r.index); err != nil {
+		return fmt.Errorf("reading the manifest of %s: %w", ref, err)
+	}
+	if format == "" || wholeManifest().MatchString(format) {
+		return r.print(a.stdout)
+	}
+	t, err := template.New("format").Funcs(templateFuncs()).Funcs(template.FuncMap{"json": indentedJSON}).Parse(unescape.Replace(format))
+	if err != nil {
+		return &usageError{err: fmt.Errorf("invalid --format %q: %w", format, err), command: inspectCommand}
+	}
+	parts, err := img.Parts(ctx)
+	if err != nil {
+		return err
+	}
+	if err := t.Execute(a.stdout, r.fields(name, parts)); err != nil {
+		return &usageError{err: fmt.Errorf("invalid --format: %w", err), command: inspectCommand}
+	}
+	return nil
+}
+
+// wholeManifest is the format that means the same as none.
+func wholeManifest() *regexp.Regexp { return regexp.MustCompile(`^\s*\{\{\s*\.Manifest\s*\}\}\s*$`) }
+
+func indentedJSON(v any) (string, error) {
+	data, err := json.MarshalIndent(v, "", "  ")
+	return string(data), err
+}
+
+// remoteImage is an image in a registry. Of a single manifest, index has only
+// what both have.
+type remoteImage struct {
+	ref   registry.Ref
+	desc  ocispec.Descriptor
+	index ocispec.Index
+}
+
+// remoteIndex is an index as .Manifest shows it.
+type remoteIndex struct {
+	SchemaVersion int                  `json:"schemaVersion"`
+	MediaType     string               `json:"mediaType,omitempty"`
+	Digest        digest.Digest        `json:"digest"`
+	Size          int64                `json:"size"`
+	Manifests     []ocispec.Descriptor `json:"manifests"`
+	Annotations   map[string]string    `json:"annotations,omitempty"`
+}
+
+// remoteFields are what a format can name.
+type remoteFields struct {
+	Name     string `json:"name,omitempty"`
+	Manifest any    `json:"manifest,omitempty"`
+	Image    any    `json:"image,omitempty"`
+
+	Provenance any `json:"-"`
+	SBOM       any `json:"-"`
+}
+
+func (r *remoteImage) fields(name string, parts []join.Part) remoteFields {
+	f := remoteFields{Name: name, Manifest: r.desc}
+	if export.IsIndex(r.desc.MediaType) {
+		f.Manifest = remoteIndex{
+			SchemaVersion: r.index.SchemaVersion, MediaType: r.index.MediaType,
+			Digest: r.desc.Digest, Size: r.desc.Size,
+			Manifests: r.index.Manifests, Annotations: r.index.Annotations,
+		}
+	}
+	if len(parts) == 1 {
+		f.Image, f.Provenance, f.SBOM = parts[0].Config, parts[0].Provenance, parts[0].SBOM
+		return f
+	}
+	images := map[string]*ocispec.Image{}
+	provenance, sbom := map[string]join.Provenance{}, map[string]join.SBOM{}
+	for _, p := range parts {
+		platform := platforms.Format(platforms.Normalize(p.Platform))
+		images[platform], provenance[platform], sbom[platform] = p.Config, p.Provenance, p.SBOM
+	}
+	f.Image, f.Provenance, f.SBOM = images, provenance, sbom
+	return f
+}
+
+// print shows the image as people read it, and as buildx does it.
+func (r *remoteImage) print(w io.Writer) error {
+	head := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+	fmt.Fprintf(head, "Name:\t%s\nMediaType:\t%s\nDigest:\t%s\n", r.ref, r.desc.MediaType, r.desc.Digest)
+	if err := head.Flush(); err != nil || !export.IsIndex(r.desc.MediaType) {
+		return err
+	}
+	if _, err := fmt.Fprintln(w, "\nManifests:"); err != nil {
+		return err
+	}
+	for i, m := range r.index.Manifests {
+		if i > 0 {
+			if _, err := fmt.Fprintln(w); err != nil {
+				return err
+			}
+		}
+		if err := r.printManifest(w, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *remoteImage) printManifest(w io.Writer, m ocispec.Descriptor) error {
+	const indent = "  "
+	ref := r.ref
+	ref.Digest = m.Digest
+	rows := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+	fmt.Fprintf(rows, "%sName:\t%s\n%sMediaType:\t%s\n", indent, ref, indent, m.MediaType)
+	if p := m.Platform; p != nil {
+		fmt.Fprintf(rows, "%sPlatform:\t%s\n", indent, platforms.Format(*p))
+		if p.OSVersion != "" {
+			fmt.Fprintf(rows, "%sOSVersion:\t%s\n", indent, p.OSVersion)
+		}
+		if len(p.OSFeatures) > 0 {
+			fmt.Fprintf(rows, "%sOSFeatures:\t%s\n", indent, strings.Join(p.OSFeatures, ", "))
+		}
+	}
+	if len(m.URLs) > 0 {
+		fmt.Fprintf(rows, "%sURLs:\t%s\n", indent, strings.Join(m.URLs, ", "))
+	}
+	if err := rows.Flush(); err != nil || len(m.Annotations) == 0 {
+		return err
+	}
+	fmt.Fprintf(w, "%sAnnotations:\n", indent)
+	notes := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+	for _, key := range slices.Sorted(maps.Keys(m.Annotations)) {
+		fmt.Fprintf(notes, "%s%s:\t%s\n", indent+indent, key, m.Annotations[key])
+	}
+	return notes.Flush()
+}
