@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sinter-build/sinter/builder/device"
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
@@ -52,6 +53,8 @@ type Config struct {
 	// SSH serves an agent for an ssh mount on a new socket at path, owned
 	// and moded as the mount says; nil when no --ssh was given.
 	SSH func(ctx context.Context, id, path string, m parser.Mount) (stop func(), err error)
+	// Devices are those that RUN --device may ask for.
+	Devices device.Specs
 	// Volumes are seen by every command; optional.
 	Volumes []Volume
 	// Events gets what happens; optional.

@@ -3,6 +3,7 @@ package builder
 import (
 	"fmt"
 
+	"github.com/sinter-build/sinter/builder/device"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -20,8 +21,8 @@ const (
 )
 
 // Check finds the first command of g that wants what is not allowed. Its error
-// is a *StepError.
-func (e Entitlements) Check(g *parser.Graph) error {
+// is a *StepError. Devices that this machine does not have need no permission.
+func (e Entitlements) Check(g *parser.Graph, devices device.Specs) error {
 	for _, n := range g.Nodes {
 		op, ok := n.Op.(parser.Exec)
 		if !ok {
@@ -33,7 +34,14 @@ func (e Entitlements) Check(g *parser.Graph) error {
 			missing = EntitlementNetworkHost
 		case op.Insecure && !e.Insecure:
 			missing = EntitlementInsecure
-		case len(op.Devices) > 0 && !e.Device:
+		case !e.Device:
+			refused, err := firstRefused(op.Devices, devices)
+			if err != nil {
+				return &StepError{Node: n, Graph: g, Err: err}
+			}
+			if refused == "" {
+				continue
+			}
 			missing = EntitlementDevice
 		default:
 			continue
@@ -42,4 +50,15 @@ func (e Entitlements) Check(g *parser.Graph) error {
 			"if you trust this Dockerfile, allow it with --allow "+missing)}
 	}
 	return nil
+}
+
+// firstRefused returns the name of the first device that is there and that its
+// specification does not allow to everybody.
+func firstRefused(asked []parser.Device, devices device.Specs) (string, error) {
+	for _, d := range asked {
+		if ok, err := devices.Allowed(d.Name); err != nil || !ok {
+			return d.Name, err
+		}
+	}
+	return "", nil
 }

@@ -88,9 +88,6 @@ func (e *engine) spec(ctx context.Context, n *parser.Node, op parser.Exec, root 
 	for _, u := range op.Ulimits {
 		s.Ulimits = append(s.Ulimits, sandbox.Ulimit(u))
 	}
-	if len(op.Devices) > 0 {
-		return s, held.release, fmt.Errorf("device %q: RUN --device is not supported", op.Devices[0].Name)
-	}
 	if err := e.makeUpper(ctx, root, s.Upper); err != nil {
 		return s, held.release, err
 	}
@@ -104,6 +101,9 @@ func (e *engine) spec(ctx context.Context, n *parser.Node, op parser.Exec, root 
 		return s, held.release, err
 	}
 	if s.Mounts, err = e.volumes(); err != nil {
+		return s, held.release, err
+	}
+	if err := e.giveDevices(&s, op.Devices); err != nil {
 		return s, held.release, err
 	}
 	m := mounter{engine: e, node: n, dir: dir, cwd: op.Cwd, held: held}

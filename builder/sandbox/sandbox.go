@@ -89,6 +89,8 @@ const (
 	MountTmpfs  = inside.MountTmpfs
 	MountSecret = inside.MountSecret
 	MountSSH    = inside.MountSSH
+	// MountDevice is a device node of this machine.
+	MountDevice = inside.MountDevice
 )
 
 // DefaultPath is where commands are looked up when the environment has no PATH:

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder"
+	"github.com/sinter-build/sinter/builder/device"
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
@@ -53,6 +54,7 @@ type building struct {
 	agents  agents
 	volumes []builder.Volume
 	allowed builder.Entitlements
+	devices device.Specs
 	// ignore are the rules of --ignorefile; nil without that.
 	ignore []byte
 	// assembly is what all images shall look like.
@@ -122,6 +124,7 @@ func (b *building) read() (call calling, req parser.Request, err error) {
 	if b.allowed, err = f.entitlements(); err != nil {
 		return call, req, err
 	}
+	b.devices = device.Specs{Dirs: f.cdiDirs}
 	if f.ignoreFile != "" {
 		if b.ignore, err = os.ReadFile(f.ignoreFile); err != nil {
 			return call, req, wrongFlag("ignorefile", f.ignoreFile, err.Error())
@@ -165,7 +168,7 @@ func (b *building) run(ctx context.Context, req parser.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := b.allowed.Check(graph); err != nil {
+	if err := b.allowed.Check(graph, b.devices); err != nil {
 		return err
 	}
 	if config.Epoch, err = b.checkOutputs(graph); err != nil {
@@ -231,7 +234,7 @@ func (b *building) config() (builder.Config, error) {
 	}
 	c.Images, c.Locals = b.sources, b.inputs.locals
 	c.Secrets, c.SSH = b.secrets.read, b.agents.serve
-	c.Volumes = b.volumes
+	c.Volumes, c.Devices = b.volumes, b.devices
 	c.Events = b.screen.event
 	c.SingleUser = userns.Single()
 	return c, nil

@@ -37,7 +37,7 @@ type buildFlags struct {
 	retryDelay                     time.Duration
 
 	addHosts, ulimits, volumes     []string
-	allow, resources               []string
+	allow, resources, cdiDirs      []string
 	network, shmSize, cgroupParent string
 
 	foreign foreignFlags

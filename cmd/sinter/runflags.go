@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sinter-build/sinter/builder"
+	"github.com/sinter-build/sinter/builder/device"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -25,6 +26,7 @@ func (f *buildFlags) registerRun(s *pflag.FlagSet) {
 	s.StringVar(&f.network, "network", "default", "network of RUN: default, host or none")
 	s.StringSliceVar(&f.addHosts, "add-host", nil, "line for /etc/hosts: `NAME:IP`, or NAME:host-gateway for this machine")
 	s.StringSliceVar(&f.allow, "allow", nil, "allow what RUN asks for: `network.host`, security.insecure, device")
+	s.StringSliceVar(&f.cdiDirs, "cdi-spec-dir", device.DefaultDirs(), "`DIR` with CDI specifications for RUN --device (repeatable)")
 	s.StringVar(&f.shmSize, "shm-size", "", "`SIZE` of /dev/shm, such as 64m")
 	s.StringArrayVar(&f.ulimits, "ulimit", nil, "resource limit `NAME=SOFT[:HARD]`")
 	s.StringVar(&f.cgroupParent, "cgroup-parent", "", "parent `CGROUP` of RUN commands")

@@ -67,6 +67,7 @@ const (
 	MountTmpfs  MountType = "tmpfs"
 	MountSecret MountType = "secret"
 	MountSSH    MountType = "ssh"
+	MountDevice MountType = "device"
 )
 
 // Mount is one mount of a command, besides /proc, /sys and /dev.

@@ -48,6 +48,8 @@ func (in *sandboxInit) mountOne(m *Mount) error {
 	switch {
 	case m.Type == MountSecret:
 		attr = inert | unix.MOUNT_ATTR_RDONLY
+	case m.Type == MountDevice:
+		attr = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
 	case in.plan.Insecure:
 		attr = 0
 	}
