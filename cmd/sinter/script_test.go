@@ -68,6 +68,8 @@ func TestScript(t *testing.T) {
 			"image-tree":   cmdImageTree,
 			"image-config": cmdImageConfig,
 			"validate":     cmdValidate,
+			"validate-all": cmdValidateAll,
+			"same":         cmdSame,
 			"replace":      cmdReplace,
 		},
 		Condition: func(cond string) (bool, error) {
