@@ -80,7 +80,7 @@ func mountCopy(from fileop.Input, selector string) (parser.FileOp, error) {
 		Input: -1, Secondary: 0, Output: 0,
 		Action: parser.Copy{
 			Src: "/" + found, Dest: at, FollowSymlinks: true, CreateDestPath: true,
-			DirContents: entry.Kind == layers.Dir,
+			DirContents: entry.Kind == layers.Dir && at == "/",
 		},
 	}}}, nil
 }

@@ -20,19 +20,12 @@ func (m mounter) cacheDir(ctx context.Context, pm parser.Mount) (string, error) 
 	recipe.Add("cache mount", pm.CacheID)
 	var begins layers.Chain
 	if pm.Input >= 0 {
-		in := m.node.Inputs[pm.Input]
+		var what string
 		var err error
-		if isFiles(in.Node) {
-			return "", Hinted(fmt.Errorf("a cache mount cannot begin with files of the context"), "copy them in a stage and name that stage with from=")
-		}
-		id, err := m.final(ctx, in.Node)
-		if err != nil {
+		if begins, what, err = m.beginning(ctx, m.node.Inputs[pm.Input], pm.Selector); err != nil {
 			return "", err
 		}
-		recipe.Add("begins as", id.key.String(), pm.Selector)
-		if begins, err = m.chainOf(ctx, in); err != nil {
-			return "", err
-		}
+		recipe.Add("begins as", what, pm.Selector)
 	}
 	dir, release, err := m.Cache.Mount(ctx, recipe.Key(), pm.Sharing, func(dir string) error {
 		return m.fill(ctx, dir, begins, pm.Selector)
@@ -42,6 +35,21 @@ func (m mounter) cacheDir(ctx context.Context, pm parser.Mount) (string, error) 
 	}
 	m.held.add(release)
 	return dir, nil
+}
+
+// beginning returns what a new cache mount begins with, and a name of that: the
+// key of the step, or the content of the user's files.
+func (m mounter) beginning(ctx context.Context, in parser.Input, selector string) (layers.Chain, string, error) {
+	if isFiles(in.Node) {
+		c, err := m.copied(ctx, in, selector)
+		return c, fmt.Sprint(c.IDs()), err
+	}
+	id, err := m.final(ctx, in.Node)
+	if err != nil {
+		return nil, "", err
+	}
+	c, err := m.chainOf(ctx, in)
+	return c, id.key.String(), err
 }
 
 // fill unpacks the part of a chain that a cache mount begins with.
