@@ -128,6 +128,10 @@ func TestCertificates(t *testing.T) {
 
 	err := quick(Config{}).Push(t.Context(), host+"/a:1", img, nil)
 	wantError(t, err, "unknown authority", "/etc/docker/certs.d/"+host+"/ca.crt")
+	trusting := quick(Config{}).WithInsecure(host)
+	if err := trusting.Push(t.Context(), host+"/trusted:1", img, nil); err != nil {
+		t.Error(err)
+	}
 	for name, c := range map[string]Config{
 		"file": {CAFiles: []string{file}}, "folder": {CertDirs: []string{filepath.Join(dir, "certs.d")}}, "insecure": {Insecure: []string{host}},
 	} {

@@ -54,7 +54,9 @@ func New(c Config) *Client {
 func (c *Client) WithInsecure(host string) *Client {
 	config := c.config
 	config.Insecure = append(slices.Clone(config.Insecure), host)
-	return New(config)
+	other := New(config)
+	other.retry = c.retry
+	return other
 }
 
 // endpoint is a place where a repository can be found: its registry, or a
