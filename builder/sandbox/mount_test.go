@@ -43,6 +43,25 @@ func TestNoLayer(t *testing.T) {
 	b.wantLeft("proc", "sys")
 }
 
+// A link instead of /proc or /sys is refused, as it is by BuildKit.
+func TestLinkedSystem(t *testing.T) {
+	b := newBox(t)
+	for _, name := range []string{"proc", "sys", "dev"} {
+		s := b.spec("/bin/busybox", "true")
+		lower := t.TempDir()
+		write(t, lower, map[string]string{"elsewhere/": ""})
+		if err := os.Symlink("elsewhere", filepath.Join(lower, name)); err != nil {
+			t.Fatal(err)
+		}
+		s.Lower = []string{lower}
+		s.Mounts = []Mount{{Type: MountBind, Dest: "/bin", Source: filepath.Join(b.lower, "bin")}}
+		_, _, err := b.run(s)
+		if refused := err != nil && strings.Contains(err.Error(), "symbolic link"); refused != (name != "dev") || (err != nil && !refused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestManyLayers(t *testing.T) {
 	b := newBox(t)
 	s := b.sh("cat /n")

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -24,7 +26,7 @@ func newPlan(s Spec) (*inside.Plan, error) {
 	p := &inside.Plan{
 		Lower: s.Lower, Upper: s.Upper, Work: s.Work, Stage: filepath.Join(s.TempDir, "stage"),
 		Args: s.Args, Env: s.Env, Cwd: s.Cwd, User: s.User, Hostname: s.Hostname,
-		OwnNetwork: s.Network == NetNone, Insecure: s.Insecure, Mounts: slices.Clone(s.Mounts),
+		OwnNetwork: s.Network == NetNone, Insecure: s.Insecure,
 		UserNS: userns.Inside(), Single: userns.Single(),
 	}
 	if p.Hostname == "" {
@@ -35,6 +37,9 @@ func newPlan(s Spec) (*inside.Plan, error) {
 		return nil, err
 	}
 	var err error
+	if p.Mounts, err = mounts(s.Mounts); err != nil {
+		return nil, err
+	}
 	if p.ResolvConf, err = os.ReadFile("/etc/resolv.conf"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("reading the host's name servers: %w", err)
 	}
@@ -42,6 +47,40 @@ func newPlan(s Spec) (*inside.Plan, error) {
 		return nil, err
 	}
 	return p, privileges(p)
+}
+
+// mounts are the mounts asked for as BuildKit and runc take them: of two at one
+// place the later counts, a tmpfs on /dev is the /dev that every command has, and
+// little may be covered in /proc.
+func mounts(asked []Mount) ([]Mount, error) {
+	var list []Mount
+	at := map[string]int{}
+	for _, m := range asked {
+		m.Dest = path.Clean("/" + m.Dest)
+		if m.Dest == "/dev" && m.Type == MountTmpfs {
+			continue
+		}
+		if (m.Dest == "/proc" || strings.HasPrefix(m.Dest, "/proc/")) && !slices.Contains(coverable, m.Dest) {
+			return nil, &inside.HintError{
+				Err:  fmt.Errorf("mounting %s at %s: nothing can be mounted there", m.Type, m.Dest),
+				Hint: "/proc is the kernel's own; choose another target",
+			}
+		}
+		if i, twice := at[m.Dest]; twice {
+			list[i] = m
+			continue
+		}
+		at[m.Dest] = len(list)
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// coverable are the files of /proc that runc lets be covered: those that tell a
+// command how large its machine is.
+var coverable = []string{
+	"/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime", "/proc/loadavg",
+	"/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
 }
 
 // privileges says what the command may do.

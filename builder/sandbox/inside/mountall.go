@@ -79,6 +79,15 @@ func (in *sandboxInit) mountAt(mount int, dest string, dir bool) error {
 // BuildKit: every image needs it to run.
 func (in *sandboxInit) mountSystem(mount int, dest string) error {
 	made := in.points.made
+	// As with runc, /dev may be a link and the others may not.
+	var st unix.Stat_t
+	if err := unix.Fstatat(in.root, strings.TrimPrefix(dest, "/"), &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK && dest != "/dev" {
+		unix.Close(mount)
+		return &HintError{
+			Err:  fmt.Errorf("mounting %s: the image has a symbolic link there", dest),
+			Hint: "make it a directory: " + dest + " is mounted for every command",
+		}
+	}
 	if err := in.mountAt(mount, dest, true); err != nil {
 		return fmt.Errorf("mounting %s: %w", dest, err)
 	}
