@@ -294,11 +294,22 @@ func TestDamagedStoreIsBuiltAgain(t *testing.T) {
 
 func TestFailureNamesTheStep(t *testing.T) {
 	b := newBench(t)
+	b.write("there", "")
 	ctx := contextNode()
-	_, err := b.try(graphOf(ctx, copyFrom("step target", "/absent", "/", ctx)))
-	var step *StepError
-	if !errors.As(err, &step) || step.Node.Name != "step target" || !strings.Contains(err.Error(), `"/absent": not found`) {
-		t.Errorf("got %v", err)
+	bad := copyFrom("step bad", "/absent", "/", ctx)
+	graphs := map[string]*parser.Graph{
+		"target":         graphOf(ctx, bad),
+		"below target":   graphOf(ctx, bad, copyFrom("step target", "/there", "/", ctx, bad)),
+		"in other stage": graphOf(ctx, bad, copyFrom("step target", "/there", "/", bad)),
+	}
+	for name, g := range graphs {
+		t.Run(name, func(t *testing.T) {
+			_, err := b.try(g)
+			var step *StepError
+			if !errors.As(err, &step) || step.Node.Name != "step bad" || !strings.Contains(err.Error(), `"/absent": not found`) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

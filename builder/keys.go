@@ -27,7 +27,10 @@ type identity struct {
 // identify returns the node's key. It runs other steps only where the content
 // of their files decides and nobody remembers it.
 func (e *engine) identify(ctx context.Context, n *parser.Node) (identity, error) {
-	return e.jobs[n].name.get(func() (identity, error) { return e.recipe(ctx, n, false) })
+	return e.jobs[n].name.get(func() (identity, error) {
+		id, err := e.recipe(ctx, n, false)
+		return id, e.blame(ctx, n, err)
+	})
 }
 
 // final returns the key under which the result of a resolved node stands. It

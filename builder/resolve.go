@@ -21,12 +21,17 @@ import (
 func (e *engine) resolve(ctx context.Context, n *parser.Node) (value, error) {
 	return e.jobs[n].result.get(func() (value, error) {
 		v, err := e.compute(ctx, n)
-		var known *StepError
-		if err != nil && !errors.As(err, &known) && !errors.Is(err, errPlanOnly) && ctx.Err() == nil {
-			err = &StepError{Node: n, Graph: e.graph, Err: err}
-		}
-		return v, err
+		return v, e.blame(ctx, n, err)
 	})
+}
+
+// blame says that it was n that failed, unless it is known to be another node.
+func (e *engine) blame(ctx context.Context, n *parser.Node, err error) error {
+	var known *StepError
+	if err == nil || errors.As(err, &known) || errors.Is(err, errPlanOnly) || ctx.Err() != nil {
+		return err
+	}
+	return &StepError{Node: n, Graph: e.graph, Err: err}
 }
 
 // step is the plan for one step: a record, or a run.
