@@ -26,8 +26,8 @@ import (
 // mixture. Digests are remembered in an index beside the store, so that a
 // file's content is read only when the file has changed.
 //
-// Files belong to 0:0 whatever their owner on disk. Of the extended attributes
-// only security.capability of executable files is seen. A socket is an empty
+// Files belong to 0:0 whatever their owner on disk, and have no extended
+// attributes: the reference loses capabilities, too. A socket is an empty
 // regular file. A file with several names has the device and inode as Link.
 type Local struct {
 	dir       string

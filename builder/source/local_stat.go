@@ -47,9 +47,6 @@ func (l *Local) stat(dir *os.File, name, base string) (*seen, error) {
 		if st.Nlink > 1 {
 			e.Link = fmt.Sprintf("/%d/%d", st.Dev, st.Ino)
 		}
-		if st.Mode&0o111 != 0 {
-			e.Xattrs = capability(filepath.Join(l.dir, name))
-		}
 	}
 	return s, nil
 }
@@ -69,17 +66,4 @@ func readlink(dirfd int, base string) (string, error) {
 			return string(buf[:n]), nil
 		}
 	}
-}
-
-const capabilityXattr = "security.capability"
-
-// capability returns a file's capabilities as a map of extended attributes. A
-// file system that has none, or will not tell, has none.
-func capability(file string) map[string]string {
-	var buf [64]byte
-	n, err := unix.Lgetxattr(file, capabilityXattr, buf[:])
-	if err != nil || n == 0 {
-		return nil
-	}
-	return map[string]string{capabilityXattr: string(buf[:n])}
 }

@@ -229,6 +229,9 @@ func TestLocalEntries(t *testing.T) {
 		if err := os.Lchown(filepath.Join(dir, "sub"), 5, 6); err != nil {
 			t.Fatal(err)
 		}
+		// cap_net_raw, permitted and effective.
+		netRaw := []byte("\x01\x00\x00\x02\x00 \x00\x00\x00 \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+		_ = unix.Setxattr(filepath.Join(dir, "file"), "security.capability", netRaw, 0)
 	}
 	f := open(t, dir, "").Select(parser.Local{})
 	get := func(p string) layers.Entry {
