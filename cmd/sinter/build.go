@@ -286,7 +286,7 @@ func (b *building) summary(w *export.Written, s builder.Stats) error {
 		if w.Image == nil {
 			return nil
 		}
-		_, err := fmt.Fprintln(b.stdout, w.Image.Digest())
+		_, err := fmt.Fprintln(b.stdout, imageID(w.Image))
 		return err
 	}
 	what := "done"
