@@ -115,6 +115,26 @@ func (s *stocked) names(p *Plan) string {
 	return strings.Join(list, ", ")
 }
 
+// TestPlanVariants has an image of a layer's variant: the layer is what the image
+// is made of, but the image is complete without it.
+func TestPlanVariants(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		s := &stocked{}
+		s.layer("app", 40)
+		s.blob("variant", 40)
+		s.Layers[0].Variants = []digest.Digest{dig("other"), dig("diff variant")}
+		s.image("docker.io/library/app:1", false, 40, "variant")
+		s.step("app", 40, "app")
+		want := ""
+		if all {
+			want = "blob app, layer app, step app"
+		}
+		if got := s.names(s.Plan(Options{All: all})); got != want {
+			t.Errorf("all %v: %q goes, not %q", all, got, want)
+		}
+	}
+}
+
 func TestPlan(t *testing.T) {
 	for _, c := range []struct {
 		name string

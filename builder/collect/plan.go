@@ -118,7 +118,10 @@ func (p *planning) images() {
 		id := l.Layer.ID
 		p.there[id] = true
 		p.sizes[id] = l.Size + blobs[l.Layer.Descriptor.Digest]
-		p.heldLayers[id] = diffIDs[l.Layer.DiffID]
+		// An image is complete with a variant's blob alone; the layer is
+		// then cache of what the image is made of.
+		p.heldLayers[id] = diffIDs[l.Layer.DiffID] ||
+			!p.o.All && slices.ContainsFunc(l.Variants, func(d digest.Digest) bool { return diffIDs[d] })
 	}
 }
 

@@ -147,6 +147,9 @@ type LayerUsage struct {
 	Size int64
 	// Used is when one of its forms was made.
 	Used time.Time
+	// Variants are the diff IDs that the layer has in images which wanted
+	// other times of its files.
+	Variants []digest.Digest
 }
 
 // BlobUsage is the room that a blob takes.
@@ -201,6 +204,11 @@ func (s *Store) Usage() ([]LayerUsage, error) {
 		u := LayerUsage{Layer: layers.Layer{ID: id}}
 		if m, err := s.readMeta(id); err == nil {
 			u.Layer = m.Layer
+			for _, v := range m.Variants {
+				if v.DiffID != m.Layer.DiffID {
+					u.Variants = append(u.Variants, v.DiffID)
+				}
+			}
 		}
 		err := filepath.WalkDir(s.layerPath(id, ""), func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
