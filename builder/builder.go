@@ -64,6 +64,8 @@ type Config struct {
 	// Blobs says that the targets' layers will be exported as blobs: they
 	// are then compressed while later steps run.
 	Blobs bool
+	// Squash makes one layer of all that a target has over its base image.
+	Squash bool
 	// Epoch, in seconds since 1970, is the latest time that files of new
 	// layers will have where they are exported to; optional. It decides no
 	// step: with another one everything stays cached.
@@ -173,7 +175,8 @@ func newEngine(g *parser.Graph, c Config) *engine {
 
 // markUses finds which forms the layers of each node will be wanted in.
 func (e *engine) markUses() {
-	if e.Blobs {
+	// Layers that are squashed are no part of an image themselves.
+	if e.Blobs && !e.Squash {
 		for _, t := range e.graph.Targets {
 			e.eachBelow(t.Node, func(j *job) bool {
 				was := j.exported
@@ -236,6 +239,13 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 		cancel(err)
 		e.packs.wait()
 		return nil, err
+	}
+	if e.Squash {
+		for i := range res.Targets {
+			if err := e.squash(ctx, &res.Targets[i]); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if e.Blobs && !e.planOnly {
 		for i, t := range res.Targets {

@@ -234,7 +234,7 @@ func (b *building) config() (builder.Config, error) {
 	}
 	c.Images, c.Locals = b.sources, b.inputs.locals
 	c.Secrets, c.SSH = b.secrets.read, b.agents.serve
-	c.Volumes, c.Devices = b.volumes, b.devices
+	c.Volumes, c.Devices, c.Squash = b.volumes, b.devices, b.flags.squash
 	c.Events = b.screen.event
 	c.SingleUser = userns.Single()
 	return c, nil

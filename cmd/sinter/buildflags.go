@@ -130,9 +130,6 @@ func (f *buildFlags) check() error {
 	if f.retryDelay < 0 {
 		return wrongFlag("retry-delay", f.retryDelay.String(), "want 0s or more")
 	}
-	if f.squash {
-		return hintedFlag("squash", "true", "layers cannot be joined yet", "leave it out, or copy the result into a last stage FROM scratch")
-	}
 	return f.foreign.check()
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -137,12 +138,16 @@ func (f *buildFlags) assembly() (export.Options, error) {
 	return o, nil
 }
 
-// checkFiles refuses files about an image when none is made.
+// checkFiles refuses files about an image when none is made. Those that are
+// there from an earlier build go, so that none is left when this one fails.
 func (f *buildFlags) checkFiles(outputs []export.Output) error {
 	image := slices.ContainsFunc(outputs, func(o export.Output) bool { return o.NeedsBlobs() })
 	for _, file := range []struct{ name, path string }{{"iidfile", f.iidFile}, {"digest-file", f.digestFile}} {
 		if file.path != "" && !image {
 			return hintedFlag(file.name, file.path, "no output is an image", "leave it out, or add an output such as -o type=oci,dest=FILE")
+		}
+		if err := os.Remove(file.path); err != nil && !errors.Is(err, fs.ErrNotExist) && file.path != "" {
+			return fmt.Errorf("--%s: %w", file.name, err)
 		}
 	}
 	return nil

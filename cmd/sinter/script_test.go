@@ -26,6 +26,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/sandbox"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
@@ -78,10 +79,22 @@ func TestScript(t *testing.T) {
 				return os.Getuid() != 0, nil
 			case "single":
 				return singleUser()
+			case "limits":
+				return canLimit(), nil
 			}
 			return false, fmt.Errorf("unknown condition %s", cond)
 		},
 	})
+}
+
+// canLimit reports whether this user may make control groups.
+func canLimit() bool {
+	for _, dir := range []string{"/sys/fs/cgroup/memory", "/sys/fs/cgroup"} {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() {
+			return unix.Access(dir, unix.W_OK) == nil
+		}
+	}
+	return false
 }
 
 // scriptsVariable names the folder of scripts for a test binary that runs away

@@ -1,0 +1,120 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// squash makes one layer of all that a target has over its base image. As in
+// docker, the history keeps the steps, without layers, and ends with the layer.
+func (e *engine) squash(ctx context.Context, r *TargetResult) error {
+	var base ocispec.Image
+	if len(r.Target.BaseConfig) > 0 {
+		if err := json.Unmarshal(r.Target.BaseConfig, &base); err != nil {
+			return fmt.Errorf("reading the config of the base image: %w", err)
+		}
+	}
+	n := len(base.RootFS.DiffIDs)
+	if len(r.Chain) <= n {
+		return nil
+	}
+	l, err := e.squashed(ctx, r.Chain, n)
+	if err != nil {
+		return fmt.Errorf("joining the layers: %w", err)
+	}
+	r.Chain = r.Chain[:n].Append(l)
+	return squashHistory(&r.Target, len(base.History))
+}
+
+// squashed returns the layer from its record, or makes it.
+func (e *engine) squashed(ctx context.Context, c layers.Chain, base int) (layers.Layer, error) {
+	var id identity
+	id.recipe.Add("operation", "squash")
+	for _, name := range c.IDs() {
+		id.recipe.Add("layer", string(name))
+	}
+	id.recipe.Add("base layers", strconv.Itoa(base))
+	id.key = id.recipe.Key()
+	if v, ok := e.lookUp(id.key); ok && len(v.chains) == 1 && len(v.chains[0]) == 1 {
+		return v.chains[0][0], nil
+	}
+	if e.planOnly {
+		return layers.Layer{}, errPlanOnly
+	}
+	start := time.Now()
+	l, err := e.joinLayers(ctx, c, base)
+	if err != nil {
+		return l, err
+	}
+	return l, e.put(id, "squash", value{chains: []layers.Chain{{l}}}, since(start))
+}
+
+func (e *engine) joinLayers(ctx context.Context, c layers.Chain, base int) (layers.Layer, error) {
+	trees := make([]*layers.Tree, len(c))
+	for i, l := range c {
+		var err error
+		if trees[i], err = e.Layers.Tree(ctx, l); err != nil {
+			return layers.Layer{}, err
+		}
+	}
+	w, err := e.Layers.NewWriter(ctx, store.Forms{Blob: true}, e.Compression)
+	if err != nil {
+		return layers.Layer{}, err
+	}
+	defer w.Abort()
+	for _, n := range layers.Squash(trees, base) {
+		if err := e.copyEntry(ctx, w, n, c); err != nil {
+			return layers.Layer{}, fmt.Errorf("file %q: %w", n.Path, err)
+		}
+	}
+	return w.Commit(c[len(c)-1].Created)
+}
+
+func (e *engine) copyEntry(ctx context.Context, w *store.Writer, n layers.Named, c layers.Chain) (err error) {
+	if n.Kind != layers.File {
+		return w.Add(n.Entry, nil)
+	}
+	var content io.ReadCloser
+	if content, err = e.Layers.OpenFile(ctx, c[n.Layer], n.Entry); err != nil {
+		return err
+	}
+	if err := w.Add(n.Entry, content); err != nil {
+		content.Close()
+		return err
+	}
+	return content.Close()
+}
+
+// squashHistory leaves the target's own history entries without layers, and
+// adds one for the layer that holds all. base is how many entries are the base
+// image's.
+func squashHistory(t *parser.Target, base int) error {
+	var known ocispec.Image
+	fields := map[string]json.RawMessage{}
+	if err := json.Unmarshal(t.Config, &fields); err != nil {
+		return fmt.Errorf("reading the image config: %w", err)
+	}
+	if err := json.Unmarshal(t.Config, &known); err != nil {
+		return fmt.Errorf("reading the image config: %w", err)
+	}
+	for i := min(base, len(known.History)); i < len(known.History); i++ {
+		known.History[i].EmptyLayer = true
+	}
+	known.History = append(known.History, ocispec.History{Comment: "merge of all new layers (--squash)"})
+	var err error
+	if fields["history"], err = json.Marshal(known.History); err != nil {
+		return fmt.Errorf("writing the image config: %w", err)
+	}
+	t.Config, err = json.Marshal(fields)
+	return err
+}

@@ -1,0 +1,68 @@
+package layers
+
+import (
+	"slices"
+)
+
+// Squash returns the entries of the one layer that changes the root file system
+// of the trees below base into that of all trees, the lowest first. Files with
+// several names are joined again: the first is the file, the others are
+// hardlinks to it. The entries are in the order of ComparePaths; Layer says
+// whose content a file has, and is -1 for a whiteout.
+func Squash(trees []*Tree, base int) []Named {
+	all, below := NewView(trees), NewView(trees[:base])
+	var out []Named
+	// No callback fails, so neither does Walk.
+	_ = all.Walk(func(e Entry, layer int) error {
+		if layer >= base && (e.Path != "" || listsRoot(trees[layer])) {
+			e.Opaque = false
+			out = append(out, Named{e, layer})
+		}
+		return nil
+	})
+	_ = below.Walk(func(e Entry, _ int) error {
+		if e.Path == "" {
+			return nil
+		}
+		if _, _, there := all.Lookup(e.Path); there {
+			return nil
+		}
+		// What is below something else that went needs no mention.
+		if parent, _, there := all.Lookup(parentPath(e.Path)); there && parent.Kind == Dir {
+			out = append(out, Named{Entry{Path: e.Path, Kind: Whiteout, Offset: -1}, -1})
+		}
+		return nil
+	})
+	slices.SortFunc(out, func(a, b Named) int { return ComparePaths(a.Path, b.Path) })
+	relink(out)
+	return out
+}
+
+// listsRoot reports whether the layer says something of the root directory.
+func listsRoot(t *Tree) bool { return len(t.Entries) > 0 && t.Entries[0].Path == "" }
+
+// relink makes the names of one file that are left a file and hardlinks to it.
+// A view says of each but the file's first name in its layer what that name was,
+// which may be hidden by now.
+func relink(entries []Named) {
+	type inode struct {
+		layer int
+		path  string
+	}
+	first := map[inode]string{}
+	for i := range entries {
+		e := &entries[i]
+		if e.Kind != File {
+			continue
+		}
+		file := inode{e.Layer, e.Path}
+		if e.Link != "" {
+			file.path = e.Link
+		}
+		if e.Link = first[file]; e.Link == "" {
+			first[file] = e.Path
+			continue
+		}
+		e.Kind = Hardlink
+	}
+}
