@@ -47,6 +47,8 @@ type Config struct {
 	Images Images
 	// Locals are the directories behind parser.Local nodes, by name.
 	Locals map[string]*source.Local
+	// Remotes gets what parser.Git and parser.HTTP nodes ask for.
+	Remotes *source.Remotes
 	// Secrets returns a secret's content by its ID; fs.ErrNotExist when
 	// nobody gave one.
 	Secrets func(id string) ([]byte, error)

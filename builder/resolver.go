@@ -26,6 +26,8 @@ type Resolver struct {
 	// nil leaves these in force.
 	Ignore []byte
 	Events event.Func
+	// Build is how contexts that are not local are built.
+	Build Config
 }
 
 // ResolveImage implements parser.Resolver.
@@ -94,10 +96,35 @@ func (r *Resolver) ReadDirLocal(ctx context.Context, name, dir, pattern string) 
 	return l.ReadDir(dir, pattern)
 }
 
-// ReadNode implements parser.Resolver.
-func (r *Resolver) ReadNode(ctx context.Context, g *parser.Graph, in parser.Input, file string) ([]byte, error) {
-	return nil, Hinted(fmt.Errorf("a context from git or http (%s) is not supported yet", in.Node.Name),
-		"clone or download it, and give the directory")
+// OpenNode implements parser.Resolver.
+func (r *Resolver) OpenNode(ctx context.Context, g *parser.Graph, in parser.Input) (fs.FS, error) {
+	files, err := Open(ctx, g, in, r.Build)
+	if err != nil {
+		return nil, err
+	}
+	return source.Standard(ctx, files), nil
+}
+
+// ResolveGit implements parser.Resolver.
+func (r *Resolver) ResolveGit(ctx context.Context, name string, op parser.Git) (meta parser.GitMeta, err error) {
+	err = r.tell(name, func() (err error) {
+		meta.Commit, err = r.Build.Remotes.Commit(ctx, op)
+		return err
+	})
+	return meta, err
+}
+
+// ResolveHTTP implements parser.Resolver.
+func (r *Resolver) ResolveHTTP(ctx context.Context, name string, op parser.HTTP) (meta parser.HTTPMeta, err error) {
+	err = r.tell(name, func() error {
+		d, modified, err := r.Build.Remotes.Modified(ctx, op)
+		meta.Digest = d
+		if !modified.IsZero() {
+			meta.LastModified = &modified
+		}
+		return err
+	})
+	return meta, err
 }
 
 func (r *Resolver) directory(name string) (*source.Local, error) {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
+	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -26,11 +28,9 @@ func (e *engine) compute(ctx context.Context, n *parser.Node) (value, error) {
 	case parser.Local:
 		return e.local(n, op)
 	case parser.Git:
-		return value{}, Hinted(fmt.Errorf("git repositories as a source (%s) are not supported yet", op.Remote),
-			"clone it and give the directory as a context: --build-context NAME=DIR")
+		return e.remote(n, func() (source.FS, error) { return e.Remotes.Git(ctx, op) })
 	case parser.HTTP:
-		return value{}, Hinted(fmt.Errorf("downloads as a source (%s) are not supported yet", op.URL),
-			"download the file into the context, or with a tool in a RUN")
+		return e.remote(n, func() (source.FS, error) { return e.Remotes.HTTP(ctx, op) })
 	}
 	return value{}, fmt.Errorf("%T is no operation", n.Op)
 }
@@ -58,6 +58,18 @@ func (e *engine) local(n *parser.Node, op parser.Local) (value, error) {
 	}
 	e.instant(n)
 	return value{files: l.Select(op)}, nil
+}
+
+// remote gets files from a server. Whether those in the store are the newest is
+// asked in every build, so even files that are there already take some time.
+func (e *engine) remote(n *parser.Node, get func() (source.FS, error)) (value, error) {
+	if e.Remotes == nil {
+		return value{}, errors.New("nothing can be downloaded in this build")
+	}
+	e.started(n, time.Now())
+	files, err := get()
+	e.ended(n, err)
+	return value{files: files}, err
 }
 
 // merge lays chains over one another. The first input comes whole; of the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"sync"
 
@@ -31,6 +32,7 @@ type frontend struct {
 
 	images memo[ImageMeta]
 	files  memo[[]byte]
+	trees  memo[fs.FS]
 }
 
 var _ client.Client = (*frontend)(nil)

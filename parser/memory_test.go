@@ -3,11 +3,13 @@ package parser_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
 	"sync"
 	"testing/fstest"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -25,6 +27,9 @@ type memory struct {
 	locals  map[string]fstest.MapFS
 	// nodes are the files of sources that are not local, by URL.
 	nodes map[string]fstest.MapFS
+	// commit is of every repository, modified of every download.
+	commit   []byte
+	modified *time.Time
 
 	mu    sync.Mutex
 	asked map[string]int
@@ -91,9 +96,9 @@ func (m *memory) ReadDirLocal(_ context.Context, name, dir, pattern string) ([]f
 	return infos, nil
 }
 
-func (m *memory) ReadNode(_ context.Context, g *parser.Graph, in parser.Input, file string) ([]byte, error) {
+func (m *memory) OpenNode(_ context.Context, g *parser.Graph, in parser.Input) (fs.FS, error) {
 	if len(g.Nodes) == 0 || in.Node == nil {
-		return nil, fmt.Errorf("no node to read %s from", file)
+		return nil, errors.New("no node to open")
 	}
 	var url string
 	for _, n := range g.Nodes {
@@ -104,8 +109,18 @@ func (m *memory) ReadNode(_ context.Context, g *parser.Graph, in parser.Input, f
 			url = op.URL
 		}
 	}
-	m.ask("node %s %s", url, file)
-	return fs.ReadFile(m.nodes[url], file)
+	m.ask("node %s", url)
+	return m.nodes[url], nil
+}
+
+func (m *memory) ResolveGit(_ context.Context, name string, op parser.Git) (parser.GitMeta, error) {
+	m.ask("commit %s: %s#%s", name, op.FullURL, op.Ref)
+	return parser.GitMeta{Commit: m.commit}, nil
+}
+
+func (m *memory) ResolveHTTP(_ context.Context, name string, op parser.HTTP) (parser.HTTPMeta, error) {
+	m.ask("download %s: %s", name, op.URL)
+	return parser.HTTPMeta{LastModified: m.modified}, nil
 }
 
 // debian is an image of one layer with an environment.

@@ -25,12 +25,10 @@ func (f *frontend) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, o
 		meta, err = f.layout(ctx, ref, opt.OCILayoutOpt)
 	case "local":
 		return &sourceresolver.MetaResponse{Op: op}, nil
+	case "git", "http", "https":
+		return f.remote(ctx, op, opt.LogName)
 	default:
-		return nil, &Error{
-			Msg:  fmt.Sprintf("the time of %s is not known before it has been fetched", op.Identifier),
-			Hint: "give SOURCE_DATE_EPOCH in seconds since 1970",
-			Err:  errors.ErrUnsupported,
-		}
+		return nil, fmt.Errorf("metadata of %s: %w", op.Identifier, errors.ErrUnsupported)
 	}
 	if err != nil {
 		return nil, err
@@ -43,6 +41,36 @@ func (f *frontend) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, o
 		Op:    found,
 		Image: &sourceresolver.ResolveImageResponse{Digest: meta.Digest, Config: meta.Config},
 	}, nil
+}
+
+// remote finds out about a repository or a download. name is what the question
+// is called in the display.
+func (f *frontend) remote(ctx context.Context, op *pb.SourceOp, name string) (*sourceresolver.MetaResponse, error) {
+	src, err := source(op)
+	if err != nil {
+		return nil, err
+	}
+	res := &sourceresolver.MetaResponse{Op: op}
+	switch src := src.(type) {
+	case Git:
+		meta, err := f.resolver.ResolveGit(ctx, name, src)
+		if err != nil {
+			return nil, err
+		}
+		res.Git = &sourceresolver.ResolveGitResponse{CommitObject: meta.Commit}
+	case HTTP:
+		meta, err := f.resolver.ResolveHTTP(ctx, name, src)
+		if err != nil {
+			return nil, err
+		}
+		res.HTTP = &sourceresolver.ResolveHTTPResponse{Digest: meta.Digest}
+		// The reference does not ask for what a checksum names, so then it
+		// does not know either.
+		if src.Checksum == "" {
+			res.HTTP.LastModified = meta.LastModified
+		}
+	}
+	return res, nil
 }
 
 // ResolveImageConfig implements client.Client.

@@ -130,7 +130,7 @@ func contexts(req Request, o map[string]string) error {
 		if err != nil {
 			return err
 		}
-		o["context:"+key] = req.Contexts[name]
+		o["context:"+key] = remoteContext(req.Contexts[name])
 	}
 	return nil
 }

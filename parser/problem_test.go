@@ -50,9 +50,6 @@ func TestMistakes(t *testing.T) {
 			`invalid context name "A b"`, "a context's name", 0},
 		{"context platform", "FROM debian:12\n", func(r *parser.Request) { r.Contexts = map[string]string{"a::b/c/d/e": "local:x"} },
 			`invalid platform in context name "a::b/c/d/e"`, "linux/amd64", 0},
-		{"epoch of git", "FROM debian:12\n", func(r *parser.Request) {
-			r.Epoch, r.Context, r.LocalDockerfile = "context", "https://github.com/o/r.git", true
-		}, "the time of git://github.com/o/r.git is not known", "in seconds", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			req := amd64()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -308,7 +309,7 @@ func TestGitContext(t *testing.T) {
 	if gits := ops[parser.Git](g); len(gits) != 1 || gits[0].Ref != "main" || gits[0].Subdir != "sub" {
 		t.Errorf("got\n%s", dump(g))
 	}
-	if m.asked["node https://github.com/o/r.git build/Dockerfile"] != 1 {
+	if m.asked["node https://github.com/o/r.git"] != 1 {
 		t.Errorf("asked %v", m.asked)
 	}
 	req.LocalDockerfile, req.Dockerfile = true, ""
@@ -328,6 +329,34 @@ func TestHTTPContext(t *testing.T) {
 	}
 	if g := parse(t, req, m); len(g.Nodes) != 2 {
 		t.Errorf("got\n%s", dump(g))
+	}
+}
+
+// TestEpochOfContext: the time of a commit, or the one that a server tells.
+func TestEpochOfContext(t *testing.T) {
+	epoch := func(context string, m *memory) *int64 {
+		t.Helper()
+		req := amd64()
+		req.Context, req.Epoch = context, "context"
+		return parse(t, req, m).Targets[0].Epoch
+	}
+	m := withDockerfile("")
+	m.commit = []byte("tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\nauthor A <a@b> 1700000000 +0100\ncommitter C <c@d> 1700000001 -0200\n\nx\n")
+	dockerfile := &fstest.MapFile{Data: []byte("FROM debian:12\n")}
+	m.nodes = map[string]fstest.MapFS{
+		"https://github.com/o/r.git":     {"Dockerfile": dockerfile},
+		"https://example.com/Dockerfile": {"context": dockerfile},
+	}
+	if got := epoch("https://github.com/o/r.git#main", m); got == nil || *got != 1700000001 {
+		t.Errorf("of a repository: %v", got)
+	}
+	if got := epoch("https://example.com/Dockerfile", m); got != nil {
+		t.Errorf("of a server that does not tell: %d", *got)
+	}
+	modified := time.Unix(1700000002, 0)
+	m.modified = &modified
+	if got := epoch("https://example.com/Dockerfile", m); got == nil || *got != 1700000002 {
+		t.Errorf("of a server: %v", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package parser
 import (
 	"context"
 	"io/fs"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -32,9 +33,28 @@ type Resolver interface {
 	// than "" keeps the names that it matches (as path.Match does).
 	ReadDirLocal(ctx context.Context, name, path, pattern string) ([]fs.FileInfo, error)
 
-	// ReadNode reads a file of what a node yields: the Dockerfile of a git
-	// or http context. g holds that node and those that it needs.
-	ReadNode(ctx context.Context, g *Graph, in Input, path string) ([]byte, error)
+	// OpenNode returns the files that a node yields: those of a git or http
+	// context, in which the Dockerfile is. g holds that node and those that
+	// it needs.
+	OpenNode(ctx context.Context, g *Graph, in Input) (fs.FS, error)
+	// ResolveGit finds the commit that a repository's ref is. name is what
+	// the question is called in the display.
+	ResolveGit(ctx context.Context, name string, op Git) (GitMeta, error)
+	// ResolveHTTP finds out about a file on the web.
+	ResolveHTTP(ctx context.Context, name string, op HTTP) (HTTPMeta, error)
+}
+
+// GitMeta is what is known of a repository at a ref.
+type GitMeta struct {
+	// Commit is the commit object, as "git cat-file commit" prints it.
+	Commit []byte
+}
+
+// HTTPMeta is what is known of a downloaded file.
+type HTTPMeta struct {
+	Digest digest.Digest
+	// LastModified is nil when the server does not say.
+	LastModified *time.Time
 }
 
 // ImageMeta is what is known of an image without its layers.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -36,47 +37,96 @@ func (s *solved) Evaluate(context.Context) error { return nil }
 
 // ReadFile implements client.Reference.
 func (s *solved) ReadFile(ctx context.Context, req client.ReadRequest) ([]byte, error) {
-	data, err := s.read(ctx, relative(req.Filename))
+	file, r := relative(req.Filename), client.FileRange{}
+	if req.Range != nil {
+		r = *req.Range
+	}
+	f := s.frontend
+	if name, ok := s.local(); ok {
+		data, err := f.files.get("local "+name+"\x00"+file, func() ([]byte, error) {
+			return f.resolver.ReadLocal(ctx, name, file)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return part(data, r), nil
+	}
+	files, id, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if r := req.Range; r != nil {
-		data = data[min(max(r.Offset, 0), len(data)):]
-		if r.Length > 0 {
-			data = data[:min(r.Length, len(data))]
-		}
-	}
-	return data, nil
+	return f.files.get(fmt.Sprintf("node %s\x00%s\x00%+v", id, file, r), func() ([]byte, error) {
+		return readPart(files, file, r)
+	})
 }
 
-func (s *solved) read(ctx context.Context, file string) ([]byte, error) {
-	f := s.frontend
-	if name, ok := s.local(); ok {
-		return f.files.get("local "+name+"\x00"+file, func() ([]byte, error) {
-			return f.resolver.ReadLocal(ctx, name, file)
-		})
+// part is the range r of data; a length of 0 means up to the end.
+func part(data []byte, r client.FileRange) []byte {
+	data = data[min(max(r.Offset, 0), len(data)):]
+	if r.Length > 0 {
+		data = data[:min(r.Length, len(data))]
 	}
+	return data
+}
+
+// readPart reads no more of a file, which may be large, than the range r.
+func readPart(files fs.FS, name string, r client.FileRange) ([]byte, error) {
+	f, err := files.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if _, err := io.CopyN(io.Discard, f, int64(r.Offset)); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	var in io.Reader = f
+	if r.Length > 0 {
+		in = io.LimitReader(f, int64(r.Length))
+	}
+	return io.ReadAll(in)
+}
+
+// open returns the files of a definition that is not local, and the ID of the
+// node that yields them.
+func (s *solved) open(ctx context.Context) (fs.FS, string, error) {
 	t := newTranslation()
 	in, err := t.add(s.def)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if in.Node == nil {
-		return nil, &fs.PathError{Op: "open", Path: file, Err: fs.ErrNotExist}
+		return nothing{}, "", nil
 	}
-	return f.files.get("node "+string(in.Node.ID)+"\x00"+file, func() ([]byte, error) {
-		return f.resolver.ReadNode(ctx, t.graph(), in, file)
+	id := string(in.Node.ID)
+	files, err := s.frontend.trees.get(id, func() (fs.FS, error) {
+		return s.frontend.resolver.OpenNode(ctx, t.graph(), in)
 	})
+	return files, id, err
+}
+
+// nothing is an empty file system.
+type nothing struct{}
+
+// Open implements fs.FS.
+func (nothing) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
 // StatFile implements client.Reference.
 func (s *solved) StatFile(ctx context.Context, req client.StatRequest) (*fstypes.Stat, error) {
-	name, ok := s.local()
-	if !ok {
-		return nil, fmt.Errorf("describing %s in a remote context: %w", req.Path, errors.ErrUnsupported)
+	var info fs.FileInfo
+	if name, ok := s.local(); ok {
+		var err error
+		if info, err = s.frontend.resolver.StatLocal(ctx, name, relative(req.Path)); err != nil {
+			return nil, err
+		}
+		return stat(info), nil
 	}
-	info, err := s.frontend.resolver.StatLocal(ctx, name, relative(req.Path))
+	files, _, err := s.open(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if info, err = fs.Stat(files, relative(req.Path)); err != nil {
 		return nil, err
 	}
 	return stat(info), nil
@@ -84,11 +134,13 @@ func (s *solved) StatFile(ctx context.Context, req client.StatRequest) (*fstypes
 
 // ReadDir implements client.Reference.
 func (s *solved) ReadDir(ctx context.Context, req client.ReadDirRequest) ([]*fstypes.Stat, error) {
-	name, ok := s.local()
-	if !ok {
-		return nil, fmt.Errorf("listing %s in a remote context: %w", req.Path, errors.ErrUnsupported)
+	var infos []fs.FileInfo
+	var err error
+	if name, ok := s.local(); ok {
+		infos, err = s.frontend.resolver.ReadDirLocal(ctx, name, relative(req.Path), req.IncludePattern)
+	} else {
+		infos, err = s.list(ctx, relative(req.Path), req.IncludePattern)
 	}
-	infos, err := s.frontend.resolver.ReadDirLocal(ctx, name, relative(req.Path), req.IncludePattern)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +149,30 @@ func (s *solved) ReadDir(ctx context.Context, req client.ReadDirRequest) ([]*fst
 		stats[i] = stat(info)
 	}
 	return stats, nil
+}
+
+// list is a directory of a definition that is not local.
+func (s *solved) list(ctx context.Context, dir, pattern string) ([]fs.FileInfo, error) {
+	files, _, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := fs.ReadDir(files, dir)
+	if err != nil {
+		return nil, err
+	}
+	var infos []fs.FileInfo
+	for _, e := range entries {
+		if ok, err := path.Match(pattern, e.Name()); pattern != "" && (err != nil || !ok) {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
 }
 
 // local is the name of the local directory that the definition is, if it is.

@@ -79,6 +79,29 @@ func (r *Remotes) Git(ctx context.Context, op parser.Git) (FS, error) {
 	return l.Select(parser.Local{}), nil
 }
 
+// Commit returns the commit object that op names, as "git cat-file commit"
+// prints it.
+func (r *Remotes) Commit(ctx context.Context, op parser.Git) ([]byte, error) {
+	src, err := newGitSource(op)
+	if err != nil {
+		return nil, err
+	}
+	rev, err := r.revision(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	repo, err := r.openRepository(ctx, src, rev.object)
+	if err != nil {
+		return nil, err
+	}
+	defer repo.close()
+	if err := repo.fetch(ctx, rev); err != nil {
+		return nil, err
+	}
+	out, err := repo.git(ctx, "cat-file", "commit", rev.object+"^{commit}")
+	return []byte(out), err
+}
+
 func newGitSource(op parser.Git) (gitSource, error) {
 	s := gitSource{
 		ref: op.Ref, checksum: op.Checksum, skipSubmodules: op.SkipSubmodules,

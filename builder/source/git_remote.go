@@ -34,7 +34,7 @@ func parseGitRemote(address string) (gitRemote, error) {
 	u, err := gitutil.ParseURL(address)
 	if err != nil || u.Host == "" || strings.HasPrefix(u.Host, "-") {
 		return gitRemote{}, &RemoteError{
-			Msg:  fmt.Sprintf("%q is no address of a git repository", withoutUser(address)),
+			Msg:  fmt.Sprintf("%q is no address of a git repository", WithoutUser(address)),
 			Hint: "write https://HOST/PATH.git, ssh://USER@HOST/PATH.git or USER@HOST:PATH.git", Err: err,
 		}
 	}
@@ -58,8 +58,8 @@ func parseGitRemote(address string) (gitRemote, error) {
 
 func (r *gitRemote) overHTTP() bool { return r.scheme == "http" || r.scheme == "https" }
 
-// withoutUser removes credentials from an address.
-func withoutUser(address string) string {
+// WithoutUser removes credentials from an address.
+func WithoutUser(address string) string {
 	scheme, rest, ok := strings.Cut(address, "://")
 	if !ok {
 		return address

@@ -30,7 +30,8 @@ type download struct {
 	downloadRecord
 	// body has the content; its name may be gone from the folder.
 	body *os.File
-	dir  string
+	// dir is "" for a file that was offered.
+	dir string
 	// fresh says that the server was asked in this build.
 	fresh bool
 }
@@ -59,24 +60,49 @@ const settled = time.Minute
 // a tree that holds nothing else. A file with the checksum asked for is the
 // newest.
 func (r *Remotes) HTTP(ctx context.Context, op parser.HTTP) (FS, error) {
-	headers, err := httpHeaders(op.Attrs)
+	q, err := newRequest(op)
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(op.URL)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, &RemoteError{Msg: fmt.Sprintf("%q is no address of a download", urlutil.RedactCredentials(op.URL)), Hint: "write http://HOST/PATH or https://HOST/PATH"}
-	}
-	if op.Checksum != "" {
-		if err := op.Checksum.Validate(); err != nil {
-			return nil, &RemoteError{Msg: fmt.Sprintf("invalid checksum %q", op.Checksum), Hint: "write sha256: and 64 hexadecimal digits", Err: err}
-		}
-	}
-	d, err := r.download(ctx, request{url: u, headers: headers, secret: op.AuthHeaderSecret, checksum: op.Checksum})
+	d, err := r.download(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	return d.serve(op), nil
+}
+
+// Modified returns the digest of the file that HTTP would serve, and when it
+// last changed by the server's word; zero when the server has not said.
+func (r *Remotes) Modified(ctx context.Context, op parser.HTTP) (sum digest.Digest, at time.Time, err error) {
+	q, err := newRequest(op)
+	if err != nil {
+		return "", at, err
+	}
+	d, err := r.download(ctx, q)
+	if err != nil {
+		return "", at, err
+	}
+	if t, err := http.ParseTime(d.LastModified); err == nil {
+		at = t
+	}
+	return d.Digest, at, nil
+}
+
+func newRequest(op parser.HTTP) (q request, err error) {
+	headers, err := httpHeaders(op.Attrs)
+	if err != nil {
+		return q, err
+	}
+	u, err := url.Parse(op.URL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return q, &RemoteError{Msg: fmt.Sprintf("%q is no address of a download", urlutil.RedactCredentials(op.URL)), Hint: "write http://HOST/PATH or https://HOST/PATH"}
+	}
+	if op.Checksum != "" {
+		if err := op.Checksum.Validate(); err != nil {
+			return q, &RemoteError{Msg: fmt.Sprintf("invalid checksum %q", op.Checksum), Hint: "write sha256: and 64 hexadecimal digits", Err: err}
+		}
+	}
+	return request{url: u, headers: headers, secret: op.AuthHeaderSecret, checksum: op.Checksum}, nil
 }
 
 // httpHeaders are the headers that the op asks for. The reference sends only
@@ -112,10 +138,9 @@ func (r *Remotes) download(ctx context.Context, q request) (download, error) {
 		if ok, err := s.val.has(q.checksum); ok || err != nil {
 			return s.val, err
 		}
+		// Somebody may still read what was served.
 		s.found = false
-		if err := s.val.body.Close(); err != nil {
-			return download{}, err
-		}
+		r.retire(s.val.body)
 	}
 	if !s.found {
 		d, err := r.look(ctx, filepath.Join(r.root, "downloads", key), q)
@@ -273,7 +298,12 @@ func (d *download) serve(op parser.HTTP) FS {
 	if t, err := http.ParseTime(d.LastModified); err == nil {
 		e.ModTime = t.UnixNano()
 	}
-	forget := func() error { return os.RemoveAll(filepath.Join(d.dir, "record")) }
+	forget := func() error {
+		if d.dir == "" {
+			return nil // it was offered
+		}
+		return os.RemoveAll(filepath.Join(d.dir, "record"))
+	}
 	return &oneFile{entry: e, body: d.body, damaged: forget}
 }
 

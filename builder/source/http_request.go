@@ -39,7 +39,7 @@ func newHTTPClient() *http.Client {
 }
 
 // shown is the address for people.
-func (q *request) shown() string { return withoutUser(q.url.String()) }
+func (q *request) shown() string { return WithoutUser(q.url.String()) }
 
 // ask downloads the file, unless the server says that old is what it has.
 func (r *Remotes) ask(ctx context.Context, dir string, q request, old *download) (download, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -35,6 +36,7 @@ type Remotes struct {
 	downloads map[string]*slot[download]
 	refs      map[string]*slot[revision]
 	trees     map[string]*slot[*Local]
+	retired   []io.Closer
 }
 
 // NewRemotes keeps what it gets below root, the store's folder. secrets
@@ -53,6 +55,9 @@ func (r *Remotes) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var errs []error
+	for _, c := range r.retired {
+		errs = append(errs, c.Close())
+	}
 	for _, s := range r.downloads {
 		if s.found {
 			errs = append(errs, s.val.body.Close())
@@ -63,10 +68,18 @@ func (r *Remotes) Close() error {
 			errs = append(errs, s.val.Close())
 		}
 	}
+	r.retired = nil
 	clear(r.downloads)
 	clear(r.trees)
 	r.client.CloseIdleConnections()
 	return errors.Join(errs...)
+}
+
+// retire keeps c open until Close.
+func (r *Remotes) retire(c io.Closer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.retired = append(r.retired, c)
 }
 
 // slot holds an answer once it was found. Who looks for it holds mu.

@@ -20,13 +20,15 @@ import (
 func newBuildCmd(a *app) *cobra.Command {
 	f := &buildFlags{}
 	c := &cobra.Command{
-		Use:     "build [flags] PATH | -",
+		Use:     "build [flags] PATH | URL | -",
 		Aliases: []string{"b"},
 		Short:   "Build an image from a Dockerfile",
 		Long: `Build an image from a Dockerfile.
 
-PATH is the build context, a directory. With - the context is read from standard
-input: a tar archive (plain or compressed), or a Dockerfile on its own.
+PATH is the build context: a directory, a git repository (an address that ends in
+.git, or one of ssh; #REF:DIR may follow), or the address of a tar archive or a
+Dockerfile. With - the context is read from standard input: a tar archive (plain
+or compressed), or a Dockerfile on its own.
 
 Docker's environment variables count: DOCKER_DEFAULT_PLATFORM, BUILDKIT_PROGRESS,
 BUILDKIT_COLORS, NO_COLOR, SOURCE_DATE_EPOCH; so do the proxies in docker's
@@ -82,7 +84,12 @@ func (a *app) build(ctx context.Context, f *buildFlags) error {
 	if !userns.Needed() {
 		b.screen.show()
 	}
-	if b.inputs, err = a.openInputs(ctx, f, &req); err != nil {
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if b.inputs, err = b.openInputs(ctx, &req); err != nil {
 		return err
 	}
 	defer b.inputs.close()
@@ -90,7 +97,7 @@ func (a *app) build(ctx context.Context, f *buildFlags) error {
 	if call.method != "" {
 		return b.call(ctx, req, call)
 	}
-	return b.run(ctx, req)
+	return b.run(ctx, req, release)
 }
 
 // read makes sense of the flags. What is wrong with them is found before
@@ -148,21 +155,13 @@ func (b *building) read() (call calling, req parser.Request, err error) {
 	return call, req, nil
 }
 
-func (b *building) run(ctx context.Context, req parser.Request) error {
-	records, err := b.cache()
-	if err != nil {
-		return err
-	}
-	release, err := records.Share(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
+// run builds. release gives up the hold on the store.
+func (b *building) run(ctx context.Context, req parser.Request, release func()) error {
 	config, err := b.config()
 	if err != nil {
 		return err
 	}
-	graph, err := parser.Parse(ctx, req, b.resolver(), func(w parser.Warning) {
+	graph, err := parser.Parse(ctx, req, b.resolver(config), func(w parser.Warning) {
 		b.screen.event(event.Warned{Warning: w})
 	})
 	if err != nil {
@@ -193,9 +192,11 @@ func (b *building) run(ctx context.Context, req parser.Request) error {
 	return b.export(ctx, result)
 }
 
-// resolver answers the frontend. The images' sources must be open.
-func (b *building) resolver() *builder.Resolver {
-	return &builder.Resolver{Images: b.sources, Locals: b.inputs.locals, Ignore: b.ignore, Events: b.screen.event}
+// resolver answers the frontend.
+func (b *building) resolver(c builder.Config) *builder.Resolver {
+	return &builder.Resolver{
+		Images: b.sources, Locals: b.inputs.locals, Ignore: b.ignore, Events: b.screen.event, Build: c,
+	}
 }
 
 // wantsPrivileges reports whether the build has to handle files of users other
@@ -232,7 +233,7 @@ func (b *building) config() (builder.Config, error) {
 	for _, o := range b.outputs {
 		c.Blobs = c.Blobs || o.NeedsBlobs()
 	}
-	c.Images, c.Locals = b.sources, b.inputs.locals
+	c.Images, c.Locals, c.Remotes = b.sources, b.inputs.locals, b.inputs.remotes
 	c.Secrets, c.SSH = b.secrets.read, b.agents.serve
 	c.Volumes, c.Devices, c.Squash = b.volumes, b.devices, b.flags.squash
 	c.Events = b.screen.event

@@ -75,14 +75,12 @@ func (f *buildFlags) called() (calling, error) {
 // call prints what the frontend has to say about the Dockerfile, as docker
 // buildx does. Findings of a check make it fail.
 func (b *building) call(ctx context.Context, req parser.Request, c calling) error {
-	if _, err := b.imageSources(); err != nil {
+	config, err := b.config()
+	if err != nil {
 		return err
 	}
-	for name, dir := range b.inputs.layouts {
-		b.sources.AddLayout(name, dir)
-	}
 	b.screen.show()
-	answer, err := parser.Call(ctx, req, b.resolver(), c.method)
+	answer, err := parser.Call(ctx, req, b.resolver(config), c.method)
 	b.screen.close()
 	if err != nil {
 		return err

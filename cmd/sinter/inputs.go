@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,15 +11,15 @@ import (
 
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/source"
-	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/parser"
 )
 
-// inputs are the directories that a build reads, by the names under which the
-// frontend asks for them.
+// inputs are what a build reads: directories by the names under which the
+// frontend asks for them, and what comes from elsewhere.
 type inputs struct {
 	locals  map[string]*source.Local
 	layouts map[string]string
+	remotes *source.Remotes
 	// stdin is a copy of standard input, when that was read.
 	stdin *os.File
 }
@@ -34,40 +31,60 @@ func (in *inputs) close() {
 		_ = l.Close()
 	}
 	in.locals = map[string]*source.Local{}
+	// Only files that were read are open.
+	_ = in.remotes.Close()
+}
+
+// opening is the search for a build's inputs. It completes the request.
+type opening struct {
+	*building
+	in  *inputs
+	req *parser.Request
 }
 
 // openInputs finds the context, the Dockerfile and the named contexts, and
 // completes the request with their names.
-func (a *app) openInputs(ctx context.Context, f *buildFlags, req *parser.Request) (*inputs, error) {
-	in := &inputs{locals: map[string]*source.Local{}, layouts: map[string]string{}}
-	dir, dockerfile, err := a.mainContext(ctx, f, in)
+func (b *building) openInputs(ctx context.Context, req *parser.Request) (*inputs, error) {
+	root, err := b.root()
 	if err != nil {
 		return nil, err
 	}
-	if err := a.openLocal(in, "context", dir); err != nil {
+	o := &opening{building: b, req: req, in: &inputs{
+		locals: map[string]*source.Local{}, layouts: map[string]string{},
+		remotes: source.NewRemotes(root, b.secrets.read),
+	}}
+	o.in.remotes.SSH = func(ctx context.Context, id, path string) (func(), error) {
+		return b.agents.serve(ctx, id, path, parser.Mount{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o600})
+	}
+	if err := o.all(ctx); err != nil {
+		o.in.close()
 		return nil, err
 	}
-	if err := a.openLocal(in, "dockerfile", filepath.Dir(dockerfile)); err != nil {
-		return nil, err
-	}
-	req.Dockerfile = filepath.Base(dockerfile)
-	for _, text := range f.contexts {
-		if err := a.namedContext(in, req, text); err != nil {
-			return nil, err
-		}
-	}
-	return in, nil
+	return o.in, nil
 }
 
-func (a *app) openLocal(in *inputs, name, dir string) error {
+func (o *opening) all(ctx context.Context) error {
+	if err := o.mainContext(ctx); err != nil {
+		return err
+	}
+	for _, text := range o.flags.contexts {
+		if err := o.namedContext(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *opening) openLocal(name, dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
 		err = &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a directory")}
 	}
 	if err != nil {
-		return builder.Hinted(fmt.Errorf("the build context: %w", err), "give a directory that exists, or - for standard input")
+		return builder.Hinted(fmt.Errorf("the build context: %w", err),
+			"give a directory that exists, the address of a repository or an archive, or - for standard input")
 	}
-	root, err := a.root()
+	root, err := o.root()
 	if err != nil {
 		return err
 	}
@@ -75,30 +92,56 @@ func (a *app) openLocal(in *inputs, name, dir string) error {
 	if err != nil {
 		return err
 	}
-	in.locals[name] = l
+	o.in.locals[name] = l
 	return nil
 }
 
-// mainContext returns the context's directory and the path of the Dockerfile.
-func (a *app) mainContext(ctx context.Context, f *buildFlags, in *inputs) (dir, dockerfile string, err error) {
-	if isRemote(f.context) {
-		return "", "", builder.Hinted(fmt.Errorf("a context from git or http (%s) is not supported yet", f.context),
-			"clone or download it, and give the directory")
-	}
-	if f.context == "-" && f.file == "-" {
-		return "", "", &usageError{err: errors.New("context and Dockerfile cannot both be read from standard input"), command: "sinter build"}
-	}
-	if f.context != "-" && f.file != "-" {
-		dockerfile = f.file
-		if dockerfile == "" {
-			dockerfile = defaultDockerfile(f.context)
+// mainContext finds the context and the Dockerfile.
+func (o *opening) mainContext(ctx context.Context) error {
+	where, file := o.flags.context, o.flags.file
+	if where == "-" {
+		if file == "-" {
+			return &usageError{err: errors.New("context and Dockerfile cannot both be read from standard input"), command: "sinter build"}
 		}
-		return f.context, dockerfile, dockerfileThere(dockerfile)
+		return o.stdinContext(ctx)
 	}
-	if in.stdin, err = a.spool(); err != nil {
-		return "", "", err
+	if info, err := os.Stat(where); (err != nil || !info.IsDir()) && parser.IsRemote(where) {
+		return o.remoteContext(ctx, where)
 	}
-	return a.stdinContext(ctx, f, in.stdin)
+	if err := o.openLocal("context", where); err != nil {
+		return err
+	}
+	switch {
+	case file == "-" || parser.IsHTTP(file):
+		return o.foreignDockerfile(ctx)
+	case file == "":
+		file = defaultDockerfile(where)
+	}
+	return o.dockerfile(file)
+}
+
+// remoteContext is a context from a repository or a server. The Dockerfile is a
+// path in it, unless it is absolute.
+func (o *opening) remoteContext(ctx context.Context, address string) error {
+	o.req.Context = address
+	switch file := o.flags.file; {
+	case file == "-" || parser.IsHTTP(file):
+		return o.foreignDockerfile(ctx)
+	case filepath.IsAbs(file):
+		return o.dockerfile(file)
+	default:
+		o.req.Dockerfile = file
+	}
+	return nil
+}
+
+// dockerfile takes the Dockerfile from a directory of the user's.
+func (o *opening) dockerfile(path string) error {
+	if err := dockerfileThere(path); err != nil {
+		return err
+	}
+	o.req.Dockerfile, o.req.LocalDockerfile = filepath.Base(path), true
+	return o.openLocal("dockerfile", filepath.Dir(path))
 }
 
 // defaultDockerfile is the Dockerfile in dir, or the Containerfile when there is
@@ -126,108 +169,17 @@ func dockerfileThere(path string) error {
 	return nil
 }
 
-// stdinContext reads a Dockerfile or a whole context from standard input.
-func (a *app) stdinContext(ctx context.Context, f *buildFlags, stdin *os.File) (contextDir, dockerfile string, err error) {
-	s, err := a.store()
-	if err != nil {
-		return "", "", err
-	}
-	dir, err := s.TempDir("context-")
-	if err != nil {
-		return "", "", err
-	}
-	if f.file == "-" {
-		return f.context, filepath.Join(dir, "Dockerfile"), copyTo(filepath.Join(dir, "Dockerfile"), stdin)
-	}
-	isTar, err := archive.IsArchive(stdin)
-	if err != nil {
-		return "", "", fmt.Errorf("reading standard input: %w", err)
-	}
-	if _, err := stdin.Seek(0, io.SeekStart); err != nil {
-		return "", "", err
-	}
-	if !isTar {
-		dockerfile = filepath.Join(dir, "Dockerfile")
-		empty, err := s.TempDir("empty-")
-		if err != nil {
-			return "", "", err
-		}
-		return empty, dockerfile, copyTo(dockerfile, stdin)
-	}
-	if err := builder.UnpackContext(ctx, s, stdin, dir); err != nil {
-		return "", "", fmt.Errorf("unpacking the context from standard input: %w", err)
-	}
-	dockerfile = defaultDockerfile(dir)
-	if f.file != "" {
-		dockerfile = filepath.Join(dir, filepath.Clean("/"+f.file))
-	}
-	if _, err := os.Stat(dockerfile); err != nil {
-		return "", "", builder.Hinted(fmt.Errorf("the context on standard input has no file %s", cmp.Or(f.file, "Dockerfile")), "name another with -f FILE")
-	}
-	return dir, dockerfile, nil
-}
-
-func copyTo(path string, r io.Reader) error {
-	w, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(w, r)
-	return errors.Join(err, w.Close())
-}
-
-// spool copies standard input to a file without a name, so that it can be read
-// twice and handed on.
-func (a *app) spool() (*os.File, error) {
-	if f, ok := a.stdin.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-			_, err := f.Seek(0, io.SeekCurrent)
-			return f, err
-		}
-	}
-	s, err := a.store()
-	if err != nil {
-		return nil, err
-	}
-	dir, err := s.TempDir("stdin-")
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.CreateTemp(dir, "stdin")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if _, err = io.Copy(f, bufio.NewReader(a.stdin)); err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("reading standard input: %w", err), f.Close())
-	}
-	return f, nil
-}
-
-func isRemote(s string) bool {
-	for _, prefix := range []string{"http://", "https://", "git://", "ssh://", "git@", "github.com/"} {
-		if strings.HasPrefix(s, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
 // namedContext reads --build-context NAME=VALUE.
-func (a *app) namedContext(in *inputs, req *parser.Request, text string) error {
+func (o *opening) namedContext(text string) error {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok || name == "" || value == "" {
 		return wrongFlag("build-context", text, "want NAME=DIR or NAME=docker-image://REF")
 	}
 	name = strings.ToLower(name)
-	switch dir, isLayout := strings.CutPrefix(value, "oci-layout://"); {
-	case strings.HasPrefix(value, "docker-image://"), strings.HasPrefix(value, "target:"):
-		req.Contexts[name] = value
+	dir, isLayout := strings.CutPrefix(value, "oci-layout://")
+	switch {
+	case strings.HasPrefix(value, "docker-image://"), strings.HasPrefix(value, "target:"), parser.IsRemote(value):
+		o.req.Contexts[name] = value
 	case isLayout:
 		dir, ref := cutLayout(dir)
 		d, err := source.LayoutDigest(dir, ref)
@@ -235,17 +187,18 @@ func (a *app) namedContext(in *inputs, req *parser.Request, text string) error {
 			return wrongFlag("build-context", text, err.Error())
 		}
 		// The frontend wants a name without anything special in it.
-		id := fmt.Sprintf("layout%d", len(in.layouts))
-		in.layouts[id] = dir
-		req.Contexts[name] = "oci-layout://" + id + "@" + d.String()
-	case isRemote(value):
-		return builder.Hinted(fmt.Errorf("a context from git or http (%s) is not supported yet", value),
-			"clone or download it, and give the directory")
+		id := fmt.Sprintf("layout%d", len(o.in.layouts))
+		o.in.layouts[id] = dir
+		o.req.Contexts[name] = "oci-layout://" + id + "@" + d.String()
 	default:
-		if err := a.openLocal(in, name, value); err != nil {
+		local := name
+		if name == "context" || name == "dockerfile" {
+			local = "_" + name // these two are the main ones
+		}
+		if err := o.openLocal(local, value); err != nil {
 			return wrongFlag("build-context", text, err.Error())
 		}
-		req.Contexts[name] = "local:" + name
+		o.req.Contexts[name] = "local:" + local
 	}
 	return nil
 }

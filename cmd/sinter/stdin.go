@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/moby/buildkit/util/archiveutil"
+
+	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// stdinContext takes a context, or a Dockerfile without any, from standard
+// input. A context is the same as one from a server.
+func (o *opening) stdinContext(ctx context.Context) error {
+	if err := o.readStdin(); err != nil {
+		return err
+	}
+	head := make([]byte, 1024) // as much as the frontend looks at
+	n, err := o.in.stdin.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading standard input: %w", err)
+	}
+	if archiveutil.IsArchive(head[:n]) {
+		address, err := o.in.remotes.Offer(ctx, o.in.stdin)
+		if err != nil {
+			return err
+		}
+		o.req.Context, o.req.Dockerfile = address, o.flags.file
+		if parser.IsHTTP(o.flags.file) {
+			return o.foreignDockerfile(ctx)
+		}
+		return nil
+	}
+	if o.flags.file != "" {
+		return &usageError{
+			err:     errors.New("standard input is a Dockerfile, no archive: -f cannot name another one"),
+			command: "sinter build",
+		}
+	}
+	s, err := o.store()
+	if err != nil {
+		return err
+	}
+	empty, err := s.TempDir("empty-")
+	if err != nil {
+		return err
+	}
+	if err := o.openLocal("context", empty); err != nil {
+		return err
+	}
+	return o.keepDockerfile(o.in.stdin)
+}
+
+// foreignDockerfile takes the Dockerfile from standard input or from a server.
+func (o *opening) foreignDockerfile(ctx context.Context) error {
+	if o.flags.file == "-" {
+		if err := o.readStdin(); err != nil {
+			return err
+		}
+		return o.keepDockerfile(o.in.stdin)
+	}
+	const name = "Dockerfile"
+	op := parser.HTTP{URL: o.flags.file, Filename: name}
+	title := "[internal] load " + source.WithoutUser(op.URL)
+	step := event.StepOf(title)
+	o.screen.event(event.Declared{Step: step, Name: title})
+	o.screen.event(event.Started{Step: step, Name: title, Time: time.Now()})
+	files, err := o.in.remotes.HTTP(ctx, op)
+	o.screen.event(event.Ended{Step: step, Name: title, Time: time.Now(), Err: err})
+	if err != nil {
+		return fmt.Errorf("the Dockerfile: %w", err)
+	}
+	f, err := source.Standard(ctx, files).Open(name)
+	if err != nil {
+		return fmt.Errorf("the Dockerfile: %w", err)
+	}
+	defer f.Close()
+	return o.keepDockerfile(f)
+}
+
+// keepDockerfile copies the Dockerfile to a directory of its own.
+func (o *opening) keepDockerfile(r io.Reader) error {
+	s, err := o.store()
+	if err != nil {
+		return err
+	}
+	dir, err := s.TempDir("dockerfile-")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "Dockerfile")
+	w, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, r)
+	if err := errors.Join(err, w.Close()); err != nil {
+		return fmt.Errorf("reading the Dockerfile: %w", err)
+	}
+	return o.dockerfile(path)
+}
+
+// readStdin copies standard input to a file without a name, so that it can be
+// read twice and handed on.
+func (o *opening) readStdin() (err error) {
+	o.in.stdin, err = o.spool()
+	return err
+}
+
+func (a *app) spool() (*os.File, error) {
+	if f, ok := a.stdin.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			_, err := f.Seek(0, io.SeekCurrent)
+			return f, err
+		}
+	}
+	s, err := a.store()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := s.TempDir("stdin-")
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(dir, "stdin")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if _, err = io.Copy(f, bufio.NewReader(a.stdin)); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("reading standard input: %w", err), f.Close())
+	}
+	return f, nil
+}
