@@ -28,8 +28,8 @@ type app struct {
 
 	rootFlag                   string
 	mirrors, insecure, caFiles []string
-	// attempts and retryDelay are those of registry.Config.
-	attempts   int
+	// retries is -1, and retryDelay 0, when they were not given.
+	retries    int
 	retryDelay time.Duration
 
 	// silent says that no display shows what commands print.
@@ -105,7 +105,10 @@ func (a *app) registry() (*registry.Client, error) {
 	c.CAFiles = append(c.CAFiles, a.caFiles...)
 	c.UserAgent = "sinter/" + version()
 	c.Warn = a.warn
-	c.Attempts, c.RetryDelay = a.attempts, a.retryDelay
+	if a.retries < -1 || a.retryDelay < 0 {
+		return nil, &usageError{err: errors.New("--retry and --retry-delay cannot be less than nothing"), command: "sinter"}
+	}
+	c.Attempts, c.RetryDelay = a.retries+1, a.retryDelay
 	a.client = registry.New(c)
 	return a.client, nil
 }

@@ -144,9 +144,6 @@ func (b *building) read() (call calling, req parser.Request, err error) {
 		return call, req, err
 	}
 	b.assembly.Index = req.MultiPlatform
-	if b.retryDelay = f.retryDelay; f.given.Changed("retry") {
-		b.attempts = f.retries + 1
-	}
 	warnings := append(f.foreign.warnings(f.given), withoutEffect(req.BuildArgs)...)
 	for _, w := range append(warnings, f.unused(b.outputs)...) {
 		b.warn(w)

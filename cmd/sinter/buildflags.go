@@ -7,7 +7,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -33,8 +32,6 @@ type buildFlags struct {
 	iidFile, digestFile            string
 	metadataFile, progress         string
 	timestamp                      string
-	retries                        int
-	retryDelay                     time.Duration
 
 	addHosts, ulimits, volumes     []string
 	allow, resources, cdiDirs      []string
@@ -68,8 +65,6 @@ func (f *buildFlags) registerInput(s *pflag.FlagSet) {
 	s.StringVar(&f.call, "call", "build", "`METHOD[,format=json]`: build, or tell about the Dockerfile: check, outline, targets")
 	check := s.VarPF(&callAlias{f}, "check", "", "check the Dockerfile and build nothing (same as --call=check)")
 	check.NoOptDefVal = "true"
-	s.IntVar(&f.retries, "retry", 0, "how `OFTEN` to repeat a registry request that failed for a passing reason (default 4)")
-	s.DurationVar(&f.retryDelay, "retry-delay", 0, "`PAUSE` before the first such repetition; it doubles each time (default 300ms)")
 }
 
 // registerResult registers what says what becomes of it, and how that is shown.
@@ -81,7 +76,7 @@ func (f *buildFlags) registerResult(s *pflag.FlagSet) {
 	s.StringArrayVar(&f.labels, "label", nil, "add the label `NAME=VALUE`")
 	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `[LEVEL:]NAME=VALUE`")
 	s.BoolVar(&f.squash, "squash", false, "make one layer of all that the build adds to the base image")
-	s.StringVar(&f.timestamp, "timestamp", "", "`SECONDS` since 1970 at which everything new in the image was made")
+	s.StringVar(&f.timestamp, "timestamp", "", "nothing new in the image is younger than `SECONDS` since 1970 (same as --build-arg SOURCE_DATE_EPOCH=SECONDS)")
 	s.StringVar(&f.iidFile, "iidfile", "", "write the image's ID to `FILE`")
 	s.StringVar(&f.digestFile, "digest-file", "", "write the image's digest to `FILE`")
 	s.StringVar(&f.metadataFile, "metadata-file", "", "write what was built, as JSON, to `FILE`")
@@ -123,12 +118,6 @@ func (f *buildFlags) display() (string, error) {
 func (f *buildFlags) check() error {
 	if f.noCache && len(f.noCacheFilter) > 0 {
 		return &usageError{err: errors.New("--no-cache runs every step, so --no-cache-filter has nothing to choose: leave one out"), command: "sinter build"}
-	}
-	if f.retries < 0 {
-		return wrongFlag("retry", strconv.Itoa(f.retries), "want 0 or more")
-	}
-	if f.retryDelay < 0 {
-		return wrongFlag("retry-delay", f.retryDelay.String(), "want 0s or more")
 	}
 	return f.foreign.check()
 }

@@ -35,6 +35,9 @@ Exit codes:
 	flags.StringArrayVar(&a.mirrors, "registry-mirror", nil, "use `HOST=MIRROR` for pulls from HOST (repeatable)")
 	flags.StringArrayVar(&a.insecure, "registry-insecure", nil, "speak plain HTTP, or do not verify TLS, with `HOST` (repeatable)")
 	flags.StringArrayVar(&a.caFiles, "registry-ca", nil, "trust the certificates in `FILE` (repeatable)")
+	flags.IntVar(&a.retries, "retry", -1, "how `OFTEN` to repeat a registry request that failed for a passing reason; when given, also to wait for a registry that cannot be reached")
+	flags.Lookup("retry").DefValue = "4"
+	flags.DurationVar(&a.retryDelay, "retry-delay", 0, "`PAUSE` before the first repetition, which doubles each time (default 300ms)")
 	root.AddCommand(
 		newBuildCmd(a), newImagesCmd(a), newTagCmd(a), newRmiCmd(a), newPushCmd(a), newPullCmd(a),
 		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newImagetoolsCmd(a), newHistoryCmd(a), newDuCmd(a), newPruneCmd(a),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/moby/buildkit/client"
@@ -107,11 +108,13 @@ func (s *screen) close() {
 		return
 	}
 	for _, w := range s.warnings {
-		place := ""
+		text := string(w.Short)
 		if w.SourceInfo != nil && len(w.Range) > 0 {
-			place = fmt.Sprintf("%s:%d: ", w.SourceInfo.Filename, w.Range[0].Start.Line)
+			line := w.Range[0].Start.Line
+			// The checks say the line as well.
+			text = fmt.Sprintf("%s:%d: %s", w.SourceInfo.Filename, line, strings.TrimSuffix(text, fmt.Sprintf(" (line %d)", line)))
 		}
-		fmt.Fprintf(s.words, "warning: %s%s\n", place, w.Short)
+		fmt.Fprintf(s.words, "warning: %s\n", text)
 		if len(w.URL) > 0 {
 			fmt.Fprintf(s.words, "  see %s\n", w.URL)
 		}

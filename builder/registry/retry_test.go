@@ -1,0 +1,49 @@
+package registry
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+)
+
+// TestAttempts waits for a registry that begins to answer late, when it was said
+// how often to try, and gives up at once when it was not.
+func TestAttempts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := l.Addr().String()
+	l.Close()
+	lookUp := func(c Config) error {
+		ref, err := ParseRef(host + "/some/image:latest")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = New(c).Resolve(t.Context(), ref)
+		return err
+	}
+	start := time.Now()
+	if err := lookUp(Config{}); err == nil || time.Since(start) > 10*time.Second {
+		t.Fatalf("without a number of attempts: %v after %v", err, time.Since(start))
+	}
+	go func() {
+		time.Sleep(200 * time.Millisecond)
+		l, err := net.Listen("tcp", host)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s := &http.Server{Handler: ggcr.New(ggcr.Logger(quietLog()))}
+		t.Cleanup(func() { s.Close() })
+		s.Serve(l)
+	}()
+	err = lookUp(Config{Attempts: 10, RetryDelay: 20 * time.Millisecond})
+	if !errors.Is(err, ErrNotFound) {
+		t.Errorf("the registry was not waited for: %v", err)
+	}
+}
