@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,6 +28,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/sandbox"
@@ -72,6 +75,7 @@ func TestScript(t *testing.T) {
 			"validate-all": cmdValidateAll,
 			"same":         cmdSame,
 			"replace":      cmdReplace,
+			"ssh-key":      cmdSSHKey,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
@@ -319,4 +323,19 @@ func cmdReplace(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s does not have %q", args[2], args[0])
 	}
 	ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(string(data), args[0], args[1])), 0o644))
+}
+
+// cmdSSHKey writes a new private key: ssh-key FILE [PASSPHRASE].
+func cmdSSHKey(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 && len(args) != 2 {
+		ts.Fatalf("usage: ssh-key FILE [PASSPHRASE]")
+	}
+	_, key, err := ed25519.GenerateKey(nil)
+	ts.Check(err)
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if len(args) == 2 {
+		block, err = ssh.MarshalPrivateKeyWithPassphrase(key, "", []byte(args[1]))
+	}
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(block), 0o600))
 }

@@ -14,7 +14,8 @@ import (
 // maxSecret is the reference's limit for one secret, in bytes.
 const maxSecret = 500 << 10
 
-// secretSource is where one secret comes from.
+// secretSource is where one secret comes from. As in docker, the variable counts
+// when both are given.
 type secretSource struct {
 	file, env string
 }
@@ -91,7 +92,7 @@ func (s secrets) read(id string) ([]byte, error) {
 	switch {
 	case !ok:
 		return nil, fs.ErrNotExist
-	case src.file == "":
+	case src.env != "":
 		v, ok := os.LookupEnv(src.env)
 		if !ok {
 			return nil, fs.ErrNotExist
