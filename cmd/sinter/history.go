@@ -107,7 +107,7 @@ func (f *historyFlags) rows(n namedImage, m export.Manifest, history []ocispec.H
 		if f.human {
 			r["Size"] = humanSize(size)
 		}
-		if h.Created != nil {
+		if h.Created != nil && !h.Created.IsZero() {
 			r["CreatedSince"] = units.HumanDuration(time.Since(*h.Created)) + " ago"
 			r["CreatedAt"] = h.Created.Format(time.RFC3339)
 		}

@@ -119,7 +119,7 @@ func imageRow(n namedImage, config ocispec.Image, noTrunc bool) row {
 		id = shortID(n.id())
 	}
 	since, at := "N/A", "N/A"
-	if config.Created != nil {
+	if config.Created != nil && !config.Created.IsZero() {
 		since = units.HumanDuration(time.Since(*config.Created)) + " ago"
 		at = config.Created.Local().Format(timeFormat)
 	}
