@@ -23,7 +23,26 @@ func newTranslation() *translation {
 	return &translation{byID: map[digest.Digest]*Node{}, fileAt: map[string]int{}}
 }
 
-func (t *translation) graph() *Graph { return &Graph{Nodes: t.nodes, Files: t.files} }
+func (t *translation) graph() *Graph {
+	t.placeSources()
+	return &Graph{Nodes: t.nodes, Files: t.files}
+}
+
+// placeSources gives the repositories and downloads of ADD, which the frontend
+// gives no place, that of the instruction.
+func (t *translation) placeSources() {
+	for _, n := range t.nodes {
+		for _, in := range n.Inputs {
+			if in.Node == nil || in.Node.Internal || len(in.Node.Pos) > 0 {
+				continue
+			}
+			switch in.Node.Op.(type) {
+			case Git, HTTP:
+				in.Node.Pos = n.Pos
+			}
+		}
+	}
+}
 
 // add adds the nodes of def and returns its end: a zero Input for an empty file
 // system.

@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/image"
@@ -41,6 +42,9 @@ type Stock struct {
 	Layers  []store.LayerUsage
 	Blobs   []store.BlobUsage
 	Mounts  []Folder
+	// Downloads are files from the web, and repositories with their
+	// checkouts.
+	Downloads []Folder
 	// Notes are small files that only save time: content digests, context
 	// indexes, stories of builds.
 	Notes []Folder
@@ -60,7 +64,12 @@ type Folder struct {
 	Size int64
 	// Used is when something in it was last changed.
 	Used time.Time
+	// From is the address that a download came from.
+	From string
 }
+
+// downloadDirs are the folders of the store that hold what came from elsewhere.
+var downloadDirs = []string{"downloads", "git"}
 
 // noteDirs are the folders of the store that hold notes.
 var noteDirs = []string{"content", "contexts", "builds"}
@@ -86,6 +95,16 @@ func Take(ctx context.Context, env Env) (*Stock, error) {
 	}
 	if s.Mounts, err = folders(env.Store.Root(), "mounts"); err != nil {
 		return nil, fmt.Errorf("measuring cache mounts: %w", err)
+	}
+	for _, dir := range downloadDirs {
+		found, err := folders(env.Store.Root(), dir)
+		if err != nil {
+			return nil, fmt.Errorf("measuring %s: %w", dir, err)
+		}
+		for i := range found {
+			found[i].From = source.Origin(filepath.Join(env.Store.Root(), found[i].Path))
+		}
+		s.Downloads = append(s.Downloads, found...)
 	}
 	for _, dir := range noteDirs {
 		notes, err := folders(env.Store.Root(), dir)
@@ -173,7 +192,7 @@ func (p *Plan) Apply(ctx context.Context, env Env) error {
 			return fmt.Errorf("removing record %s: %w", r.Record.Key, err)
 		}
 	}
-	for _, list := range [][]Folder{p.Notes, p.Mounts} {
+	for _, list := range [][]Folder{p.Notes, p.Mounts, p.Downloads} {
 		for _, f := range list {
 			if err := removeAll(filepath.Join(env.Store.Root(), f.Path)); err != nil {
 				return fmt.Errorf("removing %s: %w", f.Path, err)

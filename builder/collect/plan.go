@@ -31,12 +31,14 @@ type Plan struct {
 	Layers  []store.LayerUsage
 	Blobs   []store.BlobUsage
 	Mounts  []Folder
-	Notes   []Folder
+	// Downloads go as a whole: a repository with all its checkouts.
+	Downloads []Folder
+	Notes     []Folder
 }
 
 // Freed is how much room the plan gives back, in bytes.
 func (p *Plan) Freed() int64 {
-	n := sizeOf(p.Mounts) + sizeOf(p.Notes)
+	n := sizeOf(p.Mounts) + sizeOf(p.Downloads) + sizeOf(p.Notes)
 	for _, r := range p.Records {
 		n += r.Size
 	}
@@ -129,7 +131,9 @@ func (p *planning) images() {
 type evictable struct {
 	used   time.Time
 	record *cache.Stored
-	mount  *Folder
+	folder *Folder
+	// into is the plan's list that the folder goes to.
+	into *[]Folder
 }
 
 // cache decides which records and mounts stay: of those that may go, the
@@ -153,12 +157,16 @@ func (p *planning) cache() {
 			}
 		}
 	}
-	for i, m := range p.stock.Mounts {
-		room += m.Size
-		if p.o.old(m.Used) {
-			candidates = append(candidates, evictable{used: m.Used, mount: &p.stock.Mounts[i]})
+	add := func(list []Folder, into *[]Folder) {
+		for i, f := range list {
+			room += f.Size
+			if p.o.old(f.Used) {
+				candidates = append(candidates, evictable{used: f.Used, folder: &list[i], into: into})
+			}
 		}
 	}
+	add(p.stock.Mounts, &p.plan.Mounts)
+	add(p.stock.Downloads, &p.plan.Downloads)
 	slices.SortStableFunc(candidates, func(a, b evictable) int { return a.used.Compare(b.used) })
 	for _, c := range candidates {
 		if p.o.Keep > 0 && room <= p.o.Keep {
@@ -180,9 +188,9 @@ func (p *planning) held(r cache.Stored) bool {
 
 // evict lets a piece of the cache go and returns how much room that gives.
 func (p *planning) evict(c evictable) int64 {
-	if c.mount != nil {
-		p.plan.Mounts = append(p.plan.Mounts, *c.mount)
-		return c.mount.Size
+	if c.folder != nil {
+		*c.into = append(*c.into, *c.folder)
+		return c.folder.Size
 	}
 	p.plan.Records = append(p.plan.Records, *c.record)
 	freed := c.record.Size

@@ -185,7 +185,7 @@ func (r *Remotes) checkout(ctx context.Context, s gitSource, rev revision) (stri
 	folder := r.folder(s)
 	dir := filepath.Join(folder, "checkouts", s.checkoutName(rev))
 	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
+		return dir, used(folder, s.remote.shown)
 	}
 	repo, err := r.openRepository(ctx, s, rev.object)
 	if err != nil {

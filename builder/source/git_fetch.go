@@ -186,6 +186,9 @@ func (r *Remotes) openRepository(ctx context.Context, s gitSource, object string
 	if err != nil {
 		return nil, fmt.Errorf("keeping %s: %w", s.remote.shown, err)
 	}
+	if err := used(folder, s.remote.shown); err != nil {
+		return nil, errors.Join(fmt.Errorf("keeping %s: %w", s.remote.shown, err), lock.Close())
+	}
 	g, stop, err := r.program(ctx, s, lock)
 	if err != nil {
 		lock.Close()

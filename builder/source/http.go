@@ -170,6 +170,9 @@ func (r *Remotes) look(ctx context.Context, dir string, q request) (download, er
 		return download{}, fmt.Errorf("keeping %s: %w", q.shown(), err)
 	}
 	defer lock.Close()
+	if err := used(dir, q.shown()); err != nil {
+		return download{}, fmt.Errorf("keeping %s: %w", q.shown(), err)
+	}
 	old, err := openDownload(dir)
 	if err != nil {
 		return download{}, fmt.Errorf("looking for %s in the store: %w", q.shown(), err)
@@ -270,7 +273,7 @@ func dropOthers(dir, body string) error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case body, "record", "lock":
+		case body, "record", "lock", originFile:
 		default:
 			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -199,6 +200,29 @@ func lockFolder(ctx context.Context, dir string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// originFile is where a folder says which address it is for.
+const originFile = "origin"
+
+// used notes of a folder that it was used now, and for which address.
+func used(dir, address string) error {
+	path := filepath.Join(dir, originFile)
+	now := time.Now()
+	if err := os.Chtimes(path, now, now); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return writeWhole(path, []byte(address+"\n"))
+}
+
+// Origin returns the address, without credentials, that a folder in downloads/
+// or git/ is for; "" when it does not say.
+func Origin(dir string) string {
+	data, err := os.ReadFile(filepath.Join(dir, originFile))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
 }
 
 // writeWhole puts data in the place of path, or leaves path as it was.

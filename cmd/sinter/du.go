@@ -90,11 +90,12 @@ func (t total) row() row {
 	}
 }
 
-// totals sums up images with their blobs, the rest of the cache, and cache
-// mounts.
+// totals sums up images with their blobs, the rest of the cache, cache mounts,
+// and what came from the web and from repositories.
 func totals(s *collect.Stock, p *collect.Plan) []row {
 	images := total{kind: "Images", count: len(s.Images), active: len(s.Images) - len(p.Images)}
 	steps := total{kind: "Build cache", count: len(s.Records), active: len(s.Records) - len(p.Records)}
+	downloads := total{kind: "Downloads", count: len(s.Downloads), active: len(s.Downloads) - len(p.Downloads)}
 	mounts := total{kind: "Cache mounts", count: len(s.Mounts), active: len(s.Mounts) - len(p.Mounts)}
 	ofImages := map[digest.Digest]bool{}
 	for _, img := range s.Images {
@@ -131,7 +132,8 @@ func totals(s *collect.Stock, p *collect.Plan) []row {
 	steps.size += folderSize(s.Notes)
 	steps.reclaimable += folderSize(p.Notes)
 	mounts.size, mounts.reclaimable = folderSize(s.Mounts), folderSize(p.Mounts)
-	return []row{images.row(), steps.row(), mounts.row()}
+	downloads.size, downloads.reclaimable = folderSize(s.Downloads), folderSize(p.Downloads)
+	return []row{images.row(), steps.row(), mounts.row(), downloads.row()}
 }
 
 func folderSize(list []collect.Folder) int64 {
@@ -142,7 +144,7 @@ func folderSize(list []collect.Folder) int64 {
 	return n
 }
 
-// pieces lists steps, layers and mounts, the last used first.
+// pieces lists steps, layers, mounts and downloads, the last used first.
 func pieces(s *collect.Stock, p *collect.Plan) []row {
 	type piece struct {
 		row
@@ -162,8 +164,8 @@ func pieces(s *collect.Stock, p *collect.Plan) []row {
 	for _, l := range p.Layers {
 		goes[string(l.Layer.ID)] = true
 	}
-	for _, m := range p.Mounts {
-		goes[m.Path] = true
+	for _, f := range append(p.Mounts[:len(p.Mounts):len(p.Mounts)], p.Downloads...) {
+		goes[f.Path] = true
 	}
 	for _, r := range s.Records {
 		key := r.Record.Key.String()
@@ -176,6 +178,10 @@ func pieces(s *collect.Stock, p *collect.Plan) []row {
 	for _, m := range s.Mounts {
 		id := filepath.Base(m.Path)
 		add("mount", id[:min(len(id), 12)], "RUN --mount=type=cache", m.Size, m.Used, goes[m.Path])
+	}
+	for _, d := range s.Downloads {
+		id := filepath.Base(d.Path)
+		add("download", id[:min(len(id), 12)], d.From, d.Size, d.Used, goes[d.Path])
 	}
 	slices.SortStableFunc(list, func(a, b piece) int { return b.used.Compare(a.used) })
 	rows := make([]row, len(list))

@@ -29,7 +29,7 @@ func newPruneCmd(a *app) *cobra.Command {
 		Use:   "prune [flags]",
 		Short: "Remove what no image needs",
 		Long: `Remove images without a name, and all of the cache that no image with a name is
-made of: steps, layers, blobs, cache mounts. With --all pulled images go as well,
+made of: steps, layers, blobs, cache mounts, downloads. With --all pulled images go as well,
 and the steps of the images that stay. Running builds are waited for.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -162,8 +162,8 @@ func (a *app) prune(ctx context.Context, o collect.Options, dryRun bool) error {
 	} else if err := plan.Apply(ctx, env); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.stdout, "Steps: %d, layers: %d, blobs: %d, cache mounts: %d\n%s %s\n",
-		len(plan.Records), len(plan.Layers), len(plan.Blobs), len(plan.Mounts), said, humanSize(plan.Freed()))
+	_, err = fmt.Fprintf(a.stdout, "Steps: %d, layers: %d, blobs: %d, cache mounts: %d, downloads: %d\n%s %s\n",
+		len(plan.Records), len(plan.Layers), len(plan.Blobs), len(plan.Mounts), len(plan.Downloads), said, humanSize(plan.Freed()))
 	return err
 }
 

@@ -66,7 +66,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("SINTER_ROOT", filepath.Join(env.WorkDir, ".store"))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TMPDIR", os.TempDir())
-			return nil
+			return serveWeb(env)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"image-tree":   cmdImageTree,
