@@ -40,9 +40,13 @@ func (o Options) filter(root read) (read, error) {
 	if err := json.Unmarshal(root.data, &index); err != nil {
 		return root, fmt.Errorf("reading the index: %w", err)
 	}
+	byDigest := make(map[digest.Digest]ocispec.Descriptor, len(index.Manifests))
+	for _, d := range index.Manifests {
+		byDigest[d.Digest] = d
+	}
 	fits := func(d ocispec.Descriptor) bool { return d.Platform == nil || wanted.Match(*d.Platform) }
 	kept := slices.DeleteFunc(slices.Clone(index.Manifests), func(d ocispec.Descriptor) bool {
-		subject, ok := subjectOf(index, d)
+		subject, ok := subjectOf(byDigest, d)
 		return !fits(d) && !(ok && fits(subject))
 	})
 	if len(kept) == 0 {
@@ -59,14 +63,10 @@ func (o Options) filter(root read) (read, error) {
 }
 
 // subjectOf is the manifest that an attestation is about.
-func subjectOf(index ocispec.Index, d ocispec.Descriptor) (ocispec.Descriptor, bool) {
+func subjectOf(byDigest map[digest.Digest]ocispec.Descriptor, d ocispec.Descriptor) (ocispec.Descriptor, bool) {
 	if d.Annotations[annotationReferenceType] != attestation {
 		return ocispec.Descriptor{}, false
 	}
-	about := digest.Digest(d.Annotations[annotationReferenceDigest])
-	i := slices.IndexFunc(index.Manifests, func(m ocispec.Descriptor) bool { return m.Digest == about })
-	if i < 0 {
-		return ocispec.Descriptor{}, false
-	}
-	return index.Manifests[i], true
+	subject, ok := byDigest[digest.Digest(d.Annotations[annotationReferenceDigest])]
+	return subject, ok
 }

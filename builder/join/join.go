@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -158,9 +159,18 @@ func (o Options) root(list []read) (read, error) {
 		return copied, nil
 	}
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}}
+	places := map[digest.Digest]int{}
+	add := func(d ocispec.Descriptor) {
+		if i, ok := places[d.Digest]; ok {
+			index.Manifests[i] = mergeDescriptors(index.Manifests[i], d)
+			return
+		}
+		places[d.Digest] = len(index.Manifests)
+		index.Manifests = append(index.Manifests, d)
+	}
 	for _, r := range list {
 		if !export.IsIndex(r.desc.MediaType) {
-			index.Manifests = addDescriptor(index.Manifests, r.desc)
+			add(r.desc)
 			continue
 		}
 		var old ocispec.Index
@@ -168,7 +178,7 @@ func (o Options) root(list []read) (read, error) {
 			return read{}, fmt.Errorf("reading the index of %s: %w", r.from, err)
 		}
 		for _, d := range old.Manifests {
-			index.Manifests = addDescriptor(index.Manifests, d)
+			add(d)
 		}
 		if single {
 			index.Annotations = old.Annotations
@@ -187,25 +197,21 @@ func (o Options) root(list []read) (read, error) {
 	return encode(index, list[0].from)
 }
 
-// addDescriptor adds a manifest, or what is new of it to the one that is there.
-func addDescriptor(list []ocispec.Descriptor, d ocispec.Descriptor) []ocispec.Descriptor {
-	i := slices.IndexFunc(list, func(old ocispec.Descriptor) bool { return old.Digest == d.Digest })
-	if i < 0 {
-		return append(list, d)
+// mergeDescriptors is what two descriptors say of one manifest; the later counts.
+func mergeDescriptors(old, later ocispec.Descriptor) ocispec.Descriptor {
+	if later.Platform != nil {
+		old.Platform = later.Platform
 	}
-	if d.Platform != nil {
-		list[i].Platform = d.Platform
-	}
-	merged := map[string]string{}
-	for _, m := range []map[string]string{list[i].Annotations, d.Annotations} {
-		for k, v := range m {
-			merged[k] = v
+	if len(later.Annotations) > 0 {
+		merged := maps.Clone(later.Annotations)
+		for k, v := range old.Annotations {
+			if _, ok := merged[k]; !ok {
+				merged[k] = v
+			}
 		}
+		old.Annotations = merged
 	}
-	if len(merged) > 0 {
-		list[i].Annotations = merged
-	}
-	return list
+	return old
 }
 
 func encode(index ocispec.Index, from registry.Ref) (read, error) {

@@ -336,3 +336,27 @@ func TestParts(t *testing.T) {
 		t.Errorf("got %+v, %v", parts, err)
 	}
 }
+
+func FuzzRoot(f *testing.F) {
+	for _, s := range []string{
+		`{}`, `null`, `{"manifests":[{"digest":"sha256:1","platform":{"os":"linux","architecture":"arm64"}}]}`,
+		`{"manifests":[{"platform":null},{"annotations":{"vnd.docker.reference.type":"attestation-manifest"}}]}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := read{desc: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(data), Size: int64(len(data))}, data: data}
+		o := Options{
+			Annotations: export.Annotations{{Level: "index", Key: "a"}, {Level: "manifest-descriptor", Key: "b"}},
+			Platforms:   []ocispec.Platform{{OS: "linux", Architecture: "arm64"}},
+		}
+		root, err := o.root([]read{r, r})
+		if err == nil {
+			root, err = o.filter(root)
+		}
+		if err == nil && digest.FromBytes(root.data) != root.desc.Digest {
+			t.Errorf("the descriptor of %s says %s", root.data, root.desc.Digest)
+		}
+		newImage(nil).add(r)
+	})
+}

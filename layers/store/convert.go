@@ -36,7 +36,8 @@ type variant struct {
 }
 
 func (v variant) of(l layers.Layer) layers.Layer {
-	l.DiffID, l.Descriptor = v.DiffID, v.Descriptor
+	// Where the layer came from, this blob is not.
+	l.DiffID, l.Descriptor, l.Origins = v.DiffID, v.Descriptor, nil
 	return l
 }
 
@@ -56,6 +57,14 @@ func (w Wanted) name() string {
 // they are there.
 func (s *Store) Convert(ctx context.Context, l layers.Layer, w Wanted) (layers.Layer, error) {
 	w.Compression = w.Compression.Canonical()
+	if l.Descriptor.Digest == "" {
+		// Also when other times are wanted: a later process may not be
+		// allowed to read the files of a directory, which belong to others.
+		var err error
+		if l, err = s.Pack(ctx, l, w.Compression); err != nil {
+			return l, err
+		}
+	}
 	if w.Epoch != nil {
 		t, err := s.Tree(ctx, l)
 		if err != nil {
@@ -63,12 +72,6 @@ func (s *Store) Convert(ctx context.Context, l layers.Layer, w Wanted) (layers.L
 		}
 		if !slices.ContainsFunc(t.Entries, func(e layers.Entry) bool { return e.ModTime > *w.Epoch*1e9 }) {
 			w.Epoch = nil
-		}
-	}
-	if w.Epoch == nil && l.Descriptor.Digest == "" {
-		var err error
-		if l, err = s.Pack(ctx, l, w.Compression); err != nil {
-			return l, err
 		}
 	}
 	if done, ok := s.converted(l, w); ok {

@@ -116,7 +116,7 @@ func TestConvertForeign(t *testing.T) {
 	}
 	for _, c := range []archive.Compression{zstd, {Type: archive.Gzip, Level: 9}} {
 		got := convert(t, s, l, Wanted{Compression: c, Force: true})
-		if got.Descriptor.Digest == l.Descriptor.Digest || got.Descriptor.MediaType != c.MediaType() || got.DiffID != l.DiffID {
+		if got.Descriptor.Digest == l.Descriptor.Digest || got.Descriptor.MediaType != c.MediaType() || got.DiffID != l.DiffID || got.Origins != nil {
 			t.Errorf("with force it became %+v", got)
 		}
 	}
