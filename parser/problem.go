@@ -67,6 +67,12 @@ func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 			p.addRanges(w.Ranges)
 		}
 	}
+	if e != nil && p.Source == nil {
+		if rs := e.locate(p.Msg); rs != nil {
+			p.Source = e.file()
+			p.addRanges(rs)
+		}
+	}
 	if own != nil {
 		p.Hint = own.Hint
 	} else {
