@@ -37,6 +37,8 @@ func hint(e *Error, d *entry) string {
 		return "end the text with a line that holds nothing but the delimiter"
 	case has("unsupported mount type"):
 		return "the types are bind, cache, secret, ssh and tmpfs"
+	case has("syntax error in pattern"):
+		return "a pattern of .dockerignore or --exclude has a [ without a ], or ends with a backslash"
 	case has("lint violation found"):
 		return "fix what the warnings say, skip the rules (# check=skip=RULE), or remove error=true"
 	}

@@ -189,12 +189,48 @@ func (u *unpacker) place(name string) (string, error) {
 	if _, ok, err := u.tree.Lookup(dir); err != nil {
 		return "", err
 	} else if !ok {
+		if err := u.dangling(source.Parent(name)); err != nil {
+			return "", err
+		}
 		u.count += strings.Count(dir, "/") + 1
 	}
 	if err := u.tree.mkdirAll(dir, made{mode: 0o755, own: &ids{}}); err != nil {
 		return "", err
 	}
 	return path.Join(dir, path.Base(name)), nil
+}
+
+// dangling refuses a directory that is behind a symlink to nothing: missing
+// directories are made, but not those that links name.
+func (u *unpacker) dangling(dir string) error {
+	for i := 0; i < len(dir); i++ {
+		end := strings.IndexByte(dir[i:], '/')
+		if end < 0 {
+			end = len(dir) - i
+		}
+		i += end
+		to, err := source.Resolve(u.lookup, dir[:i], true)
+		if err != nil {
+			return err
+		}
+		if to == path.Clean(dir[:i]) {
+			continue
+		}
+		if _, ok, err := u.lookup(to); err != nil {
+			return err
+		} else if !ok {
+			from, err := source.Resolve(u.lookup, dir[:i], false)
+			if err != nil {
+				return err
+			}
+			if _, isLink, err := u.lookup(from); err != nil {
+				return err
+			} else if isLink {
+				return fmt.Errorf("%q is a symlink to nothing: %w", dir[:i], syscall.ENOENT)
+			}
+		}
+	}
+	return nil
 }
 
 // lookup looks at a path below the archive's root.

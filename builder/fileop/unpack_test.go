@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -298,7 +300,7 @@ func TestUnpackErrors(t *testing.T) {
 
 func TestUnpackStaysInside(t *testing.T) {
 	base := t.TempDir()
-	build(t, base, "etc/passwd text\nd dir\nd/out link:/etc\nd/up link:../../etc")
+	build(t, base, "etc/passwd text\nd/etc dir\nd/out link:/etc\nd/up link:../../etc")
 	data := makeTar(t,
 		tar.Header{Name: "out/passwd"}, tar.Header{Name: "up/group"},
 		tar.Header{Name: "../../etc/shadow"}, tar.Header{Name: "/abs"},
@@ -316,6 +318,19 @@ func TestUnpackStaysInside(t *testing.T) {
 	for _, p := range []string{"d/etc/passwd", "d/etc/group", "d/etc/shadow", "d/abs", "d/etc/hosts"} {
 		if _, ok := w.data[p]; !ok {
 			t.Errorf("%s is missing: %q", p, w.data)
+		}
+	}
+}
+
+// TestUnpackThroughDanglingLink: a directory that is missing is made, but not
+// where a link to nothing leads.
+func TestUnpackThroughDanglingLink(t *testing.T) {
+	base := t.TempDir()
+	build(t, base, "etc/passwd text\nd/l link:/etc")
+	for _, name := range []string{"l/f", "l/sub/f"} {
+		_, err := addArchive(t, base, makeTar(t, tar.Header{Name: name}), parser.Copy{Dest: "/d"})
+		if !errors.Is(err, syscall.ENOENT) || !strings.Contains(err.Error(), `"l" is a symlink to nothing`) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
