@@ -116,7 +116,7 @@ func (f *frontend) check(ctx context.Context, e *entry) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	a, err := answer(found.ToResult(nil))
+	a, err := answer(found.ToResult(e.renamed))
 	if err != nil {
 		return Answer{}, err
 	}
@@ -128,6 +128,15 @@ func (f *frontend) check(ctx context.Context, e *entry) (Answer, error) {
 	}
 	a.Mistake = f.mistake(e, found.Error)
 	return a, nil
+}
+
+// renamed is what the frontend says of the Dockerfile, under the name that people
+// know.
+func (e *entry) renamed(s *pb.SourceInfo) *pb.SourceInfo {
+	if s == nil || s.Filename != e.source.Filename {
+		return s
+	}
+	return &pb.SourceInfo{Filename: e.shown, Data: s.Data, Language: s.Language}
 }
 
 func (f *frontend) mistake(e *entry, b *lint.BuildError) *Error {

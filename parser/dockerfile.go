@@ -2,8 +2,11 @@ package parser
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -23,25 +26,46 @@ type entry struct {
 	// text is the Dockerfile that counts: source's, unless a base image in
 	// it was replaced. Lines have the same numbers in both.
 	text []byte
+	// shown is what people call it.
+	shown string
 }
 
 // open finds and reads the Dockerfile. What is read is read once in a call,
-// however often the Dockerfile is opened.
+// however often the Dockerfile is opened. The first time must not be at once
+// with others.
 func (f *frontend) open(ctx context.Context) (*entry, error) {
-	c, err := dockerui.NewClient(f)
+	c, src, err := f.entrypoint(ctx)
+	if errors.Is(err, fs.ErrNotExist) && f.opts[filenameOpt] == "" {
+		// The name that podman and Buildah look for.
+		f.opts[filenameOpt] = "Containerfile"
+		var other error
+		if c, src, other = f.entrypoint(ctx); other == nil {
+			err = nil
+		} else {
+			delete(f.opts, filenameOpt)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	src, err := c.ReadEntrypoint(ctx, "Dockerfile")
-	if err != nil {
-		return nil, err
-	}
-	e := &entry{client: c, source: src, text: src.Data}
+	e := &entry{client: c, source: src, text: src.Data, shown: cmp.Or(f.shown, src.Filename)}
 	if err := f.checkSyntax(e); err != nil || f.from == "" {
 		return e, err
 	}
 	e.text, err = replaceBase(src.Data, f.from)
 	return e, err
+}
+
+// filenameOpt is the frontend's option for the Dockerfile's name.
+const filenameOpt = "filename"
+
+func (f *frontend) entrypoint(ctx context.Context) (*dockerui.Client, *dockerui.Source, error) {
+	c, err := dockerui.NewClient(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	src, err := c.ReadEntrypoint(ctx, "Dockerfile")
+	return c, src, err
 }
 
 // checkSyntax refuses a frontend other than the one that is built in. Which
@@ -82,7 +106,7 @@ func isDockerfileFrontend(ref string) bool {
 }
 
 func (e *entry) file() *SourceFile {
-	return &SourceFile{Name: e.source.Filename, Data: e.source.Data}
+	return &SourceFile{Name: e.shown, Data: e.source.Data}
 }
 
 // convertOpt is what the frontend's conversions take. A nil platform means

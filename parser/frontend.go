@@ -23,6 +23,7 @@ import (
 type frontend struct {
 	opts     map[string]string
 	from     string // replaces the first base image
+	shown    string // what people call the Dockerfile
 	platform ocispec.Platform
 	resolver Resolver
 
@@ -50,7 +51,7 @@ func newFrontend(req Request, r Resolver, warn func(Warning)) (*frontend, error)
 	if p.OS == "" && p.Architecture == "" {
 		p = platforms.DefaultSpec()
 	}
-	return &frontend{opts: opts, from: req.From, platform: platforms.Normalize(p), resolver: r, warn: warn}, nil
+	return &frontend{opts: opts, from: req.From, shown: req.Shown, platform: platforms.Normalize(p), resolver: r, warn: warn}, nil
 }
 
 // BuildOpts implements client.Client. All that BuildKit can do is said to be

@@ -21,7 +21,7 @@ func options(req Request) (map[string]string, error) {
 			o[key] = value
 		}
 	}
-	set("filename", req.Dockerfile)
+	set(filenameOpt, req.Dockerfile)
 	set("target", req.Target)
 	set("cgroup-parent", req.CgroupParent)
 	set("hostname", req.Hostname)

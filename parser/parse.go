@@ -39,6 +39,11 @@ func Parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 	if err != nil {
 		return nil, fmt.Errorf("translating the frontend's answer: %w", err)
 	}
+	for i := range g.Files {
+		if g.Files[i].Name == e.source.Filename {
+			g.Files[i].Name = e.shown
+		}
+	}
 	return g, nil
 }
 

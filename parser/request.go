@@ -10,6 +10,9 @@ type Request struct {
 	// Dockerfile is the path inside the local named "dockerfile" (or inside
 	// Context, when that is given); "" means Dockerfile.
 	Dockerfile string
+	// Shown is what people call the Dockerfile, as the path that they gave;
+	// "" means its own name.
+	Shown string
 	// LocalDockerfile takes the Dockerfile from the local named "dockerfile"
 	// even when Context is given (as -f does with a remote context).
 	LocalDockerfile bool

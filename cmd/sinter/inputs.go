@@ -141,6 +141,9 @@ func (o *opening) dockerfile(path string) error {
 		return err
 	}
 	o.req.Dockerfile, o.req.LocalDockerfile = filepath.Base(path), true
+	if o.req.Shown == "" {
+		o.req.Shown = filepath.Clean(path)
+	}
 	return o.openLocal("dockerfile", filepath.Dir(path))
 }
 

@@ -56,7 +56,7 @@ func (o *opening) stdinContext(ctx context.Context) error {
 	if err := o.openLocal("context", empty); err != nil {
 		return err
 	}
-	return o.keepDockerfile(o.in.stdin)
+	return o.keepDockerfile(o.in.stdin, "stdin")
 }
 
 // foreignDockerfile takes the Dockerfile from standard input or from a server.
@@ -65,7 +65,7 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 		if err := o.readStdin(); err != nil {
 			return err
 		}
-		return o.keepDockerfile(o.in.stdin)
+		return o.keepDockerfile(o.in.stdin, "stdin")
 	}
 	const name = "Dockerfile"
 	op := parser.HTTP{URL: o.flags.file, Filename: name}
@@ -83,11 +83,13 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 		return fmt.Errorf("the Dockerfile: %w", err)
 	}
 	defer f.Close()
-	return o.keepDockerfile(f)
+	return o.keepDockerfile(f, source.WithoutUser(op.URL))
 }
 
-// keepDockerfile copies the Dockerfile to a directory of its own.
-func (o *opening) keepDockerfile(r io.Reader) error {
+// keepDockerfile copies the Dockerfile to a directory of its own. shown is what
+// people call it.
+func (o *opening) keepDockerfile(r io.Reader, shown string) error {
+	o.req.Shown = shown
 	s, err := o.store()
 	if err != nil {
 		return err
