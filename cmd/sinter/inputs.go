@@ -67,6 +67,10 @@ func (o *opening) all(ctx context.Context) error {
 	if err := o.mainContext(ctx); err != nil {
 		return err
 	}
+	if o.ignore != nil && o.req.Context != "" {
+		return hintedFlag("ignorefile", o.flags.ignoreFile, "ignore rules do not count for an archive, a repository or a download, as in docker",
+			"leave it out, or give a directory as the context")
+	}
 	for _, text := range o.flags.contexts {
 		if err := o.namedContext(text); err != nil {
 			return err
