@@ -64,7 +64,7 @@ func (e *engine) apply(ctx context.Context, op parser.FileOp, inputs []fileop.In
 			w.Abort()
 		}
 	}()
-	outputs, err := fileop.Apply(ctx, op, inputs, func(output int) (fileop.Writer, error) {
+	outputs, err := fileop.Apply(ctx, op, inputs, e.Layers.Temp(), func(output int) (fileop.Writer, error) {
 		w, err := e.Layers.NewWriter(ctx, forms, e.Compression)
 		if err == nil {
 			writers[output] = w

@@ -68,7 +68,7 @@ func BenchmarkCopy(b *testing.B) {
 			b.Fatal(err)
 		}
 		op := parser.FileOp{Actions: []parser.FileAction{{Input: -1, Secondary: 0, Action: dockerCopy("", "/app")}}}
-		if _, err := Apply(context.Background(), op, []Input{{FS: l.Select(parser.Local{})}}, func(int) (Writer, error) { return discard{}, nil }); err != nil {
+		if _, err := Apply(context.Background(), op, []Input{{FS: l.Select(parser.Local{})}}, "", func(int) (Writer, error) { return discard{}, nil }); err != nil {
 			b.Fatal(err)
 		}
 		if err := l.Close(); err != nil {

@@ -119,7 +119,7 @@ func compareOnce(t *testing.T, rng *rand.Rand) bool {
 	w := newRecorder(t)
 	op := parser.FileOp{Actions: []parser.FileAction{{Input: 0, Secondary: 1, Action: c}}}
 	ins := []Input{{FS: disk(base), Kept: true}, {FS: disk(src), Kept: true}}
-	_, err := Apply(context.Background(), op, ins, func(int) (Writer, error) { return w, nil })
+	_, err := Apply(context.Background(), op, ins, "", func(int) (Writer, error) { return w, nil })
 	if fi, statErr := os.Lstat(dest); statErr != nil || !fi.IsDir() {
 		if err == nil {
 			t.Fatalf("the root was replaced\n%s", said())

@@ -199,7 +199,7 @@ func TestDigestDecides(t *testing.T) {
 			digests[i] = d
 			w := newRecorder(t)
 			op := parser.FileOp{Actions: []parser.FileAction{{Input: -1, Secondary: 0, Action: c}}}
-			_, err = Apply(context.Background(), op, []Input{{FS: disk(dir), Kept: true}}, func(int) (Writer, error) { return w, nil })
+			_, err = Apply(context.Background(), op, []Input{{FS: disk(dir), Kept: true}}, "", func(int) (Writer, error) { return w, nil })
 			if err != nil {
 				results[i] = "failed"
 				continue

@@ -44,9 +44,9 @@ type Output struct {
 
 // Apply runs the actions of op. For every output that changes something,
 // newWriter is asked once for a writer, and the layer goes there; the caller
-// commits it.
-func Apply(ctx context.Context, op parser.FileOp, inputs []Input, newWriter func(output int) (Writer, error)) ([]Output, error) {
-	r := &run{op: op, inputs: inputs, results: make([]*tree, len(op.Actions)), left: make([]int, len(op.Actions))}
+// commits it. tmp is a folder for temporary files.
+func Apply(ctx context.Context, op parser.FileOp, inputs []Input, tmp string, newWriter func(output int) (Writer, error)) ([]Output, error) {
+	r := &run{op: op, inputs: inputs, tmp: tmp, results: make([]*tree, len(op.Actions)), left: make([]int, len(op.Actions))}
 	defer r.close()
 	if err := r.countUses(); err != nil {
 		return nil, err
@@ -80,6 +80,7 @@ func Apply(ctx context.Context, op parser.FileOp, inputs []Input, newWriter func
 type run struct {
 	op      parser.FileOp
 	inputs  []Input
+	tmp     string
 	results []*tree
 	// left counts how often each result will still be needed.
 	left     []int

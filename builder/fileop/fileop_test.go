@@ -192,7 +192,7 @@ func TestCopy(t *testing.T) {
 			files := buildContext(t, ctxDir, parser.Local{Exclude: tc.ignore})
 			w := newRecorder(t)
 			op := parser.FileOp{Actions: []parser.FileAction{{Input: 0, Secondary: 1, Action: c}}}
-			out, err := Apply(context.Background(), op, []Input{{FS: disk(baseDir), Kept: true}, {FS: files}}, func(int) (Writer, error) { return w, nil })
+			out, err := Apply(context.Background(), op, []Input{{FS: disk(baseDir), Kept: true}, {FS: files}}, "", func(int) (Writer, error) { return w, nil })
 			if tc.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.err) {
 					t.Fatalf("error %v, want %s", err, tc.err)
@@ -277,7 +277,7 @@ func TestActions(t *testing.T) {
 				op.Actions = append(op.Actions, fa)
 			}
 			w := newRecorder(t)
-			_, err := Apply(context.Background(), op, []Input{{FS: disk(base), Kept: true}}, func(int) (Writer, error) { return w, nil })
+			_, err := Apply(context.Background(), op, []Input{{FS: disk(base), Kept: true}}, "", func(int) (Writer, error) { return w, nil })
 			if (err != nil) != (tc.err != "") || err != nil && !strings.Contains(err.Error(), tc.err) {
 				t.Fatalf("error %v, want %q", err, tc.err)
 			}
@@ -305,7 +305,7 @@ func TestOutputs(t *testing.T) {
 		{Input: 3, Secondary: 3, Output: 3, Action: parser.Copy{Src: "/", Dest: "/self/", DirContents: true, CreateDestPath: true}},  // 4
 	}}
 	writers := map[int]*recorder{}
-	outs, err := Apply(context.Background(), op, nil, func(i int) (Writer, error) {
+	outs, err := Apply(context.Background(), op, nil, "", func(i int) (Writer, error) {
 		writers[i] = newRecorder(t)
 		return writers[i], nil
 	})
@@ -328,7 +328,7 @@ func TestOutputs(t *testing.T) {
 	}
 	for _, bad := range []int{1, 7, -2} {
 		op := parser.FileOp{Actions: []parser.FileAction{{Input: bad, Secondary: -1, Action: file("/a", "")}}}
-		if _, err := Apply(context.Background(), op, nil, nil); err == nil {
+		if _, err := Apply(context.Background(), op, nil, "", nil); err == nil {
 			t.Errorf("input %d is no error", bad)
 		}
 	}
@@ -364,7 +364,7 @@ func TestOwnerNames(t *testing.T) {
 		c.Owner = &tc.owner
 		op := parser.FileOp{Actions: []parser.FileAction{{Input: 0, Secondary: 1, Action: c}}}
 		w := newRecorder(t)
-		out, err := Apply(context.Background(), op, []Input{{FS: disk(base), Kept: true}, {FS: buildContext(t, files, parser.Local{})}}, func(int) (Writer, error) { return w, nil })
+		out, err := Apply(context.Background(), op, []Input{{FS: disk(base), Kept: true}, {FS: buildContext(t, files, parser.Local{})}}, "", func(int) (Writer, error) { return w, nil })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -387,7 +387,7 @@ func TestDirectoryAsBase(t *testing.T) {
 	touch(t, dir)
 	op := parser.FileOp{Actions: []parser.FileAction{{Input: 0, Secondary: -1, Action: parser.Mkdir{Path: "/b", Mode: 0o755}}}}
 	w := newRecorder(t)
-	if _, err := Apply(context.Background(), op, []Input{{FS: buildContext(t, dir, parser.Local{})}}, func(int) (Writer, error) { return w, nil }); err != nil {
+	if _, err := Apply(context.Background(), op, []Input{{FS: buildContext(t, dir, parser.Local{})}}, "", func(int) (Writer, error) { return w, nil }); err != nil {
 		t.Fatal(err)
 	}
 	want := "a dir 0755 0:0 @1000000000\na/f file 0644 0:0 text @1000000000\nb dir 0755 0:0 @0"

@@ -8,13 +8,17 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // spool is a temporary file with the contents of an archive's members: they
 // are wanted in another order than the archive has them. The file has no name,
 // so nothing is left of it whatever happens.
 type spool struct {
+	dir  string // where the file is made; "" is the system's temporary folder
 	file *os.File
+	out  *archive.HoleWriter
 	size int64
 }
 
@@ -24,19 +28,22 @@ func (s *spool) add(r io.Reader, size int64) (content, error) {
 		return inline(nil), nil
 	}
 	if s.file == nil {
-		f, err := os.CreateTemp("", "sinter-unpack-")
+		f, err := os.CreateTemp(s.dir, "sinter-unpack-")
 		if err != nil {
 			return nil, fmt.Errorf("making a temporary file for the archive: %w", err)
 		}
-		s.file = f
+		s.file, s.out = f, archive.NewHoleWriter(f)
 		if err := os.Remove(f.Name()); err != nil {
 			return nil, err
 		}
 	}
 	at := s.size
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(s.file, h), r)
+	n, err := io.Copy(io.MultiWriter(s.out, h), r)
 	s.size += n
+	if err == nil {
+		err = s.out.Finish()
+	}
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
 	}

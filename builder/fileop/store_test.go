@@ -23,7 +23,7 @@ func applyToStore(t *testing.T, s *store.Store, ins []Input, actions ...parser.F
 	ctx := context.Background()
 	actions[len(actions)-1].Output = 0
 	var w *store.Writer
-	outs, err := Apply(ctx, parser.FileOp{Actions: actions}, ins, func(int) (Writer, error) {
+	outs, err := Apply(ctx, parser.FileOp{Actions: actions}, ins, "", func(int) (Writer, error) {
 		var err error
 		w, err = s.NewWriter(ctx, store.Forms{Blob: true}, archive.Compression{})
 		return w, err

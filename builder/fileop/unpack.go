@@ -48,7 +48,7 @@ func (c *copier) unpack(ctx context.Context, src, dest string) (done bool, err e
 	if err != nil {
 		return false, fmt.Errorf("unpacking %s: %w", src, err)
 	}
-	u := unpacker{tree: c.tree, root: to, own: c.own, spool: &spool{}}
+	u := unpacker{tree: c.tree, root: to, own: c.own, spool: &spool{dir: c.run.tmp}}
 	c.run.spools = append(c.run.spools, u.spool)
 	err = u.all(ctx, tar.NewReader(plain))
 	if cerr := plain.Close(); err == nil {

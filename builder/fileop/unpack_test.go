@@ -76,7 +76,7 @@ func addArchive(t testing.TB, base string, data []byte, c parser.Copy) (*recorde
 	w := newRecorder(t)
 	op := parser.FileOp{Actions: []parser.FileAction{{Input: 0, Secondary: 1, Action: c}}}
 	ins := []Input{{FS: disk(base), Kept: true}, {FS: disk(src), Kept: false}}
-	_, err := Apply(context.Background(), op, ins, func(int) (Writer, error) { return w, nil })
+	_, err := Apply(context.Background(), op, ins, "", func(int) (Writer, error) { return w, nil })
 	return w, err
 }
 

@@ -21,8 +21,8 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// FuzzIgnore: leaving out what lies below a hidden directory hides nothing that
-// the rules, asked about each path on its own, show.
+// FuzzIgnore: not looking below hidden directories hides nothing that the rules,
+// asked about every directory on the way, show.
 func FuzzIgnore(f *testing.F) {
 	f.Add("a\n!a/b\n", "a/b/c")
 	f.Add("**/*.go\n!**/x?.go\n", "a/x1.go")
@@ -46,15 +46,16 @@ func FuzzIgnore(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hidden, err := plain.MatchesOrParentMatches(name)
-		if err != nil {
-			return
-		}
 		var m matched
+		var hidden bool
+		var parent patternmatcher.MatchInfo
 		for end := 0; end < len(name); end++ {
 			next := strings.IndexByte(name[end:], '/')
 			if end += next; next < 0 {
 				end = len(name)
+			}
+			if hidden, parent, err = plain.MatchesUsingParentResults(name[:end], parent); err != nil {
+				return
 			}
 			if m, err = (rules{exclude: p}).judge(name[:end], end < len(name), m); err != nil {
 				return

@@ -36,7 +36,7 @@ type file struct {
 }
 
 // memoryBudget bounds what the table of contents of one layer may take, in
-// bytes: about four million files.
+// bytes: about two million files, ten times as many as large images have.
 const memoryBudget = 1 << 30
 
 // nodeCost is about what a node and its file take besides their strings.
@@ -52,7 +52,7 @@ func newForeignTree() *foreignTree {
 	return &foreignTree{root: &node{}, budget: memoryBudget}
 }
 
-var errTooMuch = errors.New("the layer has more files than can be handled")
+var errTooMuch = fmt.Errorf("the layer has too many files: their names and attributes would take more than %d MiB of memory", memoryBudget>>20)
 
 func (t *foreignTree) spend(n int) error {
 	if t.budget -= int64(n); t.budget < 0 {

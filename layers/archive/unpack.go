@@ -307,40 +307,13 @@ func (u *unpacker) file(ctx context.Context, e *layers.Entry, buf []byte) (err e
 	return u.fdMetadata(fd, e, "")
 }
 
-// copySparsely copies r to the empty file w and leaves holes where whole
-// buffers are zero.
-func copySparsely(ctx context.Context, w *os.File, r io.Reader, buf []byte) error {
-	var size, hole int64
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := io.ReadFull(r, buf)
-		size += int64(n)
-		if n == len(buf) && allZero(buf) {
-			hole += int64(n)
-		} else if n > 0 {
-			if hole > 0 {
-				if _, err := w.Seek(hole, io.SeekCurrent); err != nil {
-					return err
-				}
-				hole = 0
-			}
-			if _, err := w.Write(buf[:n]); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
+// copySparsely copies r to the empty file f and leaves holes for zeros.
+func copySparsely(ctx context.Context, f *os.File, r io.Reader, buf []byte) error {
+	w := NewHoleWriter(f)
+	if err := copyAll(ctx, w, r, buf); err != nil {
+		return err
 	}
-	if hole > 0 {
-		return w.Truncate(size)
-	}
-	return nil
+	return w.Finish()
 }
 
 func allZero(p []byte) bool {

@@ -106,7 +106,8 @@ func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader)
 		return err
 	}
 	defer plain.Close()
-	w := bufio.NewWriterSize(f, 1<<20)
+	holes := archive.NewHoleWriter(f)
+	w := bufio.NewWriterSize(holes, 1<<20)
 	t, diffID, _, err := archive.Read(ctx, io.TeeReader(&contextReader{ctx, plain}, w))
 	if err != nil {
 		return err
@@ -114,7 +115,7 @@ func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader)
 	if l.DiffID != "" && diffID != l.DiffID {
 		return fmt.Errorf("%w: uncompressed it is %s, but the image says %s", ErrCorrupt, diffID, l.DiffID)
 	}
-	if err := errors.Join(w.Flush(), f.Chmod(0o644)); err != nil {
+	if err := errors.Join(w.Flush(), holes.Finish(), f.Chmod(0o644)); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(s.layerPath(l.ID, ""), 0o755); err != nil {

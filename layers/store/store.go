@@ -94,6 +94,9 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.own.Close())
 }
 
+// Temp is this process's own folder for temporary files.
+func (s *Store) Temp() string { return s.tmp }
+
 // TempDir makes a directory that goes with this process at the latest. It lies
 // on the file system of the store, so what is in it can be renamed into place.
 func (s *Store) TempDir(pattern string) (string, error) {

@@ -31,6 +31,7 @@ type Writer struct {
 	dir   string
 	blob  *os.File
 	tar   *os.File
+	holes *archive.HoleWriter // to tar
 
 	packer *archive.Packer
 	writer *archive.Writer
@@ -56,13 +57,16 @@ func (s *Store) NewWriter(ctx context.Context, forms Forms, c archive.Compressio
 		w.Abort()
 		return nil, fmt.Errorf("beginning a layer: %w", err)
 	}
+	if w.tar != nil {
+		w.holes = archive.NewHoleWriter(w.tar)
+	}
 	switch {
 	case w.blob != nil && w.tar != nil:
-		w.packer = archive.NewPacker(w.blob, c, w.tar, nil)
+		w.packer = archive.NewPacker(w.blob, c, w.holes, nil)
 	case w.blob != nil:
 		w.packer = archive.NewPacker(w.blob, c, nil, nil)
 	default:
-		w.writer = archive.NewWriter(w.tar, nil)
+		w.writer = archive.NewWriter(w.holes, nil)
 	}
 	return w, nil
 }
@@ -163,6 +167,11 @@ func (w *Writer) finish(m *meta) error {
 	} else {
 		var err error
 		if m.Layer.DiffID, _, err = w.writer.Close(); err != nil {
+			return err
+		}
+	}
+	if w.holes != nil {
+		if err := w.holes.Finish(); err != nil {
 			return err
 		}
 	}
