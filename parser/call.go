@@ -39,7 +39,7 @@ type Answer struct {
 
 // Call asks the frontend about the Dockerfile. An error is as that of Parse.
 func Call(ctx context.Context, req Request, r Resolver, m Method) (Answer, error) {
-	f, err := newFrontend(req, r, nil)
+	f, err := prepare(ctx, req, r, nil)
 	if err != nil {
 		return Answer{}, err
 	}

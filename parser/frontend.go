@@ -31,6 +31,9 @@ type frontend struct {
 	warn     func(Warning)
 	warnings []Warning // those that were told
 
+	// inputs are targets that stand for named contexts.
+	inputs map[string]llb.State
+
 	images memo[ImageMeta]
 	files  memo[[]byte]
 	trees  memo[fs.FS]
@@ -52,6 +55,15 @@ func newFrontend(req Request, r Resolver, warn func(Warning)) (*frontend, error)
 		p = platforms.DefaultSpec()
 	}
 	return &frontend{opts: opts, from: req.From, shown: req.Shown, platform: platforms.Normalize(p), resolver: r, warn: warn}, nil
+}
+
+// prepare makes a frontend that can answer the request.
+func prepare(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*frontend, error) {
+	f, err := newFrontend(req, r, warn)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.addTargets(ctx, req)
 }
 
 // BuildOpts implements client.Client. All that BuildKit can do is said to be
@@ -78,8 +90,9 @@ func (f *frontend) Solve(_ context.Context, req client.SolveRequest) (*client.Re
 	return res, nil
 }
 
-// Inputs implements client.Client: there is no frontend before this one.
-func (f *frontend) Inputs(context.Context) (map[string]llb.State, error) { return nil, nil }
+// Inputs implements client.Client. There is no frontend before this one, but
+// targets that stand for named contexts.
+func (f *frontend) Inputs(context.Context) (map[string]llb.State, error) { return f.inputs, nil }
 
 // NewContainer implements client.Client. The Dockerfile frontend starts none
 // (but for SBOM scanners, which are not asked for).

@@ -130,7 +130,9 @@ func contexts(req Request, o map[string]string) error {
 		if err != nil {
 			return err
 		}
-		o["context:"+key] = remoteContext(req.Contexts[name])
+		if value := req.Contexts[name]; !strings.HasPrefix(value, targetPrefix) {
+			o["context:"+key] = remoteContext(value)
+		}
 	}
 	return nil
 }

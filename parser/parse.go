@@ -23,7 +23,7 @@ import (
 // go to warn, one at a time; warn may be nil. An error that concerns the
 // Dockerfile or the request is, or wraps, an *Error.
 func Parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*Graph, error) {
-	f, err := newFrontend(req, r, warn)
+	f, err := prepare(ctx, req, r, warn)
 	if err != nil {
 		return nil, err
 	}

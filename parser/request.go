@@ -21,8 +21,9 @@ type Request struct {
 	Context, ContextSubdir string
 	// Contexts are named contexts in the frontend's spelling: "local:NAME"
 	// (a local for the Resolver), "docker-image://REF",
-	// "oci-layout://STORE@sha256:…", or a git or http(s) URL. A name may
-	// end in "::PLATFORM".
+	// "oci-layout://STORE@sha256:…", a git or http(s) URL, or
+	// "target:NAME", another target of the same Dockerfile. A name may end
+	// in "::PLATFORM".
 	Contexts map[string]string
 	// From is an image in place of that of the first FROM; "" keeps it.
 	From string

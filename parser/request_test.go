@@ -2,6 +2,7 @@ package parser_test
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -370,5 +371,27 @@ func TestSameAgain(t *testing.T) {
 		if again := dump(parse(t, req, m)); again != first {
 			t.Fatalf("got\n%s\nand\n%s", first, again)
 		}
+	}
+}
+
+// TestTargetContext: a named context is another target of the Dockerfile, with
+// its config, even in place of the image that it is made from.
+func TestTargetContext(t *testing.T) {
+	m := withDockerfile("FROM alpine AS base\nENV A=b\nRUN one\nFROM alpine\nRUN two\n")
+	req := amd64()
+	req.Contexts = map[string]string{"alpine": "target:base"}
+	g := parse(t, req, m)
+	if execs := ops[parser.Exec](g); len(execs) != 2 || !slices.Contains(execs[1].Env, "A=b") {
+		t.Errorf("got\n%s", dump(g))
+	}
+	req.Platforms = []ocispec.Platform{{OS: "linux", Architecture: "amd64"}, {OS: "linux", Architecture: "arm64"}}
+	if execs := ops[parser.Exec](parse(t, req, m)); len(execs) != 4 {
+		t.Errorf("for two platforms: %d commands", len(execs))
+	}
+	req.Contexts["alpine"] = "target:nothing"
+	_, err := parser.Parse(t.Context(), req, m, nil)
+	var e *parser.Error
+	if !errors.As(err, &e) || !strings.Contains(e.Msg, `target stage "nothing" could not be found`) || !strings.Contains(e.Hint, "base") {
+		t.Errorf("a target that is not there: %v", err)
 	}
 }

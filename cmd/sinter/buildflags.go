@@ -57,7 +57,7 @@ func (f *buildFlags) registerInput(s *pflag.FlagSet) {
 	s.StringVar(&f.from, "from", "", "`IMAGE` in place of the one in the first FROM")
 	s.StringArrayVar(&f.buildArgs, "build-arg", nil, "set the build argument `NAME=VALUE` (NAME alone: from the environment)")
 	s.StringArrayVar(&f.buildArgFiles, "build-arg-file", nil, "`FILE` with a build argument NAME=VALUE in each line (repeatable; --build-arg wins)")
-	s.StringArrayVar(&f.contexts, "build-context", nil, "named context `NAME=DIR|docker-image://REF|oci-layout://DIR` (repeatable)")
+	s.StringArrayVar(&f.contexts, "build-context", nil, "named context `NAME=DIR|URL|docker-image://REF|oci-layout://DIR[:TAG]|target:STAGE` (repeatable)")
 	s.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, such as linux/amd64 (default $DOCKER_DEFAULT_PLATFORM)")
 	s.BoolVar(&f.noCache, "no-cache", false, "run every step")
 	s.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run every step of these `STAGES`")

@@ -180,7 +180,7 @@ func dockerfileThere(path string) error {
 func (o *opening) namedContext(text string) error {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok || name == "" || value == "" {
-		return wrongFlag("build-context", text, "want NAME=DIR or NAME=docker-image://REF")
+		return wrongFlag("build-context", text, "want NAME=DIR, NAME=URL, NAME=docker-image://REF, NAME=oci-layout://DIR or NAME=target:STAGE")
 	}
 	name = strings.ToLower(name)
 	dir, isLayout := strings.CutPrefix(value, "oci-layout://")
