@@ -70,11 +70,11 @@ func (f *buildFlags) registerInput(s *pflag.FlagSet) {
 // registerResult registers what says what becomes of it, and how that is shown.
 func (f *buildFlags) registerResult(s *pflag.FlagSet) {
 	s.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the image (repeatable)")
-	s.StringArrayVarP(&f.output, "output", "o", nil, "where the result goes: `DIR`, - or type=oci|docker|local|tar|registry|image|cacheonly[,dest=PATH] (repeatable)")
+	s.StringArrayVarP(&f.output, "output", "o", nil, "where the result goes: `DIR`, - or type=oci|docker|local|tar|registry|image|cacheonly[,dest=PATH][,ATTRIBUTE=VALUE…] (repeatable)")
 	s.BoolVar(&f.push, "push", false, "push to the registry (same as -o type=registry)")
 	s.BoolVar(&f.load, "load", false, "load into the Docker engine (same as -o type=docker)")
 	s.StringArrayVar(&f.labels, "label", nil, "add the label `NAME=VALUE`")
-	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `[LEVEL:]NAME=VALUE`")
+	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `[LEVEL[PLATFORM],…:]NAME=VALUE`, where LEVEL is manifest (the default), manifest-descriptor, index or index-descriptor")
 	s.BoolVar(&f.squash, "squash", false, "make one layer of all that the build adds to the base image")
 	s.StringVar(&f.timestamp, "timestamp", "", "nothing new in the image is younger than `SECONDS` since 1970 (same as --build-arg SOURCE_DATE_EPOCH=SECONDS)")
 	s.StringVar(&f.iidFile, "iidfile", "", "write the image's ID to `FILE`")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -61,7 +62,7 @@ func parseDescriptor(text string) (join.Source, error) {
 	}
 	if d.SchemaVersion != 0 {
 		return join.Source{}, &hinted{
-			err:  fmt.Errorf("a source is a manifest or index, not a descriptor of one"),
+			err:  errors.New("a source is a manifest or index, not a descriptor of one"),
 			hint: "take one of the index's manifests: jq '.manifests[0]'",
 		}
 	}
