@@ -83,6 +83,12 @@ func (w *worktree) fill(ctx context.Context, rev revision, depth string) error {
 			return err
 		}
 	}
+	if w.source.keep {
+		// The files of the log stay, without the time of this checkout.
+		if _, err := w.git(ctx, "reflog", "expire", "--all", "--expire=now"); err != nil {
+			return err
+		}
+	}
 	if w.source.commitTimes {
 		return w.setTimes(ctx)
 	}
@@ -96,7 +102,7 @@ func (w *worktree) init(ctx context.Context, rev revision) error {
 	if len(rev.object) == 64 {
 		format = "--object-format=sha256"
 	}
-	if _, err := w.git(ctx, "init", "--quiet", "--template=", format); err != nil {
+	if _, err := w.git(ctx, "init", "--quiet", format); err != nil {
 		return err
 	}
 	if !w.source.keep {
@@ -125,10 +131,27 @@ func (w *worktree) init(ctx context.Context, rev revision) error {
 			return err
 		}
 	}
+	if err := w.branchOfTag(ctx, rev); err != nil {
+		return err
+	}
 	err = os.Remove(filepath.Join(w.dir, "FETCH_HEAD"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	return err
+}
+
+// branchOfTag gives a lightweight tag that was asked for by its short name a
+// branch of that name, as the reference's fetch does.
+func (w *worktree) branchOfTag(ctx context.Context, rev revision) error {
+	if w.source.ref == "" || rev.ref != "refs/tags/"+w.source.ref || rev.commit != "" {
+		return nil
+	}
+	kind, err := w.git(ctx, "cat-file", "-t", rev.object)
+	if err != nil || strings.TrimSpace(kind) != "commit" {
+		return err
+	}
+	_, err = w.git(ctx, "update-ref", "refs/heads/"+w.source.ref, rev.object)
 	return err
 }
 

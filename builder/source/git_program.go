@@ -33,7 +33,6 @@ type gitProgram struct {
 // gitConfig makes git do neither more nor less than it is told to.
 var gitConfig = []string{
 	"-c", "core.hooksPath=" + os.DevNull,
-	"-c", "core.logAllRefUpdates=false",
 	"-c", "core.fsmonitor=false",
 	"-c", "init.defaultBranch=master",
 	"-c", "gc.auto=0",
