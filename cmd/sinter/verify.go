@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/source"
 )
 
 func newVerifyCmd(a *app) *cobra.Command {
@@ -14,7 +15,7 @@ func newVerifyCmd(a *app) *cobra.Command {
 		Use:   "verify",
 		Short: "Check everything in the store",
 		Long: `Read everything in the store and compare it with its digests: blobs, layers,
-images.`,
+images, downloads.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if done, err := a.needPrivileges(c.Context()); done || err != nil {
@@ -43,6 +44,11 @@ func (a *app) verify(ctx context.Context) error {
 	for _, p := range problems {
 		lines = append(lines, p.String())
 	}
+	damaged, err := source.VerifyDownloads(ctx, env.Store.Root())
+	if err != nil {
+		return err
+	}
+	lines = append(lines, damaged...)
 	images, err := env.Images.List()
 	if err != nil {
 		return err

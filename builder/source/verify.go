@@ -1,0 +1,53 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// VerifyDownloads reads the files from the web that are kept below root, the
+// store's folder, and says which are not what was downloaded. Repositories are
+// git's to verify.
+func VerifyDownloads(ctx context.Context, root string) (problems []string, err error) {
+	records, err := filepath.Glob(filepath.Join(root, "downloads", "*", "record"))
+	if err != nil {
+		return nil, err
+	}
+	for _, record := range records {
+		if err := ctx.Err(); err != nil {
+			return nil, context.Cause(ctx)
+		}
+		why, err := verifyDownload(filepath.Dir(record))
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			problems = append(problems, why)
+		}
+	}
+	return problems, nil
+}
+
+// verifyDownload returns what is wrong with a folder, or "".
+func verifyDownload(dir string) (string, error) {
+	what := fmt.Sprintf("download %s (%s)", filepath.Base(dir), Origin(dir))
+	d, err := openDownload(dir)
+	if err != nil || d == nil {
+		if err == nil {
+			return what + ": its record or its file is damaged", nil
+		}
+		return "", fmt.Errorf("%s: %w", what, err)
+	}
+	defer d.body.Close()
+	sum, err := digest.SHA256.FromReader(d.body)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", what, err)
+	}
+	if sum != d.Digest {
+		return fmt.Sprintf("%s: it has the digest %s, not %s", what, sum, d.Digest), nil
+	}
+	return "", nil
+}
