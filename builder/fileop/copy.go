@@ -153,7 +153,7 @@ func (t *transfer) visit(p picked) error {
 		return t.dir(p, at, was, exists)
 	}
 	if exists && was.Kind == layers.Dir {
-		return fmt.Errorf("cannot replace to directory /%s with file", at)
+		return otherKind("cannot replace to directory /%s with file", at)
 	}
 	if p.entry.Kind != layers.File {
 		t.tree.put(at, &inode{meta: t.meta(p.entry)})
@@ -174,7 +174,7 @@ func (t *transfer) visit(p picked) error {
 func (t *transfer) dir(p picked, at string, was layers.Entry, exists bool) error {
 	meta := t.meta(p.entry)
 	if exists && was.Kind != layers.Dir {
-		return fmt.Errorf("cannot copy to non-directory: /%s", at)
+		return otherKind("cannot copy to non-directory: /%s", at)
 	}
 	if exists && p.below == "" {
 		if at == "" {
@@ -195,7 +195,7 @@ func (t *transfer) dir(p picked, at string, was layers.Entry, exists bool) error
 // is. One that exists gets the source's mode and nothing else.
 func (t *transfer) impliedDir(e layers.Entry, at string, was layers.Entry, exists bool) error {
 	if exists && was.Kind != layers.Dir {
-		return fmt.Errorf("cannot copy to non-directory: /%s", at)
+		return otherKind("cannot copy to non-directory: /%s", at)
 	}
 	meta := t.meta(e)
 	if exists {

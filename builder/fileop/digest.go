@@ -84,12 +84,16 @@ func (s Selection) find(ctx context.Context, files source.FS) ([]selectedFile, e
 	return found, s.checkRequired(found)
 }
 
-// checkRequired fails when a path that must be there is not.
+// checkRequired fails when a path that must be there is not. Where the walk
+// began does not count: only what is below it is copied.
 func (s Selection) checkRequired(found []selectedFile) error {
 	for _, want := range s.Required {
 		ok := false
 		for _, f := range found {
-			ok = ok || strings.HasPrefix(path.Join("/", f.match, f.below), want)
+			ok = ok || f.below != "" && strings.HasPrefix(path.Join("/", f.match, f.below), want)
+		}
+		if !ok && len(found) > 0 && want == path.Join("/", found[0].match) {
+			return &refusal{&MissingError{Path: want}, "--parents copies what is named below a directory, not the directory itself: end the source in /*"}
 		}
 		if !ok {
 			return &MissingError{Path: want}

@@ -132,6 +132,16 @@ func TestDigestErrors(t *testing.T) {
 			c.Include, c.RequiredPaths = []string{"a/x"}, []string{"/a/x"}
 			return c
 		}(),
+		"nothing below the root": func() parser.Copy {
+			c := dockerCopy("", "/")
+			c.Include, c.RequiredPaths = []string{""}, []string{"/"}
+			return c
+		}(),
+		"nothing below a directory": func() parser.Copy {
+			c := dockerCopy("a", "/")
+			c.Include, c.RequiredPaths = []string{""}, []string{"/a"}
+			return c
+		}(),
 	} {
 		if _, err := Digest(context.Background(), disk(dir), Selected(c)); !errors.As(err, &missing) {
 			t.Errorf("%s: %v", name, err)

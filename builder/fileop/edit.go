@@ -54,7 +54,7 @@ func (t *tree) mkdirAll(p string, m made) error {
 			return err
 		}
 		if ok && e.Kind != layers.Dir {
-			return fmt.Errorf("mkdir /%s: %w", p[:i], syscall.ENOTDIR)
+			return fileInTheWay(p[:i])
 		}
 		if !ok {
 			f := m.inode(layers.Dir, parent)

@@ -59,6 +59,9 @@ func (r *run) owner(ctx context.Context, o *parser.Owner) (*ids, error) {
 
 func (r *run) passwd(ctx context.Context, id *parser.ID) (ids, error) {
 	const file = "/etc/passwd"
+	if id.Input < 0 {
+		return ids{}, noNames("user", id.Name)
+	}
 	var found []user.User
 	err := r.readNames(ctx, id.Input, file, func(f io.Reader) (err error) {
 		found, err = user.ParsePasswdFilter(f, func(u user.User) bool { return u.Name == id.Name })
@@ -89,6 +92,9 @@ func checkID(n int, kind, name, file string) error {
 // group returns the number of a group; ok is false when nobody knows the name.
 func (r *run) group(ctx context.Context, id *parser.ID) (gid int, ok bool, err error) {
 	const file = "/etc/group"
+	if id.Input < 0 {
+		return 0, false, noNames("group", id.Name)
+	}
 	var found []user.Group
 	err = r.readNames(ctx, id.Input, file, func(f io.Reader) (err error) {
 		found, err = user.ParseGroupFilter(f, func(g user.Group) bool { return g.Name == id.Name })

@@ -41,7 +41,7 @@ func applyToStore(t *testing.T, s *store.Store, ins []Input, actions ...parser.F
 	return outs[0].Chain.Append(l)
 }
 
-// TestStore copies from a context into layers, and from these into others, and
+// TestStore copies from a directory into layers, and from these into others, and
 // twice makes the same.
 func TestStore(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -68,7 +68,7 @@ func TestStore(t *testing.T) {
 		}
 		chowned := dockerCopy("d", "/app/")
 		chowned.Owner = num(7, 8)
-		one := applyToStore(t, s, []Input{{FS: buildContext(t, dir, parser.Local{})}},
+		one := applyToStore(t, s, []Input{{FS: disk(dir)}},
 			parser.FileAction{Input: -1, Secondary: 0, Output: -1, Action: chowned})
 		// Nothing new: no layer.
 		if same := applyToStore(t, s, []Input{open(one)}, parser.FileAction{Input: 0, Secondary: -1, Action: parser.Mkdir{Path: "/app", Mode: 0o755, MakeParents: true}}); len(same) != 1 {

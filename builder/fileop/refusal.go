@@ -1,0 +1,45 @@
+package fileop
+
+import (
+	"fmt"
+	"syscall"
+)
+
+// refusal is a copy that cannot be done as it is asked for, with the way out.
+type refusal struct {
+	err  error
+	hint string
+}
+
+func (e *refusal) Error() string { return e.err.Error() }
+
+// Unwrap returns the reason.
+func (e *refusal) Unwrap() error { return e.err }
+
+// HintText returns the way out.
+func (e *refusal) HintText() string { return e.hint }
+
+// fileInTheWay says that the directory p cannot be made.
+func fileInTheWay(p string) error {
+	return &refusal{
+		fmt.Errorf("mkdir /%s: %w", p, syscall.ENOTDIR),
+		"/" + p + " is there already and is no directory: remove it in a RUN before, or copy to another place",
+	}
+}
+
+// otherKind says that what is at p, a directory or not, stays what it is.
+func otherKind(format, p string) error {
+	return &refusal{
+		fmt.Errorf(format, p),
+		"a copy does not turn a directory into a file, nor the reverse: remove /" + p + " in a RUN before, or copy to another place",
+	}
+}
+
+// noNames says that there is no file system in which a user's or group's name
+// could be looked up.
+func noNames(kind, name string) error {
+	return &refusal{
+		fmt.Errorf("%s %q cannot be looked up: the stage begins with scratch and has no /etc/%s", kind, name, map[string]string{"user": "passwd", "group": "group"}[kind]),
+		"give the number of the " + kind,
+	}
+}
