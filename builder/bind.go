@@ -19,13 +19,13 @@ func (e *engine) layersOf(ctx context.Context, in parser.Input, selector string)
 	if !isFiles(in.Node) {
 		return e.chainOf(ctx, in)
 	}
-	return e.copied(ctx, in, selector)
+	return e.copied(ctx, in, selector, store.Forms{Dir: true})
 }
 
 // copied makes a layer of what selector names in a directory of the user's: a
 // command never sees, and can never change, the directory itself. The copy is
-// known by its content, so it is made once.
-func (e *engine) copied(ctx context.Context, in parser.Input, selector string) (layers.Chain, error) {
+// known by its content, so it is made once, in the forms given.
+func (e *engine) copied(ctx context.Context, in parser.Input, selector string, forms store.Forms) (layers.Chain, error) {
 	files, err := e.files(ctx, in)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (e *engine) copied(ctx context.Context, in parser.Input, selector string) (
 	if err != nil {
 		return nil, err
 	}
-	v, err := e.apply(ctx, op, []fileop.Input{from}, store.Forms{Dir: true})
+	v, err := e.apply(ctx, op, []fileop.Input{from}, forms)
 	if err != nil {
 		return nil, err
 	}

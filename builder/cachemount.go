@@ -10,6 +10,7 @@ import (
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -41,7 +42,7 @@ func (m mounter) cacheDir(ctx context.Context, pm parser.Mount) (string, error) 
 // key of the step, or the content of the user's files.
 func (m mounter) beginning(ctx context.Context, in parser.Input, selector string) (layers.Chain, string, error) {
 	if isFiles(in.Node) {
-		c, err := m.copied(ctx, in, selector)
+		c, err := m.copied(ctx, in, selector, store.Forms{Dir: true})
 		return c, fmt.Sprint(c.IDs()), err
 	}
 	id, err := m.final(ctx, in.Node)

@@ -13,6 +13,7 @@ import (
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -155,7 +156,9 @@ func (e *engine) resolveInputs(ctx context.Context, n *parser.Node) error {
 // layer.
 func (e *engine) chainOf(ctx context.Context, in parser.Input) (layers.Chain, error) {
 	if isFiles(in.Node) {
-		return e.copied(ctx, in, "/")
+		// As a directory it would need the right to give files away, which a
+		// build without any command does not have.
+		return e.copied(ctx, in, "/", store.Forms{Tar: true})
 	}
 	v, err := e.resolve(ctx, in.Node)
 	if err != nil {
