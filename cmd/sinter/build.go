@@ -122,6 +122,9 @@ func (b *building) read() (call calling, req parser.Request, err error) {
 	if b.secrets, err = parseSecrets(f.secrets); err != nil {
 		return call, req, err
 	}
+	for _, text := range b.secrets.unset() {
+		b.warn(text)
+	}
 	if b.agents, err = parseAgents(f.ssh); err != nil {
 		return call, req, err
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/sinter-build/sinter/builder/sandbox/ssh"
 	"github.com/sinter-build/sinter/parser"
@@ -86,6 +88,18 @@ func (s secretSource) complete(id string) (secretSource, error) {
 	return s, nil
 }
 
+// unset returns a warning for each secret that is empty because its variable is
+// not set, as in docker.
+func (s secrets) unset() []string {
+	var out []string
+	for _, id := range slices.Sorted(maps.Keys(s)) {
+		if _, ok := os.LookupEnv(s[id].env); s[id].env != "" && !ok {
+			out = append(out, fmt.Sprintf("secret %s is empty: the environment variable %s is not set", id, s[id].env))
+		}
+	}
+	return out
+}
+
 // read returns a secret's content; fs.ErrNotExist for one that nobody gave.
 func (s secrets) read(id string) ([]byte, error) {
 	src, ok := s[id]
@@ -93,11 +107,7 @@ func (s secrets) read(id string) ([]byte, error) {
 	case !ok:
 		return nil, fs.ErrNotExist
 	case src.env != "":
-		v, ok := os.LookupEnv(src.env)
-		if !ok {
-			return nil, fs.ErrNotExist
-		}
-		return []byte(v), nil
+		return []byte(os.Getenv(src.env)), nil
 	}
 	data, err := os.ReadFile(src.file)
 	if errors.Is(err, fs.ErrNotExist) {
