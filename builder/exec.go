@@ -180,5 +180,21 @@ func (e *engine) dirs(ctx context.Context, c layers.Chain) ([]string, error) {
 			return err
 		})
 	}
-	return dirs, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return lastOfEach(dirs), nil
+}
+
+// lastOfEach returns dirs without those that come again later: an overlay
+// takes no directory twice, and what the upper one shows or hides, the lower
+// one cannot change.
+func lastOfEach(dirs []string) []string {
+	var kept []string
+	for i, d := range dirs {
+		if !slices.Contains(dirs[i+1:], d) {
+			kept = append(kept, d)
+		}
+	}
+	return kept
 }
