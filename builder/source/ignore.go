@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/moby/patternmatcher"
+
+	"github.com/sinter-build/sinter/layers"
 )
 
 // patterns are rules in .dockerignore's syntax. They are not safe for use by
@@ -181,7 +183,7 @@ func (f *follower) targets(p string, wild bool) ([]string, error) {
 		return all, nil
 	}
 	e, ok, err := f.local.entry(p)
-	if err != nil || !ok || e.Link == "" || e.Size != 0 {
+	if err != nil || !ok || e.Kind != layers.Symlink {
 		return nil, err
 	}
 	if path.IsAbs(e.Link) {
