@@ -129,6 +129,9 @@ func (f *buildFlags) runRequest(r *parser.Request) (err error) {
 		if err != nil {
 			return wrongFlag("ulimit", u, err.Error())
 		}
+		if l.Soft < -1 || l.Hard < -1 {
+			return wrongFlag("ulimit", u, "a limit is a number, or -1 for none")
+		}
 		r.Ulimits = append(r.Ulimits, parser.Ulimit{Name: l.Name, Soft: l.Soft, Hard: l.Hard})
 	}
 	if r.Resources, err = parseResources(f.resources); err != nil {
