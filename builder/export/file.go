@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // writeFile makes the file at path: under its name stands the old one or the
@@ -31,18 +33,35 @@ func writeFile(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	// O_CREATE leaves the mode to the umask, as os.CreateTemp would not.
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return err
+	if f, ok := openNameless(filepath.Dir(path)); ok {
+		err = fill(f, func(w io.Writer) error {
+			if err := write(w); err != nil {
+				return err
+			}
+			return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, tmp, unix.AT_SYMLINK_FOLLOW)
+		})
+	} else if f, err = os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666); err == nil {
+		// O_CREATE leaves the mode to the umask, as os.CreateTemp would not.
+		err = fill(f, write)
 	}
-	if err = fill(f, write); err == nil {
+	if err == nil {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		_ = os.Remove(tmp)
 	}
 	return err
+}
+
+// openNameless makes a file that has no name, so that nothing of it is left
+// when this process is killed; ok is false where that cannot be done, or where
+// the file could not be given a name later.
+func openNameless(dir string) (_ *os.File, ok bool) {
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		return nil, false
+	}
+	f, err := os.OpenFile(dir, os.O_WRONLY|unix.O_TMPFILE, 0o666)
+	return f, err == nil
 }
 
 func fill(f *os.File, write func(io.Writer) error) error {

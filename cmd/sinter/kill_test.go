@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,12 +32,18 @@ COPY --from=two /random /
 COPY . /all
 `
 
+// killsVariable says how many builds TestKilled kills.
+const killsVariable = "SINTER_TEST_KILLS"
+
 // TestKilled kills builds at random moments: the next build must succeed, the
-// store must verify, and no process and no mount may stay.
+// store must verify, and no process, no mount and no half-written file may stay.
 func TestKilled(t *testing.T) {
 	times := 50
 	if testing.Short() {
 		times = 10
+	}
+	if n, err := strconv.Atoi(os.Getenv(killsVariable)); err == nil {
+		times = n
 	}
 	registry := serveRegistry(t)
 	pushBase(t, registry+"/base:latest")
@@ -54,10 +61,18 @@ func TestKilled(t *testing.T) {
 		k.killed(time.Duration(rand.Int64N(int64(took))))
 		k.nothingLeft()
 		if i%10 == 9 {
+			k.age()
 			k.build()
 			k.verify()
+			k.nothingHalf()
 		}
 	}
+}
+
+// TestKilledAsPlainUser is TestKilled in the user namespace of a user with
+// subordinate IDs.
+func TestKilledAsPlainUser(t *testing.T) {
+	runAsPlainUser(t, true, "^TestKilled$", killsVariable+"=20")
 }
 
 type killing struct {
@@ -81,7 +96,8 @@ func (k *killing) command(args ...string) *exec.Cmd {
 
 func (k *killing) buildCommand() *exec.Cmd {
 	return k.command("build", "--progress=plain", "--build-context", "base=docker-image://"+k.base,
-		"-t", "killed", "-o", "type=image", "-o", "type=oci,dest="+filepath.Join(k.ctx, "..", "out.tar"), k.ctx)
+		"-t", k.base+"-killed", "-o", "type=image", "-o", "type=oci,dest="+filepath.Join(k.ctx, "..", "out.tar"),
+		"-o", "type=registry", k.ctx)
 }
 
 func (k *killing) build() {
@@ -95,6 +111,41 @@ func (k *killing) verify() {
 	k.t.Helper()
 	if out, err := k.command("verify").CombinedOutput(); err != nil {
 		k.t.Fatalf("verify: %v\n%s", err, out)
+	}
+}
+
+// age makes what killed builds left in the store look two hours old: files that
+// nobody holds locked are removed only after a while.
+func (k *killing) age() {
+	k.t.Helper()
+	for _, pattern := range []string{"*", ".new-*/*"} {
+		left, err := filepath.Glob(filepath.Join(k.root, "tmp", pattern))
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		old := time.Now().Add(-2 * time.Hour)
+		for _, path := range left {
+			if err := os.Chtimes(path, old, old); err != nil {
+				k.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// nothingHalf looks for files that are being written in the store and beside
+// the output when no build is running.
+func (k *killing) nothingHalf() {
+	k.t.Helper()
+	for _, dir := range []string{filepath.Join(k.root, "tmp"), filepath.Dir(k.ctx)} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		for _, e := range entries {
+			if path := filepath.Join(dir, e.Name()); path != k.root && path != k.ctx && e.Name() != "out.tar" {
+				k.t.Errorf("%s is left", path)
+			}
+		}
 	}
 }
 

@@ -115,41 +115,45 @@ func scripts() string {
 // TestScriptAsPlainUser runs the scripts and the conformance cases again as users
 // that are not root: one with subordinate IDs, one without.
 func TestScriptAsPlainUser(t *testing.T) {
-	if os.Getuid() != 0 || userns.Inside() {
-		t.Skip("needs root, to make users; TestScript itself ran as a plain user")
-	}
 	for name, ranges := range map[string]bool{"with subordinate IDs": true, "without": false} {
-		t.Run(name, func(t *testing.T) {
-			dir, err := os.MkdirTemp("/var/tmp", "sinter-script-")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				// Files of mapped users are root's to remove.
-				if err := os.RemoveAll(dir); err != nil {
-					t.Error(err)
-				}
-			})
-			who := makeUser(t, ranges)
-			self, err := os.Executable()
-			if err != nil {
-				t.Fatal(err)
-			}
-			sh(t, "cp", self, filepath.Join(dir, "test"))
-			sh(t, "cp", "-r", scripts(), filepath.Join(dir, "script"))
-			sh(t, "cp", "-r", conformanceFolder(), filepath.Join(dir, "conformance"))
-			sh(t, "chown", "-R", who.Username+":", dir)
-			c := exec.Command(filepath.Join(dir, "test"), "-test.run=^(TestScript|TestConformance)$", "-test.timeout=10m")
-			c.Dir = dir
-			c.Env = []string{
-				"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "USER=" + who.Username,
-				scriptsVariable + "=" + filepath.Join(dir, "script"), conformanceCases + "=" + filepath.Join(dir, "conformance"),
-			}
-			c.SysProcAttr = &syscall.SysProcAttr{Credential: credential(t, who)}
-			if out, err := c.CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-		})
+		t.Run(name, func(t *testing.T) { runAsPlainUser(t, ranges, "^(TestScript|TestConformance)$") })
+	}
+}
+
+// runAsPlainUser runs tests of this package as a user made for it, with more
+// variables in the environment.
+func runAsPlainUser(t *testing.T, ranges bool, tests string, env ...string) {
+	if os.Getuid() != 0 || userns.Inside() {
+		t.Skip("needs root, to make users; the tests themselves ran as a plain user")
+	}
+	dir, err := os.MkdirTemp("/var/tmp", "sinter-script-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// Files of mapped users are root's to remove.
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	who := makeUser(t, ranges)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, "cp", self, filepath.Join(dir, "test"))
+	sh(t, "cp", "-r", scripts(), filepath.Join(dir, "script"))
+	sh(t, "cp", "-r", conformanceFolder(), filepath.Join(dir, "conformance"))
+	sh(t, "chown", "-R", who.Username+":", dir)
+	c := exec.Command(filepath.Join(dir, "test"), "-test.run="+tests, "-test.timeout=10m")
+	c.Dir = dir
+	c.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "USER=" + who.Username,
+		scriptsVariable + "=" + filepath.Join(dir, "script"), conformanceCases + "=" + filepath.Join(dir, "conformance"),
+	}, env...)
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: credential(t, who)}
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }
 

@@ -142,7 +142,15 @@ func (s *Store) removeLeftovers() error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(s.root, "tmp", e.Name())
-		if !e.IsDir() || !isDead(path) {
+		if !e.IsDir() {
+			// A record or an index that was being written: this takes no
+			// time, so an old one was given up.
+			if info, err := e.Info(); err == nil && isOld(info) {
+				_ = os.Remove(path)
+			}
+			continue
+		}
+		if !isDead(path) {
 			continue
 		}
 		if err := removeAll(path); err != nil && !errors.Is(err, fs.ErrPermission) {
@@ -153,9 +161,13 @@ func (s *Store) removeLeftovers() error {
 }
 
 // isDead reports whether the process of a temporary folder has ended. A folder
-// that is being made is taken for dead only when it is old.
+// that is being made is taken for dead only when it is old; any other has a lock,
+// unless a process was killed while it removed the folder.
 func isDead(dir string) bool {
 	f, err := os.Open(filepath.Join(dir, lockName))
+	if errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(filepath.Base(dir), ".new-") {
+		return true
+	}
 	if err != nil {
 		info, err := os.Stat(dir)
 		return err == nil && isOld(info)
