@@ -19,6 +19,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers/image"
 )
 
 // annotationFullName is where containerd and docker look for a full name; the
@@ -260,7 +262,7 @@ func writeLayoutBlob(ctx context.Context, b *Built, d ocispec.Descriptor, file s
 // mergeLayout is the index.json of dir with the entries of added.
 func mergeLayout(dir string, added ocispec.Index) ([]byte, error) {
 	var old ocispec.Index
-	data, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	data, err := image.ReadIndexFile(dir)
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(data, &old); err != nil {

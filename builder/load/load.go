@@ -26,6 +26,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
 )
 
@@ -271,7 +272,7 @@ func complete(ctx context.Context, s *store.Store, images []Image) error {
 
 // Layout loads the images of an OCI layout directory.
 func Layout(ctx context.Context, s *store.Store, dir string) ([]Image, error) {
-	data, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	data, err := image.ReadIndexFile(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{fmt.Sprintf("directory %s has no index.json: it is no OCI layout", dir)}
 	}

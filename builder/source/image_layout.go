@@ -17,6 +17,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -191,7 +192,7 @@ func (l layout) typed(desc ocispec.Descriptor) (ocispec.Descriptor, error) {
 }
 
 func (l layout) index() (*ocispec.Index, error) {
-	data, err := os.ReadFile(filepath.Join(l.dir, ocispec.ImageIndexFile))
+	data, err := image.ReadIndexFile(l.dir)
 	if err != nil {
 		return nil, fmt.Errorf("OCI layout: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -109,9 +110,18 @@ func (s secrets) read(id string) ([]byte, error) {
 	case src.env != "":
 		return []byte(os.Getenv(src.env)), nil
 	}
-	data, err := os.ReadFile(src.file)
+	f, err := os.Open(src.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("the file %s has gone", src.file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// The file need not be a regular one, nor what it was at the start.
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err == nil && len(data) > maxSecret {
+		return nil, fmt.Errorf("the secret %s has more than %d bytes", src.file, maxSecret)
 	}
 	return data, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -55,6 +56,28 @@ func (s *Images) blobPath(d digest.Digest) string {
 	return filepath.Join(s.root, "blobs", d.Algorithm().String(), d.Encoded())
 }
 
+// maxIndex is how long the index.json of a layout may be, in bytes.
+const maxIndex = 64 << 20
+
+// ReadIndexFile returns the bytes of the index.json of an OCI layout, which may
+// be anybody's.
+func ReadIndexFile(dir string) ([]byte, error) {
+	return readAtMost(filepath.Join(dir, ocispec.ImageIndexFile), maxIndex)
+}
+
+func readAtMost(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return data, err
+}
+
 // ReadBlob returns a manifest, index or config, verified.
 func (s *Images) ReadBlob(desc ocispec.Descriptor) ([]byte, error) {
 	if err := desc.Digest.Validate(); err != nil {
@@ -63,7 +86,7 @@ func (s *Images) ReadBlob(desc ocispec.Descriptor) ([]byte, error) {
 	if desc.Size > maxBlob {
 		return nil, fmt.Errorf("blob %s: %d bytes are too many for a manifest or config", desc.Digest, desc.Size)
 	}
-	data, err := os.ReadFile(s.blobPath(desc.Digest))
+	data, err := readAtMost(s.blobPath(desc.Digest), maxBlob)
 	if err != nil {
 		return nil, fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}

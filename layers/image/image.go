@@ -159,7 +159,7 @@ func toDescriptor(img Image) ocispec.Descriptor {
 func (s *Images) indexPath() string { return filepath.Join(s.root, ocispec.ImageIndexFile) }
 
 func (s *Images) read() (*ocispec.Index, error) {
-	data, err := os.ReadFile(s.indexPath())
+	data, err := ReadIndexFile(s.root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return emptyIndex(), nil
 	}
