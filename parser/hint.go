@@ -23,7 +23,7 @@ func hint(e *Error, d *entry) string {
 		return ""
 	case has("target stage "):
 		return stageHint("the stages are ", d)
-	case has("the Dockerfile cannot be empty"):
+	case has("the Dockerfile cannot be empty"), has("file with no instructions"):
 		return "a Dockerfile begins with FROM and an image; FROM scratch begins with nothing"
 	case has("failed to read dockerfile") && errors.Is(e.Err, fs.ErrNotExist):
 		return "name the Dockerfile with -f, or give the directory that it is in"
@@ -39,6 +39,8 @@ func hint(e *Error, d *entry) string {
 		return "the types are bind, cache, secret, ssh and tmpfs"
 	case has("syntax error in pattern"):
 		return "a pattern of .dockerignore or --exclude has a [ without a ], or ends with a backslash"
+	case e.Msg == "invalid syntax":
+		return "a mode is a number such as 755, or symbolic such as u=rwX,go=rX"
 	case has("lint violation found"):
 		return "fix what the warnings say, skip the rules (# check=skip=RULE), or remove error=true"
 	}

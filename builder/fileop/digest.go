@@ -107,13 +107,16 @@ func lookupSource(files source.FS, src string, follow bool) (layers.Entry, error
 	at, err := files.Resolve(rel(src), follow)
 	if err != nil {
 		if missing(err) {
-			return layers.Entry{}, &MissingError{Path: "/" + rel(src)}
+			return layers.Entry{}, missingIn(files, src)
 		}
 		return layers.Entry{}, err
 	}
 	e, ok, err := files.Lookup(at)
-	if err != nil || !ok {
+	if err != nil {
 		return layers.Entry{}, orMissing(rel(src), err)
+	}
+	if !ok {
+		return layers.Entry{}, missingIn(files, src)
 	}
 	return e, nil
 }

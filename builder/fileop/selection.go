@@ -9,6 +9,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/moby/buildkit/util/suggest"
+
+	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -91,13 +94,54 @@ func orMissing(p string, err error) error {
 }
 
 // MissingError says that a source does not exist.
-type MissingError struct{ Path string }
+type MissingError struct {
+	Path string
+	// Near is an existing path that was probably meant, or "".
+	Near string
+	// Ignored: the path exists, and .dockerignore leaves it out.
+	Ignored bool
+}
 
 func (e *MissingError) Error() string { return fmt.Sprintf("%q: not found", e.Path) }
 
 // HintText says why a file that is on disk may be missing all the same.
 func (e *MissingError) HintText() string {
+	switch {
+	case e.Ignored:
+		return "it is there, but .dockerignore leaves it out"
+	case e.Near != "":
+		return fmt.Sprintf("did you mean %q?", e.Near)
+	}
 	return "check the path, and that .dockerignore does not leave it out"
+}
+
+// missingIn is the error for a source that does not exist in files. What cannot
+// be found out for the hint is left out of it.
+func missingIn(files source.FS, src string) *MissingError {
+	e := &MissingError{Path: "/" + rel(src)}
+	if _, ok, err := source.Widen(files, true).Lookup(rel(src)); ok && err == nil {
+		e.Ignored = true
+		return e
+	}
+	dir, name := path.Split(rel(src))
+	entries, err := source.Widen(files, false).ReadDir(path.Clean("/" + dir)[1:])
+	if err != nil {
+		return e
+	}
+	var names []string
+	for _, entry := range entries {
+		base := path.Base(entry.Path)
+		if strings.EqualFold(base, name) {
+			e.Near = "/" + dir + base
+			return e
+		}
+		names = append(names, base)
+	}
+	// Too many names are near a short one.
+	if near, ok := suggest.Search(name, names, true); ok && len(name) > 3 {
+		e.Near = "/" + dir + near
+	}
+	return e
 }
 
 // Unwrap makes it an fs.ErrNotExist.

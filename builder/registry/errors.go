@@ -72,6 +72,7 @@ func (s *session) explainAnswer(err error, answer *transport.Error, ref *Ref) er
 		return notFound(err, answer, what, *ref)
 	case code == http.StatusNotFound:
 		e.Msg = fmt.Sprintf("%s: the registry does not have it: %v", what, err)
+		e.Hint = "check the name; some registries want a repository to be made before the first push"
 		e.Err = errors.Join(err, ErrNotFound)
 	case code == http.StatusTooManyRequests:
 		e.Msg = fmt.Sprintf("%s: the registry %s allows no more requests for now", what, s.host)

@@ -40,6 +40,22 @@ func (l *Local) Select(op parser.Local) FS {
 	return &selected{local: l, op: op, dirs: map[string]matched{}, open: map[string]bool{}}
 }
 
+// Widen returns files without the limits of what a step asks for, which only
+// suggestions may look behind: of a directory what .dockerignore leaves, or all
+// of it when ignored files count too. Other file systems have no limits.
+func Widen(files FS, ignored bool) FS {
+	s, ok := files.(*selected)
+	if !ok {
+		return files
+	}
+	op := s.op
+	op.Include, op.FollowPaths = nil, nil
+	if ignored {
+		op.Exclude = nil
+	}
+	return s.local.Select(op)
+}
+
 // prepare compiles the rules.
 func (s *selected) prepare() error {
 	s.ready.Do(func() {

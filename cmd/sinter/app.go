@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
@@ -59,7 +61,7 @@ func (a *app) root() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("finding a place for images and cache: %w (set SINTER_ROOT)", err)
+		return "", storeMistake(fmt.Errorf("finding a place for images and cache: %w", err))
 	}
 	return filepath.Join(home, ".local", "share", "sinter"), nil
 }
@@ -87,7 +89,15 @@ func (a *app) store() (*store.Store, error) {
 		SingleUser: userns.Single(),
 		Warn:       a.warn,
 	})
-	return a.layers, err
+	return a.layers, storeMistake(err)
+}
+
+// storeMistake adds the way out to the error of a store that cannot be opened.
+func storeMistake(err error) error {
+	if err == nil || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return err // a full disk has a hint of its own
+	}
+	return &hinted{err: err, hint: "name a folder that this user can write to with --root DIR or SINTER_ROOT"}
 }
 
 func (a *app) registry() (*registry.Client, error) {
@@ -122,7 +132,7 @@ func (a *app) cache() (*cache.Store, error) {
 		return nil, err
 	}
 	a.records, err = cache.Open(root)
-	return a.records, err
+	return a.records, storeMistake(err)
 }
 
 func (a *app) images() (*image.Images, error) {

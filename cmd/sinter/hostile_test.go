@@ -27,15 +27,19 @@ type hostileImage struct {
 	want string
 }
 
+// memberKinds returns functions that make the headers of an archive's members.
+func memberKinds() (file, dir func(name string) tar.Header, sym, link func(name, to string) tar.Header) {
+	one := func(kind byte, size int64) func(string) tar.Header {
+		return func(name string) tar.Header { return tar.Header{Name: name, Typeflag: kind, Size: size} }
+	}
+	two := func(kind byte) func(string, string) tar.Header {
+		return func(name, to string) tar.Header { return tar.Header{Name: name, Typeflag: kind, Linkname: to} }
+	}
+	return one(tar.TypeReg, 1), one(tar.TypeDir, 0), two(tar.TypeSymlink), two(tar.TypeLink)
+}
+
 func hostileImages() []hostileImage {
-	file := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg, Size: 1} }
-	dir := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeDir} }
-	sym := func(name, to string) tar.Header {
-		return tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: to}
-	}
-	link := func(name, to string) tar.Header {
-		return tar.Header{Name: name, Typeflag: tar.TypeLink, Linkname: to}
-	}
+	file, dir, sym, link := memberKinds()
 	deep := strings.Repeat("d/", 2000)
 	return []hostileImage{
 		{name: "climbs", headers: []tar.Header{file("../../outside")}, want: "leads out of the root"},

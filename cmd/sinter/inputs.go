@@ -82,7 +82,8 @@ func (o *opening) all(ctx context.Context) error {
 func (o *opening) openLocal(name, dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
-		err = &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a directory")}
+		return builder.Hinted(fmt.Errorf("the build context: %s is a file, not a directory", dir),
+			"give the directory that the files to copy are in; a Dockerfile is named with -f FILE, an archive is read from standard input: - < FILE")
 	}
 	if err != nil {
 		return builder.Hinted(fmt.Errorf("the build context: %w", err),
@@ -141,8 +142,12 @@ func (o *opening) remoteContext(ctx context.Context, address string) error {
 
 // dockerfile takes the Dockerfile from a directory of the user's.
 func (o *opening) dockerfile(path string) error {
-	if err := dockerfileThere(path); err != nil {
+	info, err := dockerfileThere(path)
+	if err != nil {
 		return err
+	}
+	if !info.Mode().IsRegular() {
+		return o.pipedDockerfile(path)
 	}
 	o.req.Dockerfile, o.req.LocalDockerfile = filepath.Base(path), true
 	if o.req.Shown == "" {
@@ -163,17 +168,17 @@ func defaultDockerfile(dir string) string {
 	return filepath.Join(dir, "Dockerfile")
 }
 
-func dockerfileThere(path string) error {
+func dockerfileThere(path string) (fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return builder.Hinted(fmt.Errorf("the Dockerfile %s does not exist", path), "name another with -f FILE")
+		return nil, builder.Hinted(fmt.Errorf("the Dockerfile %s does not exist", path), "name another with -f FILE")
 	case err != nil:
-		return fmt.Errorf("the Dockerfile: %w", err)
+		return nil, fmt.Errorf("the Dockerfile: %w", err)
 	case info.IsDir():
-		return builder.Hinted(fmt.Errorf("the Dockerfile %s is a directory", path), "name a file with -f FILE")
+		return nil, builder.Hinted(fmt.Errorf("the Dockerfile %s is a directory", path), "name a file with -f FILE")
 	}
-	return nil
+	return info, nil
 }
 
 // namedContext reads --build-context NAME=VALUE.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -44,7 +45,7 @@ func (a *app) report(ctx context.Context, err error) int {
 	case errors.As(err, &step):
 		a.printStep(step)
 	}
-	fmt.Fprintf(a.stderr, "error: %s\n", strings.TrimSuffix(err.Error(), "\n"))
+	fmt.Fprintf(a.stderr, "error: %s\n", legible(strings.TrimSuffix(err.Error(), "\n")))
 	for _, h := range []string{hint(err), a.fullDisk(err)} {
 		if h != "" {
 			fmt.Fprintf(a.stderr, "hint: %s\n", h)
@@ -135,7 +136,7 @@ func printPlace(w io.Writer, src *parser.SourceFile, ranges []parser.Range) {
 	}
 	fmt.Fprintf(w, "%s:%d\n--------------------\n", src.Name, first)
 	for n := max(1, first-aroundLines); n <= min(len(lines), last+aroundLines); n++ {
-		text := strings.TrimSuffix(lines[n-1], "\r")
+		text := legible(strings.TrimSuffix(lines[n-1], "\r"))
 		marked := inRanges(n, ranges)
 		mark := "   "
 		if marked {
@@ -147,6 +148,17 @@ func printPlace(w io.Writer, src *parser.SourceFile, ranges []parser.Range) {
 		}
 	}
 	fmt.Fprintln(w, "--------------------")
+}
+
+// legible replaces what a terminal would obey, or could not show, in text that
+// comes from files and servers.
+func legible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\t' && r != '\n' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 func inRanges(line int, ranges []parser.Range) bool {

@@ -86,6 +86,20 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 	return o.keepDockerfile(f, source.WithoutUser(op.URL))
 }
 
+// pipedDockerfile takes the Dockerfile from what is no regular file, as a
+// shell's <(command).
+func (o *opening) pipedDockerfile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("the Dockerfile: %w", err)
+	}
+	defer f.Close()
+	return o.keepDockerfile(f, path)
+}
+
+// maxDockerfile is how long a Dockerfile may be, in bytes.
+const maxDockerfile = 16 << 20
+
 // keepDockerfile copies the Dockerfile to a directory of its own. shown is what
 // people call it.
 func (o *opening) keepDockerfile(r io.Reader, shown string) error {
@@ -103,9 +117,12 @@ func (o *opening) keepDockerfile(r io.Reader, shown string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(w, r)
+	n, err := io.Copy(w, io.LimitReader(r, maxDockerfile+1))
 	if err := errors.Join(err, w.Close()); err != nil {
 		return fmt.Errorf("reading the Dockerfile: %w", err)
+	}
+	if n > maxDockerfile {
+		return fmt.Errorf("the Dockerfile %s is longer than %d bytes", shown, maxDockerfile)
 	}
 	return o.dockerfile(path)
 }
