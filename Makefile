@@ -13,7 +13,7 @@ TEST_PACKAGES := busybox-static docker-registry apache2-utils skopeo umoci build
 	uidmap mmdebstrap zstd xz-utils bzip2 libcap2-bin attr gcc libc6-dev ca-certificates python3
 DEMO_PACKAGES := busybox-static uidmap
 
-.PHONY: build demo test check bench conformance fuzz real clean demo-packages test-packages
+.PHONY: build demo test check suite bench conformance fuzz real clean demo-packages test-packages
 
 build: $(BIN)
 
@@ -25,7 +25,7 @@ demo: demo-packages $(BIN)
 	testdata/demo/run.sh $(abspath $(BIN))
 
 # All tests.
-test: test-packages check conformance
+test: test-packages check suite conformance
 
 # Formatting, vet, staticcheck, import directions, race tests.
 check:
@@ -34,7 +34,11 @@ check:
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./builder/sandbox/...
 	$(GO) run $(STATICCHECK) ./...
-	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+# Our own conformance cases, as root and as plain users.
+suite:
+	CGO_ENABLED=0 $(GO) test -timeout 15m -run '^(TestConformance|TestScriptAsPlainUser)$$' ./cmd/sinter
 
 # The reference builder's cases, when they are there.
 conformance: $(BIN)

@@ -2,7 +2,7 @@
 # Runs the reference builder's cases through the given sinter and compares what
 # comes out. Optional further arguments are globs of case names.
 #   conformance.sh SINTER FOLDER [GLOB…]
-# AGREE is the least share, in percent, that must agree (default 90).
+# AGREE is the least share, in percent, that must agree (default 98).
 # CONF_CASES is another folder of cases: one with .txtar files as in
 #   testdata/conformance, or one with cases and ctx (or cases.tar.zst) that
 #   FOLDER's runner takes, with the reference's images in results/ref.
@@ -63,7 +63,7 @@ line=$(sed -n 's/^conformance: \([0-9]*\)\/\([0-9]*\) same.*/\1 \2/p' "$work/rep
 [ -n "$line" ] || { echo "conformance: the comparison gave no verdict" >&2; exit 1; }
 set -- $line
 [ "$2" != 0 ] || { echo "conformance: nothing was compared, $cases has no images of the reference" >&2; exit 1; }
-least=${AGREE:-90}
+least=${AGREE:-98}
 if [ $(($1 * 100)) -lt $(($2 * least)) ]; then
 	echo "conformance: $1 of $2 agree, fewer than $least%" >&2
 	exit 1

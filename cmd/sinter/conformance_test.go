@@ -50,6 +50,9 @@ type conformance struct {
 // TestConformance builds each case of testdata/conformance and compares the
 // image with what the reference makes of it: all of the config and every file.
 func TestConformance(t *testing.T) {
+	if underRace {
+		t.Skip("hundreds of processes, each slow under the race detector: `make suite` runs them without")
+	}
 	dir := conformanceFolder()
 	if to := os.Getenv(conformanceExport); to != "" {
 		exportCases(t, dir, to)
