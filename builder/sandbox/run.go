@@ -42,6 +42,11 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
+	if err != nil && group.oomKills() > kills {
+		// The kernel chose the init, which is in the command's group.
+		res := Result{ExitCode: 128 + int(unix.SIGKILL), OOM: true, Duration: time.Since(start)}
+		return res, &ExitError{Args: spec.Args, Result: res}
+	}
 	if err != nil {
 		return Result{}, fmt.Errorf("running the sandbox: %w", err)
 	}
