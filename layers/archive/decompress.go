@@ -5,7 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/bzip2"
-	"errors"
+	"compress/gzip"
 	"fmt"
 	"io"
 
@@ -38,6 +38,10 @@ const (
 // Its use of memory is bounded, whatever the stream says. The caller closes
 // rc, which does not close r.
 func Decompress(r io.Reader) (rc io.ReadCloser, kind string, err error) {
+	return decompress(r, func(r io.Reader) (io.ReadCloser, error) { return pgzip.NewReaderN(r, gunzipBlock, gunzipBlocks) })
+}
+
+func decompress(r io.Reader, gunzip func(io.Reader) (io.ReadCloser, error)) (rc io.ReadCloser, kind string, err error) {
 	br := bufio.NewReaderSize(r, 64<<10)
 	head, err := br.Peek(xzHeadLen)
 	if err != nil && err != io.EOF {
@@ -46,7 +50,7 @@ func Decompress(r io.Reader) (rc io.ReadCloser, kind string, err error) {
 	kind, err = detect(head), nil
 	switch kind {
 	case Gzip:
-		rc, err = pgzip.NewReaderN(br, gunzipBlock, gunzipBlocks)
+		rc, err = gunzip(br)
 	case Zstd:
 		rc, err = openZstd(br)
 	case Bzip2:
@@ -137,10 +141,12 @@ func xzDictionary(head []byte) (int64, bool) {
 // header can be read. The error is one of reading r itself.
 func IsArchive(r io.Reader) (bool, error) {
 	keep := &errorKeeper{r: r}
-	plain, _, err := Decompress(keep)
+	// Of a stream that ends too soon, one that is read ahead loses the last
+	// block, in which the header may be.
+	plain, _, err := decompress(keep, func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) })
 	if err == nil {
 		_, err = tar.NewReader(plain).Next()
-		err = errors.Join(err, plain.Close())
+		_ = plain.Close() // it tells again how the stream ends, which does not count here
 	}
 	if keep.err != nil {
 		return false, fmt.Errorf("detecting archive: %w", keep.err)
