@@ -35,6 +35,9 @@ import (
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
+// noWait is for GORACE.
+const noWait = "atexit_sleep_ms=0"
+
 // programName as its own name makes the test binary behave as sinter.
 const programName = "sinter-under-test"
 
@@ -48,6 +51,8 @@ func TestMain(m *testing.M) {
 	if program {
 		os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	// The race detector would have every process wait for a second at its end.
+	os.Setenv("GORACE", noWait)
 	testscript.Main(m, map[string]func(){
 		"sinter": func() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
@@ -66,6 +71,7 @@ func TestScript(t *testing.T) {
 			env.Setenv("SINTER_ROOT", filepath.Join(env.WorkDir, ".store"))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TMPDIR", os.TempDir())
+			env.Setenv("GORACE", noWait)
 			return serveWeb(env)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -148,7 +154,7 @@ func runAsPlainUser(t *testing.T, ranges bool, tests string, env ...string) {
 	c := exec.Command(filepath.Join(dir, "test"), "-test.run="+tests, "-test.timeout=10m")
 	c.Dir = dir
 	c.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "USER=" + who.Username,
+		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "USER=" + who.Username, "GORACE=" + noWait,
 		scriptsVariable + "=" + filepath.Join(dir, "script"), conformanceCases + "=" + filepath.Join(dir, "conformance"),
 	}, env...)
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: credential(t, who)}
