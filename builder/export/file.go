@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,15 +31,15 @@ func writeFile(path string, write func(io.Writer) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
+	if err := removeStale(path); err != nil {
+		return err
+	}
 	tmp, err := tempName(path)
 	if err != nil {
 		return err
 	}
 	if f, ok := openNameless(filepath.Dir(path)); ok {
-		err = fill(f, func(w io.Writer) error {
-			if err := write(w); err != nil {
-				return err
-			}
+		err = fill(f, write, func() error {
 			return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, tmp, unix.AT_SYMLINK_FOLLOW)
 		})
 	} else if f, err = os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666); err == nil {
@@ -64,20 +66,60 @@ func openNameless(dir string) (_ *os.File, ok bool) {
 	return f, err == nil
 }
 
-func fill(f *os.File, write func(io.Writer) error) error {
+// fill writes to f, does what is to be done once all is written, and closes f.
+func fill(f *os.File, write func(io.Writer) error, then ...func() error) error {
 	w := bufio.NewWriterSize(f, 1<<20)
 	err := write(w)
 	if err == nil {
 		err = w.Flush()
 	}
+	for _, do := range then {
+		if err == nil {
+			err = do()
+		}
+	}
 	return errors.Join(err, f.Close())
 }
 
+// tempBytes is how many random bytes a temporary name has.
+const tempBytes = 6
+
 // tempName is a new name beside path.
 func tempName(path string) (string, error) {
-	var b [6]byte
+	var b [tempBytes]byte
 	if _, err := rand.Read(b[:]); err != nil {
 		return "", err
 	}
-	return filepath.Join(filepath.Dir(path), fmt.Sprintf(".%.100s.%x.tmp", filepath.Base(path), b)), nil
+	return filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%x%s", tempPrefix(path), b, tempSuffix)), nil
+}
+
+const tempSuffix = ".tmp"
+
+// tempPrefix is how temporary names for path begin.
+func tempPrefix(path string) string { return fmt.Sprintf(".%.100s.", filepath.Base(path)) }
+
+// stale is the age at which a file under a temporary name is nobody's any more.
+const stale = time.Hour
+
+// removeStale removes what a process left that was killed between naming the
+// file and giving it its last name, or that could not do without a name.
+func removeStale(path string) error {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		// A directory may be written to and not read.
+		return nil
+	}
+	for _, e := range entries {
+		random, ok := strings.CutPrefix(e.Name(), tempPrefix(path))
+		random, isTemp := strings.CutSuffix(random, tempSuffix)
+		if !ok || !isTemp || len(random) != 2*tempBytes || !e.Type().IsRegular() {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > stale {
+			if err := os.Remove(filepath.Join(filepath.Dir(path), e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
 }

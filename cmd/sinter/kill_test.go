@@ -114,12 +114,13 @@ func (k *killing) verify() {
 	}
 }
 
-// age makes what killed builds left in the store look two hours old: files that
+// age makes what killed builds left in the store and beside the output look two hours old: files that
 // nobody holds locked are removed only after a while.
 func (k *killing) age() {
 	k.t.Helper()
-	for _, pattern := range []string{"*", ".new-*/*"} {
-		left, err := filepath.Glob(filepath.Join(k.root, "tmp", pattern))
+	tmp := filepath.Join(k.root, "tmp")
+	for _, pattern := range []string{filepath.Join(tmp, "*"), filepath.Join(tmp, ".new-*/*"), filepath.Join(k.ctx, "..", ".out.tar.*")} {
+		left, err := filepath.Glob(pattern)
 		if err != nil {
 			k.t.Fatal(err)
 		}
