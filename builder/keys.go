@@ -49,6 +49,11 @@ func (e *engine) final(ctx context.Context, n *parser.Node) (identity, error) {
 // are digested from the files, whatever is remembered of them.
 func (e *engine) recipe(ctx context.Context, n *parser.Node, actual bool) (identity, error) {
 	var id identity
+	if !actual {
+		if err := e.ahead(ctx, n); err != nil {
+			return id, err
+		}
+	}
 	var err error
 	switch op := n.Op.(type) {
 	case parser.Image, parser.OCILayout:
@@ -230,7 +235,7 @@ func (e *engine) content(ctx context.Context, in parser.Input, sel fileop.Select
 	if err != nil {
 		return "", false, err
 	}
-	about := sel.String() + "\n" + strconv.Itoa(in.Output)
+	about := picks{in, sel}.about()
 	if !actual && !e.jobs[in.Node].forced {
 		if d, ok := e.Cache.Content(from.key, about); ok {
 			return d, true, nil
