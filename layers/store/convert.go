@@ -83,9 +83,7 @@ func (s *Store) Convert(ctx context.Context, l layers.Layer, w Wanted) (layers.L
 	}
 	defer unlock()
 	// Another process may have done it.
-	s.mu.Lock()
-	delete(s.metas, l.ID)
-	s.mu.Unlock()
+	s.reread(l.ID)
 	if done, ok := s.converted(l, w); ok {
 		return done, nil
 	}

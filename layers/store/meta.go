@@ -214,3 +214,11 @@ func (s *Store) forget(id layers.ID) {
 		delete(s.tars, id)
 	}
 }
+
+// reread has what is written of a layer read again when it is next asked for:
+// another process may have changed it.
+func (s *Store) reread(id layers.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.metas, id)
+}

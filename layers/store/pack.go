@@ -26,9 +26,7 @@ func (s *Store) Pack(ctx context.Context, l layers.Layer, c archive.Compression)
 	}
 	defer unlock()
 	// Another process may have done it.
-	s.mu.Lock()
-	delete(s.metas, l.ID)
-	s.mu.Unlock()
+	s.reread(l.ID)
 	if done, ok := s.packed(l.ID); ok {
 		return done, nil
 	}
