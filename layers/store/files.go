@@ -20,11 +20,6 @@ const leftoverAge = time.Hour
 
 func isOld(info fs.FileInfo) bool { return time.Since(info.ModTime()) > leftoverAge }
 
-func isOldFile(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && isOld(info)
-}
-
 // removeAll removes dir with everything in it, also directories that forbid it
 // to their owner.
 func removeAll(dir string) error {
@@ -66,19 +61,23 @@ func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error
 	if err != nil {
 		return nil, err
 	}
-	// A blocking flock cannot be interrupted by a context, so it is tried
-	// again and again.
+	if err := lockFile(ctx, f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() { f.Close() }, nil
+}
+
+// lockFile takes the lock of f. A blocking flock cannot be interrupted by a
+// context, so it is tried again and again.
+func lockFile(ctx context.Context, f *os.File) error {
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { f.Close() }, nil
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(err, f.Close())
+		if err == nil || !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), f.Close())
+			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
 	}

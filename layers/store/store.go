@@ -121,7 +121,8 @@ func (s *Store) ownTemp() error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// Whoever looks for leftovers may hold the lock for a moment.
+	if err := lockFile(context.Background(), f); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	final := filepath.Join(filepath.Dir(dir), strings.TrimPrefix(filepath.Base(dir), ".new-"))
@@ -164,19 +165,16 @@ func (s *Store) removeLeftovers() error {
 // that is being made is taken for dead only when it is old; any other has a lock,
 // unless a process was killed while it removed the folder.
 func isDead(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, lockName))
-	if errors.Is(err, fs.ErrNotExist) && !strings.HasPrefix(filepath.Base(dir), ".new-") {
-		return true
-	}
-	if err != nil {
+	if strings.HasPrefix(filepath.Base(dir), ".new-") {
 		info, err := os.Stat(dir)
 		return err == nil && isOld(info)
 	}
-	defer f.Close()
-	if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-		return false
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
 	}
-	return !strings.HasPrefix(filepath.Base(dir), ".new-") || isOldFile(f)
+	defer f.Close()
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
 
 func bootID() string {

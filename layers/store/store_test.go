@@ -311,6 +311,30 @@ func TestLeftoversGo(t *testing.T) {
 	}
 }
 
+// Processes that open a store look at each other's temporary folders.
+func TestManyOpenAtOnce(t *testing.T) {
+	root := t.TempDir()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 100 {
+				s, err := Open(root, Options{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := os.Stat(s.Temp()); err != nil {
+					t.Error(err)
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestAdopt(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	base := write(t, s, Forms{Tar: true})
