@@ -2,18 +2,27 @@ package sandbox
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"golang.org/x/sys/unix"
 )
 
 // A builder that is killed at any moment leaves no process and no mount.
 func TestKilledBuilder(t *testing.T) {
+	// What a killed builder leaves becomes our child, so that it can be told from
+	// what other tests run at the same time.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 	b := newBox(t)
 	before, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -23,7 +32,7 @@ func TestKilledBuilder(t *testing.T) {
 		cmd := exec1(t, self1(t), "-test.run", "^TestSleepForever$")
 		// The mark is in the command's arguments, to find it by.
 		mark := filepath.Base(t.TempDir()) + "-" + time.Duration(i).String() + "-mark"
-		cmd.Env = append(os.Environ(), "SANDBOX_ROOT="+b.lower, "SANDBOX_MARK="+mark)
+		cmd.Env = append(os.Environ(), "SANDBOX_ROOT="+b.lower, "SANDBOX_MARK="+mark, "TMPDIR="+t.TempDir())
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +46,7 @@ func TestKilledBuilder(t *testing.T) {
 		if err := cmd.Wait(); err == nil {
 			t.Fatal("the builder ended by itself")
 		}
-		waitFor(t, "the end of the command", func() bool { return running(t, mark) == 0 && running(t, inside.Name) == 0 })
+		waitFor(t, "the end of the command", func() bool { return running(t, mark) == 0 && !orphans(t) })
 	}
 	after, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -65,6 +74,35 @@ func running(t *testing.T, mark string) (n int) {
 		}
 	}
 	return n
+}
+
+// orphans reports whether processes live on whose parent was killed. Those that
+// ended are collected.
+func orphans(t *testing.T) bool {
+	t.Helper()
+	children, err := filepath.Glob("/proc/self/task/[0-9]*/children")
+	if err != nil || len(children) == 0 {
+		t.Fatal("the kernel does not tell who our children are:", err)
+	}
+	alive := false
+	for _, f := range children {
+		pids, err := os.ReadFile(f)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a thread that ended
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, field := range strings.Fields(string(pids)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			alive = alive || err != nil || ended == 0
+		}
+	}
+	return alive
 }
 
 func waitFor(t *testing.T, what string, ok func() bool) {
