@@ -37,7 +37,7 @@ func (e *engine) copied(ctx context.Context, in parser.Input, selector string, f
 	}
 	var recipe cache.Recipe
 	recipe.Add("operation", "copy for a mount")
-	recipe.Add("files", selector, content.String())
+	recipe.AddList("files", selector, content.String())
 	key := recipe.Key()
 	unlock, err := e.Cache.Lock(ctx, key)
 	if err != nil {

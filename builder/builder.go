@@ -166,8 +166,8 @@ func newEngine(g *parser.Graph, c Config) *engine {
 	}
 	for _, n := range g.Nodes {
 		j := &job{node: n, forced: n.NoCache}
-		for _, in := range keyInputs(n) {
-			j.forced = j.forced || e.jobs[in.Node].forced
+		for _, r := range readings(n) {
+			j.forced = j.forced || r.taken == nil && r.from.Node != nil && e.jobs[r.from.Node].forced
 		}
 		e.jobs[n] = j
 	}

@@ -26,7 +26,7 @@ func (m mounter) cacheDir(ctx context.Context, pm parser.Mount) (string, error) 
 		if begins, what, err = m.beginning(ctx, m.node.Inputs[pm.Input], pm.Selector); err != nil {
 			return "", err
 		}
-		recipe.Add("begins as", what, pm.Selector)
+		recipe.AddList("begins as", what, pm.Selector)
 	}
 	dir, release, err := m.Cache.Mount(ctx, recipe.Key(), pm.Sharing, func(dir string) error {
 		return m.fill(ctx, dir, begins, pm.Selector)

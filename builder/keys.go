@@ -2,9 +2,7 @@ package builder
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/containerd/platforms"
@@ -54,25 +52,32 @@ func (e *engine) recipe(ctx context.Context, n *parser.Node, actual bool) (ident
 			return id, err
 		}
 	}
-	var err error
 	switch op := n.Op.(type) {
 	case parser.Image, parser.OCILayout:
-		err = e.imageRecipe(ctx, n, &id)
+		if err := e.imageRecipe(ctx, n, &id); err != nil {
+			return id, err
+		}
 	case parser.Exec:
-		err = e.execRecipe(ctx, n, op, actual, &id)
+		e.execRecipe(n, op, &id.recipe)
 	case parser.FileOp:
-		err = e.fileRecipe(ctx, n, op, actual, &id)
+		id.recipe.Add("operation", "file")
+		for i, a := range op.Actions {
+			id.recipe.Add(actionPart(i), cache.Canonical(a))
+		}
 	case parser.Merge:
 		id.recipe.Add("operation", "merge")
-		err = e.addInputs(ctx, &id, "layer", n.Inputs, actual)
 	case parser.Diff:
-		id.recipe.Add("operation", fmt.Sprintf("diff %+v", op))
-		err = e.addInputs(ctx, &id, "side", n.Inputs, actual)
+		id.recipe.Add("operation", "diff "+cache.Canonical(op))
 	default:
-		err = fmt.Errorf("%T has no key of its own", n.Op)
+		return id, fmt.Errorf("%T has no key of its own", n.Op)
+	}
+	for _, r := range readings(n) {
+		if err := e.addReading(ctx, &id, r, actual); err != nil {
+			return id, err
+		}
 	}
 	id.key = id.recipe.Key()
-	return id, err
+	return id, nil
 }
 
 func (e *engine) imageRecipe(ctx context.Context, n *parser.Node, id *identity) error {
@@ -85,36 +90,35 @@ func (e *engine) imageRecipe(ctx context.Context, n *parser.Node, id *identity) 
 	for _, l := range v.chains[0] {
 		diffs = append(diffs, l.DiffID.String())
 	}
-	id.recipe.Add("base layers", diffs...)
+	id.recipe.AddList("base layers", diffs...)
 	return nil
 }
 
-// addInputs adds the keys of inputs under the given name.
-func (e *engine) addInputs(ctx context.Context, id *identity, name string, ins []parser.Input, actual bool) error {
+// addReading adds what counts of an input.
+func (e *engine) addReading(ctx context.Context, id *identity, r reading, actual bool) error {
+	switch {
+	case r.from.Node == nil:
+		id.recipe.AddList(r.part)
+		return nil
+	case r.taken != nil:
+		d, remembered, err := e.content(ctx, r, actual)
+		if err != nil {
+			return err
+		}
+		id.recipe.AddList(r.part, d.String())
+		id.remembered = id.remembered || remembered
+		return nil
+	}
 	identify := e.identify
 	if actual {
 		identify = e.final
 	}
-	for _, in := range ins {
-		if in.Node == nil {
-			id.recipe.Add(name, "empty")
-			continue
-		}
-		if isFiles(in.Node) {
-			// A directory of the user's as a root file system: all of
-			// it counts.
-			if err := e.addContent(ctx, id, name, in, fileop.Subtree("/"), actual); err != nil {
-				return err
-			}
-			continue
-		}
-		from, err := identify(ctx, in.Node)
-		if err != nil {
-			return err
-		}
-		id.recipe.Add(name, from.key.String(), strconv.Itoa(in.Output))
-		id.remembered = id.remembered || from.remembered
+	from, err := identify(ctx, r.from.Node)
+	if err != nil {
+		return err
 	}
+	id.recipe.AddList(r.part, from.key.String(), strconv.Itoa(r.from.Output))
+	id.remembered = id.remembered || from.remembered
 	return nil
 }
 
@@ -122,11 +126,10 @@ func (e *engine) addInputs(ctx context.Context, id *identity, name string, ins [
 // addresses of extra hosts, secrets' contents and cache mounts' contents do
 // not: they may change from run to run. Nor do limits of a control group: they
 // make a command slow or fail.
-func (e *engine) execRecipe(ctx context.Context, n *parser.Node, op parser.Exec, actual bool, id *identity) error {
-	r := &id.recipe
+func (e *engine) execRecipe(n *parser.Node, op parser.Exec, r *cache.Recipe) {
 	r.Add("operation", "run")
-	r.Add("command", op.Args...)
-	r.Add("environment", op.Env...)
+	r.AddList("command", op.Args...)
+	r.AddList("environment", op.Env...)
 	r.Add("working directory", op.Cwd)
 	r.Add("user", op.User)
 	r.Add("platform", platforms.FormatAll(n.Platform))
@@ -137,136 +140,67 @@ func (e *engine) execRecipe(ctx context.Context, n *parser.Node, op parser.Exec,
 	for _, h := range op.ExtraHosts {
 		hosts = append(hosts, h.Name)
 	}
-	r.Add("extra hosts", hosts...)
-	r.Add("limits", canonical(op.Ulimits, op.CgroupParent, op.Devices))
-	r.Add("secret variables", canonical(op.SecretEnv))
-	r.Add("exit codes", canonical(op.ValidExitCodes))
-	if err := e.addInputs(ctx, id, "root", rootInputs(n), actual); err != nil {
-		return err
-	}
+	r.AddList("extra hosts", hosts...)
+	r.Add("limits", cache.Canonical(op.Ulimits, op.CgroupParent, op.Devices))
+	r.Add("secret variables", cache.Canonical(op.SecretEnv))
+	r.Add("exit codes", cache.Canonical(op.ValidExitCodes))
 	for _, m := range op.Mounts {
 		if m.Dest == "/" {
 			continue
 		}
-		if err := e.addMount(ctx, n, m, actual, id); err != nil {
-			return err
+		// What is mounted is named by itself; that there is something counts
+		// here.
+		m.Input = min(m.Input, 0)
+		if m.Type == parser.MountCache {
+			m.Sharing = ""
 		}
+		r.Add(mountPart(m), cache.Canonical(m))
 	}
-	return nil
 }
 
-func (e *engine) addMount(ctx context.Context, n *parser.Node, m parser.Mount, actual bool, id *identity) error {
-	name := string(m.Type) + " mount " + m.Dest
-	says := m
-	says.Input, says.ContentKey = 0, false
-	if m.Type == parser.MountCache {
-		says.Sharing = ""
-	}
-	id.recipe.Add(name, canonical(says))
-	if m.Input < 0 {
-		return nil
-	}
-	in := n.Inputs[m.Input]
-	if m.Type == parser.MountCache {
-		return e.addInputs(ctx, id, name+" begins as", []parser.Input{in}, actual)
-	}
-	return e.addContent(ctx, id, name+" content", in, fileop.Subtree(m.Selector), actual)
-}
-
-// fileRecipe names what decides a file operation's result.
-func (e *engine) fileRecipe(ctx context.Context, n *parser.Node, op parser.FileOp, actual bool, id *identity) error {
-	id.recipe.Add("operation", "file")
-	for i, a := range op.Actions {
-		step := "action " + strconv.Itoa(i+1)
-		id.recipe.Add(step, canonicalAction(a))
-		if a.Input >= 0 && a.Input < len(n.Inputs) {
-			if err := e.addInputs(ctx, id, "parent", []parser.Input{n.Inputs[a.Input]}, actual); err != nil {
-				return err
-			}
-		}
-		for _, who := range ownerIDs(a.Action) {
-			if who.Name == "" || who.Input < 0 || who.Input >= len(n.Inputs) || who.Input == a.Input {
-				continue
-			}
-			if err := e.addInputs(ctx, id, "names from", []parser.Input{n.Inputs[who.Input]}, actual); err != nil {
-				return err
-			}
-		}
-		c, ok := a.Action.(parser.Copy)
-		if !ok || a.Secondary < 0 {
-			continue
-		}
-		if a.Secondary >= len(n.Inputs) {
-			// It copies from the result of an earlier action, which
-			// this recipe names already.
-			continue
-		}
-		if err := e.addContent(ctx, id, step+" files", n.Inputs[a.Secondary], fileop.Selected(c), actual); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// addContent adds the digest of the files that sel picks from in.
-func (e *engine) addContent(ctx context.Context, id *identity, name string, in parser.Input, sel fileop.Selection, actual bool) error {
-	d, remembered, err := e.content(ctx, in, sel, actual)
-	if err != nil {
-		return err
-	}
-	id.recipe.Add(name, d.String())
-	id.remembered = id.remembered || remembered
-	return nil
-}
-
-// content digests the files that sel picks from an input. What a step yielded
-// is not opened when somebody remembers the digest, unless actual is set or
-// the step is to run anyway.
-func (e *engine) content(ctx context.Context, in parser.Input, sel fileop.Selection, actual bool) (d digest.Digest, remembered bool, err error) {
-	if isFiles(in.Node) {
-		v, err := e.resolve(ctx, in.Node)
+// content digests what is taken of an input. What a step yielded is not opened
+// when somebody remembers the digest, unless actual is set or the step is to run
+// anyway.
+func (e *engine) content(ctx context.Context, r reading, actual bool) (d digest.Digest, remembered bool, err error) {
+	if isFiles(r.from.Node) {
+		v, err := e.resolve(ctx, r.from.Node)
 		if err != nil {
 			return "", false, err
 		}
-		d, err = fileop.Digest(ctx, v.files, sel)
+		d, err = fileop.Digest(ctx, v.files, *r.taken)
 		return d, false, err
 	}
-	from, err := e.identify(ctx, in.Node)
+	from, err := e.identify(ctx, r.from.Node)
 	if err != nil {
 		return "", false, err
 	}
-	about := picks{in, sel}.about()
-	if !actual && !e.jobs[in.Node].forced {
-		if d, ok := e.Cache.Content(from.key, about); ok {
+	if !actual {
+		if d, ok := e.recall(from, r); ok {
 			return d, true, nil
 		}
 	}
-	files, err := e.files(ctx, in)
+	files, err := e.files(ctx, r.from)
 	if err != nil {
 		return "", false, err
 	}
-	if d, err = fileop.Digest(ctx, files, sel); err != nil {
+	if d, err = fileop.Digest(ctx, files, *r.taken); err != nil {
 		return "", false, err
 	}
 	// The source's key may have become another one when it was resolved.
-	if from, err = e.final(ctx, in.Node); err != nil {
+	if from, err = e.final(ctx, r.from.Node); err != nil {
 		return "", false, err
 	}
-	return d, false, e.Cache.PutContent(from.key, about, d)
+	return d, false, e.Cache.PutContent(from.key, r.about(), d)
 }
 
-// canonical writes values in a form that is the same for the same values.
-func canonical(vs ...any) string {
-	b, err := json.Marshal(vs)
-	if err != nil {
-		// Only functions and channels cannot be written; no op has any.
-		panic(err)
+// recall returns the digest that is remembered of what is taken of a step, if
+// there is one that counts: a step that has to run may yield something else.
+func (e *engine) recall(from identity, r reading) (digest.Digest, bool) {
+	if e.jobs[r.from.Node].forced {
+		return "", false
 	}
-	return string(b)
+	return e.Cache.Content(from.key, r.about())
 }
 
-// canonicalAction writes a file action without what is named elsewhere in the
-// recipe, and with its kind.
-func canonicalAction(a parser.FileAction) string {
-	return canonical(fmt.Sprintf("%T", a.Action), a, slices.Clone(ownerIDs(a.Action)))
-}
+// about names what is taken, for remembering its digest.
+func (r reading) about() string { return r.taken.String() + "\n" + strconv.Itoa(r.from.Output) }

@@ -45,24 +45,21 @@ type Part struct {
 // counts: the same parts in another order are another recipe.
 type Recipe []Part
 
-// Add appends a part. The values are joined so that no two different lists
-// give the same part.
-func (r *Recipe) Add(name string, values ...string) {
-	*r = append(*r, Part{Name: name, Value: joined(values)})
+// Add appends a part of one value.
+func (r *Recipe) Add(name, value string) {
+	*r = append(*r, Part{Name: name, Value: value})
 }
 
-// joined is the value itself when there is one, else the values quoted so that
-// they cannot run into each other.
-func joined(values []string) string {
-	if len(values) == 1 {
-		return values[0]
-	}
+// AddList appends a part of several values, written so that no two different
+// lists give the same part. A name stands for lists always or never: a list of
+// one is not written like a value.
+func (r *Recipe) AddList(name string, values ...string) {
 	var b strings.Builder
 	for _, v := range values {
 		b.WriteString(quote.Replace(v))
 		b.WriteByte('\n')
 	}
-	return b.String()
+	r.Add(name, b.String())
 }
 
 var quote = strings.NewReplacer(`\`, `\\`, "\n", `\n`)

@@ -24,16 +24,14 @@ func TestKeyTellsRecipesApart(t *testing.T) {
 	}
 }
 
-func TestAddKeepsListsApart(t *testing.T) {
-	lists := [][]string{{}, {""}, {"a", "b"}, {"a\nb"}, {"a\nb", ""}, {`a\n`, "b"}, {"a", "", "b"}, {"", ""}}
+func TestAddListKeepsListsApart(t *testing.T) {
+	lists := [][]string{
+		{}, {""}, {"a"}, {"a", "b"}, {"a\nb"}, {"a\nb\n"}, {"a\nb", ""}, {`a\n`, "b"}, {`a\nb`}, {"a", "", "b"}, {"", ""},
+	}
 	seen := map[string]int{}
 	for i, l := range lists {
-		// A list of one stands for itself, so it is compared apart.
-		if len(l) == 1 {
-			continue
-		}
 		var r Recipe
-		r.Add("list", l...)
+		r.AddList("list", l...)
 		if j, ok := seen[r[0].Value]; ok {
 			t.Errorf("%q and %q give the same part", lists[i], lists[j])
 		}

@@ -73,7 +73,7 @@ func mount(pm *pb.Mount, inputs int) (Mount, error) {
 	}
 	m := Mount{
 		Dest: pm.Dest, Input: int(pm.Input), Output: int(pm.Output),
-		Selector: pm.Selector, ReadOnly: pm.Readonly, ContentKey: contentKey(pm),
+		Selector: pm.Selector, ReadOnly: pm.Readonly,
 	}
 	switch pm.MountType {
 	case pb.MountType_BIND:
@@ -99,18 +99,4 @@ func mount(pm *pb.Mount, inputs int) (Mount, error) {
 		return Mount{}, fmt.Errorf("unknown mount type %v", pm.MountType)
 	}
 	return m, nil
-}
-
-// contentKey follows BuildKit's rules (getMountDeps in its ops/exec.go): what
-// is selected may stand for the whole input only when nothing else of the input
-// can come out of the command again.
-func contentKey(pm *pb.Mount) bool {
-	switch {
-	case pm.MountType != pb.MountType_BIND && pm.MountType != pb.MountType_CACHE,
-		pm.Input == int64(pb.Empty),
-		pm.ContentCache == pb.MountContentCache_OFF,
-		pm.ContentCache == pb.MountContentCache_DEFAULT && pm.Dest == pb.RootMount:
-		return false
-	}
-	return pm.Output == int64(pb.SkipOutput) || pm.Readonly || relative(pm.Selector) == "."
 }

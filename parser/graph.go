@@ -236,10 +236,6 @@ type Mount struct {
 	UID, GID int
 	Mode     uint32
 	Optional bool
-	// ContentKey says whether what is mounted of the input of a bind or
-	// cache mount, rather than the input's key, belongs to the step's key.
-	// It is false for the root.
-	ContentKey bool
 }
 
 // FileOp is a list of file actions. Actions refer to inputs by index:
@@ -249,7 +245,7 @@ type FileOp struct {
 	Actions []FileAction
 }
 
-// FileAction is one of Copy, Mkdir, Mkfile, SymlinkAction, Remove.
+// FileAction is one action and what it works on.
 type FileAction struct {
 	// Input is the file system to change, Secondary the one to copy from
 	// (Copy only, else -1). Output is the node's output index, or -1.

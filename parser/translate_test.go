@@ -139,28 +139,6 @@ func TestTranslateBroken(t *testing.T) {
 	}
 }
 
-// TestContentKey is BuildKit's table of what a mount's content may stand for.
-func TestContentKey(t *testing.T) {
-	for _, test := range []struct {
-		mount *pb.Mount
-		want  bool
-	}{
-		{&pb.Mount{Dest: "/", Input: 0}, false},
-		{&pb.Mount{Dest: "/a", Input: -1, Output: -1}, false},
-		{&pb.Mount{Dest: "/a", Input: 1, Output: -1, Selector: "s"}, true},
-		{&pb.Mount{Dest: "/a", Input: 1, Output: 1, Selector: "s"}, false},
-		{&pb.Mount{Dest: "/a", Input: 1, Output: 1, Selector: "s", Readonly: true}, true},
-		{&pb.Mount{Dest: "/a", Input: 1, Output: 1}, true},
-		{&pb.Mount{Dest: "/a", Input: 1, Output: -1, ContentCache: pb.MountContentCache_OFF}, false},
-		{&pb.Mount{Dest: "/", Input: 0, ContentCache: pb.MountContentCache_ON}, true},
-		{&pb.Mount{Dest: "/a", Input: 0, MountType: pb.MountType_SECRET}, false},
-	} {
-		if got := contentKey(test.mount); got != test.want {
-			t.Errorf("%v: %t", test.mount, got)
-		}
-	}
-}
-
 func TestFrontendNames(t *testing.T) {
 	for ref, want := range map[string]bool{
 		"docker/dockerfile:1": true, "docker/dockerfile-upstream:master-labs": true, "": true,

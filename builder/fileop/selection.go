@@ -1,7 +1,6 @@
 package fileop
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"github.com/moby/buildkit/util/suggest"
 
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -25,9 +25,9 @@ type Selection struct {
 	// Follow: where a match is a symlink, what it leads to is meant.
 	Follow bool
 	// Include and Exclude limit what is taken from below a match.
-	Include, Exclude []string `json:",omitempty"`
+	Include, Exclude []string
 	// Required paths must be among what is selected.
-	Required []string `json:",omitempty"`
+	Required []string
 	// Contents: of a directory that matches only the content is taken, not
 	// what it is itself.
 	Contents bool
@@ -53,14 +53,7 @@ func Selected(c parser.Copy) Selection {
 
 // String returns the selection in a form that is the same for the same
 // selection.
-func (s Selection) String() string {
-	b, err := json.Marshal(s)
-	if err != nil {
-		// Strings and booleans can always be written.
-		panic(err)
-	}
-	return string(b)
-}
+func (s Selection) String() string { return cache.Canonical(s) }
 
 // cleanPath makes a path absolute and clean, and keeps a slash or "/." at its
 // end: they mean something.
