@@ -451,7 +451,7 @@ func TestFailedFileOutputLeavesTheOldOne(t *testing.T) {
 	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	err := writeFile(path, func(w io.Writer) error {
+	err := WriteFile(path, func(w io.Writer) error {
 		_, err := w.Write(make([]byte, 2<<20))
 		if err != nil {
 			return err
@@ -466,5 +466,33 @@ func TestFailedFileOutputLeavesTheOldOne(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
 		t.Errorf("left over: %v", left)
+	}
+}
+
+// A layout that cannot be written is as it was before.
+func TestFailedLayoutLeavesNothing(t *testing.T) {
+	s, dir := openStore(t), filepath.Join(t.TempDir(), "layout")
+	b, err := Assemble(context.Background(), s, []Image{sample(t, s, amd64)}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := WriteLayout(ctx, []Named{{Built: b}}, dir); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory is there: %v", err)
+	}
+	// Its last file but one cannot be written.
+	if err := os.MkdirAll(filepath.Join(dir, "oci-layout"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteLayout(context.Background(), []Named{{Built: b}}, dir); err == nil {
+		t.Fatal("no error")
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 {
+		t.Errorf("left over: %v, %v", left, err)
 	}
 }

@@ -1,32 +1,36 @@
 package export
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
-	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// TestStale: what a killed process left beside the output goes when it is old;
-// nobody else's file does.
+// TestStale: what a killed process left beside the output goes, a living one's
+// stays, and so does what is somebody else's.
 func TestStale(t *testing.T) {
 	dir := t.TempDir()
-	old := time.Now().Add(-2 * stale)
-	for name, at := range map[string]time.Time{
-		".out.0123456789ab.tmp": old, ".out.ab.tmp": old, ".other.0123456789ab.tmp": old, ".out.0123456789ab.tmpx": old,
-		".out.ba9876543210.tmp": time.Now(),
-	} {
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(file, at, at); err != nil {
+	for _, name := range []string{".out.0123456789ab.tmp", ".out.ab.tmp", ".other.0123456789ab.tmp", ".out.0123456789ab.tmpx"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	err := writeFile(filepath.Join(dir, "out"), func(w io.Writer) error {
+	living, err := os.Create(filepath.Join(dir, ".out.ba9876543210.tmp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer living.Close()
+	if err := unix.Flock(int(living.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	err = WriteFile(filepath.Join(dir, "out"), func(w io.Writer) error {
 		_, err := io.WriteString(w, "whole")
 		return err
 	})
@@ -47,5 +51,44 @@ func TestStale(t *testing.T) {
 	}
 	if data, err := os.ReadFile(filepath.Join(dir, "out")); string(data) != "whole" || err != nil {
 		t.Fatalf("got %q, %v", data, err)
+	}
+}
+
+// A file keeps its lock until it has its last name, however it came by one.
+func TestTempHeld(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	tmp, err := openTemp(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tmp.close()
+	if tmp.nameless {
+		self := "/proc/self/fd/" + strconv.Itoa(int(tmp.file.Fd()))
+		if err := unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, tmp.name, unix.AT_SYMLINK_FOLLOW); err != nil {
+			t.Fatal(err)
+		}
+		tmp.nameless = false
+	}
+	if err := tmp.file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := removeStale(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(tmp.name); err != nil {
+		t.Fatalf("a file that is being written was taken for a leftover: %v", err)
+	}
+}
+
+func TestUnwritablePlaceHasAWayOut(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "file", "out")
+	err := WriteFile(path, func(io.Writer) error { return nil })
+	var hint interface{ HintText() string }
+	if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), tempSuffix) || !errors.As(err, &hint) || hint.HintText() == "" {
+		t.Fatalf("got %v", err)
 	}
 }

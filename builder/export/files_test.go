@@ -93,6 +93,12 @@ func TestLocal(t *testing.T) {
 		if got := listing(t, dir); !reflect.DeepEqual(got, sampleFiles) {
 			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(sampleFiles, "\n"))
 		}
+		// The second time finds what a killed build left.
+		for _, name := range []string{".sinter-0123456789ab", "bin/.sinter-ba9876543210"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte("half"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	one, err := os.Stat(filepath.Join(dir, "bin/sh"))
 	if err != nil {

@@ -4,14 +4,10 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -19,8 +15,6 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/sinter-build/sinter/layers/image"
 )
 
 // annotationFullName is where containerd and docker look for a full name; the
@@ -200,91 +194,6 @@ func addToArchive(ctx context.Context, tw *tar.Writer, name string, data []byte,
 	}
 	_, err = io.Copy(tw, contextReader{ctx, r})
 	return err
-}
-
-// WriteLayout writes the image into the OCI layout at dir, which is made when it
-// is not there. Images that the layout has stay, except those whose names the
-// new one takes. index.json comes last and in one rename.
-func WriteLayout(ctx context.Context, images []Named, dir string) error {
-	if err := writeLayout(ctx, images, dir); err != nil {
-		return fmt.Errorf("writing the layout %s: %w", dir, err)
-	}
-	return nil
-}
-
-func writeLayout(ctx context.Context, images []Named, dir string) error {
-	files, err := layoutFiles(images, OCI)
-	if err != nil {
-		return err
-	}
-	index, err := mergeLayout(dir, layoutIndex(images))
-	if err != nil {
-		return err
-	}
-	for _, img := range images {
-		for _, d := range img.Blobs() {
-			if err := writeLayoutBlob(ctx, img.Built, d, filepath.Join(dir, blobPath(d.Digest))); err != nil {
-				return err
-			}
-		}
-	}
-	if err := writeSmallFile(filepath.Join(dir, ocispec.ImageLayoutFile), files[ocispec.ImageLayoutFile]); err != nil {
-		return err
-	}
-	return writeSmallFile(filepath.Join(dir, ocispec.ImageIndexFile), index)
-}
-
-func writeSmallFile(name string, data []byte) error {
-	return writeFile(name, func(w io.Writer) error {
-		_, err := w.Write(data)
-		return err
-	})
-}
-
-func writeLayoutBlob(ctx context.Context, b *Built, d ocispec.Descriptor, file string) error {
-	if info, err := os.Stat(file); err == nil && info.Size() == d.Size {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	r, err := b.Open(ctx, d)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return writeFile(file, func(w io.Writer) error {
-		_, err := io.Copy(w, contextReader{ctx, r})
-		return err
-	})
-}
-
-// mergeLayout is the index.json of dir with the entries of added.
-func mergeLayout(dir string, added ocispec.Index) ([]byte, error) {
-	var old ocispec.Index
-	data, err := image.ReadIndexFile(dir)
-	switch {
-	case err == nil:
-		if err := json.Unmarshal(data, &old); err != nil {
-			return nil, hinted(fmt.Errorf("its %s is damaged: %w", ocispec.ImageIndexFile, err), "remove the directory, or choose another")
-		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	}
-	merged := added
-	merged.Manifests = slices.DeleteFunc(old.Manifests, func(d ocispec.Descriptor) bool {
-		return slices.ContainsFunc(added.Manifests, func(n ocispec.Descriptor) bool { return sameName(d, n) })
-	})
-	merged.Manifests = append(merged.Manifests, added.Manifests...)
-	return json.Marshal(merged)
-}
-
-func sameName(a, b ocispec.Descriptor) bool {
-	name := a.Annotations[ocispec.AnnotationRefName]
-	if name != b.Annotations[ocispec.AnnotationRefName] {
-		return false
-	}
-	return name != "" || a.Digest == b.Digest
 }
 
 // contextReader stops a copy when ctx ends.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,14 +26,22 @@ import (
 // complete; the directory as a whole is not exchanged at once.
 func (w *writing) writeLocal(ctx context.Context, o Output, roots []rootfs) error {
 	if err := os.MkdirAll(o.Dest, 0o755); err != nil {
-		return err
+		return placed(o.Dest, err)
 	}
-	root, err := os.OpenRoot(o.Dest)
+	release, err := holdDir(ctx, o.Dest)
 	if err != nil {
 		return err
 	}
+	defer release()
+	root, err := os.OpenRoot(o.Dest)
+	if err != nil {
+		return placed(o.Dest, err)
+	}
 	defer root.Close()
 	l := &localWriter{root: root, written: map[string]bool{}}
+	if err := l.removeTemps("."); err != nil {
+		return err
+	}
 	for _, r := range roots {
 		err := l.write(ctx, r, func(ctx context.Context, e layers.Entry, layer int) (io.ReadCloser, error) {
 			return w.open(ctx, r, e, layer)
@@ -121,9 +130,11 @@ func (l *localWriter) dir(e layers.Entry) error {
 	switch {
 	case err == nil && info.IsDir():
 		if mode := info.Mode(); mode&0o700 != 0o700 {
-			return l.root.Chmod(e.Path, mode|0o700)
+			if err := l.root.Chmod(e.Path, mode|0o700); err != nil {
+				return err
+			}
 		}
-		return nil
+		return l.removeTemps(e.Path)
 	case err == nil:
 		if err := l.root.Remove(e.Path); err != nil {
 			return err
@@ -189,13 +200,39 @@ func (l *localWriter) special(e layers.Entry) error {
 	return err
 }
 
+// localTemp is how temporary names begin.
+const localTemp = ".sinter-"
+
+// removeTemps removes what a killed build left in a directory in which this one
+// has written nothing yet. Living ones are kept out by holdDir.
+func (l *localWriter) removeTemps(dir string) error {
+	d, err := l.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	names, err := d.Readdirnames(-1)
+	if err = errors.Join(err, d.Close()); err != nil {
+		return err
+	}
+	for _, name := range names {
+		random, ok := strings.CutPrefix(name, localTemp)
+		if !ok || !isRandom(random) || l.written[path.Join(dir, name)] {
+			continue
+		}
+		if err := l.root.Remove(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // place lets make write under a temporary name, which then becomes name.
 func (l *localWriter) place(name string, make func(tmp string) error) error {
-	var b [6]byte
+	var b [tempBytes]byte
 	if _, err := rand.Read(b[:]); err != nil {
 		return err
 	}
-	tmp := path.Join(path.Dir(name), ".sinter-"+hex.EncodeToString(b[:]))
+	tmp := path.Join(path.Dir(name), localTemp+hex.EncodeToString(b[:]))
 	err := make(tmp)
 	if err == nil {
 		err = l.root.Rename(tmp, name)

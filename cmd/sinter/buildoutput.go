@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/export"
@@ -138,19 +140,61 @@ func (f *buildFlags) assembly() (export.Options, error) {
 	return o, nil
 }
 
-// checkFiles refuses files about an image when none is made. Those that are
-// there from an earlier build go, so that none is left when this one fails.
+// checkFiles refuses files about an image when none is made, and those that
+// cannot be written. Those that are there from an earlier build go, so that none
+// is left when this one fails.
 func (f *buildFlags) checkFiles(outputs []export.Output) error {
 	image := slices.ContainsFunc(outputs, func(o export.Output) bool { return o.NeedsBlobs() })
-	for _, file := range []struct{ name, path string }{{"iidfile", f.iidFile}, {"digest-file", f.digestFile}} {
-		if file.path != "" && !image {
+	for _, file := range []struct {
+		name, path string
+		ofImage    bool
+	}{{"iidfile", f.iidFile, true}, {"digest-file", f.digestFile, true}, {"metadata-file", f.metadataFile, false}} {
+		if file.path == "" {
+			continue
+		}
+		if file.ofImage && !image {
 			return hintedFlag(file.name, file.path, "no output is an image", "leave it out, or add an output such as -o type=oci,dest=FILE")
 		}
-		if err := os.Remove(file.path); err != nil && !errors.Is(err, fs.ErrNotExist) && file.path != "" {
-			return fmt.Errorf("--%s: %w", file.name, err)
+		if err := checkFile(file.name, file.path); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// checkFile finds out whether a file can be written, and removes the one that is
+// there.
+func checkFile(flag, path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return hintedFlag(flag, path, "it is a directory", "name a file in it")
+	case err == nil && !info.Mode().IsRegular():
+		return nil
+	case err == nil:
+		if err := os.Remove(path); err != nil {
+			return hintedFlag(flag, path, "the file there cannot be replaced: "+cause(err), "name another file")
+		}
+	}
+	dir := filepath.Dir(path)
+	if info, err := os.Stat(dir); err != nil {
+		return hintedFlag(flag, path, "there is no directory "+dir, "make the directory first, or name another file")
+	} else if !info.IsDir() {
+		return hintedFlag(flag, path, dir+" is no directory", "name another file")
+	}
+	if err := unix.Access(dir, unix.W_OK); err != nil {
+		return hintedFlag(flag, path, "the directory cannot be written to: "+err.Error(), "name another file")
+	}
+	return nil
+}
+
+// cause is what the system said of a file, without the file's name.
+func cause(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
 }
 
 // imageID is what docker calls so: the digest of the config, or of the index when
@@ -196,20 +240,10 @@ func (f *buildFlags) writeFiles(w *export.Written) error {
 	return replaceFile(f.metadataFile, data)
 }
 
-// replaceFile writes a file under a temporary name and renames it, so that it
-// is there as a whole or not at all.
+// replaceFile writes a file, which is there as a whole or not at all.
 func replaceFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
+	return export.WriteFile(path, func(w io.Writer) error {
+		_, err := w.Write(data)
 		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	})
 }
