@@ -44,7 +44,7 @@ func (e *engine) copied(ctx context.Context, in parser.Input, selector string, f
 		return nil, err
 	}
 	defer unlock()
-	if v, ok := e.lookUp(key); ok {
+	if v, ok := e.lookUp(ctx, key); ok {
 		return v.chain(0)
 	}
 	start := time.Now()

@@ -218,8 +218,9 @@ func (e *engine) eachBelow(n *parser.Node, fn func(*job) bool) {
 
 func (e *engine) build(ctx context.Context) (*Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	e.packs = newPacks(ctx, e.Layers, e.Compression, e.Epoch)
+	defer e.packs.wait()
+	defer cancel(nil)
 	e.declare()
 	res := &Result{Targets: make([]TargetResult, len(e.graph.Targets))}
 	group, stepCtx := errgroup.WithContext(ctx)
@@ -239,7 +240,6 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 	}
 	if err := group.Wait(); err != nil {
 		cancel(err)
-		e.packs.wait()
 		return nil, err
 	}
 	if e.Squash {

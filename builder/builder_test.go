@@ -271,7 +271,7 @@ func TestTwoBuildsAtOnceDoEachStepOnce(t *testing.T) {
 }
 
 func TestDamagedStoreIsBuiltAgain(t *testing.T) {
-	for _, pattern := range []string{"steps/*/*", "content/*/*", "layers/*/layer.json"} {
+	for _, pattern := range []string{"steps/*/*", "content/*/*", "layers/*/layer.json", "layers/*/tree"} {
 		t.Run(strings.ReplaceAll(pattern, "/", " "), func(t *testing.T) {
 			b := newBench(t)
 			b.write("a", "first")
@@ -310,6 +310,23 @@ func TestFailureNamesTheStep(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// TestFirstFailureIsTheReason: what else fails in a build that is ending does so
+// because of that.
+func TestFirstFailureIsTheReason(t *testing.T) {
+	e := newEngine(graphOf(mkfile("step", "/a", "")), Config{})
+	first := &StepError{Node: e.graph.Nodes[0], Graph: e.graph, Err: errors.New("first")}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	other := errors.New("other")
+	var step *StepError
+	if err := e.blame(ctx, e.graph.Nodes[0], other); !errors.As(err, &step) || !errors.Is(err, other) {
+		t.Errorf("got %v", err)
+	}
+	cancel(first)
+	if err := e.blame(ctx, e.graph.Nodes[0], context.Canceled); err != error(first) {
+		t.Errorf("got %v", err)
 	}
 }
 

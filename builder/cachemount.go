@@ -1,10 +1,12 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/sinter-build/sinter/cache"
@@ -14,28 +16,69 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// cacheDir returns the directory behind a cache mount, held until the command
-// has ended. A new one begins with what the mount's input has.
-func (m mounter) cacheDir(ctx context.Context, pm parser.Mount) (string, error) {
+// cacheMount is one of a command's cache mounts.
+type cacheMount struct {
+	key   cache.Key
+	mount parser.Mount
+	// begins is what a new one begins with.
+	begins layers.Chain
+}
+
+// cacheDirs returns the directories behind a command's cache mounts, by their
+// places among all of its mounts, held until the command has ended. A mount that
+// is there twice is held once, as the first says.
+//
+// All commands take them in the order of their keys: so no two wait for each
+// other.
+func (m mounter) cacheDirs(ctx context.Context, mounts []parser.Mount) (map[int]string, error) {
+	keys := map[int]cache.Key{}
+	var wanted []cacheMount
+	for i, pm := range mounts {
+		if pm.Type != parser.MountCache {
+			continue
+		}
+		c, err := m.cacheMount(ctx, pm)
+		if err != nil {
+			return nil, mountError(pm, err)
+		}
+		keys[i] = c.key
+		if !slices.ContainsFunc(wanted, func(w cacheMount) bool { return w.key == c.key }) {
+			wanted = append(wanted, c)
+		}
+	}
+	slices.SortFunc(wanted, func(a, b cacheMount) int { return bytes.Compare(a.key[:], b.key[:]) })
+	byKey := map[cache.Key]string{}
+	for _, c := range wanted {
+		dir, release, err := m.Cache.Mount(ctx, c.key, c.mount.Sharing, func(dir string) error {
+			return m.fill(ctx, dir, c.begins, c.mount.Selector)
+		})
+		if err != nil {
+			return nil, mountError(c.mount, err)
+		}
+		m.held.add(release)
+		byKey[c.key] = dir
+	}
+	dirs := map[int]string{}
+	for i, key := range keys {
+		dirs[i] = byKey[key]
+	}
+	return dirs, nil
+}
+
+func (m mounter) cacheMount(ctx context.Context, pm parser.Mount) (cacheMount, error) {
+	c := cacheMount{mount: pm}
 	var recipe cache.Recipe
 	recipe.Add("cache mount", pm.CacheID)
-	var begins layers.Chain
 	if pm.Input >= 0 {
 		var what string
 		var err error
-		if begins, what, err = m.beginning(ctx, m.node.Inputs[pm.Input], pm.Selector); err != nil {
-			return "", err
+		if c.begins, what, err = m.beginning(ctx, m.node.Inputs[pm.Input], pm.Selector); err != nil {
+			return c, err
 		}
 		recipe.AddList("begins as", what, pm.Selector)
 	}
-	dir, release, err := m.Cache.Mount(ctx, recipe.Key(), pm.Sharing, func(dir string) error {
-		return m.fill(ctx, dir, begins, pm.Selector)
-	})
-	if err != nil {
-		return "", err
-	}
-	m.held.add(release)
-	return dir, nil
+	c.key = recipe.Key()
+	return c, nil
 }
 
 // beginning returns what a new cache mount begins with, and a name of that: the

@@ -34,6 +34,8 @@ func (e *engine) exec(ctx context.Context, n *parser.Node, op parser.Exec) (valu
 	if err != nil {
 		return value{}, err
 	}
+	// What cannot be removed now goes with this process.
+	defer func() { _ = e.Layers.RemoveTemp(dir) }()
 	spec, release, err := e.spec(ctx, n, op, root, dir)
 	defer release()
 	if err != nil {
@@ -106,23 +108,9 @@ func (e *engine) spec(ctx context.Context, n *parser.Node, op parser.Exec, root 
 	if err := e.giveDevices(&s, op.Devices); err != nil {
 		return s, held.release, err
 	}
-	m := mounter{engine: e, node: n, dir: dir, cwd: op.Cwd, held: held}
-	for i, mount := range op.Mounts {
-		if mount.Dest == "/" {
-			if mount.ReadOnly {
-				return s, held.release, fmt.Errorf("mount %d: a read-only root is not supported", i)
-			}
-			continue
-		}
-		sm, skip, err := m.mount(ctx, i, mount)
-		if err != nil {
-			return s, held.release, fmt.Errorf("mount %s at %s: %w", mount.Type, mount.Dest, err)
-		}
-		if !skip {
-			s.Mounts = append(s.Mounts, sm)
-		}
-	}
-	return s, held.release, nil
+	mounts, err := mounter{engine: e, node: n, dir: dir, cwd: op.Cwd, held: held}.mounts(ctx, op.Mounts)
+	s.Mounts = append(s.Mounts, mounts...)
+	return s, held.release, err
 }
 
 func network(m parser.NetMode) sandbox.NetMode {

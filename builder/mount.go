@@ -35,6 +35,38 @@ type mounter struct {
 	// cwd is where the command runs: relative places of mounts are below it.
 	cwd  string
 	held *held
+	// caches are the directories of cache mounts by the mounts' places.
+	caches map[int]string
+}
+
+// mounts prepares the mounts of the command, but for its root.
+func (m mounter) mounts(ctx context.Context, asked []parser.Mount) ([]sandbox.Mount, error) {
+	var err error
+	if m.caches, err = m.cacheDirs(ctx, asked); err != nil {
+		return nil, err
+	}
+	var list []sandbox.Mount
+	for i, mount := range asked {
+		if mount.Dest == "/" {
+			if mount.ReadOnly {
+				return nil, fmt.Errorf("mount %d: a read-only root is not supported", i)
+			}
+			continue
+		}
+		sm, skip, err := m.mount(ctx, i, mount)
+		if err != nil {
+			return nil, mountError(mount, err)
+		}
+		if !skip {
+			list = append(list, sm)
+		}
+	}
+	return list, nil
+}
+
+// mountError says which mount could not be prepared.
+func mountError(m parser.Mount, err error) error {
+	return fmt.Errorf("mount %s at %s: %w", m.Type, m.Dest, err)
 }
 
 // mount prepares one mount; skip says that it is optional and was not given.
@@ -52,8 +84,8 @@ func (m mounter) mount(ctx context.Context, i int, pm parser.Mount) (sm sandbox.
 	case parser.MountSSH:
 		return m.ssh(ctx, i, pm, sm)
 	case parser.MountCache:
-		sm.Source, err = m.cacheDir(ctx, pm)
-		return sm, false, err
+		sm.Source = m.caches[i]
+		return sm, false, nil
 	case parser.MountBind:
 		return sm, false, m.bind(ctx, i, pm, &sm)
 	}

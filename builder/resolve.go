@@ -26,11 +26,16 @@ func (e *engine) resolve(ctx context.Context, n *parser.Node) (value, error) {
 	})
 }
 
-// blame says that it was n that failed, unless it is known to be another node.
+// blame says that it was n that failed, unless it is known to be another node. In
+// a build that is ending the reason is why it ends: what else fails then, fails
+// because of that.
 func (e *engine) blame(ctx context.Context, n *parser.Node, err error) error {
 	var known *StepError
-	if err == nil || errors.As(err, &known) || errors.Is(err, errPlanOnly) || ctx.Err() != nil {
+	switch {
+	case err == nil || errors.As(err, &known) || errors.Is(err, errPlanOnly):
 		return err
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	}
 	return &StepError{Node: n, Graph: e.graph, Err: err}
 }
@@ -43,7 +48,7 @@ func (e *engine) step(ctx context.Context, n *parser.Node, run func() (value, er
 		return value{}, err
 	}
 	if !j.forced {
-		if v, ok := e.lookUp(id.key); ok {
+		if v, ok := e.lookUp(ctx, id.key); ok {
 			e.cached(n)
 			return v, nil
 		}
@@ -61,7 +66,7 @@ func (e *engine) step(ctx context.Context, n *parser.Node, run func() (value, er
 		}
 		j.final = &id
 		if id.key != before && !j.forced {
-			if v, ok := e.lookUp(id.key); ok {
+			if v, ok := e.lookUp(ctx, id.key); ok {
 				e.cached(n)
 				return v, nil
 			}
@@ -78,7 +83,7 @@ func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, run fu
 	}
 	defer unlock()
 	if !e.jobs[n].forced {
-		if v, ok := e.lookUp(id.key); ok {
+		if v, ok := e.lookUp(ctx, id.key); ok {
 			e.cached(n)
 			return v, nil
 		}
@@ -111,7 +116,7 @@ func (e *engine) put(id identity, name string, v value, took time.Duration) erro
 
 // lookUp returns what the record of key says, if it can be believed: all the
 // layers it names must be there.
-func (e *engine) lookUp(key cache.Key) (value, bool) {
+func (e *engine) lookUp(ctx context.Context, key cache.Key) (value, bool) {
 	r, err := e.Cache.Get(key)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -123,7 +128,7 @@ func (e *engine) lookUp(key cache.Key) (value, bool) {
 	for _, o := range r.Outputs {
 		c := make(layers.Chain, 0, len(o.Layers))
 		for _, name := range o.Layers {
-			l, err := e.Layers.Get(layers.ID(name))
+			l, err := e.layer(ctx, layers.ID(name))
 			if err != nil {
 				if !errors.Is(err, fs.ErrNotExist) {
 					e.warn(fmt.Sprintf("a cached layer cannot be used, the step will run: %v", err))
@@ -135,6 +140,16 @@ func (e *engine) lookUp(key cache.Key) (value, bool) {
 		v.chains = append(v.chains, c)
 	}
 	return v, true
+}
+
+// layer returns a layer that can be used. What cannot be got from a blob must be
+// there, and the table of contents with it.
+func (e *engine) layer(ctx context.Context, id layers.ID) (layers.Layer, error) {
+	l, err := e.Layers.Get(id)
+	if err == nil && l.Descriptor.Digest == "" {
+		_, err = e.Layers.Tree(ctx, l)
+	}
+	return l, err
 }
 
 // resolveInputs resolves all inputs of n, side by side.

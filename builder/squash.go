@@ -45,7 +45,7 @@ func (e *engine) squashed(ctx context.Context, c layers.Chain, base int) (layers
 	}
 	id.recipe.Add("base layers", strconv.Itoa(base))
 	id.key = id.recipe.Key()
-	if v, ok := e.lookUp(id.key); ok && len(v.chains) == 1 && len(v.chains[0]) == 1 {
+	if v, ok := e.lookUp(ctx, id.key); ok && len(v.chains) == 1 && len(v.chains[0]) == 1 {
 		return v.chains[0][0], nil
 	}
 	if e.planOnly {

@@ -107,6 +107,9 @@ func (s *Store) TempDir(pattern string) (string, error) {
 	return dir, nil
 }
 
+// RemoveTemp removes what TempDir made, before this process ends.
+func (s *Store) RemoveTemp(dir string) error { return removeAll(dir) }
+
 // lockName is the file in a temporary folder that its process holds locked.
 const lockName = "lock"
 
