@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -124,6 +125,7 @@ type engine struct {
 	slots    *semaphore.Weighted
 	packs    *packs
 	planOnly bool
+	told     sync.Map // warnings
 }
 
 // job is what the engine knows of one node. forced, exported and below are

@@ -146,10 +146,13 @@ func (e *engine) lookUp(ctx context.Context, key cache.Key) (value, bool) {
 // there, and the table of contents with it.
 func (e *engine) layer(ctx context.Context, id layers.ID) (layers.Layer, error) {
 	l, err := e.Layers.Get(id)
-	if err == nil && l.Descriptor.Digest == "" {
-		_, err = e.Layers.Tree(ctx, l)
+	if err != nil || l.Descriptor.Digest != "" {
+		return l, err
 	}
-	return l, err
+	if _, err := e.Layers.Tree(ctx, l); err != nil {
+		return l, fmt.Errorf("reading its table of contents: %w", err)
+	}
+	return l, nil
 }
 
 // resolveInputs resolves all inputs of n, side by side.
@@ -198,6 +201,10 @@ func (e *engine) files(ctx context.Context, in parser.Input) (source.FS, error) 
 	return source.OpenChain(ctx, e.Layers, c)
 }
 
+// warn tells of something once: several steps may find the same.
 func (e *engine) warn(text string) {
+	if _, told := e.told.LoadOrStore(text, true); told {
+		return
+	}
 	e.Events(event.Warned{Warning: parser.Warning{Short: text}})
 }

@@ -13,9 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if Dispatch() {
-		return
-	}
+	Dispatch()
 	os.Exit(m.Run())
 }
 

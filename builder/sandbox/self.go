@@ -14,24 +14,23 @@ import (
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
-// Dispatch is what a program that runs commands calls first. It says whether
-// this process was started for that alone and has done its work. A process in a
-// new user namespace becomes root there and then has its own work to do. The
-// init itself does not come this far (see inside).
-func Dispatch() bool {
+// Dispatch is what a program that runs commands calls first. A process in a new
+// user namespace becomes root there, and then has its own work to do; one that is
+// not the program's own ends here. The init itself does not come this far (see
+// inside).
+func Dispatch() {
 	if os.Args[0] == userns.Name {
 		if err := userns.Continue(); err != nil {
 			// Nobody above could tell this from the program's own output.
 			fmt.Fprintln(os.Stderr, "error:", err)
 			os.Exit(1)
 		}
-		return false
+		return
 	}
 	// A command that starts its init's executable gets nothing of the builder.
 	if startedByCommand() {
 		os.Exit(126)
 	}
-	return false
 }
 
 // startedByCommand says that a command found a way to its init's executable:

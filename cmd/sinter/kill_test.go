@@ -166,7 +166,7 @@ func (k *killing) killed(after time.Duration) {
 // mounts.
 func (k *killing) nothingLeft() {
 	k.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for len(k.processes()) > 0 {
 		select {

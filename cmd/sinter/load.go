@@ -77,7 +77,9 @@ func (a *app) loadFrom(ctx context.Context, input string) ([]load.Image, error) 
 				hint: "name a file with --input FILE",
 			}, command: "sinter load"}
 		}
-		return load.Archive(ctx, s, in)
+		from := interruptible(ctx, in)
+		defer from.Close()
+		return load.Archive(ctx, s, from)
 	}
 	f, err := os.Open(input)
 	if err != nil {

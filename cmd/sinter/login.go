@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +58,7 @@ func hostArg(args []string) string {
 }
 
 func (a *app) login(ctx context.Context, f *loginFlags, host string) error {
-	if err := a.credentials(f, host); err != nil {
+	if err := a.credentials(ctx, f, host); err != nil {
 		return err
 	}
 	client, err := a.registry()
@@ -93,7 +92,7 @@ func dockerConfig() (*configfile.ConfigFile, error) {
 }
 
 // credentials completes user name and password, asking for them at a terminal.
-func (a *app) credentials(f *loginFlags, host string) error {
+func (a *app) credentials(ctx context.Context, f *loginFlags, host string) error {
 	wrong := func(text string) error { return &usageError{err: errors.New(text), command: "sinter login"} }
 	switch {
 	case f.passwordStdin && f.password != "":
@@ -104,14 +103,14 @@ func (a *app) credentials(f *loginFlags, host string) error {
 		a.warn("a password on the command line can be seen by others; --password-stdin is better")
 	}
 	if f.passwordStdin {
-		data, err := io.ReadAll(a.stdin)
+		data, err := await(ctx, func() ([]byte, error) { return io.ReadAll(a.stdin) })
 		if err != nil {
 			return fmt.Errorf("reading the password: %w", err)
 		}
 		f.password = strings.TrimRight(string(data), "\r\n")
 	}
 	if f.username == "" || f.password == "" && !f.passwordStdin {
-		if err := a.ask(f, host); err != nil {
+		if err := a.ask(ctx, f, host); err != nil {
 			return err
 		}
 	}
@@ -121,7 +120,7 @@ func (a *app) credentials(f *loginFlags, host string) error {
 	return nil
 }
 
-func (a *app) ask(f *loginFlags, host string) error {
+func (a *app) ask(ctx context.Context, f *loginFlags, host string) error {
 	in, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return &usageError{err: &hinted{
@@ -131,7 +130,7 @@ func (a *app) ask(f *loginFlags, host string) error {
 	}
 	if f.username == "" {
 		fmt.Fprintf(a.stderr, "User name for %s: ", host)
-		line, err := bufio.NewReader(in).ReadString('\n')
+		line, err := readLine(ctx, in)
 		if err != nil {
 			return fmt.Errorf("reading the user name: %w", err)
 		}
@@ -139,12 +138,12 @@ func (a *app) ask(f *loginFlags, host string) error {
 	}
 	if f.password == "" {
 		fmt.Fprint(a.stderr, "Password: ")
-		data, err := term.ReadPassword(int(in.Fd()))
+		var err error
+		f.password, err = readPassword(ctx, in)
 		fmt.Fprintln(a.stderr)
 		if err != nil {
 			return fmt.Errorf("reading the password: %w", err)
 		}
-		f.password = string(data)
 	}
 	return nil
 }

@@ -4,25 +4,20 @@
 package main
 
 import (
-	"context"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/sinter-build/sinter/builder/sandbox"
 )
 
 func main() {
-	if sandbox.Dispatch() {
-		return
-	}
+	sandbox.Dispatch()
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is the whole program; it returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := untilInterrupted()
 	defer stop()
 	a := &app{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
 	defer a.close()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +42,7 @@ and the steps of the images that stay. Running builds are waited for.`,
 				return err
 			}
 			if !f.force && !f.dryRun {
-				if sure, err := a.confirm(f.warning()); !sure || err != nil {
+				if sure, err := a.confirm(c.Context(), f.warning()); !sure || err != nil {
 					return err
 				}
 			}
@@ -119,9 +118,12 @@ func (f *pruneFlags) warning() string {
 }
 
 // confirm asks; only yes means yes.
-func (a *app) confirm(text string) (bool, error) {
+func (a *app) confirm(ctx context.Context, text string) (bool, error) {
 	fmt.Fprintf(a.stderr, "%s\nAre you sure? [y/N] ", text)
-	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	line, err := readLine(ctx, a.stdin)
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
 	if err != nil {
 		fmt.Fprintln(a.stderr)
 		return false, &hinted{err: errors.New("there is no answer: nothing was removed"), hint: "use --force where nobody can answer"}

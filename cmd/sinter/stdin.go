@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ import (
 // stdinContext takes a context, or a Dockerfile without any, from standard
 // input. A context is the same as one from a server.
 func (o *opening) stdinContext(ctx context.Context) error {
-	if err := o.readStdin(); err != nil {
+	if err := o.readStdin(ctx); err != nil {
 		return err
 	}
 	head := make([]byte, 1024) // as much as the frontend looks at
@@ -62,7 +61,7 @@ func (o *opening) stdinContext(ctx context.Context) error {
 // foreignDockerfile takes the Dockerfile from standard input or from a server.
 func (o *opening) foreignDockerfile(ctx context.Context) error {
 	if o.flags.file == "-" {
-		if err := o.readStdin(); err != nil {
+		if err := o.readStdin(ctx); err != nil {
 			return err
 		}
 		return o.keepDockerfile(o.in.stdin, "stdin")
@@ -129,12 +128,12 @@ func (o *opening) keepDockerfile(r io.Reader, shown string) error {
 
 // readStdin copies standard input to a file without a name, so that it can be
 // read twice and handed on.
-func (o *opening) readStdin() (err error) {
-	o.in.stdin, err = o.spool()
+func (o *opening) readStdin(ctx context.Context) (err error) {
+	o.in.stdin, err = o.spool(ctx)
 	return err
 }
 
-func (a *app) spool() (*os.File, error) {
+func (a *app) spool(ctx context.Context) (*os.File, error) {
 	if f, ok := a.stdin.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
 			_, err := f.Seek(0, io.SeekCurrent)
@@ -156,7 +155,9 @@ func (a *app) spool() (*os.File, error) {
 	if err := os.Remove(f.Name()); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if _, err = io.Copy(f, bufio.NewReader(a.stdin)); err == nil {
+	in := interruptible(ctx, a.stdin)
+	defer in.Close()
+	if _, err = io.Copy(f, in); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
