@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -146,6 +147,23 @@ func (e *entry) stages() ([]instructions.Stage, error) {
 	silent := linter.New(&linter.Config{SkipAll: true})
 	stages, _, err := instructions.Parse(tree.AST, silent)
 	return stages, err
+}
+
+// checkFilter warns of names that are no stages, since nothing is run again for
+// them.
+func (f *frontend) checkFilter(e *entry, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	stages, err := e.stages()
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if name != "" && !slices.ContainsFunc(stages, func(s instructions.Stage) bool { return strings.EqualFold(s.Name, name) }) {
+			f.tell(Warning{Short: fmt.Sprintf("no stage is named %s, so no step of it is run again", name), Level: 1})
+		}
+	}
 }
 
 // places translates positions in the Dockerfile.

@@ -1,37 +1,71 @@
 package parser
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 )
 
-// locate finds the instruction that a message is about for which the frontend
-// gives no place: those of COPY --from. Nil when it is another message.
+// badEscape is in the frontend's words about a wrong escape directive.
+const badEscape = "invalid escape token"
+
+// locate finds the place of mistakes that the frontend tells without one: nil
+// when msg is none of these, or when the place cannot be told.
 func (e *entry) locate(msg string) []Range {
-	var wrong func(from string) bool
 	switch {
 	case strings.Contains(msg, "variable expansion is not supported for --from"):
-		wrong = func(from string) bool { return strings.Contains(from, "$") }
+		return e.find(copyFrom(func(from string) bool { return strings.Contains(from, "$") }))
 	case strings.Contains(msg, "invalid stage index "):
 		_, index, _ := strings.Cut(msg, "invalid stage index ")
-		wrong = func(from string) bool {
+		return e.find(copyFrom(func(from string) bool {
 			n, err := strconv.Atoi(from)
 			return err == nil && strconv.Itoa(n) == index
-		}
-	default:
-		return nil
+		}))
+	case strings.Contains(msg, badEscape):
+		return e.directive("escape")
 	}
+	if name, _, ok := strings.Cut(msg, ": failed to resolve source metadata"); ok {
+		from := regexp.MustCompile(`--mount=\S*\bfrom=["']?` + regexp.QuoteMeta(name) + `["']?(,|\s|$)`)
+		return e.find(func(c instructions.Command) bool {
+			run, ok := c.(*instructions.RunCommand)
+			return ok && from.MatchString(run.String())
+		})
+	}
+	return nil
+}
+
+// copyFrom is true for a COPY whose --from is wrong.
+func copyFrom(wrong func(from string) bool) func(instructions.Command) bool {
+	return func(c instructions.Command) bool {
+		copied, ok := c.(*instructions.CopyCommand)
+		return ok && wrong(copied.From)
+	}
+}
+
+// find is the place of the first command that is wrong.
+func (e *entry) find(wrong func(instructions.Command) bool) []Range {
 	stages, err := e.stages()
 	if err != nil {
 		return nil // the message is told without a place
 	}
 	for _, s := range stages {
 		for _, c := range s.Commands {
-			if c, ok := c.(*instructions.CopyCommand); ok && wrong(c.From) {
+			if wrong(c) {
 				return places(c.Location())
 			}
+		}
+	}
+	return nil
+}
+
+// directive is the line of a parser directive, such as "# escape=x".
+func (e *entry) directive(name string) []Range {
+	line := regexp.MustCompile(`(?i)^\s*#\s*` + name + `\s*=`)
+	for n, text := range strings.Split(string(e.text), "\n") {
+		if line.MatchString(text) {
+			return []Range{{Start: Position{Line: n + 1}, End: Position{Line: n + 1}}}
 		}
 	}
 	return nil

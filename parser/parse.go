@@ -35,6 +35,7 @@ func Parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 	if err != nil {
 		return nil, f.problem(ctx, e, err)
 	}
+	f.checkFilter(e, req.NoCacheFilter)
 	g, err := graph(images)
 	if err != nil {
 		return nil, fmt.Errorf("translating the frontend's answer: %w", err)

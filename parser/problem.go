@@ -67,10 +67,10 @@ func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 			p.addRanges(w.Ranges)
 		}
 	}
-	if e != nil && p.Source == nil {
+	// A directive's place is always told as the first line.
+	if e != nil && (len(p.Ranges) == 0 || strings.Contains(p.Msg, badEscape)) {
 		if rs := e.locate(p.Msg); rs != nil {
-			p.Source = e.file()
-			p.addRanges(rs)
+			p.Source, p.Ranges = e.file(), rs
 		}
 	}
 	if own != nil {

@@ -86,9 +86,10 @@ func (o Output) CheckDest(terminal bool) error {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
 	case err != nil:
-		return fmt.Errorf("destination of type=%s: %w", o.Type, err)
+		return placed(o.Dest, err)
 	case directory && !info.IsDir():
-		return fmt.Errorf("destination %s of type=%s is a file, not a directory", o.Dest, o.Type)
+		return hinted(fmt.Errorf("destination %s of type=%s is a file, not a directory", o.Dest, o.Type),
+			"choose a directory, or an output that is a file: type=tar or type=oci")
 	case !directory && info.IsDir():
 		return hinted(fmt.Errorf("destination %s of type=%s is a directory, not a file", o.Dest, o.Type),
 			fmt.Sprintf("name a file in it: type=%s,dest=%s/image.tar", o.Type, strings.TrimSuffix(o.Dest, "/")))

@@ -70,9 +70,12 @@ type Output struct {
 // in CSV, as docker buildx does.
 func ParseOutput(text string) (Output, error) {
 	var o Output
+	if strings.TrimSpace(text) == "" {
+		return o, hinted(errors.New("an output cannot be empty"), outputHint)
+	}
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
-		return o, fmt.Errorf("invalid output %q: %w", text, err)
+		return o, hinted(fmt.Errorf("invalid output %q: %w", text, err), outputHint)
 	}
 	if len(fields) == 1 && fields[0] == text && !strings.HasPrefix(text, "type=") {
 		o.Type, o.Dest = Local, text

@@ -123,6 +123,9 @@ func (c *Client) tlsConfig(e endpoint) (*tls.Config, error) {
 	return conf, nil
 }
 
+// CheckAuthority finds out whether path is what CAFiles wants.
+func CheckAuthority(path string) error { return addAuthority(x509.NewCertPool(), path) }
+
 func addAuthority(pool *x509.CertPool, path string) error {
 	pem, err := os.ReadFile(path)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -100,6 +101,28 @@ func storeMistake(err error) error {
 	return &hinted{err: err, hint: "name a folder that this user can write to with --root DIR or SINTER_ROOT"}
 }
 
+// checkRegistryFlags finds what is wrong with the flags about registries, also
+// when no registry is going to be asked.
+func (a *app) checkRegistryFlags() error {
+	err := (&registry.Config{}).AddMirrors(a.mirrors)
+	switch {
+	case err != nil:
+	case a.retries < -1 || a.retryDelay < 0:
+		err = errors.New("--retry and --retry-delay cannot be less than nothing")
+	case slices.Contains(a.insecure, ""):
+		err = errors.New("--registry-insecure needs the HOST or HOST:PORT of a registry")
+	}
+	for _, file := range a.caFiles {
+		if err == nil {
+			err = registry.CheckAuthority(file)
+		}
+	}
+	if err != nil {
+		return &usageError{err: err, command: "sinter"}
+	}
+	return nil
+}
+
 func (a *app) registry() (*registry.Client, error) {
 	if a.client != nil {
 		return a.client, nil
@@ -109,15 +132,12 @@ func (a *app) registry() (*registry.Client, error) {
 		return nil, err
 	}
 	if err := c.AddMirrors(a.mirrors); err != nil {
-		return nil, &usageError{err: err, command: "sinter"}
+		return nil, err
 	}
 	c.Insecure = append(c.Insecure, a.insecure...)
 	c.CAFiles = append(c.CAFiles, a.caFiles...)
 	c.UserAgent = "sinter/" + version()
 	c.Warn = a.warn
-	if a.retries < -1 || a.retryDelay < 0 {
-		return nil, &usageError{err: errors.New("--retry and --retry-delay cannot be less than nothing"), command: "sinter"}
-	}
 	c.Attempts, c.RetryDelay = a.retries+1, a.retryDelay
 	a.client = registry.New(c)
 	return a.client, nil

@@ -137,7 +137,7 @@ func (b *building) read() (call calling, req parser.Request, err error) {
 	b.devices = device.Specs{Dirs: f.cdiDirs}
 	if f.ignoreFile != "" {
 		if b.ignore, err = os.ReadFile(f.ignoreFile); err != nil {
-			return call, req, wrongFlag("ignorefile", f.ignoreFile, err.Error())
+			return call, req, badFlag("ignorefile", f.ignoreFile, err)
 		}
 	}
 	if req, err = f.request(); err != nil {

@@ -25,12 +25,12 @@ func (f *buildFlags) args() (map[string]string, error) {
 	}
 	for _, file := range f.buildArgFiles {
 		if err := readArgFile(file, args); err != nil {
-			return nil, err
+			return nil, badFlag("build-arg-file", file, err)
 		}
 	}
 	for _, arg := range f.buildArgs {
 		if err := addArg(args, arg); err != nil {
-			return nil, wrongFlag("build-arg", arg, err.Error())
+			return nil, badFlag("build-arg", arg, err)
 		}
 	}
 	if f.timestamp != "" {
@@ -70,7 +70,7 @@ func addArg(args map[string]string, text string) error {
 func readArgFile(file string, args map[string]string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("--build-arg-file: %w", err)
+		return err
 	}
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	lines.Buffer(nil, len(data)+1)

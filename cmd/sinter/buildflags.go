@@ -89,6 +89,11 @@ func wrongFlag(name, value, why string) error {
 	return &usageError{err: fmt.Errorf("invalid value %q for --%s: %s", value, name, why), command: "sinter build"}
 }
 
+// badFlag is a mistake in the value of a flag, with the way out that err has.
+func badFlag(name, value string, err error) error {
+	return &usageError{err: fmt.Errorf("invalid value %q for --%s: %w", value, name, err), command: "sinter build"}
+}
+
 // display is the mode of the display. $BUILDKIT_PROGRESS stands for auto.
 func (f *buildFlags) display() (string, error) {
 	mode := f.progress
@@ -150,7 +155,7 @@ func (f *buildFlags) request() (parser.Request, error) {
 	}
 	if f.from != "" {
 		if _, err := reference.ParseNormalizedNamed(f.from); err != nil {
-			return r, wrongFlag("from", f.from, err.Error())
+			return r, badFlag("from", f.from, err)
 		}
 		r.From = f.from
 	}
@@ -170,7 +175,7 @@ func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 		}
 		p, err := platforms.Parse(text)
 		if err != nil {
-			return nil, wrongFlag("platform", text, err.Error())
+			return nil, wrongFlag("platform", text, "want OS/ARCHITECTURE[/VARIANT], such as linux/amd64 or linux/arm/v7")
 		}
 		list = append(list, platforms.Normalize(p))
 	}
@@ -196,7 +201,7 @@ func tagNames(tags []string) ([]string, error) {
 	for _, t := range tags {
 		ref, err := reference.ParseNormalizedNamed(t)
 		if err != nil {
-			return nil, wrongFlag("tag", t, err.Error())
+			return nil, badFlag("tag", t, err)
 		}
 		if _, ok := ref.(reference.Digested); ok {
 			return nil, wrongFlag("tag", t, "a name to be given cannot have a digest")

@@ -133,7 +133,7 @@ func (f *buildFlags) assembly() (export.Options, error) {
 	for _, text := range f.annotations {
 		a, err := export.ParseAnnotation(text)
 		if err != nil {
-			return o, wrongFlag("annotation", text, err.Error())
+			return o, badFlag("annotation", text, err)
 		}
 		o.Annotations = append(o.Annotations, a...)
 	}

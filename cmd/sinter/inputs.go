@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/distribution/reference"
+
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/parser"
@@ -188,6 +190,16 @@ func (o *opening) namedContext(text string) error {
 		return wrongFlag("build-context", text, "want NAME=DIR, NAME=URL, NAME=docker-image://REF, NAME=oci-layout://DIR or NAME=target:STAGE")
 	}
 	name = strings.ToLower(name)
+	if bare, _, _ := strings.Cut(name, "::"); bare != "" {
+		if _, err := reference.ParseNormalizedNamed(bare); err != nil {
+			return badFlag("build-context", text, &hinted{err: err, hint: "a context's name is that of a stage or an image: lower-case letters, digits and separators"})
+		}
+	}
+	if ref, ok := strings.CutPrefix(value, "docker-image://"); ok {
+		if _, err := reference.ParseNormalizedNamed(ref); err != nil {
+			return badFlag("build-context", text, err)
+		}
+	}
 	dir, isLayout := strings.CutPrefix(value, "oci-layout://")
 	switch {
 	case strings.HasPrefix(value, "docker-image://"), strings.HasPrefix(value, "target:"), parser.IsRemote(value):
@@ -196,7 +208,7 @@ func (o *opening) namedContext(text string) error {
 		dir, ref := cutLayout(dir)
 		d, err := source.LayoutDigest(dir, ref)
 		if err != nil {
-			return wrongFlag("build-context", text, err.Error())
+			return badFlag("build-context", text, &hinted{err: err, hint: "give the directory of an OCI layout, which has an index.json, and a tag or digest that is in it"})
 		}
 		// The frontend wants a name without anything special in it.
 		id := fmt.Sprintf("layout%d", len(o.in.layouts))
@@ -208,7 +220,7 @@ func (o *opening) namedContext(text string) error {
 			local = "_" + name // these two are the main ones
 		}
 		if err := o.openLocal(local, value); err != nil {
-			return wrongFlag("build-context", text, err.Error())
+			return badFlag("build-context", text, err)
 		}
 		o.req.Contexts[name] = "local:" + local
 	}

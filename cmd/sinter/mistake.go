@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -10,9 +11,20 @@ import (
 )
 
 // flagMistake makes pflag's errors usage errors, with the flag that was
-// probably meant.
+// probably meant, or the kind of value that is wanted.
 func flagMistake(c *cobra.Command, err error) error {
 	usage := &usageError{err: err, command: c.CommandPath()}
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		reason := invalid.Unwrap()
+		if wanted, ok := map[string]string{
+			"bool": "true or false", "int": "a whole number", "duration": "a duration such as 300ms or 2s",
+		}[invalid.GetFlag().Value.Type()]; ok {
+			reason = errors.New("want " + wanted)
+		}
+		usage.err = fmt.Errorf("invalid value %q for --%s: %w", invalid.GetValue(), invalid.GetFlag().Name, reason)
+		return usage
+	}
 	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !unknown {
 		return usage

@@ -44,67 +44,6 @@ func (f *buildFlags) registerRun(s *pflag.FlagSet) {
 	}
 }
 
-// resourceFlag is docker's older spelling of --resource NAME=VALUE.
-type resourceFlag struct {
-	name string
-	all  *[]string
-}
-
-func (r *resourceFlag) String() string { return "" }
-func (r *resourceFlag) Type() string   { return "string" }
-
-// Set implements pflag.Value.
-func (r *resourceFlag) Set(s string) error {
-	*r.all = append(*r.all, r.name+"="+s)
-	_, err := parseResources([]string{r.name + "=" + s})
-	return err
-}
-
-// parseResources reads NAME=VALUE limits; later ones win.
-func parseResources(list []string) (parser.Resources, error) {
-	var r parser.Resources
-	for _, text := range list {
-		name, value, ok := strings.Cut(text, "=")
-		if !ok {
-			return r, errors.New("want NAME=VALUE")
-		}
-		var err error
-		switch name = strings.TrimSpace(name); name {
-		case "memory":
-			if r.Memory, err = units.RAMInBytes(value); err != nil || r.Memory <= 0 {
-				return r, errors.New("want a size such as 512m")
-			}
-		case "memory-swap":
-			if r.MemorySwap = -1; value != "-1" {
-				if r.MemorySwap, err = units.RAMInBytes(value); err != nil || r.MemorySwap < 0 {
-					return r, errors.New("want a size such as 1g, or -1")
-				}
-			}
-		case "cpu-shares":
-			r.CPUShares, err = positive(value)
-		case "cpu-period":
-			r.CPUPeriod, err = positive(value)
-		case "cpu-quota":
-			r.CPUQuota, err = strconv.ParseInt(value, 10, 64)
-		case "cpuset-cpus":
-			r.CPUSetCPUs = value
-		case "cpuset-mems":
-			r.CPUSetMems = value
-		default:
-			return r, fmt.Errorf("there is no resource %q: want memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus or cpuset-mems", name)
-		}
-		if err != nil {
-			return r, errors.New("want a number")
-		}
-	}
-	if r.MemorySwap > 0 && r.MemorySwap < r.Memory {
-		return r, errors.New("memory-swap counts memory as well, so it cannot be less than memory")
-	}
-	return r, nil
-}
-
-func positive(value string) (uint64, error) { return strconv.ParseUint(value, 10, 63) }
-
 // runRequest adds to a request what the flags say about RUN.
 func (f *buildFlags) runRequest(r *parser.Request) (err error) {
 	r.CgroupParent = f.cgroupParent
@@ -124,20 +63,36 @@ func (f *buildFlags) runRequest(r *parser.Request) (err error) {
 			return wrongFlag("shm-size", f.shmSize, "want a size such as 64m")
 		}
 	}
-	for _, u := range f.ulimits {
-		l, err := units.ParseUlimit(u)
-		if err != nil {
-			return wrongFlag("ulimit", u, err.Error())
-		}
-		if l.Soft < -1 || l.Hard < -1 {
-			return wrongFlag("ulimit", u, "a limit is a number, or -1 for none")
-		}
-		r.Ulimits = append(r.Ulimits, parser.Ulimit{Name: l.Name, Soft: l.Soft, Hard: l.Hard})
+	if r.Ulimits, err = f.ulimitList(); err != nil {
+		return err
 	}
 	if r.Resources, err = parseResources(f.resources); err != nil {
-		return wrongFlag("resource", strings.Join(f.resources, ","), err.Error())
+		return badFlag("resource", strings.Join(f.resources, ","), err)
+	}
+	if r.Resources.MemorySwap > 0 && r.Resources.Memory == 0 {
+		return wrongFlag("memory-swap", strconv.FormatInt(r.Resources.MemorySwap, 10), "it counts memory as well, so it needs --memory")
 	}
 	return nil
+}
+
+// ulimitList reads --ulimit NAME=SOFT[:HARD].
+func (f *buildFlags) ulimitList() ([]parser.Ulimit, error) {
+	var list []parser.Ulimit
+	for _, text := range f.ulimits {
+		l, err := units.ParseUlimit(text)
+		var number *strconv.NumError
+		switch {
+		case errors.As(err, &number):
+			return nil, wrongFlag("ulimit", text, fmt.Sprintf("%q is no number: want NAME=SOFT[:HARD], such as nofile=1024:2048", number.Num))
+		case err != nil:
+			return nil, badFlag("ulimit", text, &hinted{err: err, hint: "write NAME=SOFT[:HARD], such as nofile=1024:2048; the names are " +
+				"core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending and stack"})
+		case l.Soft < -1 || l.Hard < -1:
+			return nil, wrongFlag("ulimit", text, "a limit is a number, or -1 for none")
+		}
+		list = append(list, parser.Ulimit{Name: l.Name, Soft: l.Soft, Hard: l.Hard})
+	}
+	return list, nil
 }
 
 // hostGateway is docker's name for the address of the machine that builds.
@@ -211,7 +166,7 @@ func (f *buildFlags) volumeList() ([]builder.Volume, error) {
 			return nil, err
 		}
 		if _, err := os.Stat(v.Host); err != nil {
-			return nil, wrongFlag("volume", text, err.Error())
+			return nil, badFlag("volume", text, err)
 		}
 		if len(fields) == 3 {
 			for option := range strings.SplitSeq(fields[2], ",") {

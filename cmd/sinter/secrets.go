@@ -32,7 +32,7 @@ func parseSecrets(list []string) (secrets, error) {
 	for _, text := range list {
 		fields, err := csvFields(text)
 		if err != nil {
-			return nil, wrongFlag("secret", text, err.Error())
+			return nil, badFlag("secret", text, err)
 		}
 		var id, kind string
 		var s secretSource
@@ -59,7 +59,7 @@ func parseSecrets(list []string) (secrets, error) {
 			s.env, s.file = s.file, ""
 		}
 		if s, err = s.complete(id); err != nil {
-			return nil, wrongFlag("secret", text, err.Error())
+			return nil, badFlag("secret", text, err)
 		}
 		all[id] = s
 	}
@@ -82,6 +82,9 @@ func (s secretSource) complete(id string) (secretSource, error) {
 	info, err := os.Stat(s.file)
 	if err != nil {
 		return s, err
+	}
+	if info.IsDir() {
+		return s, fmt.Errorf("%s is a directory: give each file in it an id of its own", s.file)
 	}
 	if info.Size() > maxSecret {
 		return s, fmt.Errorf("the secret has %d bytes, more than %d", info.Size(), maxSecret)
@@ -134,7 +137,7 @@ func parseAgents(list []string) (agents, error) {
 	for _, text := range list {
 		src, err := ssh.Parse(text)
 		if err != nil {
-			return nil, wrongFlag("ssh", text, err.Error())
+			return nil, badFlag("ssh", text, err)
 		}
 		all[src.ID] = src
 	}
