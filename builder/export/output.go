@@ -71,7 +71,7 @@ type Output struct {
 func ParseOutput(text string) (Output, error) {
 	var o Output
 	if strings.TrimSpace(text) == "" {
-		return o, hinted(errors.New("an output cannot be empty"), outputHint)
+		return o, hinted(fmt.Errorf("invalid output %q: it is empty", text), outputHint)
 	}
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
