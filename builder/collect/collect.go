@@ -24,6 +24,7 @@ import (
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
 )
@@ -194,7 +195,7 @@ func (p *Plan) Apply(ctx context.Context, env Env) error {
 	}
 	for _, list := range [][]Folder{p.Notes, p.Mounts, p.Downloads} {
 		for _, f := range list {
-			if err := removeAll(filepath.Join(env.Store.Root(), f.Path)); err != nil {
+			if err := folder.RemoveAll(filepath.Join(env.Store.Root(), f.Path)); err != nil {
 				return fmt.Errorf("removing %s: %w", f.Path, err)
 			}
 		}
@@ -237,7 +238,7 @@ func removeLocks(root string) error {
 		return err
 	}
 	for _, e := range entries {
-		for _, prefix := range []string{"step-", "layer-", "blob-"} {
+		for _, prefix := range []string{"step-", "layer-", "blob-", "convert-"} {
 			if !strings.HasPrefix(e.Name(), prefix) {
 				continue
 			}
@@ -247,21 +248,6 @@ func removeLocks(root string) error {
 		}
 	}
 	return nil
-}
-
-// removeAll removes dir, also directories that forbid it to their owner.
-func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil || !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
 }
 
 // layerIDs are the layers of a record's results.

@@ -15,6 +15,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // annotationFullName is where containerd and docker look for a full name; the
@@ -192,19 +194,6 @@ func addToArchive(ctx context.Context, tw *tar.Writer, name string, data []byte,
 	if err := tw.WriteHeader(h); err != nil {
 		return err
 	}
-	_, err = io.Copy(tw, contextReader{ctx, r})
+	_, err = io.Copy(tw, archive.ContextReader(ctx, r))
 	return err
-}
-
-// contextReader stops a copy when ctx ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/image"
 )
 
@@ -93,7 +94,7 @@ func writeLayoutBlob(ctx context.Context, b *Built, d ocispec.Descriptor, file s
 	}
 	defer r.Close()
 	err = WriteFile(file, func(w io.Writer) error {
-		_, err := io.Copy(w, contextReader{ctx, r})
+		_, err := io.Copy(w, archive.ContextReader(ctx, r))
 		return err
 	})
 	if err == nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // writeLocal writes the files into the directory o.Dest, over what is there: all
@@ -156,7 +157,7 @@ func (l *localWriter) file(ctx context.Context, e layers.Entry, layer int, open 
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(f, contextReader{ctx, r})
+		_, err = io.Copy(f, archive.ContextReader(ctx, r))
 		if err == nil {
 			setXattrs(f, e)
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // temp is a file on its way to its name. Where the file system can, it has no
@@ -186,15 +188,8 @@ func holdDir(ctx context.Context, dir string) (release func(), err error) {
 		// It may be one that can be written to and not read.
 		return func() {}, nil
 	}
-	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return func() { f.Close() }, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), f.Close())
-		case <-time.After(pause):
-		}
+	if err := folder.Hold(ctx, f); err != nil && ctx.Err() != nil {
+		return nil, errors.Join(err, f.Close())
 	}
+	return func() { f.Close() }, nil
 }

@@ -142,7 +142,7 @@ func (c *contents) dockerLayer(ctx context.Context, name string, diffID digest.D
 		return desc, err
 	}
 	defer r.Close()
-	raw := &measured{r: contextReader{ctx, r}, sum: digest.SHA256.Digester()}
+	raw := &measured{r: archive.ContextReader(ctx, r), sum: digest.SHA256.Digester()}
 	plain, kind, err := archive.Decompress(raw)
 	if err != nil {
 		return desc, err

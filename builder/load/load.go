@@ -178,7 +178,7 @@ func (c *contents) spool(ctx context.Context, name string, r io.Reader) error {
 		return err
 	}
 	c.spooled[name] = f.Name()
-	_, err = io.Copy(f, contextReader{ctx, r})
+	_, err = io.Copy(f, archive.ContextReader(ctx, r))
 	return errors.Join(err, f.Close())
 }
 
@@ -345,17 +345,4 @@ func copyBlob(ctx context.Context, s *store.Store, dir string, desc ocispec.Desc
 	}
 	defer f.Close()
 	return s.PutBlob(ctx, desc, f)
-}
-
-// contextReader stops a copy when ctx ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }

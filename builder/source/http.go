@@ -22,6 +22,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -259,7 +260,7 @@ func keep(dir string, rec downloadRecord, body io.Reader) (d download, err error
 	if err != nil {
 		return download{}, err
 	}
-	if err := writeWhole(filepath.Join(dir, "record"), data); err != nil {
+	if err := folder.WriteFile(filepath.Join(dir, tempPrefix), filepath.Join(dir, "record"), data, 0o600); err != nil {
 		return download{}, err
 	}
 	return download{downloadRecord: rec, body: f, dir: dir}, dropOthers(dir, rec.Digest.Encoded())

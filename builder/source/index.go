@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // The index of a directory is a flat file that is mapped and searched as it
@@ -186,7 +187,7 @@ func (l *Local) saveIndex() error {
 			delete(records, p)
 		}
 	}
-	return replaceFile(l.indexPath, encodeIndex(records))
+	return folder.WriteFile(filepath.Join(filepath.Dir(l.indexPath), ".index-"), l.indexPath, encodeIndex(records), 0o600)
 }
 
 // learned reports whether something was hashed that the index should tell.
@@ -215,24 +216,4 @@ func (l *Local) vanished(p string) bool {
 			return false
 		}
 	}
-}
-
-// replaceFile writes a file that is, at every moment, the old or the new one.
-func replaceFile(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".index-")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return &fs.PathError{Op: "write", Path: name, Err: err}
-	}
-	return nil
 }

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Remotes gets files from the web and from git repositories. What it got stays
@@ -173,24 +173,9 @@ func lockFolder(ctx context.Context, dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := folder.Lock(ctx, filepath.Join(dir, "lock"))
 	if err != nil {
-		return nil, err
-	}
-	// A blocking flock could not be interrupted.
-	for pause := time.Millisecond; ; pause = min(pause*2, 100*time.Millisecond) {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			break
-		}
-		if err != unix.EWOULDBLOCK && err != unix.EINTR {
-			return nil, errors.Join(fmt.Errorf("locking %s: %w", dir, err), f.Close())
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), f.Close())
-		case <-time.After(pause):
-		}
+		return nil, fmt.Errorf("locking %s: %w", dir, err)
 	}
 	old, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
 	for _, path := range old {
@@ -212,7 +197,7 @@ func used(dir, address string) error {
 	if err := os.Chtimes(path, now, now); err == nil || !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return writeWhole(path, []byte(address+"\n"))
+	return folder.WriteFile(filepath.Join(dir, tempPrefix), path, []byte(address+"\n"), 0o600)
 }
 
 // Origin returns the address, without credentials, that a folder in downloads/
@@ -223,13 +208,4 @@ func Origin(dir string) string {
 		return ""
 	}
 	return strings.TrimSpace(string(data))
-}
-
-// writeWhole puts data in the place of path, or leaves path as it was.
-func writeWhole(path string, data []byte) error {
-	tmp := filepath.Join(filepath.Dir(path), tempPrefix+filepath.Base(path))
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
 }

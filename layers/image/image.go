@@ -20,6 +20,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // The annotations of an entry of index.json. The first two are what other
@@ -220,11 +222,11 @@ func (s *Images) change(ctx context.Context, do func(*ocispec.Index) error) erro
 			return fmt.Errorf("writing the list of images: %w", err)
 		}
 	}
-	unlock, err := lockFile(ctx, filepath.Join(s.root, "locks", "index"))
+	lock, err := folder.Lock(ctx, filepath.Join(s.root, "locks", "index"))
 	if err != nil {
 		return fmt.Errorf("locking the list of images: %w", err)
 	}
-	defer unlock()
+	defer lock.Close()
 	idx, err := s.read()
 	if err != nil {
 		return err

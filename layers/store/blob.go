@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 func (s *Store) blobPath(d digest.Digest) string {
@@ -42,7 +43,7 @@ func (s *Store) PutBlob(ctx context.Context, desc ocispec.Descriptor, r io.Reade
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}
-	_, err = io.Copy(f, &contextReader{ctx, verify(desc, r)})
+	_, err = io.Copy(f, archive.ContextReader(ctx, verify(desc, r)))
 	if err == nil {
 		err = f.Chmod(0o644)
 	}
@@ -162,19 +163,6 @@ func (v *verifier) Read(p []byte) (int, error) {
 		return n, fmt.Errorf("%w %s", ErrCorrupt, v.want.Digest)
 	}
 	return n, io.EOF
-}
-
-// contextReader stops a copy when ctx ends.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *contextReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }
 
 type readCloser struct {

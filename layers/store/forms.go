@@ -17,6 +17,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Tree returns the table of contents of a layer. That of a layer which was only
@@ -86,7 +87,7 @@ func (s *Store) inflateOnce(ctx context.Context, l layers.Layer) error {
 	err = s.inflateFrom(ctx, l, blob)
 	// The blob's own digest shows at its end. When it is wrong, it is the
 	// reason for whatever else is.
-	_, wrong := io.Copy(io.Discard, &contextReader{ctx, blob})
+	_, wrong := io.Copy(io.Discard, archive.ContextReader(ctx, blob))
 	if errors.Is(wrong, ErrCorrupt) {
 		return wrong
 	}
@@ -108,7 +109,7 @@ func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader)
 	defer plain.Close()
 	holes := archive.NewHoleWriter(f)
 	w := bufio.NewWriterSize(holes, 1<<20)
-	t, diffID, _, err := archive.Read(ctx, io.TeeReader(&contextReader{ctx, plain}, w))
+	t, diffID, _, err := archive.Read(ctx, io.TeeReader(archive.ContextReader(ctx, plain), w))
 	if err != nil {
 		return err
 	}
@@ -188,7 +189,7 @@ func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
 	}
 	open := func(e layers.Entry) (io.ReadCloser, error) { return s.OpenFile(ctx, l, e) }
 	if err := s.unpack(ctx, t, open, tmp); err != nil {
-		return "", fmt.Errorf("unpacking layer %s: %w", l.ID, errors.Join(err, removeAll(tmp)))
+		return "", fmt.Errorf("unpacking layer %s: %w", l.ID, errors.Join(err, folder.RemoveAll(tmp)))
 	}
 	if err := s.markUnsynced(s.layerPath(l.ID, ""), l.ID); err != nil {
 		return "", err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // The files of one layer, below layers/<id>/.
@@ -196,7 +197,7 @@ func (s *Store) RemoveLayer(id layers.ID) error {
 		}
 		return fmt.Errorf("removing layer %s: %w", id, err)
 	}
-	if err := removeAll(to); err != nil {
+	if err := folder.RemoveAll(to); err != nil {
 		return fmt.Errorf("removing layer %s: %w", id, err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Pack returns the layer with a diff ID and a blob, made of whatever form there
@@ -62,7 +63,7 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 	if err != nil {
 		return err
 	}
-	defer removeAll(dir)
+	defer folder.RemoveAll(dir)
 	blob, err := os.Create(filepath.Join(dir, "blob"))
 	if err != nil {
 		return err

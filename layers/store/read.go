@@ -152,7 +152,7 @@ func (s *Store) Digest(ctx context.Context, l layers.Layer, e layers.Entry) (dig
 		return "", err
 	}
 	defer r.Close()
-	d, err := digest.FromReader(&contextReader{ctx, r})
+	d, err := digest.FromReader(archive.ContextReader(ctx, r))
 	if err != nil {
 		return "", fmt.Errorf("layer %s: file %q: %w", l.ID, e.Path, err)
 	}
@@ -168,7 +168,7 @@ func (s *Store) WriteTar(ctx context.Context, l layers.Layer, w io.Writer) error
 			return err
 		}
 		defer r.Close()
-		_, err = io.Copy(w, &contextReader{ctx, r})
+		_, err = io.Copy(w, archive.ContextReader(ctx, r))
 		return err
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -184,6 +184,6 @@ func (s *Store) WriteTar(ctx context.Context, l layers.Layer, w io.Writer) error
 		return err
 	}
 	defer plain.Close()
-	_, err = io.Copy(w, &contextReader{ctx, plain})
+	_, err = io.Copy(w, archive.ContextReader(ctx, plain))
 	return err
 }

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Options say what a store can do beside keeping.
@@ -90,7 +91,7 @@ func (s *Store) Close() error {
 		delete(s.tars, id)
 	}
 	s.mu.Unlock()
-	err = errors.Join(err, removeAll(s.tmp))
+	err = errors.Join(err, folder.RemoveAll(s.tmp))
 	return errors.Join(err, s.own.Close())
 }
 
@@ -108,7 +109,7 @@ func (s *Store) TempDir(pattern string) (string, error) {
 }
 
 // RemoveTemp removes what TempDir made, before this process ends.
-func (s *Store) RemoveTemp(dir string) error { return removeAll(dir) }
+func (s *Store) RemoveTemp(dir string) error { return folder.RemoveAll(dir) }
 
 // lockName is the file in a temporary folder that its process holds locked.
 const lockName = "lock"
@@ -120,13 +121,10 @@ func (s *Store) ownTemp() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o644)
+	// Whoever looks for leftovers may hold the lock, but only for a moment.
+	f, err := folder.Lock(context.Background(), filepath.Join(dir, lockName))
 	if err != nil {
 		return err
-	}
-	// Whoever looks for leftovers may hold the lock for a moment.
-	if err := lockFile(context.Background(), f); err != nil {
-		return errors.Join(err, f.Close())
 	}
 	final := filepath.Join(filepath.Dir(dir), strings.TrimPrefix(filepath.Base(dir), ".new-"))
 	if err := os.Rename(dir, final); err != nil {
@@ -157,7 +155,7 @@ func (s *Store) removeLeftovers() error {
 		if !isDead(path) {
 			continue
 		}
-		if err := removeAll(path); err != nil && !errors.Is(err, fs.ErrPermission) {
+		if err := folder.RemoveAll(path); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 	}

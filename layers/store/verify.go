@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // Problem is something in the store that is not as it must be.
@@ -70,7 +71,7 @@ func verifyFile(ctx context.Context, path string, want ocispec.Descriptor) error
 		return err
 	}
 	defer f.Close()
-	_, err = io.Copy(io.Discard, &contextReader{ctx, verify(want, f)})
+	_, err = io.Copy(io.Discard, archive.ContextReader(ctx, verify(want, f)))
 	return err
 }
 
@@ -129,7 +130,7 @@ func (s *Store) verifyDir(ctx context.Context, l layers.Layer, t *layers.Tree) e
 		if e.Digest != "" {
 			r = verify(ocispec.Descriptor{Digest: e.Digest, Size: e.Size}, f)
 		}
-		n, err := io.Copy(io.Discard, &contextReader{ctx, r})
+		n, err := io.Copy(io.Discard, archive.ContextReader(ctx, r))
 		err = errors.Join(err, f.Close())
 		if err == nil && n != e.Size {
 			err = fmt.Errorf("it has %d bytes, not %d", n, e.Size)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Forms are those in which a new layer is wanted at once. Others are made of
@@ -104,7 +105,7 @@ func (w *Writer) Abort() {
 			f.Close()
 		}
 	}
-	_ = removeAll(w.dir)
+	_ = folder.RemoveAll(w.dir)
 }
 
 // Commit ends the layer and keeps it. Its ID is its diff ID, so when the same
@@ -116,7 +117,7 @@ func (w *Writer) Commit(created time.Time) (layers.Layer, error) {
 		return layers.Layer{}, fmt.Errorf("ending a layer: %w", err)
 	}
 	w.ended = true
-	return l, removeAll(w.dir)
+	return l, folder.RemoveAll(w.dir)
 }
 
 func (w *Writer) commit(created time.Time) (layers.Layer, error) {
