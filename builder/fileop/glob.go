@@ -14,7 +14,7 @@ import (
 // wildcards matches itself, whether it exists or not.
 func matches(from source.FS, src string, follow bool) ([]string, error) {
 	parts := strings.Split(rel(src), "/")
-	wild := slices.IndexFunc(parts, hasWildcards)
+	wild := slices.IndexFunc(parts, source.HasWildcards)
 	if wild < 0 {
 		p, err := unescape(from, rel(src), follow)
 		return []string{p}, err
@@ -112,17 +112,4 @@ func (g *glob) walk(base, below string) error {
 		}
 	}
 	return nil
-}
-
-// hasWildcards reports whether s has a character that is special in patterns.
-func hasWildcards(s string) bool {
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '*', '?', '[':
-			return true
-		case '\\':
-			i++
-		}
-	}
-	return false
 }

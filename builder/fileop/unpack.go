@@ -78,6 +78,8 @@ type unpacker struct {
 	own   *ids
 	spool *spool
 	count int
+	// sparse is how many bytes the sparse files have so far.
+	sparse int64
 }
 
 func (u *unpacker) all(ctx context.Context, r *tar.Reader) error {
@@ -95,7 +97,7 @@ func (u *unpacker) all(ctx context.Context, r *tar.Reader) error {
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
-		if err := u.member(h, r); err != nil {
+		if err := u.member(h, archive.ContextReader(ctx, r)); err != nil {
 			return fmt.Errorf("%q: %w", h.Name, err)
 		}
 	}
@@ -139,7 +141,7 @@ func (u *unpacker) member(h *tar.Header, content io.Reader) error {
 		}
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		f.meta.Kind, f.meta.Size = layers.File, h.Size
-		if f.content, err = u.spool.add(content, h.Size); err != nil {
+		if f.content, err = u.file(h, content); err != nil {
 			return err
 		}
 	case tar.TypeSymlink:
@@ -155,6 +157,18 @@ func (u *unpacker) member(h *tar.Header, content io.Reader) error {
 	}
 	u.tree.put(at, f)
 	return nil
+}
+
+// file keeps the content of a regular file. A sparse one can have any size, of
+// which nothing is in the archive.
+func (u *unpacker) file(h *tar.Header, r io.Reader) (content, error) {
+	if archive.IsSparse(h) {
+		if h.Size > archive.MaxSparse-u.sparse {
+			return nil, fmt.Errorf("the sparse files have more than %d GiB", archive.MaxSparse>>30)
+		}
+		u.sparse += h.Size
+	}
+	return u.spool.add(r, h.Size)
 }
 
 // Names are as long as a file system would take them.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand"
 	"os"
 	"path/filepath"
@@ -381,6 +382,10 @@ func TestUnpackLimit(t *testing.T) {
 	u.count = maxMembers - 2
 	if err := u.member(&tar.Header{Name: strings.Repeat("d/", 9) + "f", Typeflag: tar.TypeFifo}, nil); err == nil {
 		t.Error("no limit for the directories on the way")
+	}
+	u.count, u.sparse = 0, 1
+	if err := u.member(&tar.Header{Name: "sparse", Typeflag: tar.TypeGNUSparse, Size: math.MaxInt64}, nil); err == nil {
+		t.Error("no limit for sparse files")
 	}
 }
 

@@ -50,7 +50,21 @@ func (r *repository) checkoutOnce(ctx context.Context, rev revision, dest, depth
 	if err := w.fill(ctx, rev, depth); err != nil {
 		return err
 	}
+	// Nobody looks at the files of a checkout again: under its final name it is
+	// believed also after the machine has gone down.
+	if err := syncTree(w.tree); err != nil {
+		return fmt.Errorf("keeping the checkout: %w", err)
+	}
 	return os.Rename(w.tree, dest)
+}
+
+// syncTree makes durable what is on the file system of a directory.
+func syncTree(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
 }
 
 // worktree is a checkout that is being made. The repository itself is not

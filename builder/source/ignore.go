@@ -162,7 +162,7 @@ func (f *follower) add(p string) error {
 // targets returns what the symlinks at p, or those that match p, point to.
 func (f *follower) targets(p string, wild bool) ([]string, error) {
 	base := path.Base(p)
-	if wild && hasWildcards(base) {
+	if wild && HasWildcards(base) {
 		names, err := f.local.list(Parent(p))
 		if err != nil {
 			if missing(err) {
@@ -211,8 +211,9 @@ func outermost(paths map[string]bool) []string {
 	return kept
 }
 
-// hasWildcards reports whether a path component is a pattern.
-func hasWildcards(s string) bool {
+// HasWildcards reports whether a path component is a pattern: whether it has a
+// character that is special in one, without a backslash before it.
+func HasWildcards(s string) bool {
 	for i := 0; i < len(s); i++ {
 		switch s[i] {
 		case '*', '?', '[':

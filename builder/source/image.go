@@ -107,7 +107,7 @@ func (s *Images) imageChain(ctx context.Context, op parser.Image, platform *ocis
 	}
 	chain := m.chain(op.LayerLimit, origins)
 	for i, l := range chain {
-		if chain[i], err = s.know(l); err != nil {
+		if chain[i], err = s.know(ctx, l); err != nil {
 			return nil, fmt.Errorf("image %s: %w", named, err)
 		}
 	}
@@ -115,8 +115,8 @@ func (s *Images) imageChain(ctx context.Context, op parser.Image, platform *ocis
 }
 
 // know tells the store of a layer, and adds the origins that the store knows.
-func (s *Images) know(l layers.Layer) (layers.Layer, error) {
-	if err := s.store.Known(l); err != nil {
+func (s *Images) know(ctx context.Context, l layers.Layer) (layers.Layer, error) {
+	if err := s.store.Known(ctx, l); err != nil {
 		return l, err
 	}
 	known, err := s.store.Get(l.ID)

@@ -66,7 +66,7 @@ func (s *Images) layoutChain(ctx context.Context, op parser.OCILayout, platform 
 		if err := s.copyBlob(ctx, l, chain[i].Descriptor); err != nil {
 			return nil, err
 		}
-		if chain[i], err = s.know(chain[i]); err != nil {
+		if chain[i], err = s.know(ctx, chain[i]); err != nil {
 			return nil, err
 		}
 	}

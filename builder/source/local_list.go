@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -52,15 +53,7 @@ func (l *Local) readNames(dir string) ([]name, error) {
 	for i, d := range found {
 		names[i] = name{base: d.Name(), kind: d.Type()}
 	}
-	slices.SortFunc(names, func(a, b name) int {
-		switch {
-		case a.base < b.base:
-			return -1
-		case a.base > b.base:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(names, func(a, b name) int { return strings.Compare(a.base, b.base) })
 	return names, nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -205,7 +204,6 @@ func (l *Local) ReadDir(dir, pattern string) ([]fs.FileInfo, error) {
 		}
 		infos = append(infos, fi)
 	}
-	sort.Slice(infos, func(i, j int) bool { return infos[i].Name() < infos[j].Name() })
 	return infos, nil
 }
 

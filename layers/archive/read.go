@@ -55,9 +55,9 @@ type foreignReader struct {
 	buf    []byte
 }
 
-// maxSparse is how many bytes the sparse files of a layer may have together.
-// A few bytes of tar can stand for any number, and all of them are hashed.
-const maxSparse = 64 << 30
+// MaxSparse is how many bytes the sparse files of one tar may have together. A few
+// bytes of tar can stand for any number, and all of them are hashed.
+const MaxSparse = 64 << 30
 
 // countingReader counts what has been read through it. It hides the other
 // methods of r, above all Seek: every byte has to pass.
@@ -127,11 +127,12 @@ func (r *foreignReader) entry(ctx context.Context, h *tar.Header, start int64) e
 	}
 	if e.Kind == layers.File {
 		e.Offset = r.in.n
-		if isSparse(h) {
+		if IsSparse(h) {
 			e.Offset = sparseOffset(start)
-			if r.sparse += e.Size; r.sparse > maxSparse {
-				return fmt.Errorf("the sparse files have more than %d GiB", maxSparse>>30)
+			if e.Size > MaxSparse-r.sparse {
+				return fmt.Errorf("the sparse files have more than %d GiB", MaxSparse>>30)
 			}
+			r.sparse += e.Size
 		}
 		if e.Digest, err = r.content(ctx, e.Size); err != nil {
 			return err
@@ -231,8 +232,8 @@ func unixNano(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// isSparse says whether the content of h is stored as a map and pieces.
-func isSparse(h *tar.Header) bool {
+// IsSparse says whether the content of h is stored as a map and pieces.
+func IsSparse(h *tar.Header) bool {
 	if h.Typeflag == tar.TypeGNUSparse {
 		return true
 	}

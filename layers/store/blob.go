@@ -31,12 +31,12 @@ func (s *Store) HasBlob(d digest.Digest) bool {
 }
 
 // PutBlob keeps what r holds as the blob that desc describes, after verifying
-// size and digest. When the blob is there already, r is not read.
+// size and digest. When the blob is there already and sound, r is not read.
 func (s *Store) PutBlob(ctx context.Context, desc ocispec.Descriptor, r io.Reader) error {
 	if err := desc.Digest.Validate(); err != nil {
 		return fmt.Errorf("blob %q: %w", desc.Digest, err)
 	}
-	if s.whole(desc) {
+	if s.sound(ctx, desc) {
 		return nil
 	}
 	f, err := os.CreateTemp(s.tmp, "blob-")
@@ -73,6 +73,16 @@ func (s *Store) placeBlob(path string, d digest.Digest) error {
 func (s *Store) whole(desc ocispec.Descriptor) bool {
 	info, err := os.Stat(s.blobPath(desc.Digest))
 	return err == nil && info.Size() == desc.Size
+}
+
+// smallBlob is the length in bytes up to which a blob is read to know that it is
+// sound: manifests and configs, mostly.
+const smallBlob = 256 << 10
+
+// sound is whole for those who have the bytes at hand: of a small blob it looks at
+// the content. The machine may have gone down before that was on disk.
+func (s *Store) sound(ctx context.Context, desc ocispec.Descriptor) bool {
+	return s.whole(desc) && (desc.Size > smallBlob || verifyFile(ctx, s.blobPath(desc.Digest), desc) == nil)
 }
 
 // OpenBlob returns the compressed bytes of a layer, getting and keeping them

@@ -224,5 +224,8 @@ func (s *Store) remember(ctx context.Context, id layers.ID, w Wanted, v variant)
 	}
 	known[w.name()] = v
 	m.Variants = known
+	if err := s.markUnsynced(s.layerPath(id, ""), id); err != nil {
+		return err
+	}
 	return s.putMeta(m)
 }

@@ -105,7 +105,7 @@ func TestConvertForeign(t *testing.T) {
 	s := open(t, t.TempDir(), Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(blob)), nil
 	}})
-	if err := s.Known(l); err != nil {
+	if err := s.Known(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
 	if got := convert(t, s, l, Wanted{Compression: zstd}); !sameBlob(got, l) {

@@ -122,6 +122,9 @@ func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader)
 	if err := os.MkdirAll(s.layerPath(l.ID, ""), 0o755); err != nil {
 		return err
 	}
+	if err := s.markUnsynced(s.layerPath(l.ID, ""), l.ID); err != nil {
+		return err
+	}
 	if err := os.Rename(f.Name(), s.layerPath(l.ID, tarName)); err != nil {
 		return err
 	}

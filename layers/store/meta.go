@@ -125,14 +125,14 @@ func (s *Store) putMeta(m meta) error {
 // Known notes a layer of which only the description is known: its blob comes
 // when it is needed. Of a layer that is there already, only the origins are
 // added.
-func (s *Store) Known(l layers.Layer) error {
+func (s *Store) Known(ctx context.Context, l layers.Layer) error {
 	if l.ID == "" || l.DiffID == "" || l.Descriptor.Digest == "" {
 		return errors.New("a known layer has an ID, a diff ID and a descriptor")
 	}
 	if old, err := s.meta(l.ID); err == nil && old.Layer.Descriptor.Digest != "" && containsAll(old.Layer.Origins, l.Origins) {
 		return nil
 	}
-	unlock, err := s.lockLayer(context.Background(), l.ID)
+	unlock, err := s.lockLayer(ctx, l.ID)
 	if err != nil {
 		return err
 	}

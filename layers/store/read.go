@@ -23,7 +23,7 @@ type openTar struct {
 	file *os.File
 }
 
-func (t *openTar) close() error { return t.file.Close() }
+func (t *openTar) close() error { return errors.Join(t.Tar.Close(), t.file.Close()) }
 
 // OpenFile returns the content of a regular file of a layer, from whatever form
 // there is. It fails at its end when the content is not what e.Digest says.
@@ -45,7 +45,7 @@ func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (i
 	// The tar comes first: a plain user may not be allowed to read the
 	// files of others in the directory.
 	if e.Offset != -1 {
-		t, err := s.openTar(ctx, l)
+		t, err := s.openTar(l.ID)
 		if err == nil {
 			return t.Content(e)
 		}
@@ -66,7 +66,7 @@ func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (i
 	if err := s.inflate(ctx, l); err != nil {
 		return nil, err
 	}
-	t, err := s.openTar(ctx, l)
+	t, err := s.openTar(l.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -75,37 +75,39 @@ func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (i
 
 // openTar returns the layer's tar; fs.ErrNotExist when it is in no form that
 // can be read at random.
-func (s *Store) openTar(ctx context.Context, l layers.Layer) (*openTar, error) {
+func (s *Store) openTar(id layers.ID) (*openTar, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t, ok := s.tars[l.ID]; ok {
+	t, ok := s.tars[id]
+	s.mu.Unlock()
+	if ok {
 		return t, nil
 	}
-	t, err := openTarFile(s.layerPath(l.ID, tarName), archive.Uncompressed, nil)
+	t, err := openTarFile(s.layerPath(id, tarName), archive.Uncompressed, nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		m, ok := s.metas[l.ID]
-		if !ok {
-			if m, err = s.readMetaLocked(l.ID); err != nil {
-				return nil, err
-			}
-		}
-		if m.Layer.Descriptor.Digest == "" || m.Kind == "" || !s.whole(m.Layer.Descriptor) {
-			return nil, fs.ErrNotExist
-		}
-		t, err = openTarFile(s.blobPath(m.Layer.Descriptor.Digest), m.Kind, m.Chunks)
+		t, err = s.openBlobTar(id)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.tars[l.ID] = t
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first, ok := s.tars[id]; ok { // somebody else was faster
+		return first, t.close()
+	}
+	s.tars[id] = t
 	return t, nil
 }
 
-// readMetaLocked is readMeta for a caller that holds s.mu.
-func (s *Store) readMetaLocked(id layers.ID) (meta, error) {
-	s.mu.Unlock()
-	defer s.mu.Lock()
-	return s.readMeta(id)
+// openBlobTar opens the tar inside the layer's blob.
+func (s *Store) openBlobTar(id layers.ID) (*openTar, error) {
+	m, err := s.meta(id)
+	if err != nil {
+		return nil, err
+	}
+	if m.Layer.Descriptor.Digest == "" || m.Kind == "" || !s.whole(m.Layer.Descriptor) {
+		return nil, fs.ErrNotExist
+	}
+	return openTarFile(s.blobPath(m.Layer.Descriptor.Digest), m.Kind, m.Chunks)
 }
 
 func openTarFile(path, kind string, chunks []archive.Chunk) (*openTar, error) {
@@ -161,7 +163,7 @@ func (s *Store) Digest(ctx context.Context, l layers.Layer, e layers.Entry) (dig
 
 // WriteTar writes the uncompressed tar of a packed layer.
 func (s *Store) WriteTar(ctx context.Context, l layers.Layer, w io.Writer) error {
-	t, err := s.openTar(ctx, l)
+	t, err := s.openTar(l.ID)
 	if err == nil {
 		r, err := t.Section(0, -1)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -181,7 +182,7 @@ func TestKnownLayerIsFetchedOnce(t *testing.T) {
 		return io.NopCloser(bytes.NewReader(blob)), nil
 	}})
 	for range 2 {
-		if err := s.Known(l); err != nil {
+		if err := s.Known(t.Context(), l); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -213,7 +214,7 @@ func TestWrongBlobIsRefused(t *testing.T) {
 			s := open(t, root, Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
 				return io.NopCloser(bytes.NewReader(data)), nil
 			}})
-			if err := s.Known(l); err != nil {
+			if err := s.Known(t.Context(), l); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := s.Tree(ctx, l); !errors.Is(err, ErrCorrupt) {
@@ -231,7 +232,7 @@ func TestDamagedBlobIsFetchedAgain(t *testing.T) {
 	s := open(t, t.TempDir(), Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(blob)), nil
 	}})
-	if err := s.Known(l); err != nil {
+	if err := s.Known(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
 	flipped := bytes.Clone(blob)
@@ -243,6 +244,54 @@ func TestDamagedBlobIsFetchedAgain(t *testing.T) {
 		t.Errorf("Verify: %v, %v", problems, err)
 	}
 	check(t, s, l)
+}
+
+// TestDamagedBlobIsReplaced: who has the right bytes at hand puts them in the place
+// of wrong ones of the same length.
+func TestDamagedBlobIsReplaced(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	data := []byte("{}")
+	desc := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+	l := write(t, s, Forms{Blob: true})
+	for _, d := range []ocispec.Descriptor{desc, l.Descriptor} {
+		if err := os.WriteFile(s.blobPath(d.Digest), make([]byte, d.Size), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.PutBlob(ctx, desc, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, Forms{Blob: true})
+	if problems, err := s.Verify(ctx); err != nil || len(problems) > 0 {
+		t.Errorf("Verify: %v, %v", problems, err)
+	}
+}
+
+// TestFormsOnAnotherBoot: what was made of a layer is not believed when the machine
+// went down before it was durable.
+func TestFormsOnAnotherBoot(t *testing.T) {
+	l, blob := pulled(t)
+	root := t.TempDir()
+	s := open(t, root, Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(blob)), nil
+	}})
+	if err := s.Known(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Tree(ctx, l); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, root, Options{})
+	other.boot = "another"
+	if _, err := other.Get(l.ID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v before it was durable", err)
+	}
+	if err := s.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Get(l.ID); err != nil {
+		t.Errorf("got %v when it was durable", err)
+	}
 }
 
 func TestDamagedLayerIsNone(t *testing.T) {

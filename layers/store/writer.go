@@ -131,7 +131,8 @@ func (w *Writer) commit(created time.Time) (layers.Layer, error) {
 		return layers.Layer{}, err
 	}
 	defer unlock()
-	if w.blob != nil && !w.s.whole(m.Layer.Descriptor) {
+	// Also when there is one: that may be a damaged one.
+	if w.blob != nil {
 		if err := w.s.placeBlob(w.blob.Name(), m.Layer.Descriptor.Digest); err != nil {
 			return layers.Layer{}, err
 		}
