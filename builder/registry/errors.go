@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,30 +61,61 @@ func (s *session) explainAnswer(err error, answer *transport.Error, ref *Ref) er
 	e := &Error{Err: err}
 	switch code := answer.StatusCode; {
 	case code == http.StatusUnauthorized && !s.anonymous:
-		e.Msg = fmt.Sprintf("%s: the registry %s does not accept the stored credentials", what, s.host)
+		e.Msg = fmt.Sprintf("%s: the registry %s does not accept the stored credentials%s", what, s.host, said(answer))
 		e.Hint = "sinter login " + s.host
 	case code == http.StatusUnauthorized, code == http.StatusForbidden && s.anonymous:
-		e.Msg = fmt.Sprintf("%s: access denied: the repository does not exist, or needs a login", what)
+		e.Msg = fmt.Sprintf("%s: access denied: the repository does not exist, or needs a login%s", what, said(answer))
 		e.Hint = fmt.Sprintf("check the name; for a private repository: sinter login %s", s.host)
 	case code == http.StatusForbidden:
-		e.Msg = fmt.Sprintf("%s: access denied with the stored credentials", what)
+		e.Msg = fmt.Sprintf("%s: access denied with the stored credentials%s", what, said(answer))
 		e.Hint = fmt.Sprintf("ask for access to the repository, or log in as another user: sinter login %s", s.host)
 	case code == http.StatusNotFound && ref != nil:
 		return notFound(err, answer, what, *ref)
 	case code == http.StatusNotFound:
-		e.Msg = fmt.Sprintf("%s: the registry does not have it: %v", what, err)
+		e.Msg = fmt.Sprintf("%s: the registry does not have it: %s", what, brief(err))
 		e.Hint = "check the name; some registries want a repository to be made before the first push"
 		e.Err = errors.Join(err, ErrNotFound)
 	case code == http.StatusTooManyRequests:
-		e.Msg = fmt.Sprintf("%s: the registry %s allows no more requests for now", what, s.host)
+		e.Msg = fmt.Sprintf("%s: the registry %s allows no more requests for now%s", what, s.host, said(answer))
 		e.Hint = fmt.Sprintf("wait, log in for a higher limit (sinter login %s), or use a mirror (--registry-mirror %s=HOST)", s.host, s.host)
+	case code == http.StatusRequestEntityTooLarge:
+		e.Msg = fmt.Sprintf("%s: the registry %s refuses what is this large: %s", what, s.host, brief(err))
+		e.Hint = "raise the limit of the registry, or of the proxy before it; smaller layers may pass"
+	case code == http.StatusInsufficientStorage:
+		e.Msg = fmt.Sprintf("%s: the registry %s is full: %s", what, s.host, brief(err))
+		e.Hint = "make room in the registry"
 	case code >= 500:
-		e.Msg = fmt.Sprintf("%s: the registry %s fails: %v", what, s.host, err)
-		e.Hint = "try again later"
+		e.Msg = fmt.Sprintf("%s: the registry %s fails: %s", what, s.host, brief(err))
+		e.Hint = "try again later; the log of the registry may tell more"
 	default:
-		e.Msg = fmt.Sprintf("%s: the registry %s answered: %v", what, s.host, err)
+		e.Msg = fmt.Sprintf("%s: the registry %s answered: %s", what, s.host, brief(err))
+		e.Hint = notRegistryHint
 	}
 	return e
+}
+
+const notRegistryHint = "check that the name leads to a registry, and not to another server or a proxy"
+
+// said are a registry's own words about a refusal.
+func said(answer *transport.Error) string {
+	for _, d := range answer.Errors {
+		if d.Message != "" {
+			return fmt.Sprintf(" (the registry says: %s)", brief(errors.New(d.Message)))
+		}
+	}
+	return ""
+}
+
+// longestAnswer is how much of an answer is shown, in characters: a server may
+// send a whole page.
+const longestAnswer = 300
+
+func brief(err error) string {
+	text := []rune(strings.Join(strings.Fields(err.Error()), " "))
+	if len(text) > longestAnswer {
+		return string(text[:longestAnswer]) + "…"
+	}
+	return string(text)
 }
 
 func notFound(err error, answer *transport.Error, what string, ref Ref) error {
@@ -113,6 +145,7 @@ func (s *session) explainNetwork(err error) error {
 	var invalid x509.CertificateInvalidError
 	var dns *net.DNSError
 	var timeout net.Error
+	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &authority):
 		e.Msg = fmt.Sprintf("registry %s: its certificate is signed by an unknown authority", s.host)
@@ -138,8 +171,18 @@ func (s *session) explainNetwork(err error) error {
 	case errors.Is(err, errStalled), errors.As(err, &timeout) && timeout.Timeout():
 		e.Msg = fmt.Sprintf("registry %s does not answer: %v", s.host, err)
 		e.Hint = "check the network and the proxy settings (HTTPS_PROXY, NO_PROXY)"
+	case strings.Contains(err.Error(), "realm host"):
+		e.Msg = fmt.Sprintf("registry %s: it sends logins to another address: %s", s.host, brief(err))
+		e.Hint = "such an address is trusted when it is the registry's own, or a host name: set the registry's realm so"
+	case strings.Contains(err.Error(), "bearer"), strings.Contains(err.Error(), "www-authenticate"), errors.As(err, &syntax):
+		e.Msg = fmt.Sprintf("registry %s: its answer about logins cannot be understood: %s", s.host, brief(err))
+		e.Hint = notRegistryHint
+	case errors.Is(err, errRedirects):
+		e.Msg = fmt.Sprintf("registry %s: %s", s.host, brief(err))
+		e.Hint = notRegistryHint
 	default:
-		e.Msg = fmt.Sprintf("registry %s: %v", s.host, err)
+		e.Msg = fmt.Sprintf("registry %s: %s", s.host, brief(err))
+		e.Hint = "try again; if it stays so, look at the log of the registry, or at the network between"
 	}
 	return e
 }

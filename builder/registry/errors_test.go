@@ -51,7 +51,11 @@ func TestAnswers(t *testing.T) {
 		{"no repository", 404, `{"errors":[{"code":"NAME_UNKNOWN","message":"m"}]}`, nil, "no such repository", "check the name", true},
 		{"too many", 429, "", nil, "no more requests", "mirror", false},
 		{"broken", 503, "<html>down</html>", nil, "fails", "later", false},
-		{"teapot", 418, "", nil, "418", "", false},
+		{"teapot", 418, "", nil, "418", "leads to a registry", false},
+		{"own words", 403, `{"errors":[{"code":"DENIED","message":"quota of team is used up"}]}`, stored, "(the registry says: quota of team is used up)", "", false},
+		{"full", 507, "", nil, "is full", "make room", false},
+		{"too large", 413, "", nil, "refuses what is this large", "raise the limit", false},
+		{"a page", 500, strings.Repeat("<p>\n", 1000), nil, "<p> <p>", "later", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
@@ -64,10 +68,35 @@ func TestAnswers(t *testing.T) {
 			})
 			_, _, err := quick(Config{Keychain: tt.keychain}).Resolve(t.Context(), mustRef(t, reg.host+"/team/app:1"))
 			wantError(t, err, tt.text, tt.hint)
+			if len(err.Error()) > 2*longestAnswer {
+				t.Errorf("an error of %d bytes", len(err.Error()))
+			}
 			if errors.Is(err, ErrNotFound) != tt.missing {
 				t.Errorf("%v: ErrNotFound is %t", err, !tt.missing)
 			}
 		})
+	}
+}
+
+// A registry whose answer about logins is no such answer.
+func TestWrongLogins(t *testing.T) {
+	for _, tt := range []struct{ challenge, token, text, hint string }{
+		{`Bearer realm="http://HOST/token"`, "<html>", "its answer about logins cannot be understood", "leads to a registry"},
+		{`Bearer realm="http://HOST/token"`, "{}", "its answer about logins cannot be understood", "leads to a registry"},
+		{`Bearer`, "", "its answer about logins cannot be understood", "leads to a registry"},
+		{`Bearer realm="http://10.0.0.1/token"`, "", "it sends logins to another address", "set the registry's realm"},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" {
+				_, _ = w.Write([]byte(tt.token))
+				return
+			}
+			w.Header().Set("WWW-Authenticate", strings.ReplaceAll(tt.challenge, "HOST", r.Host))
+			w.WriteHeader(http.StatusUnauthorized)
+		}))
+		_, _, err := quick(Config{}).Resolve(t.Context(), mustRef(t, s.Listener.Addr().String()+"/app:1"))
+		wantError(t, err, tt.text, tt.hint)
+		s.Close()
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -183,10 +184,11 @@ func (c *Client) connect(ctx context.Context, s *session, key sessionKey) error 
 	}
 	auth, err := authn.Resolve(ctx, c.config.Keychain, reg.Repo(s.path))
 	if err != nil {
-		return &Error{
-			Msg:  "reading the credentials for " + s.host + ": " + err.Error(),
-			Hint: "see credsStore and credHelpers in docker's config.json: the helper must be installed", Err: err,
+		hint := "see credsStore and credHelpers in docker's config.json: the helper must be installed"
+		if strings.Contains(err.Error(), "config file") {
+			hint = "repair or remove docker's config.json: it is in $DOCKER_CONFIG, else in ~/.docker"
 		}
+		return &Error{Msg: "reading the credentials for " + s.host + ": " + err.Error(), Hint: hint, Err: err}
 	}
 	scope := transport.PullScope
 	if key.push {

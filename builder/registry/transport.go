@@ -166,11 +166,13 @@ func addCertDir(conf *tls.Config, pool *x509.CertPool, dir string) error {
 	return nil
 }
 
+var errRedirects = errors.New("the registry redirects too often")
+
 // checkRedirect keeps a registry from sending us to what only this machine
 // should see: link-local addresses, where clouds serve credentials.
 func checkRedirect(r *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
-		return errors.New("the registry redirects too often")
+		return errRedirects
 	}
 	addr, err := netip.ParseAddr(r.URL.Hostname())
 	if err == nil && addr.IsLinkLocalUnicast() && via[0].URL.Hostname() != r.URL.Hostname() {

@@ -57,11 +57,7 @@ func (s *Images) Resolve(ctx context.Context, ref string, platform *ocispec.Plat
 	if err != nil {
 		return Meta{}, err
 	}
-	desc, err := s.find(ctx, named, pull)
-	if err != nil {
-		return Meta{}, err
-	}
-	m, err := s.load(ctx, named, desc, platform)
+	desc, m, err := s.open(ctx, named, platform, pull)
 	if err != nil {
 		return Meta{}, err
 	}
@@ -90,16 +86,12 @@ func (s *Images) imageChain(ctx context.Context, op parser.Image, platform *ocis
 	if err != nil {
 		return nil, err
 	}
-	desc, err := s.find(ctx, named, false)
+	desc, m, err := s.open(ctx, named, platform, false)
 	if err != nil {
 		return nil, err
 	}
 	if op.Checksum != "" && op.Checksum != desc.Digest {
 		return nil, fmt.Errorf("image %s has the digest %s, not the checksum %s that was asked for", named, desc.Digest, op.Checksum)
-	}
-	m, err := s.load(ctx, named, desc, platform)
-	if err != nil {
-		return nil, err
 	}
 	var origins []string
 	if s.pulled(named, desc.Digest) {
@@ -138,31 +130,57 @@ func (s *Images) pulled(ref registry.Ref, d digest.Digest) bool {
 	})
 }
 
-// find returns the descriptor of the manifest or index that ref names.
-func (s *Images) find(ctx context.Context, ref registry.Ref, pull bool) (ocispec.Descriptor, error) {
+// open finds the image for a platform. What a registry has told is remembered
+// under its name when it is known to be an image.
+func (s *Images) open(ctx context.Context, ref registry.Ref, platform *ocispec.Platform, pull bool) (ocispec.Descriptor, *manifest, error) {
+	desc, isNew, err := s.find(ctx, ref, pull)
+	if err != nil {
+		return desc, nil, err
+	}
+	m, err := s.load(ctx, ref, desc, platform)
+	if err == nil && isNew {
+		err = s.images.PutPulled(ctx, ref.String(), desc)
+	}
+	return desc, m, err
+}
+
+// find returns the descriptor of the manifest or index that ref names, and
+// whether a registry told of it just now.
+func (s *Images) find(ctx context.Context, ref registry.Ref, pull bool) (desc ocispec.Descriptor, isNew bool, err error) {
 	local, err := s.known(ref)
 	switch {
 	case err == nil && (!pull || ref.Digest != ""):
-		return local, nil
+		return local, false, nil
 	case err == nil:
 		// The tag may have moved; asking costs nothing of a pull limit.
 		if now, headErr := s.client.Head(ctx, ref); headErr == nil && now.Digest == local.Digest {
-			return local, nil
+			return local, false, nil
 		}
 	case !errors.Is(err, fs.ErrNotExist):
-		return local, err
+		return local, false, err
 	}
 	desc, data, err := s.client.Resolve(ctx, ref)
 	if err != nil {
-		return desc, err
+		return desc, false, err
 	}
 	if desc.MediaType, err = kindOf(data, desc.MediaType); err != nil {
-		return desc, fmt.Errorf("image %s: %w", ref, err)
+		return desc, false, wrong("image "+ref.String(), err)
 	}
-	if desc, err = s.keep(desc, data); err != nil {
-		return desc, err
+	desc, err = s.keep(desc, data)
+	return desc, true, err
+}
+
+// wrong is the error of what cannot be used as an image. Where err knows no way
+// out it is the image that has to be another.
+func wrong(what string, err error) error {
+	var known *registry.Error
+	if errors.As(err, &known) && known.Hint != "" {
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	return desc, s.images.PutPulled(ctx, ref.String(), desc)
+	return &registry.Error{
+		Msg: fmt.Sprintf("%s: %v", what, err), Err: err,
+		Hint: "the image itself is at fault: choose another, or have it made again",
+	}
 }
 
 // known looks for ref in the store. A manifest that is gone from there counts
@@ -201,7 +219,7 @@ func (s *Images) load(ctx context.Context, ref registry.Ref, desc ocispec.Descri
 	read := func(desc ocispec.Descriptor) ([]byte, error) { return s.blob(ctx, ref, desc) }
 	m, err := load(desc, platform, read)
 	if err != nil {
-		return nil, prefixed("image "+ref.String(), err)
+		return nil, wrong("image "+ref.String(), err)
 	}
 	return m, nil
 }
@@ -257,9 +275,9 @@ func (s *Images) Fetch(ctx context.Context, l layers.Layer) (io.ReadCloser, erro
 		failed = append(failed, err)
 	}
 	if len(failed) == 0 {
-		return nil, fmt.Errorf("layer %s: where its blob %s came from is not known", l.ID, l.Descriptor.Digest)
+		return nil, fmt.Errorf("where blob %s came from is not known", l.Descriptor.Digest)
 	}
-	return nil, fmt.Errorf("layer %s: %w", l.ID, errors.Join(failed...))
+	return nil, errors.Join(failed...)
 }
 
 // platformOf is the platform asked for, or this machine's.

@@ -113,7 +113,7 @@ func (l layout) load(ref string, platform *ocispec.Platform) (ocispec.Descriptor
 	}
 	m, err := load(desc, platform, l.read)
 	if err != nil {
-		return desc, nil, prefixed("OCI layout "+l.dir, err)
+		return desc, nil, wrong("OCI layout "+l.dir, err)
 	}
 	return desc, m, nil
 }

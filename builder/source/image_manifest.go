@@ -266,6 +266,3 @@ func isIndex(t string) bool {
 func isManifest(t string) bool {
 	return isIndex(t) || t == ocispec.MediaTypeImageManifest || t == registry.MediaTypeDockerManifest
 }
-
-// prefixed puts what the matter is before an error.
-func prefixed(what string, err error) error { return fmt.Errorf("%s: %w", what, err) }

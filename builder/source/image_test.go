@@ -336,16 +336,19 @@ func TestImagesThatAreNone(t *testing.T) {
 		text, hint string
 	}{
 		{withLayer("application/vnd.oci.image.layer.v1.tar+gzip+encrypted"), "layer 3: it is encrypted", "not encrypted"},
-		{withLayer("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), "layer 3: it is kept elsewhere", ""},
-		{withLayer("text/plain"), `layer 3: it is of the type "text/plain"`, ""},
-		{short, "names 1 layers where the manifest has 2", ""},
+		{withLayer("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"), "layer 3: it is kept elsewhere", "choose another"},
+		{withLayer("text/plain"), `layer 3: it is of the type "text/plain"`, "choose another"},
+		{short, "names 1 layers where the manifest has 2", "choose another"},
 		{mutate.ConfigMediaType(good, "application/vnd.cncf.helm.config.v1+json"), "not an image but an artifact of the type application/vnd.cncf.helm.config.v1+json", "another tag"},
-		{addPlatform(empty.Index, good, "unknown/unknown"), "nor for any other platform", ""},
+		{addPlatform(empty.Index, good, "unknown/unknown"), "nor for any other platform", "choose another"},
 	} {
 		w.push(fmt.Sprintf("bad:%d", i), tt.img)
 		_, err := w.images.Resolve(t.Context(), fmt.Sprintf("%s/bad:%d", w.host, i), nil, false)
 		wantImageError(t, err, tt.text, tt.hint)
 		wantImageError(t, err, fmt.Sprintf("%s/bad:%d", w.host, i), tt.hint)
+	}
+	if kept, err := w.tags.List(); err != nil || len(kept) != 0 {
+		t.Errorf("the store has %v, %v", kept, err)
 	}
 	_, err = w.images.Resolve(t.Context(), w.host+"/bad:none", nil, false)
 	wantImageError(t, err, "not found", "check the name")

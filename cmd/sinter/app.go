@@ -10,8 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
@@ -95,7 +93,7 @@ func (a *app) store() (*store.Store, error) {
 
 // storeMistake adds the way out to the error of a store that cannot be opened.
 func storeMistake(err error) error {
-	if err == nil || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if err == nil || isFull(err) {
 		return err // a full disk has a hint of its own
 	}
 	return &hinted{err: err, hint: "name a folder that this user can write to with --root DIR or SINTER_ROOT"}

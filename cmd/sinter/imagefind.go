@@ -208,5 +208,9 @@ func (a *app) shared(ctx context.Context) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	return records.Share(ctx)
+	release, err = records.Share(ctx)
+	if err != nil && ctx.Err() == nil {
+		err = storeMistake(err)
+	}
+	return release, err
 }

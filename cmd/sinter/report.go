@@ -46,7 +46,11 @@ func (a *app) report(ctx context.Context, err error) int {
 		a.printStep(step)
 	}
 	fmt.Fprintf(a.stderr, "error: %s\n", legible(strings.TrimSuffix(err.Error(), "\n")))
-	for _, h := range []string{hint(err), a.fullDisk(err)} {
+	hints := []string{hint(err), a.fullDisk(err)}
+	if isFull(err) {
+		hints = hints[1:] // nothing else is the matter
+	}
+	for _, h := range hints {
 		if h != "" {
 			fmt.Fprintf(a.stderr, "hint: %s\n", h)
 		}
@@ -65,7 +69,7 @@ const leastRoom = 1 << 20
 // of room may say anything, so the store's disk is looked at.
 func (a *app) fullDisk(err error) string {
 	const hint = "the disk is full: make room on it (sinter prune helps when the store is there), or put the store elsewhere with SINTER_ROOT"
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if isFull(err) {
 		return hint
 	}
 	var command *builder.CommandError
@@ -78,6 +82,8 @@ func (a *app) fullDisk(err error) string {
 	}
 	return ""
 }
+
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // hint is the way out that the innermost part of err knows.
 func hint(err error) string {

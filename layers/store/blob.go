@@ -94,7 +94,7 @@ func (s *Store) OpenBlob(ctx context.Context, l layers.Layer) (io.ReadCloser, er
 	}
 	f, err := os.Open(s.blobPath(l.Descriptor.Digest))
 	if err != nil {
-		return nil, fmt.Errorf("layer %s: %w", l.ID, err)
+		return nil, ofLayer(l, err)
 	}
 	return readCloser{verify(l.Descriptor, f), f}, nil
 }
@@ -102,16 +102,16 @@ func (s *Store) OpenBlob(ctx context.Context, l layers.Layer) (io.ReadCloser, er
 // haveBlob gets the blob of a layer if it is not on disk.
 func (s *Store) haveBlob(ctx context.Context, l layers.Layer) error {
 	if l.Descriptor.Digest == "" {
-		return fmt.Errorf("layer %s has no blob", l.ID)
+		return ofLayer(l, errors.New("it has no blob"))
 	}
 	if err := l.Descriptor.Digest.Validate(); err != nil {
-		return fmt.Errorf("layer %s: blob %q: %w", l.ID, l.Descriptor.Digest, err)
+		return ofLayer(l, fmt.Errorf("blob %q: %w", l.Descriptor.Digest, err))
 	}
 	if s.whole(l.Descriptor) {
 		return nil
 	}
 	if s.opt.Fetch == nil || len(l.Origins) == 0 {
-		return fmt.Errorf("layer %s: its blob %s is not in the store, and where it came from is not known", l.ID, l.Descriptor.Digest)
+		return ofLayer(l, fmt.Errorf("its blob %s is not in the store, and where it came from is not known", l.Descriptor.Digest))
 	}
 	unlock, err := s.lock(ctx, "blob-"+l.Descriptor.Digest.Encoded())
 	if err != nil {
@@ -123,9 +123,9 @@ func (s *Store) haveBlob(ctx context.Context, l layers.Layer) error {
 	}
 	r, err := s.opt.Fetch(ctx, l)
 	if err != nil {
-		return err
+		return ofLayer(l, err)
 	}
-	return errors.Join(s.PutBlob(ctx, l.Descriptor, r), r.Close())
+	return ofLayer(l, errors.Join(s.PutBlob(ctx, l.Descriptor, r), r.Close()))
 }
 
 // RemoveBlob removes a blob. One that is not there is no error.

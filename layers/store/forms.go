@@ -35,7 +35,7 @@ func (s *Store) Tree(ctx context.Context, l layers.Layer) (*layers.Tree, error) 
 		return t, err
 	}
 	if err := s.inflate(ctx, l); err != nil {
-		return nil, fmt.Errorf("layer %s: %w", l.ID, err)
+		return nil, ofLayer(l, err)
 	}
 	return s.tree(l.ID)
 }

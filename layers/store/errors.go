@@ -1,0 +1,47 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// A LayerError is a layer that could not be had, or that cannot be read.
+type LayerError struct {
+	Layer layers.Layer
+	Err   error
+}
+
+func (e *LayerError) Error() string {
+	if len(e.Layer.Origins) > 0 {
+		return fmt.Sprintf("layer %s of %s: %v", e.Layer.ID, e.Layer.Origins[0], e.Err)
+	}
+	return fmt.Sprintf("layer %s: %v", e.Layer.ID, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *LayerError) Unwrap() error { return e.Err }
+
+// HintText says what to do about a layer whose bytes are wrong.
+func (e *LayerError) HintText() string {
+	var disk *fs.PathError
+	switch {
+	case errors.As(e.Err, &disk), errors.Is(e.Err, context.Canceled):
+		return ""
+	case len(e.Layer.Origins) > 0:
+		return fmt.Sprintf("the image in %s is at fault: choose another tag, or have it built and pushed again", e.Layer.Origins[0])
+	}
+	return "sinter verify tells what else is damaged; sinter prune --all removes the cache"
+}
+
+// ofLayer says which layer err is about, once.
+func ofLayer(l layers.Layer, err error) error {
+	var known *LayerError
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	return &LayerError{Layer: l, Err: err}
+}

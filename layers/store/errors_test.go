@@ -1,0 +1,38 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// A layer's error says once which layer it is, and has a way out unless the disk
+// is the matter.
+func TestLayerError(t *testing.T) {
+	pulled := layers.Layer{ID: "abc", Origins: []string{"host/base"}}
+	for _, tt := range []struct {
+		layer      layers.Layer
+		err        error
+		text, hint string
+	}{
+		{pulled, ErrCorrupt, "layer abc of host/base: " + ErrCorrupt.Error(), "the image in host/base is at fault"},
+		{layers.Layer{ID: "abc"}, ErrCorrupt, "layer abc: " + ErrCorrupt.Error(), "sinter prune --all"},
+		{pulled, &fs.PathError{Op: "write", Path: "x", Err: fs.ErrPermission}, "layer abc of host/base: write x", ""},
+	} {
+		err := ofLayer(tt.layer, fmt.Errorf("reading: %w", ofLayer(tt.layer, tt.err)))
+		var e *LayerError
+		if !errors.As(err, &e) || !errors.Is(err, tt.err) {
+			t.Fatalf("got %v", err)
+		}
+		if !strings.Contains(err.Error(), tt.text) || strings.Count(err.Error(), "layer abc") != 1 {
+			t.Errorf("got %q, want %q in it", err, tt.text)
+		}
+		if !strings.Contains(e.HintText(), tt.hint) || (tt.hint == "") != (e.HintText() == "") {
+			t.Errorf("hint %q, want %q in it", e.HintText(), tt.hint)
+		}
+	}
+}
