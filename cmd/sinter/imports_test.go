@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -77,5 +79,41 @@ func checkImports(t *testing.T, p goPackage) {
 				}
 			}
 		}
+	}
+}
+
+// TestDependenciesAreExplained: every module that is asked for has its line in
+// ARCHITECTURE.md.
+func TestDependenciesAreExplained(t *testing.T) {
+	out, err := exec.Command("go", "mod", "edit", "-json", filepath.Join("..", "..", "go.mod")).Output()
+	if err != nil {
+		t.Fatalf("reading go.mod: %v", err)
+	}
+	var mod struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+	}
+	if err := json.Unmarshal(out, &mod); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "## Dependencies")
+	direct := 0
+	for _, r := range mod.Require {
+		if r.Indirect {
+			continue
+		}
+		direct++
+		if name := strings.TrimPrefix(r.Path, "github.com/"); !strings.Contains(table, name) {
+			t.Errorf("ARCHITECTURE.md does not say why there is %s", name)
+		}
+	}
+	if direct < 5 {
+		t.Errorf("only %d modules were looked at", direct)
 	}
 }
