@@ -232,11 +232,8 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 			continue
 		}
 		group.Go(func() error {
-			v, err := e.resolve(stepCtx, t.Node)
-			if err != nil {
-				return err
-			}
-			res.Targets[i].Chain, err = v.chain(t.Output)
+			var err error
+			res.Targets[i].Chain, err = e.chainOf(stepCtx, parser.Input{Node: t.Node, Output: t.Output})
 			return err
 		})
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -93,6 +94,8 @@ type MissingError struct {
 	Near string
 	// Ignored: the path exists, and .dockerignore leaves it out.
 	Ignored bool
+	// Link is where a symlink at Path points to when nothing is there, or "".
+	Link string
 }
 
 func (e *MissingError) Error() string { return fmt.Sprintf("%q: not found", e.Path) }
@@ -100,6 +103,8 @@ func (e *MissingError) Error() string { return fmt.Sprintf("%q: not found", e.Pa
 // HintText says why a file that is on disk may be missing all the same.
 func (e *MissingError) HintText() string {
 	switch {
+	case e.Link != "":
+		return fmt.Sprintf("it is a symbolic link to %q, where nothing is: links do not lead out of a context or stage", e.Link)
 	case e.Ignored:
 		return "it is there, but .dockerignore leaves it out"
 	case e.Near != "":
@@ -112,8 +117,12 @@ func (e *MissingError) HintText() string {
 // be found out for the hint is left out of it.
 func missingIn(files source.FS, src string) *MissingError {
 	e := &MissingError{Path: "/" + rel(src)}
-	if _, ok, err := source.Widen(files, true).Lookup(rel(src)); ok && err == nil {
+	all := source.Widen(files, true)
+	if found, ok, err := all.Lookup(rel(src)); ok && err == nil {
 		e.Ignored = true
+		if found.Kind == layers.Symlink && leadsNowhere(all, rel(src)) {
+			e.Link = found.Link
+		}
 		return e
 	}
 	dir, name := path.Split(rel(src))
@@ -135,6 +144,16 @@ func missingIn(files source.FS, src string) *MissingError {
 		e.Near = "/" + dir + near
 	}
 	return e
+}
+
+// leadsNowhere reports whether a symlink points to nothing.
+func leadsNowhere(files source.FS, link string) bool {
+	at, err := files.Resolve(link, true)
+	if err != nil {
+		return true
+	}
+	_, ok, err := files.Lookup(at)
+	return err == nil && !ok
 }
 
 // Unwrap makes it an fs.ErrNotExist.

@@ -74,10 +74,7 @@ func (in *sandboxInit) command(u *user.ExecUser) (c *command, err error) {
 	if err := c.nest(u); err != nil {
 		return nil, err
 	}
-	env := lastOfEach(in.plan.Env)
-	if _, ok := lookupEnv(env, "HOME"); !ok {
-		env = append(env, "HOME="+u.Home)
-	}
+	env := withHome(lastOfEach(in.plan.Env), u.Home)
 	if c.argv, err = pointers(in.plan.Args); err != nil {
 		return nil, fmt.Errorf("arguments: %w", err)
 	}
@@ -118,19 +115,42 @@ func program(raw []byte) *unix.SockFprog {
 	return &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 }
 
+// inPath returns the files that a PATH may mean by a name. As with runc, a
+// relative directory that would win is an error: what a name means must not
+// depend on where the command starts.
+func inPath(search, name string) ([]string, error) {
+	var files []string
+	found := false
+	for _, dir := range strings.Split(search, ":") {
+		f := path.Join(dir, name)
+		info, err := os.Stat(f)
+		executable := err == nil && !info.IsDir() && info.Mode()&0o111 != 0
+		switch {
+		case path.IsAbs(f):
+			files = append(files, f)
+			found = found || executable
+		case executable && !found:
+			return nil, &startError{
+				code:   126,
+				reason: fmt.Sprintf("exec %q: found in %q, a relative directory in $PATH", name, dir),
+				hint:   "make the directories in PATH absolute, or write the command with a slash",
+			}
+		}
+	}
+	return files, nil
+}
+
 // find looks up the executable by the PATH of the command, inside its root.
 func (c *command) find(env []string) error {
 	files := []string{c.name}
 	if !strings.Contains(c.name, "/") {
-		files = nil
 		search, ok := lookupEnv(env, "PATH")
 		if !ok {
 			search = DefaultPath
 		}
-		for _, dir := range strings.Split(search, ":") {
-			if path.IsAbs(dir) {
-				files = append(files, path.Join(dir, c.name))
-			}
+		var err error
+		if files, err = inPath(search, c.name); err != nil {
+			return err
 		}
 	}
 	own, err := os.Stat("/proc/self/exe")
@@ -190,6 +210,19 @@ func lastOfEach(env []string) []string {
 	return kept
 }
 
+// withHome sets HOME where the environment has none, or an empty one, as runc
+// does.
+func withHome(env []string, home string) []string {
+	i := slices.IndexFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") })
+	switch {
+	case i < 0:
+		return append(env, "HOME="+home)
+	case env[i] == "HOME=":
+		env[i] += home
+	}
+	return env
+}
+
 // lookupEnv returns the value of a variable.
 func lookupEnv(env []string, name string) (string, bool) {
 	for _, kv := range slices.Backward(env) {
@@ -239,6 +272,12 @@ func (c *command) start() (int, error) {
 
 // failed explains why the child did not become the command.
 func (c *command) failed(f childFailure) error {
+	if f.errno == unix.EINVAL && (f.step == stepGroups || f.step == stepUser) {
+		return &HintError{
+			Err:  fmt.Errorf("becoming user %d:%d: there are no such IDs in this build's user namespace", c.uid, c.gid),
+			Hint: "a plain user's build has the IDs that /etc/subuid and /etc/subgid give: use smaller numbers, or give more",
+		}
+	}
 	if f.step != stepExec {
 		return fmt.Errorf("preparing the command: %s: %w", f.step, f.errno)
 	}

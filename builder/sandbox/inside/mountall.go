@@ -156,11 +156,12 @@ func (in *sandboxInit) stageDirs(m *Mount) (int, error) {
 	return openPath(at)
 }
 
-// secret puts a secret into memory.
+// secret puts a secret into memory. Of its mode only permissions count, as with
+// BuildKit.
 func (in *sandboxInit) secret(m *Mount) (int, error) {
 	in.dirs++
 	name := in.stage("secret" + strconv.Itoa(in.dirs))
-	if err := in.writeStage(name, m.Data, m.Mode, m.UID, m.GID); err != nil {
+	if err := in.writeStage(name, m.Data, m.Mode&0o777, m.UID, m.GID); err != nil {
 		return -1, err
 	}
 	return openPath(name)

@@ -112,7 +112,7 @@ func (p *mountPoints) create(parent int, name string, dir bool) (int, error) {
 			return -1, err
 		}
 	} else {
-		fd, err := unix.Openat(parent, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+		fd, err := unix.Openat(parent, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o755)
 		if err != nil {
 			return -1, err
 		}

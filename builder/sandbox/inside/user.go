@@ -101,7 +101,8 @@ func parseID(s string) (int, error) {
 	return int(id), err
 }
 
-// userFile reads a file of the root; a missing one is empty.
+// userFile reads a file of the root; a missing one, or one that is no file, is
+// empty, but a directory is an error, as with runc.
 func (in *sandboxInit) userFile(name string) (string, error) {
 	// Not blocking: what the image has there may be a pipe.
 	fd, err := openBelow(in.root, name, unix.O_RDONLY|unix.O_NONBLOCK)
@@ -110,12 +111,12 @@ func (in *sandboxInit) userFile(name string) (string, error) {
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() && !info.IsDir() {
 		return "", nil
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxUserFile+1))
 	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", name, err)
+		return "", fmt.Errorf("reading the users of the image: %w", err)
 	}
 	if len(data) > maxUserFile {
 		return "", fmt.Errorf("reading %s: it is larger than %d bytes", name, maxUserFile)
