@@ -32,7 +32,7 @@ func (r *run) owner(ctx context.Context, o *parser.Owner) (*ids, error) {
 	}
 	var own ids
 	if u := o.User; u != nil {
-		own = ids{u.Number, u.Number}
+		own = ids{given(u.Number), given(u.Number)}
 		if u.Name != "" {
 			var err error
 			if own, err = r.passwd(ctx, u); err != nil {
@@ -42,7 +42,7 @@ func (r *run) owner(ctx context.Context, o *parser.Owner) (*ids, error) {
 	}
 	if g := o.Group; g != nil {
 		before := own.gid
-		own.gid = g.Number
+		own.gid = given(g.Number)
 		if g.Name != "" {
 			gid, ok, err := r.group(ctx, g)
 			if err != nil {
@@ -80,6 +80,15 @@ func (r *run) passwd(ctx context.Context, id *parser.ID) (ids, error) {
 
 // maxID is the largest number of a user or group; the next one means none.
 const maxID = math.MaxUint32 - 1
+
+// given returns the number that files get. The one that means none leaves a new
+// file as it was made: root's.
+func given(n int) int {
+	if n > maxID {
+		return 0
+	}
+	return n
+}
 
 // checkID refuses a number that the kernel would take for another one.
 func checkID(n int, kind, name, file string) error {

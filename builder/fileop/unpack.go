@@ -106,10 +106,13 @@ func (u *unpacker) all(ctx context.Context, r *tar.Reader) error {
 // member puts one member into the tree.
 func (u *unpacker) member(h *tar.Header, content io.Reader) error {
 	name := rel(h.Name)
-	if name == "" {
+	if path.Clean(h.Name) == "." {
 		return nil // the destination itself stays as it is
 	}
 	if err := checkName(name); err != nil {
+		return err
+	}
+	if err := checkCapability(h.PAXRecords[capabilityRecord]); err != nil {
 		return err
 	}
 	at, err := u.place(name)
@@ -121,6 +124,9 @@ func (u *unpacker) member(h *tar.Header, content io.Reader) error {
 		return err
 	}
 	isDir := exists && was.Kind == layers.Dir && h.Typeflag == tar.TypeDir
+	if name == "" && !isDir {
+		return fmt.Errorf("the archive's root is no directory: %w", syscall.ENOTDIR)
+	}
 	if exists && !isDir {
 		if err := u.tree.remove(at); err != nil {
 			return err
@@ -145,8 +151,14 @@ func (u *unpacker) member(h *tar.Header, content io.Reader) error {
 			return err
 		}
 	case tar.TypeSymlink:
+		if h.Linkname == "" {
+			return fmt.Errorf("a symlink to nothing: %w", syscall.ENOENT)
+		}
 		f.meta.Kind, f.meta.Link, f.meta.Mode = layers.Symlink, h.Linkname, 0o777
 	case tar.TypeChar:
+		if h.Devmajor == 0 && h.Devminor == 0 {
+			return fmt.Errorf("the device 0:0 marks a deletion: %w", syscall.EPERM)
+		}
 		f.meta.Kind = layers.CharDevice
 	case tar.TypeBlock:
 		f.meta.Kind = layers.BlockDevice
@@ -192,9 +204,26 @@ func checkName(name string) error {
 	return nil
 }
 
+const capabilityRecord = "SCHILY.xattr." + capability
+
+// checkCapability refuses a value that no file can have: it is as long as its
+// version says (linux/capability.h, struct vfs_cap_data).
+func checkCapability(v string) error {
+	if v == "" {
+		return nil
+	}
+	if len(v) == 20 && v[3] == 2 || len(v) == 24 && v[3] == 3 {
+		return nil
+	}
+	return fmt.Errorf("%s of %d bytes: %w", capability, len(v), syscall.EINVAL)
+}
+
 // place returns where in the tree a member comes to lie, with the symlinks on
 // the way followed below the archive's root, and makes the directory for it.
 func (u *unpacker) place(name string) (string, error) {
+	if name == "" {
+		return u.root, nil
+	}
 	dir, err := source.Resolve(u.lookup, source.Parent(name), true)
 	if err != nil {
 		return "", err
@@ -261,7 +290,7 @@ func (u *unpacker) meta(h *tar.Header) layers.Entry {
 	if u.own != nil {
 		e.UID, e.GID = u.own.uid, u.own.gid
 	}
-	if v, ok := h.PAXRecords["SCHILY.xattr."+capability]; ok {
+	if v, ok := h.PAXRecords[capabilityRecord]; ok {
 		e.Xattrs = map[string]string{capability: v}
 	}
 	return e

@@ -289,6 +289,10 @@ func TestUnpackErrors(t *testing.T) {
 		"below a file":             makeTar(t, tar.Header{Name: "a"}, tar.Header{Name: "a/b"}),
 		"a circle of symlinks":     makeTar(t, tar.Header{Name: "a", Typeflag: tar.TypeSymlink, Linkname: "a"}, tar.Header{Name: "a/b"}),
 		"a kind that nobody knows": makeTar(t, tar.Header{Name: "a", Typeflag: 'Z'}),
+		"a symlink to nothing":     makeTar(t, tar.Header{Name: "a", Typeflag: tar.TypeSymlink}),
+		"a mark of a deletion":     makeTar(t, tar.Header{Name: "a", Typeflag: tar.TypeChar}),
+		"a root that is a symlink": makeTar(t, tar.Header{Name: "/", Typeflag: tar.TypeSymlink, Linkname: "x"}),
+		"a capability in bits":     makeTar(t, tar.Header{Name: "a", PAXRecords: map[string]string{capabilityRecord: "\x01\x00\x00\x02"}}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, err := addArchive(t, t.TempDir(), data, parser.Copy{Dest: "/"})
