@@ -37,7 +37,7 @@ func (e *engine) blame(ctx context.Context, n *parser.Node, err error) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	return &StepError{Node: n, Graph: e.graph, Err: err}
+	return &StepError{Node: n, Graph: e.graph, Err: climbed(n, err)}
 }
 
 // step is the plan for one step: a record, or a run.

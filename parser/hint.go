@@ -39,8 +39,10 @@ func hint(e *Error, d *entry) string {
 		return "end the text with a line that holds nothing but the delimiter"
 	case has("unsupported mount type"):
 		return "the types are bind, cache, secret, ssh and tmpfs"
-	case has("syntax error in pattern"):
+	case has(badPattern):
 		return "a pattern of .dockerignore or --exclude has a [ without a ], or ends with a backslash"
+	case has(badException):
+		return "after ! comes the path that is not to be ignored"
 	case e.Msg == "invalid syntax":
 		return "a mode is a number such as 755, or symbolic such as u=rwX,go=rX"
 	case has("lint violation found"):

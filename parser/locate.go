@@ -1,15 +1,24 @@
 package parser
 
 import (
+	"bytes"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
 )
 
 // badEscape is in the frontend's words about a wrong escape directive.
 const badEscape = "invalid escape token"
+
+// The words of the frontend's matcher about rules that are none.
+const (
+	badPattern   = "syntax error in pattern"
+	badException = "illegal exclusion pattern"
+)
 
 // locate finds the place of mistakes that the frontend tells without one: nil
 // when msg is none of these, or when the place cannot be told.
@@ -34,6 +43,31 @@ func (e *entry) locate(msg string) []Range {
 		})
 	}
 	return nil
+}
+
+// wrongIgnoreRule finds the line of an ignore file that msg is about; nothing
+// when msg is about something else.
+func (f *frontend) wrongIgnoreRule(msg string) (*SourceFile, []Range) {
+	if !strings.Contains(msg, badPattern) && !strings.Contains(msg, badException) {
+		return nil, nil
+	}
+	for _, question := range f.files.questions() {
+		_, name, _ := strings.Cut(question, "\x00")
+		data, ok := f.files.answered(question)
+		if !ok || !strings.HasPrefix(question, localFile) || !strings.HasSuffix(name, ".dockerignore") {
+			continue
+		}
+		for n, line := range bytes.Split(data, []byte("\n")) {
+			rules, err := ignorefile.ReadAll(bytes.NewReader(line))
+			if err == nil {
+				_, err = patternmatcher.New(rules)
+			}
+			if err != nil {
+				return &SourceFile{Name: name, Data: data}, []Range{{Start: Position{Line: n + 1}, End: Position{Line: n + 1}}}
+			}
+		}
+	}
+	return nil, nil
 }
 
 // copyFrom is true for a COPY whose --from is wrong.

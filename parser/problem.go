@@ -73,6 +73,9 @@ func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 			p.Source, p.Ranges = e.file(), rs
 		}
 	}
+	if p.Source == nil {
+		p.Source, p.Ranges = f.wrongIgnoreRule(p.Msg)
+	}
 	if own != nil {
 		p.Hint = own.Hint
 	} else {

@@ -186,3 +186,30 @@ func TestCheckMistake(t *testing.T) {
 		t.Errorf("got %+v", a.Mistake)
 	}
 }
+
+// A rule of an ignore file that is none has its line there.
+func TestWrongIgnoreRule(t *testing.T) {
+	for _, test := range []struct {
+		name, rules, msg, hint string
+		line                   int
+	}{
+		{".dockerignore", "# [\n*.o\n\n[a\n", "syntax error in pattern", "a [ without a ]", 4},
+		{".dockerignore", "*.o\n!\n", "illegal exclusion pattern", "after !", 2},
+		{"Dockerfile.dockerignore", "a\\\n", "syntax error in pattern", "backslash", 1},
+	} {
+		m := withDockerfile("FROM debian:12\nCOPY . /\n")
+		where := "context"
+		if test.name != ".dockerignore" {
+			where = "dockerfile"
+		}
+		m.locals[where][test.name] = &fstest.MapFile{Data: []byte(test.rules)}
+		_, err := parser.Parse(t.Context(), amd64(), m, nil)
+		var e *parser.Error
+		if !errors.As(err, &e) || !strings.Contains(e.Msg, test.msg) || !strings.Contains(e.Hint, test.hint) {
+			t.Fatalf("%q: got %#v", test.rules, err)
+		}
+		if e.Source == nil || e.Source.Name != test.name || len(e.Ranges) != 1 || e.Ranges[0].Start.Line != test.line {
+			t.Errorf("%q: got %+v, %+v", test.rules, e.Source, e.Ranges)
+		}
+	}
+}

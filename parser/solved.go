@@ -35,6 +35,10 @@ func (s *solved) ToState() (llb.State, error) {
 // Evaluate implements client.Reference.
 func (s *solved) Evaluate(context.Context) error { return nil }
 
+// localFile begins what the frontend's questions for files of directories are
+// remembered under: NAME, a zero byte and the file's path follow.
+const localFile = "local "
+
 // ReadFile implements client.Reference.
 func (s *solved) ReadFile(ctx context.Context, req client.ReadRequest) ([]byte, error) {
 	file, r := relative(req.Filename), client.FileRange{}
@@ -43,7 +47,7 @@ func (s *solved) ReadFile(ctx context.Context, req client.ReadRequest) ([]byte, 
 	}
 	f := s.frontend
 	if name, ok := s.local(); ok {
-		data, err := f.files.get("local "+name+"\x00"+file, func() ([]byte, error) {
+		data, err := f.files.get(localFile+name+"\x00"+file, func() ([]byte, error) {
 			return f.resolver.ReadLocal(ctx, name, file)
 		})
 		if err != nil {

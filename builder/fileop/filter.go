@@ -24,7 +24,7 @@ func newFilter(include, exclude []string) (filter, error) {
 	var err error
 	if len(include) > 0 {
 		if f.include, err = patternmatcher.New(include); err != nil {
-			return f, fmt.Errorf("invalid includepatterns: %q: %w", include, err)
+			return f, &refusal{fmt.Errorf("invalid includepatterns: %q: %w", include, err), source.PatternHint}
 		}
 		f.plain = true
 		for _, p := range f.include.Patterns() {
@@ -33,7 +33,7 @@ func newFilter(include, exclude []string) (filter, error) {
 	}
 	if len(exclude) > 0 {
 		if f.exclude, err = patternmatcher.New(exclude); err != nil {
-			return f, fmt.Errorf("invalid excludepatterns: %q: %w", exclude, err)
+			return f, &refusal{fmt.Errorf("invalid excludepatterns: %q: %w", exclude, err), source.PatternHint}
 		}
 	}
 	return f, nil

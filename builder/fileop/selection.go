@@ -96,6 +96,11 @@ type MissingError struct {
 	Ignored bool
 	// Link is where a symlink at Path points to when nothing is there, or "".
 	Link string
+	// Foreign: it was looked for in a stage or an image, where no ignore
+	// file counts.
+	Foreign bool
+	// Climbs: it was written with .. to lead out of where it is looked for.
+	Climbs bool
 }
 
 func (e *MissingError) Error() string { return fmt.Sprintf("%q: not found", e.Path) }
@@ -110,13 +115,19 @@ func (e *MissingError) HintText() string {
 	case e.Near != "":
 		return fmt.Sprintf("did you mean %q?", e.Near)
 	}
+	if e.Climbs {
+		return ".. leads nowhere at the top of the build context: give a directory further up as the context, or another one with --build-context"
+	}
+	if e.Foreign {
+		return "check the path: the stage or image that it is to come from has no such file"
+	}
 	return "check the path, and that .dockerignore does not leave it out"
 }
 
 // missingIn is the error for a source that does not exist in files. What cannot
 // be found out for the hint is left out of it.
 func missingIn(files source.FS, src string) *MissingError {
-	e := &MissingError{Path: "/" + rel(src)}
+	e := &MissingError{Path: "/" + rel(src), Foreign: !source.IsDirectory(files)}
 	all := source.Widen(files, true)
 	if found, ok, err := all.Lookup(rel(src)); ok && err == nil {
 		e.Ignored = true

@@ -38,6 +38,9 @@ func newGroup(parent string, r Resources) (*group, error) {
 	if err != nil {
 		g.remove()
 		hint := "limits need control groups that this user may write to: build as root, or leave the limits out"
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) {
+			hint = "this machine does not take such a limit: choose another value"
+		}
 		return nil, &inside.HintError{Err: fmt.Errorf("control group: %w", err), Hint: hint}
 	}
 	return g, nil

@@ -21,7 +21,12 @@ func (e *ExitError) Error() string {
 }
 
 // HintText says what to do, or "".
-func (e *ExitError) HintText() string { return e.Hint }
+func (e *ExitError) HintText() string {
+	if e.OOM && e.Hint == "" {
+		return "give the command more with --memory, or let fewer steps run side by side"
+	}
+	return e.Hint
+}
 
 func (e *ExitError) cause() string {
 	switch {

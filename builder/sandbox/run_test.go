@@ -23,19 +23,23 @@ func TestExit(t *testing.T) {
 		args []string
 		code int
 		text string
+		hint string
 	}{
-		{[]string{"false"}, 1, `process "false" did not complete successfully: exit code: 1`},
-		{[]string{"sh", "-c", "exit 42"}, 42, "exit code: 42"},
-		{[]string{"sh", "-c", "kill -TERM $$"}, 143, "exit code: 143: killed by signal 15"},
-		{[]string{"sh", "-c", "kill -KILL $$"}, 137, "exit code: 137: killed by signal 9"},
-		{[]string{"nothing"}, 127, `exec "nothing": executable file not found in $PATH`},
-		{[]string{"/bin/nothing"}, 127, `exec "/bin/nothing": no such file or directory`},
-		{[]string{"/noexec"}, 126, `exec "/noexec": permission denied`},
-		{[]string{"/bin"}, 126, `exec "/bin": is a directory`},
-		{[]string{"/proc/self/exe"}, 126, "permission denied"},
-		{[]string{"/proc/1/exe"}, 126, "permission denied"},
+		{[]string{"false"}, 1, `process "false" did not complete successfully: exit code: 1`, ""},
+		{[]string{"sh", "-c", "exit 42"}, 42, "exit code: 42", ""},
+		{[]string{"sh", "-c", "kill -TERM $$"}, 143, "exit code: 143: killed by signal 15", ""},
+		{[]string{"sh", "-c", "kill -KILL $$"}, 137, "exit code: 137: killed by signal 9", ""},
+		{[]string{"nothing"}, 127, `exec "nothing": executable file not found in $PATH`, "in a directory of its PATH"},
+		{[]string{"/bin/nothing"}, 127, `exec "/bin/nothing": no such file or directory`, "check the path"},
+		{[]string{"/noexec"}, 126, `exec "/noexec": permission denied`, "make it executable"},
+		{[]string{"/bin"}, 126, `exec "/bin": is a directory`, "name a program in it"},
+		{[]string{"/proc/self/exe"}, 126, "permission denied", ""},
+		{[]string{"/proc/1/exe"}, 126, "permission denied", ""},
 	} {
-		b.fail(b.spec(c.args...), c.code, c.text)
+		err := b.fail(b.spec(c.args...), c.code, c.text)
+		if h := err.HintText(); !strings.Contains(h, c.hint) {
+			t.Errorf("%q has the hint %q, want %q in it", c.args, h, c.hint)
+		}
 	}
 }
 

@@ -143,7 +143,7 @@ func (b *box) want(s Spec, want string) {
 }
 
 // fail runs a command that fails with this code and an error with this text.
-func (b *box) fail(s Spec, code int, text string) Result {
+func (b *box) fail(s Spec, code int, text string) *ExitError {
 	b.t.Helper()
 	out, r, err := b.run(s)
 	var e *ExitError
@@ -156,7 +156,7 @@ func (b *box) fail(s Spec, code int, text string) Result {
 	if !strings.Contains(err.Error(), text) {
 		b.t.Fatalf("%q: %v, want %q in it", s.Args, err, text)
 	}
-	return r
+	return e
 }
 
 // left lists what the last command left in its upper directory, except for

@@ -57,7 +57,7 @@ func startedByCommand() bool {
 var self = sync.OnceValues(func() (*os.File, error) {
 	src, err := os.Open("/proc/self/exe")
 	if err != nil {
-		return nil, fmt.Errorf("opening our own binary: %w", err)
+		return nil, &inside.HintError{Err: fmt.Errorf("opening our own binary: %w", err), Hint: "RUN needs /proc: mount -t proc proc /proc"}
 	}
 	defer src.Close()
 	if f, err := overlaySelf(src); err == nil {

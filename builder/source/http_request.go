@@ -244,7 +244,7 @@ func (q *request) explain(err error) error {
 		e.Hint = fmt.Sprintf("add the authority that signed the certificate of %s to those of this machine, or name it in SSL_CERT_FILE", host)
 	case errors.As(err, &name):
 		e.Hint = fmt.Sprintf("check the name %s, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", name.Name)
-	case errors.As(err, &network):
+	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		e.Hint = fmt.Sprintf("check that %s is up, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", host)
 	}
 	return e
@@ -262,5 +262,5 @@ func (q *request) statusHint(code int) string {
 	case code == http.StatusTooManyRequests || code >= 500:
 		return fmt.Sprintf("%s cannot answer now: build again later", host)
 	}
-	return ""
+	return "check the address: open it with another program, such as curl"
 }

@@ -29,7 +29,7 @@ func newPatterns(rules []string, exceptions bool) (*patterns, error) {
 	}
 	m, err := patternmatcher.New(rules)
 	if err != nil {
-		return nil, fmt.Errorf("%w: one of %q", err, rules)
+		return nil, &patternError{err: err, rules: rules}
 	}
 	p := &patterns{PatternMatcher: m, prefixes: true}
 	for _, r := range m.Patterns() {
@@ -39,6 +39,23 @@ func newPatterns(rules []string, exceptions bool) (*patterns, error) {
 	}
 	return p, nil
 }
+
+// PatternHint is the way out of a mistake in a pattern.
+const PatternHint = "in a pattern [ needs its ], and a backslash something after it; \\[ stands for the character ["
+
+// patternError is a mistake in one of the rules.
+type patternError struct {
+	err   error
+	rules []string
+}
+
+func (e *patternError) Error() string { return fmt.Sprintf("%v: one of %q", e.err, e.rules) }
+
+// Unwrap returns what is wrong.
+func (e *patternError) Unwrap() error { return e.err }
+
+// HintText returns the way out.
+func (e *patternError) HintText() string { return PatternHint }
 
 // below reports whether a rule (with "!" if exceptions is set, else one
 // without) may match something below dir.

@@ -56,6 +56,13 @@ func Widen(files FS, ignored bool) FS {
 	return s.local.Select(op)
 }
 
+// IsDirectory reports whether files are those of a directory of the user's, such
+// as a build context.
+func IsDirectory(files FS) bool {
+	_, ok := files.(*selected)
+	return ok
+}
+
 // prepare compiles the rules.
 func (s *selected) prepare() error {
 	s.ready.Do(func() {

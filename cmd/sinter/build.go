@@ -182,7 +182,7 @@ func (b *building) run(ctx context.Context, req parser.Request, release func()) 
 		}
 	}
 	if reason := userns.Reason(); reason != "" && builder.Runs(graph) {
-		b.warn(reason)
+		b.warn("commands have one user ID, so all that they make belongs to root: " + reason)
 	}
 	b.screen.show()
 	result, err := builder.Build(ctx, graph, config)

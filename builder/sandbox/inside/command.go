@@ -167,23 +167,35 @@ func (c *command) find(env []string) error {
 			return &startError{code: 126, reason: fmt.Sprintf("exec %q: permission denied: this is the build's own executable", c.name)}
 		case err == nil && info.IsDir():
 			if strings.Contains(c.name, "/") {
-				return &startError{code: 126, reason: fmt.Sprintf("exec %q: is a directory", c.name)}
+				return &startError{code: 126, reason: fmt.Sprintf("exec %q: is a directory", c.name), hint: "name a program in it"}
 			}
 			continue
 		}
 		kept = append(kept, f)
 	}
 	if len(kept) == 0 {
-		if strings.Contains(c.name, "/") {
-			return &startError{code: 127, reason: fmt.Sprintf("exec %q: no such file or directory", c.name)}
-		}
-		return &startError{code: 127, reason: fmt.Sprintf("exec %q: executable file not found in $PATH", c.name)}
+		return c.notFound()
 	}
 	if c.files, err = pointers(kept); err != nil {
 		return err
 	}
 	c.names, c.files = kept, c.files[:len(kept)]
 	return nil
+}
+
+// notFound says that the image has no such program.
+func (c *command) notFound() error {
+	e := &startError{code: 127, reason: fmt.Sprintf("exec %q: no such file or directory", c.name)}
+	switch {
+	case c.name == "/bin/sh":
+		e.hint = `this image has no shell: write RUN ["/PROGRAM", "ARGUMENT"] for a program that it has, or COPY --from a stage in which commands can run (FROM scratch has no files at all)`
+	case strings.Contains(c.name, "/"):
+		e.hint = "check the path: the program has to be in the image"
+	default:
+		e.reason = fmt.Sprintf("exec %q: executable file not found in $PATH", c.name)
+		e.hint = "check the name: the program has to be in the image, in a directory of its PATH"
+	}
+	return e
 }
 
 // DefaultPath is docker's for Linux.

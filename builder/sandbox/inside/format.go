@@ -69,6 +69,9 @@ func notStarted(name, file string, errno unix.Errno) *startError {
 			"; a stage that only compiles needs none with FROM --platform=$BUILDPLATFORM"
 	case errno == unix.ENOEXEC:
 		e.reason += ": it is neither a program nor a script that begins with #!"
+		e.hint = "begin a script with #! and the program that reads it, such as #!/bin/sh"
+	case errno == unix.EACCES:
+		e.hint = "make it executable, with chmod +x or COPY --chmod=755"
 	case errno == unix.ENOENT && foreign:
 		e.code = 127
 		e.reason = fmt.Sprintf("exec %q: the emulator that is registered for linux/%s is not in the image", name, arch)
@@ -76,6 +79,7 @@ func notStarted(name, file string, errno unix.Errno) *startError {
 	case errno == unix.ENOENT:
 		e.code = 127
 		e.reason += " (the interpreter or loader that it names is missing)"
+		e.hint = "the image needs what the script's #! line names, without a carriage return at its end, or the C library that the program was linked with (glibc or musl)"
 	}
 	return e
 }

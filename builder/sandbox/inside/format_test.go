@@ -57,10 +57,10 @@ func TestNotStarted(t *testing.T) {
 	}{
 		{file("riscv", elfFor(2, 1, 243)), unix.ENOEXEC, 126, "a program for linux/riscv64", "--install riscv64"},
 		{file("riscv2", elfFor(2, 1, 243)), unix.ENOENT, 127, "emulator that is registered for linux/riscv64 is not in the image", "flag F"},
-		{file("own", elfFor(2, 1, own)), unix.ENOENT, 127, "interpreter or loader", ""},
-		{file("text", []byte("text")), unix.ENOEXEC, 126, "neither a program nor a script", ""},
-		{file("script", []byte("#!/nothing")), unix.ENOENT, 127, "interpreter or loader", ""},
-		{file("denied", []byte("text")), unix.EACCES, 126, `exec "x": permission denied`, ""},
+		{file("own", elfFor(2, 1, own)), unix.ENOENT, 127, "interpreter or loader", "C library"},
+		{file("text", []byte("text")), unix.ENOEXEC, 126, "neither a program nor a script", "#!/bin/sh"},
+		{file("script", []byte("#!/nothing")), unix.ENOENT, 127, "interpreter or loader", "#! line"},
+		{file("denied", []byte("text")), unix.EACCES, 126, `exec "x": permission denied`, "chmod +x"},
 	} {
 		e := notStarted("x", c.file, c.errno)
 		if e.code != c.code || !strings.Contains(e.reason, c.reason) || !strings.Contains(e.hint, c.hint) || (c.hint == "") != (e.hint == "") {

@@ -119,7 +119,14 @@ func (in *sandboxInit) prepare() (*command, error) {
 
 // mountRoot makes the root, on a stage of our own.
 func (in *sandboxInit) mountRoot() error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	if errors.Is(err, unix.EINVAL) {
+		return &HintError{
+			Err:  fmt.Errorf("keeping mounts private: the root directory is no mount point: %w", err),
+			Hint: "in a chroot, make it one before: mount --bind DIR DIR, then chroot DIR; or use bwrap or a container",
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("keeping mounts private: %w", err)
 	}
 	// noswap: the stage holds secrets.

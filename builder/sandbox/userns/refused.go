@@ -30,7 +30,10 @@ func refused(err error) error { return &RefusedError{Err: err, Hint: refusal(err
 // refusal names the setting that is behind an error. The settings are read by
 // get, which returns "" for one that this kernel does not have.
 func refusal(err error, get func(path string) string) string {
+	var file *os.PathError
 	switch {
+	case errors.As(err, &file) && file.Path == os.DevNull:
+		return "there is no " + os.DevNull + " here, as in a bare chroot: make it with mknod -m 666 " + os.DevNull + " c 1 3, or mount /dev"
 	case get("/proc/self/ns/user") == "":
 		return "this kernel has no user namespaces (CONFIG_USER_NS), or /proc is not mounted; run as root instead"
 	case get("/proc/sys/user/max_user_namespaces") == "0":
@@ -42,6 +45,8 @@ func refusal(err error, get func(path string) string) string {
 			"or as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
 		return "too many user namespaces exist or they are nested too deep; raise the sysctl user.max_user_namespaces"
+	case get("Uid") == "0" && errors.Is(err, unix.EPERM):
+		return "this is a root without privileges, as in a container: give it CAP_SYS_ADMIN, or CAP_SETUID, CAP_SETGID and CAP_SETFCAP (--cap-add), or build as another user"
 	case get("Seccomp") == "2":
 		return "a seccomp filter of the container around us is likely to refuse it; start that container with --security-opt seccomp=unconfined"
 	}
@@ -58,14 +63,15 @@ func setting(path string) string {
 			return ""
 		}
 		return link
-	case "Seccomp", "NoNewPrivs":
+	case "Seccomp", "NoNewPrivs", "Uid":
 		status, err := os.ReadFile("/proc/self/status")
 		if err != nil {
 			return ""
 		}
 		for line := range strings.Lines(string(status)) {
 			if value, ok := strings.CutPrefix(line, path+":"); ok {
-				return strings.TrimSpace(value)
+				value, _, _ = strings.Cut(strings.TrimSpace(value), "\t")
+				return value
 			}
 		}
 		return ""
