@@ -92,14 +92,13 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, group *group) (r insid
 		return r, err
 	}
 	defer nothing.Close()
-	cmd, err := initCommand(ctx, s, nothing)
+	files := []*os.File{inside.PlanFD - 3: in.r, inside.ReportFD - 3: out.w}
+	tmpfs := giveTmpfs(ctx, p, len(files)+3)
+	defer closeAll(tmpfs)
+	cmd, err := initCommand(ctx, s, nothing, append(files, tmpfs...))
 	if err != nil {
 		return r, err
 	}
-	cmd.ExtraFiles = []*os.File{inside.PlanFD - 3: in.r, inside.ReportFD - 3: out.w}
-	tmpfs := giveTmpfs(ctx, p, len(cmd.ExtraFiles)+3)
-	defer closeAll(tmpfs)
-	cmd.ExtraFiles = append(cmd.ExtraFiles, tmpfs...)
 	if err := cmd.Start(); err != nil {
 		return r, fmt.Errorf("starting the init: %w", err)
 	}
@@ -129,13 +128,13 @@ func talk(w io.Writer, r io.Reader, p *inside.Plan, answer *inside.Report) error
 	return nil
 }
 
-// initCommand is how the init is started; in is what the command reads.
-func initCommand(ctx context.Context, s Spec, in *os.File) (*exec.Cmd, error) {
-	binary, err := self()
+// initCommand is how the init is started; in is what the command reads, files
+// are the init's own.
+func initCommand(ctx context.Context, s Spec, in *os.File, files []*os.File) (*exec.Cmd, error) {
+	cmd, err := selfCommand(ctx, files)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/self/fd/%d", binary.Fd()))
 	cmd.Args = []string{inside.Name}
 	// The init lives shortly and has little to collect; the race detector, when
 	// it is in the binary, would have it wait for a second at its end.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strconv"
 	"syscall"
 
@@ -47,19 +46,17 @@ func giveTmpfs(ctx context.Context, p *inside.Plan, first int) (made []*os.File)
 }
 
 func makeTmpfs(ctx context.Context, args []string) ([]*os.File, error) {
-	binary, err := self()
-	if err != nil {
-		return nil, err
-	}
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return nil, err
 	}
 	defer ours.Close()
 	defer theirs.Close()
-	cmd := exec.CommandContext(ctx, fmt.Sprintf("/proc/self/fd/%d", binary.Fd()))
+	cmd, err := selfCommand(ctx, []*os.File{inside.TmpfsFD - 3: theirs})
+	if err != nil {
+		return nil, err
+	}
 	cmd.Args, cmd.Env = args, []string{"GOGC=off"}
-	cmd.ExtraFiles = []*os.File{inside.TmpfsFD - 3: theirs}
 	everybody := []syscall.SysProcIDMap{{Size: 1<<32 - 1}}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNS,

@@ -176,14 +176,12 @@ func (c *command) childNest() (childStep, syscall.Errno) {
 //go:nosplit
 func (c *command) childUser() (childStep, syscall.Errno) {
 	// Before the change of the user, also for its side effect on what other
-	// users would inherit; root keeps the set through it.
+	// users would inherit; the set is kept through it.
 	if e := c.childCaps(); e != 0 {
 		return stepCaps, e
 	}
-	if c.insecure {
-		if _, _, e := syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); e != 0 {
-			return stepCaps, e
-		}
+	if _, _, e := syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0); e != 0 {
+		return stepCaps, e
 	}
 	if !c.single {
 		var groups uintptr
@@ -200,11 +198,13 @@ func (c *command) childUser() (childStep, syscall.Errno) {
 			return stepUser, e
 		}
 	}
-	if !c.insecure {
-		return 0, 0
-	}
+	// As with runc, it is with these that the command is started, so a user can
+	// start what only root may; unless it is insecure, starting ends them.
 	if e := c.childCaps(); e != 0 {
 		return stepCaps, e
+	}
+	if !c.insecure {
+		return 0, 0
 	}
 	for i := uintptr(0); i < 64; i++ {
 		if c.caps&(1<<i) != 0 {
