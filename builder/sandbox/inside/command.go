@@ -284,10 +284,16 @@ func (c *command) start() (int, error) {
 
 // failed explains why the child did not become the command.
 func (c *command) failed(f childFailure) error {
-	if f.errno == unix.EINVAL && (f.step == stepGroups || f.step == stepUser) {
+	switch {
+	case f.errno == unix.EINVAL && (f.step == stepGroups || f.step == stepUser):
 		return &HintError{
 			Err:  fmt.Errorf("becoming user %d:%d: there are no such IDs in this build's user namespace", c.uid, c.gid),
 			Hint: "a plain user's build has the IDs that /etc/subuid and /etc/subgid give: use smaller numbers, or give more",
+		}
+	case f.errno == unix.EPERM && f.step == stepLimits:
+		return &HintError{
+			Err:  fmt.Errorf("setting ulimits: %w", f.errno),
+			Hint: "only root, with CAP_SYS_RESOURCE, may ask for more than this process has: see ulimit -H -a",
 		}
 	}
 	if f.step != stepExec {
