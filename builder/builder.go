@@ -73,8 +73,8 @@ type Config struct {
 	// layers will have where they are exported to; optional. It decides no
 	// step: with another one everything stays cached.
 	Epoch *int64
-	// SingleUser says that this process can only make files that belong
-	// to one user.
+	// SingleUser says that commands can only make files that belong to one
+	// user, whatever they ask for. Their results are then other ones.
 	SingleUser bool
 	// Parallel is how many commands run at once; 0 means twice the
 	// number of processors.

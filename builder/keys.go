@@ -144,6 +144,9 @@ func (e *engine) execRecipe(n *parser.Node, op parser.Exec, r *cache.Recipe) {
 	r.Add("limits", cache.Canonical(op.Ulimits, op.CgroupParent, op.Devices))
 	r.Add("secret variables", cache.Canonical(op.SecretEnv))
 	r.Add("exit codes", cache.Canonical(op.ValidExitCodes))
+	if e.SingleUser {
+		r.Add("users", "one")
+	}
 	for _, m := range op.Mounts {
 		if m.Dest == "/" {
 			continue

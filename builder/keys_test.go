@@ -42,6 +42,17 @@ func TestCommandKeyHasEveryField(t *testing.T) {
 	}
 }
 
+// TestOneUsersResultsAreTheirOwn: where all files belong to one user, whatever a
+// command asks for, its result is none for builds with more users.
+func TestOneUsersResultsAreTheirOwn(t *testing.T) {
+	var one, many cache.Recipe
+	(&engine{Config: Config{SingleUser: true}}).execRecipe(&parser.Node{}, parser.Exec{}, &one)
+	(&engine{}).execRecipe(&parser.Node{}, parser.Exec{}, &many)
+	if one.Key() == many.Key() {
+		t.Error("the keys are the same")
+	}
+}
+
 // change gives a field another value.
 func change(t *testing.T, v reflect.Value) {
 	t.Helper()

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,16 +11,18 @@ import (
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
-// Every test is true in user namespaces as well: with many users, and with one.
+// Every test is true in user namespaces as well: with many users, with one, and in
+// that of a root who may not mount.
 func TestRootless(t *testing.T) {
 	if os.Getuid() != 0 || userns.Inside() {
 		t.Skip("needs root, to make user namespaces of any shape")
 	}
-	const owner = 64321 // nobody's number
-	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: owner, Size: 1}}
+	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 64321, Size: 1}} // nobody's number
 	many := append(one, syscall.SysProcIDMap{ContainerID: 1, HostID: 200000, Size: 65536})
-	for name, ids := range map[string][]syscall.SysProcIDMap{"one user": one, "many users": many} {
+	all := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: math.MaxUint32}}
+	for name, ids := range map[string][]syscall.SysProcIDMap{"one user": one, "many users": many, "root without privileges": all} {
 		t.Run(name, func(t *testing.T) {
+			owner, single := ids[0].HostID, len(ids) == 1 && ids[0].Size == 1
 			dir, err := os.MkdirTemp("/var/tmp", "sinter-rootless-")
 			if err != nil {
 				t.Fatal(err)
@@ -42,8 +45,8 @@ func TestRootless(t *testing.T) {
 			cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 			cmd.SysProcAttr = &syscall.SysProcAttr{
 				Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-				UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: len(ids) > 1,
-				Credential: &syscall.Credential{NoSetGroups: len(ids) == 1},
+				UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: !single,
+				Credential: &syscall.Credential{NoSetGroups: single},
 			}
 			out, err := cmd.CombinedOutput()
 			if err != nil {

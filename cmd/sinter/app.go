@@ -52,7 +52,7 @@ func (a *app) root() (string, error) {
 			return filepath.Abs(dir)
 		}
 	}
-	if os.Geteuid() == 0 && !userns.Inside() {
+	if userns.Root() {
 		return "/var/lib/sinter", nil
 	}
 	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {

@@ -237,7 +237,7 @@ func (b *building) config() (builder.Config, error) {
 	c.Secrets, c.SSH = b.secrets.read, b.agents.serve
 	c.Volumes, c.Devices, c.Squash = b.volumes, b.devices, b.flags.squash
 	c.Events = b.screen.event
-	c.SingleUser = userns.Single()
+	c.SingleUser = userns.OneUser()
 	return c, nil
 }
 

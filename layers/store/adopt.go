@@ -43,7 +43,7 @@ func (s *Store) Adopt(ctx context.Context, upper string, lower layers.Chain, own
 	if err != nil {
 		return l, false, err
 	}
-	if err := os.Rename(upper, filepath.Join(dir, dirName)); err != nil {
+	if err := os.Rename(upper, filepath.Join(dir, s.dirName())); err != nil {
 		return l, false, fmt.Errorf("keeping a layer: %w", err)
 	}
 	m := meta{Layer: layers.Layer{ID: id, Created: created, RootOwner: owner}}

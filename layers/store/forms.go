@@ -13,7 +13,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -162,7 +161,7 @@ func (s *Store) View(ctx context.Context, c layers.Chain) (*layers.View, error) 
 // layers below.
 func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
 	l := c[len(c)-1]
-	dir := s.layerPath(l.ID, dirName)
+	dir := s.layerPath(l.ID, s.dirName())
 	if isDir(dir) {
 		return dir, nil
 	}
@@ -256,11 +255,15 @@ func (s *Store) unpack(ctx context.Context, t *layers.Tree, open func(layers.Ent
 	})
 }
 
-// inUserNamespace reports whether this process sees other user IDs than the
-// machine does.
+// firstNamespace is how the kernel names the first user namespace
+// (PROC_USER_INIT_INO in its include/linux/proc_ns.h).
+const firstNamespace = "user:[4026531837]"
+
+// inUserNamespace reports whether this process is in another user namespace than
+// the first: overlays there have other attributes.
 func inUserNamespace() bool {
-	data, err := os.ReadFile("/proc/self/uid_map")
-	return err == nil && strings.Join(strings.Fields(string(data)), " ") != "0 0 4294967295"
+	link, err := os.Readlink("/proc/self/ns/user")
+	return err == nil && link != firstNamespace
 }
 
 func isDir(path string) bool {

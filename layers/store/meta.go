@@ -21,6 +21,7 @@ const (
 	treeName     = "tree"       // its table of contents
 	tarName      = "tar"        // uncompressed
 	dirName      = "fs"         // as a directory
+	oneUserName  = "fs-oneuser" // as a directory in which one user owns everything
 	unsyncedName = "unsynced"   // not durable yet; holds the boot ID
 )
 
@@ -36,6 +37,26 @@ type meta struct {
 	Level int `json:"level,omitempty"`
 	// Variants are other blobs that were made of the layer: see Convert.
 	Variants map[string]variant `json:"variants,omitempty"`
+}
+
+// dirName is how this process calls the directories that it makes of layers: where
+// it can make files of one user only, they serve no other process.
+func (s *Store) dirName() string {
+	if s.opt.SingleUser {
+		return oneUserName
+	}
+	return dirName
+}
+
+// dirOf returns a directory form of a layer to read files from, if there is one:
+// the contents are the same in both.
+func (s *Store) dirOf(id layers.ID) (path string, ok bool) {
+	for _, name := range []string{s.dirName(), dirName, oneUserName} {
+		if path = s.layerPath(id, name); isDir(path) {
+			return path, true
+		}
+	}
+	return path, false
 }
 
 func (s *Store) layerPath(id layers.ID, name string) string {

@@ -106,8 +106,8 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 // packDir writes the blob of a layer that is a directory, and returns its tree
 // with digests and with offsets into the tar.
 func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blob io.Writer, c archive.Compression) (*layers.Tree, archive.Packed, error) {
-	root := s.layerPath(l.ID, dirName)
-	if !isDir(root) {
+	root, ok := s.dirOf(l.ID)
+	if !ok {
 		return nil, archive.Packed{}, fmt.Errorf("%w: neither a tar nor a directory is there", fs.ErrNotExist)
 	}
 	w := archive.NewPacker(blob, c, nil, nil)

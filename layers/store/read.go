@@ -53,7 +53,8 @@ func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (i
 			return nil, err
 		}
 	}
-	f, err := openBelow(s.layerPath(l.ID, dirName), e.Path)
+	dir, _ := s.dirOf(l.ID)
+	f, err := openBelow(dir, e.Path)
 	if !errors.Is(err, fs.ErrNotExist) || e.Offset == -1 {
 		return f, err
 	}

@@ -267,6 +267,26 @@ func TestDamagedBlobIsReplaced(t *testing.T) {
 	}
 }
 
+// TestOneUsersDirectoriesAreTheirOwn: a directory in which one user owns everything
+// serves those who can do no better, and its files are read by all.
+func TestOneUsersDirectoriesAreTheirOwn(t *testing.T) {
+	root := t.TempDir()
+	one, many := open(t, root, Options{SingleUser: true}), open(t, root, Options{})
+	l := write(t, one, Forms{Dir: true})
+	dirs := map[string]bool{}
+	for _, s := range []*Store{one, many, one} {
+		dir, err := s.Dir(ctx, layers.Chain{l})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs[dir] = true
+		check(t, s, l)
+	}
+	if len(dirs) != 2 {
+		t.Errorf("the directories are %v", dirs)
+	}
+}
+
 // TestFormsOnAnotherBoot: what was made of a layer is not believed when the machine
 // went down before it was durable.
 func TestFormsOnAnotherBoot(t *testing.T) {

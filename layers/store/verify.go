@@ -106,8 +106,8 @@ func (s *Store) verifyLayer(ctx context.Context, id layers.ID) error {
 		}
 		return nil
 	}
-	if isDir(s.layerPath(id, dirName)) {
-		return s.verifyDir(ctx, l, t)
+	if dir, ok := s.dirOf(id); ok {
+		return verifyDir(ctx, dir, t)
 	}
 	if l.Descriptor.Digest != "" && (s.whole(l.Descriptor) || len(l.Origins) > 0) {
 		return nil
@@ -117,12 +117,12 @@ func (s *Store) verifyLayer(ctx context.Context, id layers.ID) error {
 
 // verifyDir compares the files of a directory with the digests that the tree
 // has.
-func (s *Store) verifyDir(ctx context.Context, l layers.Layer, t *layers.Tree) error {
+func verifyDir(ctx context.Context, dir string, t *layers.Tree) error {
 	for _, e := range t.Entries {
 		if e.Kind != layers.File {
 			continue
 		}
-		f, err := openBelow(s.layerPath(l.ID, dirName), e.Path)
+		f, err := openBelow(dir, e.Path)
 		if err != nil {
 			return fmt.Errorf("file %q: %w", e.Path, err)
 		}
@@ -227,7 +227,7 @@ func (s *Store) Usage() ([]LayerUsage, error) {
 			if d.Type().IsRegular() {
 				u.Size += info.Size()
 			}
-			if filepath.Dir(path) == s.layerPath(id, "") && info.ModTime().After(u.Used) && d.Name() != dirName {
+			if filepath.Dir(path) == s.layerPath(id, "") && info.ModTime().After(u.Used) && d.Name() != dirName && d.Name() != oneUserName {
 				u.Used = info.ModTime()
 			}
 			return nil

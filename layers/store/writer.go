@@ -137,7 +137,7 @@ func (w *Writer) commit(created time.Time) (layers.Layer, error) {
 			return layers.Layer{}, err
 		}
 	}
-	if w.forms.Dir && !isDir(w.s.layerPath(m.Layer.ID, dirName)) {
+	if w.forms.Dir && !isDir(w.s.layerPath(m.Layer.ID, w.s.dirName())) {
 		if err := w.makeDir(); err != nil {
 			return layers.Layer{}, err
 		}
@@ -197,7 +197,7 @@ func (m *meta) describe(p archive.Packed, c archive.Compression) {
 
 // makeDir unpacks the tar that was just written.
 func (w *Writer) makeDir() error {
-	dir := filepath.Join(w.dir, dirName)
+	dir := filepath.Join(w.dir, w.s.dirName())
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func (w *Writer) merge(old, m meta) (layers.Layer, error) {
 	if err := w.s.markUnsynced(w.s.layerPath(id, ""), id); err != nil {
 		return layers.Layer{}, err
 	}
-	for _, name := range []string{tarName, dirName} {
+	for _, name := range []string{tarName, w.s.dirName()} {
 		to := w.s.layerPath(id, name)
 		if _, err := os.Lstat(to); err == nil {
 			continue

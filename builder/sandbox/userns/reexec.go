@@ -51,6 +51,16 @@ func Reexec(ctx context.Context, args []string, stdin *os.File) (int, error) {
 	return code, err
 }
 
+// OneUser says whether commands have one user id only: here, or in the namespace
+// that Reexec would make. That its helpers may fail is not foreseen.
+func OneUser() bool {
+	if !Needed() {
+		return Single()
+	}
+	_, err := full()
+	return err != nil
+}
+
 // A mapError is a failure to write the maps, when nothing has happened yet in
 // the namespace.
 type mapError struct{ err error }

@@ -36,8 +36,23 @@ func Needed() bool {
 // one. There overlay file systems need the option userxattr and devices cannot
 // be made.
 func Inside() bool {
+	// The map alone does not tell: root's own namespace may have all ids, too.
+	if link, err := os.Readlink("/proc/self/ns/user"); err == nil {
+		return link != firstNamespace
+	}
 	m, err := readMap("/proc/self/uid_map")
-	return err == nil && !m.initial()
+	return err == nil && !m.all()
+}
+
+// firstNamespace is how the kernel names the first user namespace
+// (PROC_USER_INIT_INO in its include/linux/proc_ns.h).
+const firstNamespace = "user:[4026531837]"
+
+// Root says whether this process is root over all ids there are, and so the same
+// root as outside of its user namespace, if it is in one.
+func Root() bool {
+	m, err := readMap("/proc/self/uid_map")
+	return os.Geteuid() == 0 && err == nil && m.all()
 }
 
 // Single says whether the user namespace has one user id only, so that nothing
@@ -73,8 +88,9 @@ func readMap(path string) (idMap, error) {
 	return m, nil
 }
 
-// initial says whether this is the map of the first user namespace.
-func (m idMap) initial() bool {
+// all says whether the map has every id as itself, as that of the first user
+// namespace has.
+func (m idMap) all() bool {
 	return len(m) == 1 && m[0] == user.IDMap{Count: math.MaxUint32}
 }
 
