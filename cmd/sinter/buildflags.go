@@ -162,6 +162,8 @@ func (f *buildFlags) request() (parser.Request, error) {
 	return r, f.runRequest(&r)
 }
 
+const platformWanted = "want OS/ARCHITECTURE[/VARIANT], such as linux/amd64 or linux/arm/v7"
+
 func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 	var list []ocispec.Platform
 	wanted := f.platforms
@@ -175,7 +177,7 @@ func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 		}
 		p, err := platforms.Parse(text)
 		if err != nil {
-			return nil, wrongFlag("platform", text, "want OS/ARCHITECTURE[/VARIANT], such as linux/amd64 or linux/arm/v7")
+			return nil, wrongFlag("platform", text, platformWanted)
 		}
 		list = append(list, platforms.Normalize(p))
 	}

@@ -63,11 +63,11 @@ func (a *app) diskUsage(ctx context.Context, f *duFlags) error {
 	}
 	plan := stock.Plan(collect.Options{})
 	if f.verbose {
-		return listing{format: f.format, headers: map[string]string{
+		return listing{command: "sinter du", format: f.format, headers: map[string]string{
 			"ID": "ID", "Type": "TYPE", "Reclaimable": "RECLAIMABLE", "Size": "SIZE", "LastUsed": "LAST USED", "Description": "DESCRIPTION",
 		}, table: []string{"ID", "Type", "Reclaimable", "Size", "LastUsed", "Description"}}.print(a.stdout, pieces(stock, plan))
 	}
-	return listing{format: f.format, headers: map[string]string{
+	return listing{command: "sinter du", format: f.format, headers: map[string]string{
 		"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
 	}, table: []string{"Type", "TotalCount", "Active", "Size", "Reclaimable"}}.print(a.stdout, totals(stock, plan))
 }

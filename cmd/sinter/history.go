@@ -80,7 +80,7 @@ func (a *app) history(ctx context.Context, f *historyFlags, text string) error {
 		}
 		return nil
 	}
-	l := listing{format: f.format, headers: map[string]string{
+	l := listing{command: "sinter history", format: f.format, headers: map[string]string{
 		"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY",
 		"Size": "SIZE", "Comment": "COMMENT",
 	}, table: []string{"ID", "CreatedSince", "CreatedBy", "Size", "Comment"}}

@@ -163,7 +163,7 @@ func platformFlag(text, command string) (*ocispec.Platform, error) {
 	}
 	p, err := platforms.Parse(text)
 	if err != nil {
-		return nil, &usageError{err: fmt.Errorf("invalid value %q for --platform: %w", text, err), command: command}
+		return nil, &usageError{err: fmt.Errorf("invalid value %q for --platform: %s", text, platformWanted), command: command}
 	}
 	p = platforms.Normalize(p)
 	return &p, nil

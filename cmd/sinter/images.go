@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -40,8 +39,9 @@ SIZE is that of the image's blobs, which is what a push sends.`,
 			return a.listImages(c.Context(), f, args)
 		},
 	}
+	c.Flags().BoolP("all", "a", false, "no effect: there are no intermediate images that would not be shown")
 	c.Flags().StringVar(&f.format, "format", "", fmt.Sprintf(formatUsage, "Repository"))
-	c.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only images with `dangling=BOOL, reference=PATTERN, label=NAME[=VALUE]` (repeatable)")
+	c.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only images with `dangling=BOOL, reference=PATTERN, label=NAME[=VALUE]`, or made before=IMAGE, since=IMAGE or until=24h (repeatable)")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print IDs and nothing else")
 	c.Flags().BoolVar(&f.noTrunc, "no-trunc", false, "print whole IDs")
 	c.Flags().BoolVar(&f.digests, "digests", false, "show digests")
@@ -49,8 +49,11 @@ SIZE is that of the image's blobs, which is what a push sends.`,
 }
 
 func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) error {
-	filter, err := newImageFilter(f.filters, args)
+	filter, err := newImageFilter(f.filters, args, time.Now())
 	if err != nil {
+		return err
+	}
+	if err := a.datesOf(ctx, filter); err != nil {
 		return err
 	}
 	all, err := a.allImages(ctx)
@@ -81,7 +84,7 @@ func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) err
 		}
 		return nil
 	}
-	l := listing{format: f.format, headers: map[string]string{
+	l := listing{command: "sinter images", format: f.format, headers: map[string]string{
 		"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
 		"CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "Size": "SIZE",
 	}, table: []string{"Repository", "Tag", "ID", "CreatedSince", "Size"}}
@@ -131,62 +134,6 @@ func imageRow(n namedImage, config ocispec.Image, noTrunc bool) row {
 
 // timeFormat is docker's.
 const timeFormat = "2006-01-02 15:04:05 -0700 MST"
-
-// imageFilter decides which images are listed.
-type imageFilter struct {
-	dangling   *bool
-	references []string
-	labels     []string
-}
-
-func newImageFilter(filters, args []string) (*imageFilter, error) {
-	f := &imageFilter{}
-	for _, arg := range args {
-		if _, err := reference.ParseNormalizedNamed(strings.NewReplacer("*", "x", "?", "x", "[", "", "]", "").Replace(arg)); err != nil {
-			return nil, &usageError{err: fmt.Errorf("%q is no image name: %w", arg, err), command: "sinter images"}
-		}
-		f.references = append(f.references, arg)
-	}
-	for _, text := range filters {
-		name, value, _ := strings.Cut(text, "=")
-		switch name {
-		case "dangling":
-			b := value == "true" || value == "1"
-			if !b && value != "false" && value != "0" {
-				return nil, wrongFilter(text, "want true or false")
-			}
-			f.dangling = &b
-		case "reference":
-			if _, err := path.Match(value, ""); err != nil {
-				return nil, wrongFilter(text, err.Error())
-			}
-			f.references = append(f.references, value)
-		case "label":
-			f.labels = append(f.labels, value)
-		default:
-			return nil, wrongFilter(text, "the filters are dangling, reference and label")
-		}
-	}
-	return f, nil
-}
-
-func wrongFilter(text, why string) error {
-	return &usageError{err: fmt.Errorf("invalid value %q for --filter: %s", text, why), command: "sinter"}
-}
-
-func (f *imageFilter) matches(n namedImage, config ocispec.Image) bool {
-	if f.dangling != nil && *f.dangling != (n.Ref == "") {
-		return false
-	}
-	if len(f.references) > 0 && !slices.ContainsFunc(f.references, func(p string) bool { return matchesReference(p, n.Ref) }) {
-		return false
-	}
-	return !slices.ContainsFunc(f.labels, func(l string) bool {
-		name, value, hasValue := strings.Cut(l, "=")
-		got, ok := config.Config.Labels[name]
-		return !ok || hasValue && got != value
-	})
-}
 
 // matchesReference reports whether a pattern is that of a name, with or without
 // its tag, as people write it or in full.

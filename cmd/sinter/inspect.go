@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -15,8 +18,8 @@ import (
 )
 
 type inspectFlags struct {
-	format, platform string
-	raw              bool
+	format, platform, kind string
+	raw                    bool
 }
 
 func newInspectCmd(a *app) *cobra.Command {
@@ -26,9 +29,14 @@ func newInspectCmd(a *app) *cobra.Command {
 		Short: "Show what an image is made of",
 		Args:  usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
+			if f.kind != "" && f.kind != "image" {
+				return &usageError{err: fmt.Errorf("invalid value %q for --type: there is nothing here but images", f.kind), command: "sinter inspect"}
+			}
 			return a.inspect(c.Context(), f, args)
 		},
 	}
+	c.Flags().StringVar(&f.kind, "type", "", "kind of what is shown: image")
+	c.Flags().BoolP("size", "s", false, "no effect: the size of images is always shown")
 	c.Flags().StringVarP(&f.format, "format", "f", "", "Go template such as '{{.Config.Env}}', or json")
 	c.Flags().StringVar(&f.platform, "platform", "", "show this `PLATFORM` of the image (default this machine's, or the first)")
 	c.Flags().BoolVar(&f.raw, "raw", false, "print the manifest or index as it is")
@@ -70,8 +78,13 @@ func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error
 		return err
 	}
 	var list []any
+	var missing []error
 	for _, arg := range args {
 		n, err := a.find(ctx, arg)
+		if errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -97,10 +110,10 @@ func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error
 		}
 		list = append(list, info)
 	}
-	if f.raw {
-		return nil
+	if !f.raw && len(list) > 0 {
+		missing = append(missing, a.printInspected(f.format, list))
 	}
-	return a.printInspected(f.format, list)
+	return errors.Join(missing...)
 }
 
 // inspected tells of the image for this machine's platform, or else of the
@@ -194,7 +207,7 @@ func (a *app) printInspected(format string, list []any) error {
 	case "json":
 		return printJSON(a.stdout, list)
 	}
-	t, err := listing{}.template(format)
+	t, err := listing{command: "sinter inspect"}.template(format)
 	if err != nil {
 		return err
 	}
@@ -206,7 +219,9 @@ func (a *app) printInspected(format string, list []any) error {
 			return err
 		}
 		var fields any
-		if err := json.Unmarshal(data, &fields); err != nil {
+		d := json.NewDecoder(bytes.NewReader(data))
+		d.UseNumber() // a size in bytes is no 1.04e+06
+		if err := d.Decode(&fields); err != nil {
 			return err
 		}
 		if err := t.Execute(a.stdout, fields); err != nil {

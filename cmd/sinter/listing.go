@@ -14,6 +14,8 @@ import (
 // listing is how a command prints things of one kind, as docker does it: as a
 // table, as JSON, or by a Go template.
 type listing struct {
+	// command is the one whose help says more.
+	command string
 	// format is the value of --format.
 	format string
 	// table are the columns that are shown without one; headers are the
@@ -81,7 +83,7 @@ var unescape = strings.NewReplacer(`\t`, "\t", `\n`, "\n")
 func (l listing) template(text string) (*template.Template, error) {
 	t, err := template.New("format").Option("missingkey=error").Funcs(templateFuncs()).Parse(unescape.Replace(text))
 	if err != nil {
-		return nil, &usageError{err: fmt.Errorf("invalid --format %q: %w", text, err), command: "sinter"}
+		return nil, &usageError{err: fmt.Errorf("invalid --format %q: %w", text, err), command: l.command}
 	}
 	return t, nil
 }
@@ -91,7 +93,7 @@ func (l listing) line(w io.Writer, t *template.Template, r row) error {
 		return &usageError{err: &hinted{
 			err:  fmt.Errorf("invalid --format: %w", err),
 			hint: "there are " + strings.Join(slices.Sorted(maps.Keys(l.headers)), ", "),
-		}, command: "sinter"}
+		}, command: l.command}
 	}
 	_, err := fmt.Fprintln(w)
 	return err

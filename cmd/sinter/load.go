@@ -83,7 +83,7 @@ func (a *app) loadFrom(ctx context.Context, input string) ([]load.Image, error) 
 	}
 	f, err := os.Open(input)
 	if err != nil {
-		return nil, err
+		return nil, &hinted{err: err, hint: "name an archive, or the directory of an OCI layout, that this user can read"}
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err == nil && info.IsDir() {

@@ -52,6 +52,9 @@ and the steps of the images that stay. Running builds are waited for.`,
 	c.Flags().BoolVarP(&f.all, "all", "a", false, "also remove pulled images, and the cache of images that stay")
 	c.Flags().StringArrayVar(&f.filters, "filter", nil, "only what was last used before: `until=24h` or until=2006-01-02T15:04:05")
 	c.Flags().StringVar(&f.keep, "keep-storage", "", "let this `SIZE` of cache stay, such as 10GB: what was used last")
+	for _, name := range []string{"reserved-space", "max-used-space"} {
+		c.Flags().StringVar(&f.keep, name, "", "`SIZE` as of --keep-storage, in the words of docker buildx")
+	}
 	c.Flags().BoolVarP(&f.force, "force", "f", false, "do not ask")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "only say what would be freed")
 	return c
@@ -66,7 +69,7 @@ func (f *pruneFlags) options(now time.Time) (collect.Options, error) {
 		}
 		until, err := parseUntil(value, now)
 		if err != nil {
-			return o, wrongPrune("filter", text, "want a duration such as 24h or a time such as 2006-01-02T15:04:05")
+			return o, wrongPrune("filter", text, untilWanted)
 		}
 		o.Until = until
 	}
@@ -80,6 +83,8 @@ func (f *pruneFlags) options(now time.Time) (collect.Options, error) {
 	}
 	return o, nil
 }
+
+const untilWanted = "want a duration such as 24h or a time such as 2006-01-02T15:04:05"
 
 func wrongPrune(flag, value, why string) error {
 	return &usageError{err: fmt.Errorf("invalid value %q for --%s: %s", value, flag, why), command: "sinter prune"}

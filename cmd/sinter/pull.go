@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -97,6 +98,7 @@ func (a *app) pullPlatform(ctx context.Context, ref registry.Ref, p ocispec.Plat
 	if err != nil {
 		return "", err
 	}
+	a.warnOfPlatform(ref, meta.Config, p)
 	chain, err := sources.Chain(ctx, parser.Image{Ref: ref.String()}, p)
 	if err != nil {
 		return "", err
@@ -110,6 +112,18 @@ func (a *app) pullPlatform(ctx context.Context, ref registry.Ref, p ocispec.Plat
 		group.Go(func() error { return a.download(ctx, l, progress) })
 	}
 	return meta.Digest.String(), group.Wait()
+}
+
+// warnOfPlatform says so when an image is for another platform than was asked
+// for: one that is no index is taken as it is.
+func (a *app) warnOfPlatform(ref registry.Ref, config []byte, wanted ocispec.Platform) {
+	var img ocispec.Image
+	if err := json.Unmarshal(config, &img); err != nil {
+		return // whoever uses the image says it
+	}
+	if got := platforms.Normalize(img.Platform); !platforms.Only(wanted).Match(got) {
+		a.warn(fmt.Sprintf("image %s is for %s, not %s, and there is no other", ref, platforms.Format(got), platforms.Format(wanted)))
+	}
 }
 
 // download gets the blob of a layer into the store.

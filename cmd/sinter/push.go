@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/event"
@@ -12,8 +16,8 @@ import (
 )
 
 type pushFlags struct {
-	platform, as, progress string
-	quiet                  bool
+	platform, progress string
+	quiet, allTags     bool
 }
 
 func newPushCmd(a *app) *cobra.Command {
@@ -25,22 +29,60 @@ func newPushCmd(a *app) *cobra.Command {
 what the registry does not have is sent.`,
 		Args: usageArgs(cobra.RangeArgs(1, 2)),
 		RunE: func(c *cobra.Command, args []string) error {
-			f.as = args[len(args)-1]
-			return a.push(c.Context(), f, args[0])
+			if f.allTags {
+				return a.pushAll(c.Context(), f, args)
+			}
+			return a.push(c.Context(), f, args[0], args[len(args)-1])
 		},
 	}
 	c.Flags().StringVar(&f.platform, "platform", "", "push only this `PLATFORM` of the image")
+	c.Flags().BoolVarP(&f.allTags, "all-tags", "a", false, "push all tags that the store has of a repository")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the digest and nothing else")
 	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
 	return c
 }
 
-func (a *app) push(ctx context.Context, f *pushFlags, text string) error {
+// pushAll pushes every tag of a repository.
+func (a *app) pushAll(ctx context.Context, f *pushFlags, args []string) error {
+	if len(args) > 1 {
+		return &usageError{err: errors.New("with --all-tags there is no other NAME to push to"), command: "sinter push"}
+	}
+	ref, err := reference.ParseNormalizedNamed(args[0])
+	if err != nil {
+		return fmt.Errorf("%q is no image name: %w", args[0], err)
+	}
+	if !reference.IsNameOnly(ref) {
+		return &usageError{err: fmt.Errorf("with --all-tags the repository is named without a tag, not %q", args[0]), command: "sinter push"}
+	}
+	all, err := a.allImages(ctx)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, n := range all {
+		if strings.HasPrefix(n.Ref, ref.Name()+":") {
+			names = append(names, n.Ref)
+		}
+	}
+	if len(names) == 0 {
+		return &noImageError{args[0]}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if err := a.push(ctx, f, name, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// push pushes the image that text stands for, as the name it is to have there.
+func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 	platform, err := platformFlag(f.platform, "sinter push")
 	if err != nil {
 		return err
 	}
-	name, err := registry.ParseRef(f.as)
+	name, err := registry.ParseRef(as)
 	if err != nil {
 		return err
 	}

@@ -44,19 +44,46 @@ Exit codes:
 		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newImagetoolsCmd(a), newHistoryCmd(a), newDuCmd(a), newPruneCmd(a),
 		newVerifyCmd(a), newLoginCmd(a), newLogoutCmd(a), newVersionCmd(a),
 	)
+	root.Version = version()
+	root.SetVersionTemplate("sinter {{.Version}}\n")
+	root.SetHelpCommand(newHelpCmd(root))
+	addCompletions(a, root)
 	return root
 }
 
-func newVersionCmd(a *app) *cobra.Command {
+// newHelpCmd is cobra's help, which takes a name that is none for a mistake.
+func newHelpCmd(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about any command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return commandMistake(root, args[len(args)-1])
+			}
+			return c.Help()
+		},
+	}
+}
+
+func newVersionCmd(a *app) *cobra.Command {
+	var format string
+	c := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  exactArgs(0),
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(a.stdout, "sinter %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
+			r := row{"Version": version(), "GoVersion": runtime.Version(), "Os": runtime.GOOS, "Arch": runtime.GOARCH}
+			if format == "" {
+				format = "sinter {{.Version}} {{.GoVersion}} {{.Os}}/{{.Arch}}"
+			}
+			headers := row{"Version": "VERSION", "GoVersion": "GO", "Os": "OS", "Arch": "ARCHITECTURE"}
+			l := listing{command: "sinter version", format: format, headers: headers, table: []string{"Version", "GoVersion", "Os", "Arch"}}
+			return l.print(a.stdout, []row{r})
 		},
 	}
+	c.Flags().StringVarP(&format, "format", "f", "", fmt.Sprintf(formatUsage, "Version"))
+	return c
 }
 
 // version is what the build system knows of the source.

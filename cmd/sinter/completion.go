@@ -1,0 +1,57 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+)
+
+// addCompletions tells shells which values flags and arguments can have.
+func addCompletions(a *app, root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	fixed := map[string][]string{
+		"progress": {"auto", "plain", "quiet", "rawjson", "tty"},
+		"network":  {"default", "host", "none"},
+		"call":     {"build", "check", "outline", "targets"},
+		"allow":    {"network.host", "security.insecure", "device"},
+	}
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args = cobra.ArbitraryArgs
+			c.RunE = func(c *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return commandMistake(c, args[0])
+				}
+				return c.Help()
+			}
+		}
+		if slices.Contains([]string{"tag", "rmi", "push", "save", "inspect", "history"}, c.Name()) {
+			c.ValidArgsFunction = a.imageNames
+		}
+		for name, values := range fixed {
+			if c.Flags().Lookup(name) != nil {
+				// Only an unknown flag is an error.
+				_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+			}
+		}
+	}
+}
+
+// imageNames are the names of the images in the store.
+func (a *app) imageNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	images, err := a.images()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	list, err := images.List()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, img := range list {
+		if img.Ref != "" {
+			names = append(names, familiar(img.Ref))
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// imageFilter decides which images are listed.
+type imageFilter struct {
+	dangling   *bool
+	references []string
+	labels     []string
+	// Images made before and after these times; zero is no limit. They are
+	// those of the images in beforeImages and sinceImages as well.
+	before, after             time.Time
+	beforeImages, sinceImages []string
+}
+
+func newImageFilter(filters, args []string, now time.Time) (*imageFilter, error) {
+	f := &imageFilter{}
+	for _, arg := range args {
+		if _, err := reference.ParseNormalizedNamed(strings.NewReplacer("*", "x", "?", "x", "[", "", "]", "").Replace(arg)); err != nil {
+			return nil, &usageError{err: fmt.Errorf("%q is no image name: %w", arg, err), command: "sinter images"}
+		}
+		f.references = append(f.references, arg)
+	}
+	for _, text := range filters {
+		name, value, _ := strings.Cut(text, "=")
+		switch name {
+		case "dangling":
+			b := value == "true" || value == "1"
+			if !b && value != "false" && value != "0" {
+				return nil, wrongFilter(text, "want true or false")
+			}
+			f.dangling = &b
+		case "reference":
+			if _, err := path.Match(value, ""); err != nil {
+				return nil, wrongFilter(text, err.Error())
+			}
+			f.references = append(f.references, value)
+		case "label":
+			f.labels = append(f.labels, value)
+		case "before":
+			f.beforeImages = append(f.beforeImages, value)
+		case "since":
+			f.sinceImages = append(f.sinceImages, value)
+		case "until":
+			until, err := parseUntil(value, now)
+			if err != nil {
+				return nil, wrongFilter(text, untilWanted)
+			}
+			f.madeBefore(until)
+		default:
+			return nil, wrongFilter(text, "the filters are dangling, reference, label, before, since and until")
+		}
+	}
+	return f, nil
+}
+
+func wrongFilter(text, why string) error {
+	return &usageError{err: fmt.Errorf("invalid value %q for --filter: %s", text, why), command: "sinter images"}
+}
+
+func (f *imageFilter) madeBefore(t time.Time) {
+	if f.before.IsZero() || t.Before(f.before) {
+		f.before = t
+	}
+}
+
+func (f *imageFilter) madeAfter(t time.Time) {
+	if t.After(f.after) {
+		f.after = t
+	}
+}
+
+// datesOf finds the times of the images that the filter names.
+func (a *app) datesOf(ctx context.Context, f *imageFilter) error {
+	for _, of := range []struct {
+		images []string
+		limit  func(time.Time)
+	}{{f.beforeImages, f.madeBefore}, {f.sinceImages, f.madeAfter}} {
+		for _, name := range of.images {
+			n, err := a.find(ctx, name)
+			if err != nil {
+				return err
+			}
+			config, err := a.config(ctx, n.built)
+			if err != nil {
+				return err
+			}
+			of.limit(created(config))
+		}
+	}
+	return nil
+}
+
+// created is when the image was made, as far as it says so.
+func created(config ocispec.Image) time.Time {
+	if config.Created == nil {
+		return time.Time{}
+	}
+	return *config.Created
+}
+
+func (f *imageFilter) matches(n namedImage, config ocispec.Image) bool {
+	if f.dangling != nil && *f.dangling != (n.Ref == "") {
+		return false
+	}
+	if at := created(config); !f.before.IsZero() && !at.Before(f.before) || !f.after.IsZero() && !at.After(f.after) {
+		return false
+	}
+	if len(f.references) > 0 && !slices.ContainsFunc(f.references, func(p string) bool { return matchesReference(p, n.Ref) }) {
+		return false
+	}
+	return !slices.ContainsFunc(f.labels, func(l string) bool {
+		name, value, hasValue := strings.Cut(l, "=")
+		got, ok := config.Config.Labels[name]
+		return !ok || hasValue && got != value
+	})
+}
