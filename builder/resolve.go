@@ -146,8 +146,11 @@ func (e *engine) lookUp(ctx context.Context, key cache.Key) (value, bool) {
 // there, and the table of contents with it.
 func (e *engine) layer(ctx context.Context, id layers.ID) (layers.Layer, error) {
 	l, err := e.Layers.Get(id)
-	if err != nil || l.Descriptor.Digest != "" {
+	if err != nil || e.Layers.CanHave(l) {
 		return l, err
+	}
+	if l.Descriptor.Digest != "" {
+		return l, fmt.Errorf("layer %s: its blob %s is damaged or gone", id, l.Descriptor.Digest)
 	}
 	if _, err := e.Layers.Tree(ctx, l); err != nil {
 		return l, fmt.Errorf("reading its table of contents: %w", err)

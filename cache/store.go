@@ -144,6 +144,24 @@ func (s *Store) contentPath(source Key, selection string) string {
 	return filepath.Join(s.root, "content", h[:2], h)
 }
 
+// place renames a file. The folder is made when it is missing, and a directory
+// that has the file's name, which no process of ours made, goes.
+func place(from, path string) error {
+	err := os.Rename(from, path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = os.MkdirAll(filepath.Dir(path), 0o755)
+	case errors.Is(err, fs.ErrExist):
+		err = os.RemoveAll(path)
+	default:
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(from, path)
+}
+
 // write puts data at path by way of a temporary name, so that a reader sees the
 // old file or the whole new one.
 func (s *Store) write(path string, data []byte) error {
@@ -156,12 +174,7 @@ func (s *Store) write(path string, data []byte) error {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), path)
-		if errors.Is(err, fs.ErrNotExist) {
-			if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
-				err = os.Rename(f.Name(), path)
-			}
-		}
+		err = place(f.Name(), path)
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())

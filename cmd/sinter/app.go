@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sinter-build/sinter/builder/event"
@@ -37,6 +38,8 @@ type app struct {
 	silent bool
 	// events gets what happens while layers are downloaded; may be nil.
 	events event.Func
+
+	warned sync.Map // texts
 
 	layers  *store.Store
 	records *cache.Store
@@ -188,7 +191,12 @@ func (a *app) imageSources() (*source.Images, error) {
 	return a.sources, nil
 }
 
-func (a *app) warn(text string) { fmt.Fprintln(a.stderr, "warning:", text) }
+// warn says something once, however many goroutines come upon it.
+func (a *app) warn(text string) {
+	if _, said := a.warned.LoadOrStore(text, true); !said {
+		fmt.Fprintln(a.stderr, "warning:", text)
+	}
+}
 
 func (a *app) close() {
 	if a.layers != nil {

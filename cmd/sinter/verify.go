@@ -6,54 +6,100 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sinter-build/sinter/builder/collect"
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/source"
 )
 
 func newVerifyCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	var repair bool
+	c := &cobra.Command{
 		Use:   "verify",
 		Short: "Check everything in the store",
 		Long: `Read everything in the store and compare it with its digests: blobs, layers,
-images, downloads.`,
+images, downloads. With --repair what is damaged is removed; builds and pulls make
+or get it again. Running builds are waited for then.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if done, err := a.needPrivileges(c.Context()); done || err != nil {
 				return err
 			}
-			return a.verify(c.Context())
+			return a.verify(c.Context(), repair)
 		},
 	}
+	c.Flags().BoolVar(&repair, "repair", false, "remove what is damaged")
+	return c
 }
 
-func (a *app) verify(ctx context.Context) error {
-	release, err := a.shared(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
+func (a *app) verify(ctx context.Context, repair bool) error {
 	env, err := a.collectEnv()
 	if err != nil {
 		return err
 	}
+	hold := a.shared
+	if repair {
+		hold = func(ctx context.Context) (func(), error) { return a.alone(ctx, env) }
+	}
+	release, err := hold(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	problems, err := env.Store.Verify(ctx)
 	if err != nil {
 		return err
 	}
-	var lines []string
+	bad := len(problems)
 	for _, p := range problems {
-		lines = append(lines, p.String())
+		if _, err := fmt.Fprintln(a.stdout, p); err != nil {
+			return err
+		}
+		if repair {
+			if err := env.Store.Repair(p); err != nil {
+				return err
+			}
+		}
 	}
-	damaged, err := source.VerifyDownloads(ctx, env.Store.Root())
+	if repair {
+		bad = 0
+		if _, err := fmt.Fprintf(a.stdout, "removed: %d\n", len(problems)); err != nil {
+			return err
+		}
+	}
+	lines, images, err := a.verifyNamed(ctx, env)
 	if err != nil {
 		return err
 	}
-	lines = append(lines, damaged...)
-	images, err := env.Images.List()
-	if err != nil {
-		return err
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
+			return err
+		}
 	}
-	for _, img := range images {
+	if bad += len(lines); bad > 0 {
+		return &hinted{err: fmt.Errorf("%d things in the store are not as they must be", bad), hint: verifyHint(repair)}
+	}
+	_, err = fmt.Fprintf(a.stdout, "everything is as it must be: %d images\n", images)
+	return err
+}
+
+func verifyHint(repair bool) string {
+	if repair {
+		return "an image that is damaged has to be built or pulled again; sinter rmi removes it"
+	}
+	return "sinter verify --repair removes what is damaged, so that it is made or got again; an image that is damaged has to be built or pulled again"
+}
+
+// verifyNamed says what is wrong with downloads and images, and how many images
+// there are.
+func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string, images int, err error) {
+	if lines, err = source.VerifyDownloads(ctx, env.Store.Root()); err != nil {
+		return nil, 0, err
+	}
+	list, err := env.Images.List()
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, img := range list {
 		name := familiar(img.Ref)
 		if name == "" {
 			name = img.Desc.Digest.String()
@@ -70,17 +116,5 @@ func (a *app) verify(ctx context.Context) error {
 			}
 		}
 	}
-	for _, line := range lines {
-		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
-			return err
-		}
-	}
-	if len(lines) > 0 {
-		return &hinted{
-			err:  fmt.Errorf("%d things in the store are not as they must be", len(lines)),
-			hint: "sinter prune --all removes the cache; an image that is damaged has to be built or pulled again",
-		}
-	}
-	_, err = fmt.Fprintf(a.stdout, "everything is as it must be: %d images\n", len(images))
-	return err
+	return lines, len(list), nil
 }

@@ -21,6 +21,12 @@ func (s *Store) blobPath(d digest.Digest) string {
 	return filepath.Join(s.root, "blobs", d.Algorithm().String(), d.Encoded())
 }
 
+// CanHave reports whether the blob of a layer is in the store with its full
+// length, or known where to be got.
+func (s *Store) CanHave(l layers.Layer) bool {
+	return l.Descriptor.Digest.Validate() == nil && (len(l.Origins) > 0 && s.opt.Fetch != nil || s.whole(l.Descriptor))
+}
+
 // HasBlob reports whether the blob is on disk.
 func (s *Store) HasBlob(d digest.Digest) bool {
 	if d.Validate() != nil {
@@ -96,7 +102,7 @@ func (s *Store) OpenBlob(ctx context.Context, l layers.Layer) (io.ReadCloser, er
 	if err != nil {
 		return nil, ofLayer(l, err)
 	}
-	return readCloser{verify(l.Descriptor, f), f}, nil
+	return readCloser{damaged{l, verify(l.Descriptor, f)}, f}, nil
 }
 
 // haveBlob gets the blob of a layer if it is not on disk.
@@ -173,6 +179,21 @@ func (v *verifier) Read(p []byte) (int, error) {
 		return n, fmt.Errorf("%w %s", ErrCorrupt, v.want.Digest)
 	}
 	return n, io.EOF
+}
+
+// damaged says which layer it is whose blob in the store has gone bad.
+type damaged struct {
+	layer layers.Layer
+	r     io.Reader
+}
+
+func (d damaged) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	if errors.Is(err, ErrCorrupt) {
+		d.layer.Origins = nil // what they sent was verified
+		err = ofLayer(d.layer, err)
+	}
+	return n, err
 }
 
 type readCloser struct {

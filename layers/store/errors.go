@@ -34,7 +34,7 @@ func (e *LayerError) HintText() string {
 	case len(e.Layer.Origins) > 0:
 		return fmt.Sprintf("the image in %s is at fault: choose another tag, or have it built and pushed again", e.Layer.Origins[0])
 	}
-	return "sinter verify tells what else is damaged; sinter prune --all removes the cache"
+	return "sinter verify --repair removes what is damaged in the store; then it is made or got again"
 }
 
 // ofLayer says which layer err is about, once.

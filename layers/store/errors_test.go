@@ -20,7 +20,7 @@ func TestLayerError(t *testing.T) {
 		text, hint string
 	}{
 		{pulled, ErrCorrupt, "layer abc of host/base: " + ErrCorrupt.Error(), "the image in host/base is at fault"},
-		{layers.Layer{ID: "abc"}, ErrCorrupt, "layer abc: " + ErrCorrupt.Error(), "sinter prune --all"},
+		{layers.Layer{ID: "abc"}, ErrCorrupt, "layer abc: " + ErrCorrupt.Error(), "sinter verify --repair"},
 		{pulled, &fs.PathError{Op: "write", Path: "x", Err: fs.ErrPermission}, "layer abc of host/base: write x", ""},
 	} {
 		err := ofLayer(tt.layer, fmt.Errorf("reading: %w", ofLayer(tt.layer, tt.err)))

@@ -23,19 +23,31 @@ type Problem struct {
 	Path string
 	// Text says what is wrong with it.
 	Text string
+	// Blob or Layer is what has to go.
+	Blob  digest.Digest
+	Layer layers.ID
 }
 
 func (p Problem) String() string { return p.Path + ": " + p.Text }
+
+// Repair removes what is wrong, so that it is made or got again when it is
+// needed. Nobody else may use the store meanwhile.
+func (s *Store) Repair(p Problem) error {
+	if p.Blob != "" {
+		return s.RemoveBlob(p.Blob)
+	}
+	return s.RemoveLayer(p.Layer)
+}
 
 // Verify reads everything and reports what does not match its digest or is
 // torn.
 func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 	var problems []Problem
-	report := func(path, format string, args ...any) {
-		if rel, err := filepath.Rel(s.root, path); err == nil {
-			path = rel
+	report := func(p Problem) {
+		if rel, err := filepath.Rel(s.root, p.Path); err == nil {
+			p.Path = rel
 		}
-		problems = append(problems, Problem{Path: path, Text: fmt.Sprintf(format, args...)})
+		problems = append(problems, p)
 	}
 	blobs, err := s.Blobs()
 	if err != nil {
@@ -47,7 +59,7 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 			return nil, context.Cause(ctx)
 		}
 		if err != nil {
-			report(s.blobPath(b.Digest), "%v", err)
+			report(Problem{Path: s.blobPath(b.Digest), Text: err.Error(), Blob: b.Digest})
 		}
 	}
 	ids, err := s.IDs()
@@ -56,7 +68,7 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 	}
 	for _, id := range ids {
 		if err := s.verifyLayer(ctx, id); err != nil {
-			report(s.layerPath(id, ""), "%v", err)
+			report(Problem{Path: s.layerPath(id, ""), Text: err.Error(), Layer: id})
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -99,17 +111,18 @@ func (s *Store) verifyLayer(ctx context.Context, id layers.ID) error {
 	if err != nil {
 		return err
 	}
+	there := false
 	if tar, err := os.Stat(s.layerPath(id, tarName)); err == nil && l.DiffID != "" {
 		want := ocispec.Descriptor{Digest: l.DiffID, Size: tar.Size()}
 		if err := verifyFile(ctx, s.layerPath(id, tarName), want); err != nil {
 			return fmt.Errorf("tar: %w", err)
 		}
-		return nil
+		there = true
 	}
 	if dir, ok := s.dirOf(id); ok {
 		return verifyDir(ctx, dir, t)
 	}
-	if l.Descriptor.Digest != "" && (s.whole(l.Descriptor) || len(l.Origins) > 0) {
+	if there || l.Descriptor.Digest != "" && (s.whole(l.Descriptor) || len(l.Origins) > 0) {
 		return nil
 	}
 	return errors.New("it has no content: no blob, no tar, no directory")
