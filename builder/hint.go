@@ -2,7 +2,10 @@ package builder
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/fileop"
 	"github.com/sinter-build/sinter/parser"
@@ -24,6 +27,30 @@ func (e *HintError) Unwrap() error { return e.Err }
 
 // HintText returns the way out.
 func (e *HintError) HintText() string { return e.Hint }
+
+// explained adds the way out to errors of n that know none.
+func explained(n *parser.Node, err error) error {
+	switch {
+	case errors.Is(err, unix.ENAMETOOLONG):
+		return Hinted(shortened(err), "the kernel takes paths of up to 4096 bytes, and names of up to 255: leave such files out with .dockerignore, or begin further down")
+	case errors.Is(err, unix.EFBIG):
+		return Hinted(err, "files have a limit here: see ulimit -f")
+	}
+	return climbed(n, err)
+}
+
+// shownPath is how much of a path is shown at least, in bytes.
+const shownPath = 100
+
+// shortened leaves out the middle of a path that nobody would read.
+func shortened(err error) error {
+	var file *fs.PathError
+	if !errors.As(err, &file) || len(file.Path) < 3*shownPath {
+		return err
+	}
+	end := len(file.Path) - shownPath
+	return &fs.PathError{Op: file.Op, Path: file.Path[:shownPath] + "…" + file.Path[end:], Err: file.Err}
+}
 
 // climbed says what becomes of .. in a source that is missing: the frontend has
 // taken it away, so only the step's name still tells of it.

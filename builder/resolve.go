@@ -37,7 +37,7 @@ func (e *engine) blame(ctx context.Context, n *parser.Node, err error) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	return &StepError{Node: n, Graph: e.graph, Err: climbed(n, err)}
+	return &StepError{Node: n, Graph: e.graph, Err: explained(n, err)}
 }
 
 // step is the plan for one step: a record, or a run.

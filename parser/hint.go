@@ -33,6 +33,8 @@ func hint(e *Error, d *entry) string {
 		return "the instructions are " + instructionNames()
 	case has("circular dependency"):
 		return "a stage cannot use itself, nor a stage that uses it"
+	case has(longLine):
+		return "break the line with a backslash, or put the text into a file and COPY it"
 	case has(badEscape):
 		return "a line is continued by \\ or by `: write # escape=\\ or # escape=`, or leave the line out"
 	case has("unterminated heredoc"):

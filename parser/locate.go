@@ -1,6 +1,7 @@
 package parser
 
 import (
+	"bufio"
 	"bytes"
 	"regexp"
 	"strconv"
@@ -13,6 +14,9 @@ import (
 
 // badEscape is in the frontend's words about a wrong escape directive.
 const badEscape = "invalid escape token"
+
+// longLine is in its words about a line that it does not take.
+const longLine = "dockerfile line greater than max allowed size"
 
 // The words of the frontend's matcher about rules that are none.
 const (
@@ -32,8 +36,10 @@ func (e *entry) locate(msg string) []Range {
 			n, err := strconv.Atoi(from)
 			return err == nil && strconv.Itoa(n) == index
 		}))
+	case strings.Contains(msg, longLine):
+		return e.line(func(text string) bool { return len(text) > bufio.MaxScanTokenSize-1 })
 	case strings.Contains(msg, badEscape):
-		return e.directive("escape")
+		return e.line(regexp.MustCompile(`(?i)^\s*#\s*escape\s*=`).MatchString)
 	}
 	if name, _, ok := strings.Cut(msg, ": failed to resolve source metadata"); ok {
 		from := regexp.MustCompile(`--mount=\S*\bfrom=["']?` + regexp.QuoteMeta(name) + `["']?(,|\s|$)`)
@@ -94,11 +100,10 @@ func (e *entry) find(wrong func(instructions.Command) bool) []Range {
 	return nil
 }
 
-// directive is the line of a parser directive, such as "# escape=x".
-func (e *entry) directive(name string) []Range {
-	line := regexp.MustCompile(`(?i)^\s*#\s*` + name + `\s*=`)
+// line is the first line that is wrong.
+func (e *entry) line(wrong func(text string) bool) []Range {
 	for n, text := range strings.Split(string(e.text), "\n") {
-		if line.MatchString(text) {
+		if wrong(text) {
 			return []Range{{Start: Position{Line: n + 1}, End: Position{Line: n + 1}}}
 		}
 	}

@@ -67,8 +67,8 @@ func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 			p.addRanges(w.Ranges)
 		}
 	}
-	// A directive's place is always told as the first line.
-	if e != nil && (len(p.Ranges) == 0 || strings.Contains(p.Msg, badEscape)) {
+	// The place of some mistakes is told as the first line, wherever they are.
+	if e != nil && (len(p.Ranges) == 0 || strings.Contains(p.Msg, badEscape) || strings.Contains(p.Msg, longLine)) {
 		if rs := e.locate(p.Msg); rs != nil {
 			p.Source, p.Ranges = e.file(), rs
 		}

@@ -142,7 +142,7 @@ func printPlace(w io.Writer, src *parser.SourceFile, ranges []parser.Range) {
 	}
 	fmt.Fprintf(w, "%s:%d\n--------------------\n", src.Name, first)
 	for n := max(1, first-aroundLines); n <= min(len(lines), last+aroundLines); n++ {
-		text := legible(strings.TrimSuffix(lines[n-1], "\r"))
+		text := clipped(legible(strings.TrimSuffix(lines[n-1], "\r")))
 		marked := inRanges(n, ranges)
 		mark := "   "
 		if marked {
@@ -154,6 +154,16 @@ func printPlace(w io.Writer, src *parser.SourceFile, ranges []parser.Range) {
 		}
 	}
 	fmt.Fprintln(w, "--------------------")
+}
+
+// longestLine is how much of a Dockerfile's line is shown, in characters.
+const longestLine = 300
+
+func clipped(text string) string {
+	if runes := []rune(text); len(runes) > longestLine {
+		return string(runes[:longestLine]) + "…"
+	}
+	return text
 }
 
 // legible replaces what a terminal would obey, or could not show, in text that
