@@ -88,7 +88,8 @@ type Result struct {
 }
 
 // TargetResult is the root file system of one target. With Config.Blobs its
-// layers are packed: they have diff IDs and descriptors.
+// layers are packed: they have diff IDs and descriptors; with an epoch as well the
+// store has them as they are wanted then (see store.Convert).
 type TargetResult struct {
 	Target parser.Target
 	Chain  layers.Chain
@@ -220,7 +221,7 @@ func (e *engine) eachBelow(n *parser.Node, fn func(*job) bool) {
 
 func (e *engine) build(ctx context.Context) (*Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	e.packs = newPacks(ctx, e.Layers, e.Compression, e.Epoch)
+	e.packs = newPacks(ctx, e.Layers, store.Wanted{Compression: e.Compression, Epoch: e.Epoch})
 	defer e.packs.wait()
 	defer cancel(nil)
 	e.declare()

@@ -22,13 +22,22 @@ func (e *engine) file(ctx context.Context, n *parser.Node, op parser.FileOp) (va
 			return value{}, err
 		}
 	}
-	return e.apply(ctx, op, inputs, e.forms(n))
+	v, err := e.apply(ctx, op, inputs, e.forms(n))
+	if err != nil || e.Epoch == nil {
+		return v, err
+	}
+	for _, c := range v.chains {
+		e.packIfExported(n, c[len(c)-1])
+	}
+	return v, nil
 }
 
 // forms says how a layer that n makes will be wanted.
 func (e *engine) forms(n *parser.Node) store.Forms {
 	j := e.jobs[n]
-	return store.Forms{Blob: j.exported, Dir: j.ranOn, Tar: !j.exported && !j.ranOn}
+	// With an epoch the blob will have other times: it is made of the tar.
+	blob := j.exported && e.Epoch == nil
+	return store.Forms{Blob: blob, Dir: j.ranOn, Tar: j.exported && !blob || !j.exported && !j.ranOn}
 }
 
 // isBase reports whether some action changes the input, rather than copying

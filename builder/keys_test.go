@@ -108,3 +108,31 @@ func TestDiff(t *testing.T) {
 		t.Errorf("over nothing it has %d layers", n)
 	}
 }
+
+// TestEpochPacksOnce: with an epoch a layer is compressed as it is wanted, and not
+// before as nobody wants it.
+func TestEpochPacksOnce(t *testing.T) {
+	b := newBench(t)
+	b.write("a", "text")
+	config, epoch := b.config(), int64(1)
+	config.Blobs, config.Epoch = true, &epoch
+	graph := func() *parser.Graph {
+		ctx := contextNode()
+		return graphOf(ctx, copyFrom("step", "/a", "/a", ctx))
+	}
+	if Planned(t.Context(), graph(), config) {
+		t.Error("planned in an empty store")
+	}
+	for range 2 {
+		if _, err := Build(t.Context(), graph(), config); err != nil {
+			t.Fatal(err)
+		}
+		blobs, err := config.Layers.Blobs()
+		if err != nil || len(blobs) != 1 {
+			t.Errorf("there are %d blobs, %v", len(blobs), err)
+		}
+		if !Planned(t.Context(), graph(), config) {
+			t.Error("not planned after a build")
+		}
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/layers"
-	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -15,9 +14,8 @@ import (
 // packs turns layers into blobs while later steps run, so that at the end of a
 // build only the last layer is left to write.
 type packs struct {
-	store       *store.Store
-	compression archive.Compression
-	epoch       *int64
+	store  *store.Store
+	wanted store.Wanted
 
 	mu      sync.Mutex
 	byLayer map[layers.ID]*future[layers.Layer]
@@ -27,12 +25,13 @@ type packs struct {
 	begin func(layers.Layer)
 }
 
-func newPacks(ctx context.Context, s *store.Store, c archive.Compression, epoch *int64) *packs {
-	p := &packs{store: s, compression: c, epoch: epoch, byLayer: map[layers.ID]*future[layers.Layer]{}}
+func newPacks(ctx context.Context, s *store.Store, w store.Wanted) *packs {
+	p := &packs{store: s, wanted: w, byLayer: map[layers.ID]*future[layers.Layer]{}}
 	p.begin = func(l layers.Layer) {
+		f := p.future(l)
 		p.running.Go(func() {
 			// A failure is remembered and reported by whoever needs the blob.
-			_, _ = p.pack(ctx, l)
+			_, _ = p.pack(ctx, l, f)
 		})
 	}
 	return p
@@ -45,17 +44,20 @@ func (e *engine) packIfExported(n *parser.Node, l layers.Layer) {
 	}
 }
 
-func (p *packs) pack(ctx context.Context, l layers.Layer) (layers.Layer, error) {
+// future is the one packing of a layer in this build.
+func (p *packs) future(l layers.Layer) *future[layers.Layer] {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	f := p.byLayer[l.ID]
 	if f == nil {
 		f = &future[layers.Layer]{}
 		p.byLayer[l.ID] = f
 	}
-	p.mu.Unlock()
-	return f.get(func() (layers.Layer, error) {
-		return p.store.Convert(ctx, l, store.Wanted{Compression: p.compression, Epoch: p.epoch})
-	})
+	return f
+}
+
+func (p *packs) pack(ctx context.Context, l layers.Layer, f *future[layers.Layer]) (layers.Layer, error) {
+	return f.get(func() (layers.Layer, error) { return p.store.Convert(ctx, l, p.wanted) })
 }
 
 func (p *packs) began(l layers.Layer) bool {
@@ -76,12 +78,12 @@ func (p *packs) chain(ctx context.Context, c layers.Chain) (layers.Chain, error)
 	group.SetLimit(4)
 	for i, l := range c {
 		packed[i] = l
-		if p.epoch != nil && !p.began(l) {
+		if p.wanted.Epoch != nil && !p.began(l) {
 			continue
 		}
 		group.Go(func() error {
-			done, err := p.pack(ctx, l)
-			if p.epoch == nil {
+			done, err := p.pack(ctx, l, p.future(l))
+			if p.wanted.Epoch == nil {
 				packed[i] = done
 			}
 			return err

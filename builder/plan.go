@@ -11,9 +11,9 @@ import (
 var errPlanOnly = errors.New("the step is not cached")
 
 // Planned reports whether everything g needs is there already, so that Build
-// would run no step and pack no layer. It runs nothing, and what it learns
-// stays: files that were hashed are not hashed again. Whatever hinders it is
-// for Build to report; it is no plan then.
+// would run no step and read no file that may belong to others. It runs nothing,
+// and what it learns stays: files that were hashed are not hashed again. Whatever
+// hinders it is for Build to report; it is no plan then.
 func Planned(ctx context.Context, g *parser.Graph, c Config) bool {
 	c.Events = nil
 	e := newEngine(g, c)
@@ -27,7 +27,7 @@ func Planned(ctx context.Context, g *parser.Graph, c Config) bool {
 	}
 	for _, t := range res.Targets {
 		for _, l := range t.Chain {
-			if l.Descriptor.Digest == "" {
+			if ok, err := e.Layers.Convertible(ctx, l, e.packs.wanted); !ok || err != nil {
 				return false
 			}
 		}

@@ -67,7 +67,7 @@ func (e *engine) joinLayers(ctx context.Context, c layers.Chain, base int) (laye
 			return layers.Layer{}, err
 		}
 	}
-	w, err := e.Layers.NewWriter(ctx, store.Forms{Blob: true}, e.Compression)
+	w, err := e.Layers.NewWriter(ctx, store.Forms{Blob: e.Epoch == nil, Tar: e.Epoch != nil}, e.Compression)
 	if err != nil {
 		return layers.Layer{}, err
 	}

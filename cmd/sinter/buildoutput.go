@@ -82,7 +82,8 @@ func (f *buildFlags) unused(outputs []export.Output) []string {
 }
 
 // checkOutputs finds out, now that it is known what is built, whether all outputs
-// can be written. It returns the latest time that files may have, if any.
+// can be written. It returns the latest time that files may have, if any output wants
+// one.
 func (b *building) checkOutputs(g *parser.Graph) (epoch *int64, err error) {
 	var targets []ocispec.Platform
 	for _, t := range g.Targets {
@@ -90,10 +91,15 @@ func (b *building) checkOutputs(g *parser.Graph) (epoch *int64, err error) {
 		// All targets have the same epoch, when they have one.
 		epoch = t.Epoch
 	}
+	clamps := false
 	for _, o := range b.outputs {
+		clamps = clamps || o.RewriteTimes == nil || *o.RewriteTimes
 		if epoch == nil && o.RewriteTimes != nil && *o.RewriteTimes {
 			b.warn("rewrite-timestamp=true does nothing without SOURCE_DATE_EPOCH")
 		}
+	}
+	if !clamps {
+		epoch = nil
 	}
 	return epoch, export.Check(b.outputs, b.assembly, targets)
 }

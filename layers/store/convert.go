@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -56,22 +57,14 @@ func (w Wanted) name() string {
 // that it has; the others that were made are remembered and used again while
 // they are there.
 func (s *Store) Convert(ctx context.Context, l layers.Layer, w Wanted) (layers.Layer, error) {
-	w.Compression = w.Compression.Canonical()
-	if l.Descriptor.Digest == "" {
-		// Also when other times are wanted: a later process may not be
-		// allowed to read the files of a directory, which belong to others.
-		var err error
+	w, err := s.needed(ctx, l, w)
+	if err != nil {
+		return l, err
+	}
+	// With other times the layer's own blob is wanted by nobody.
+	if l.Descriptor.Digest == "" && w.Epoch == nil {
 		if l, err = s.Pack(ctx, l, w.Compression); err != nil {
 			return l, err
-		}
-	}
-	if w.Epoch != nil {
-		t, err := s.Tree(ctx, l)
-		if err != nil {
-			return l, err
-		}
-		if !slices.ContainsFunc(t.Entries, func(e layers.Entry) bool { return e.ModTime > *w.Epoch*1e9 }) {
-			w.Epoch = nil
 		}
 	}
 	if done, ok := s.converted(l, w); ok {
@@ -92,6 +85,40 @@ func (s *Store) Convert(ctx context.Context, l layers.Layer, w Wanted) (layers.L
 		return l, fmt.Errorf("converting layer %s to %s: %w", l.ID, w.name(), err)
 	}
 	return v.of(l), s.remember(ctx, l.ID, w, v)
+}
+
+// needed is w without what changes nothing.
+func (s *Store) needed(ctx context.Context, l layers.Layer, w Wanted) (Wanted, error) {
+	w.Compression = w.Compression.Canonical()
+	if w.Epoch == nil {
+		return w, nil
+	}
+	t, err := s.Tree(ctx, l)
+	if err != nil {
+		return w, err
+	}
+	younger := func(e layers.Entry) bool { return time.Unix(0, e.ModTime).Unix() > *w.Epoch }
+	if !slices.ContainsFunc(t.Entries, younger) {
+		w.Epoch = nil
+	}
+	return w, nil
+}
+
+// Convertible reports whether Convert needs no directory form of the layer: its
+// files may be readable by nobody but those whom they belong to.
+func (s *Store) Convertible(ctx context.Context, l layers.Layer, w Wanted) (bool, error) {
+	if l.Descriptor.Digest != "" {
+		return true, nil
+	}
+	if _, err := os.Stat(s.layerPath(l.ID, tarName)); err == nil {
+		return true, nil
+	}
+	w, err := s.needed(ctx, l, w)
+	if err != nil {
+		return false, err
+	}
+	_, done := s.converted(l, w)
+	return done && w.Epoch != nil, nil
 }
 
 // converted returns the layer when a blob as wanted is there, or none has to be
