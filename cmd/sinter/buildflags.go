@@ -85,8 +85,11 @@ func (f *buildFlags) registerResult(s *pflag.FlagSet) {
 }
 
 // wrongFlag is a mistake in the value of a flag.
-func wrongFlag(name, value, why string) error {
-	return &usageError{err: fmt.Errorf("invalid value %q for --%s: %s", value, name, why), command: "sinter build"}
+func wrongFlag(name, value, why string) error { return wrongValue("--"+name, value, why) }
+
+// wrongValue is a mistake in the value of a flag or a variable.
+func wrongValue(name, value, why string) error {
+	return &usageError{err: fmt.Errorf("invalid value %q for %s: %s", value, name, why), command: "sinter build"}
 }
 
 // badFlag is a mistake in the value of a flag, with the way out that err has.
@@ -96,9 +99,9 @@ func badFlag(name, value string, err error) error {
 
 // display is the mode of the display. $BUILDKIT_PROGRESS stands for auto.
 func (f *buildFlags) display() (string, error) {
-	mode := f.progress
-	if env := os.Getenv("BUILDKIT_PROGRESS"); env != "" && mode == "auto" {
-		mode = env
+	mode, from := f.progress, "--progress"
+	if env := os.Getenv(progressVariable); env != "" && mode == "auto" {
+		mode, from = env, progressVariable
 	}
 	if f.quiet {
 		if f.given.Changed("progress") && mode != "auto" && mode != "quiet" {
@@ -116,8 +119,14 @@ func (f *buildFlags) display() (string, error) {
 	case "auto", "tty", "plain", "rawjson":
 		return mode, nil
 	}
-	return "", wrongFlag("progress", mode, "want auto, tty, plain, quiet, none or rawjson")
+	return "", wrongValue(from, mode, "want auto, tty, plain, quiet, none or rawjson")
 }
+
+// The variables that stand for flags which were not given.
+const (
+	progressVariable = "BUILDKIT_PROGRESS"
+	platformVariable = "DOCKER_DEFAULT_PLATFORM"
+)
 
 // check finds flags that do not go together.
 func (f *buildFlags) check() error {
@@ -166,9 +175,9 @@ const platformWanted = "want OS/ARCHITECTURE[/VARIANT], such as linux/amd64 or l
 
 func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 	var list []ocispec.Platform
-	wanted := f.platforms
-	if env := os.Getenv("DOCKER_DEFAULT_PLATFORM"); env != "" && !f.given.Changed("platform") {
-		wanted = strings.Split(env, ",")
+	wanted, from := f.platforms, "--platform"
+	if env := os.Getenv(platformVariable); env != "" && !f.given.Changed("platform") {
+		wanted, from = strings.Split(env, ","), platformVariable
 	}
 	for _, text := range wanted {
 		if text == "local" {
@@ -177,7 +186,7 @@ func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 		}
 		p, err := platforms.Parse(text)
 		if err != nil {
-			return nil, wrongFlag("platform", text, platformWanted)
+			return nil, wrongValue(from, text, platformWanted)
 		}
 		list = append(list, platforms.Normalize(p))
 	}
