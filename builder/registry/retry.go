@@ -84,8 +84,12 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 			_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
 			resp.Body.Close()
 		}
-		if wait > 2*time.Second {
+		var late net.Error
+		switch {
+		case wait > 2*time.Second:
 			t.warn(fmt.Sprintf("registry %s asks to wait for %s", r.URL.Host, wait.Round(time.Second)))
+		case errors.As(err, &late) && late.Timeout():
+			t.warn(fmt.Sprintf("registry %s does not answer and is asked again (%d of %d)", r.URL.Host, n+1, t.policy.attempts))
 		}
 		if pauseErr := t.policy.pause(r.Context(), n, wait); pauseErr != nil {
 			return nil, pauseErr

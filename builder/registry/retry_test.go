@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,5 +47,26 @@ func TestAttempts(t *testing.T) {
 	err = lookUp(Config{Attempts: 10, RetryDelay: 20 * time.Millisecond})
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("the registry was not waited for: %v", err)
+	}
+}
+
+// Who waits for a registry that says nothing is told so.
+func TestSilentRegistryIsWarnedOf(t *testing.T) {
+	done := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-done }))
+	defer s.Close()
+	defer close(done)
+	var warned []string
+	client := &http.Client{Transport: &retrying{
+		inner:  &http.Transport{ResponseHeaderTimeout: 20 * time.Millisecond},
+		policy: &retryPolicy{attempts: 3, first: time.Millisecond, longest: time.Second},
+		warn:   func(text string) { warned = append(warned, text) },
+	}}
+	var late net.Error
+	if _, err := client.Get(s.URL); !errors.As(err, &late) || !late.Timeout() {
+		t.Fatalf("got %v", err)
+	}
+	if len(warned) != 2 || !strings.HasSuffix(warned[1], "does not answer and is asked again (3 of 3)") {
+		t.Errorf("warned: %q", warned)
 	}
 }
