@@ -37,7 +37,7 @@ func matches(from source.FS, src string, follow bool) ([]string, error) {
 	// A character class may match a slash; then any depth may match.
 	m.anyDepth = strings.Contains(m.pattern, "[")
 	if _, err := filepath.Match(m.pattern, ""); err != nil {
-		return nil, nil
+		return nil, badPattern(m.pattern, err)
 	}
 	err = m.walk(base, "")
 	return m.found, err

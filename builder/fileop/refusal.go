@@ -3,6 +3,8 @@ package fileop
 import (
 	"fmt"
 	"syscall"
+
+	"github.com/sinter-build/sinter/builder/source"
 )
 
 // refusal is a copy that cannot be done as it is asked for, with the way out.
@@ -25,6 +27,11 @@ func fileInTheWay(p string) error {
 		fmt.Errorf("mkdir /%s: %w", p, syscall.ENOTDIR),
 		"/" + p + " is there already and is no directory: remove it in a RUN before, or copy to another place",
 	}
+}
+
+// badPattern says that a source's wildcards mean nothing.
+func badPattern(pattern string, err error) error {
+	return &refusal{fmt.Errorf("%w: %q", err, pattern), source.PatternHint}
 }
 
 // otherKind says that what is at p, a directory or not, stays what it is.
