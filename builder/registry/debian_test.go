@@ -68,7 +68,7 @@ auth: {htpasswd: {realm: test, path: %[1]s/users}}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	for range 100 {
+	for range 1200 {
 		conn, err := net.Dial("tcp", r.host)
 		if err == nil {
 			conn.Close()

@@ -83,7 +83,7 @@ func quick(c Config) *Client {
 	}
 	client := New(c)
 	client.retry.first = time.Millisecond
-	client.retry.stall = 300 * time.Millisecond
+	client.retry.stall = time.Second
 	return client
 }
 

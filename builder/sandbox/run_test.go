@@ -85,7 +85,7 @@ func TestLeftRunning(t *testing.T) {
 	b := newBox(t)
 	start := time.Now()
 	b.want(b.sh("sleep 100 & setsid sh -c 'sleep 100 & sleep 100' >/dev/null 2>&1 & sh -c '(sleep 0.01 &)'; sleep 0.1; ps -o stat= | grep -c Z || true"), "0\n")
-	if d := time.Since(start); d > 10*time.Second {
+	if d := time.Since(start); d > 90*time.Second {
 		t.Fatalf("took %v", d)
 	}
 }
@@ -100,7 +100,7 @@ func TestCancel(t *testing.T) {
 	if err == nil || err.Error() != "cause" {
 		t.Fatalf("got %v", err)
 	}
-	if d := time.Since(start); d > 5*time.Second {
+	if d := time.Since(start); d > 90*time.Second {
 		t.Fatalf("took %v", d)
 	}
 }

@@ -498,7 +498,7 @@ func TestAbort(t *testing.T) {
 			t.Error("Close after Abort succeeds")
 		}
 	}
-	for range 200 {
+	for range 6000 {
 		if runtime.NumGoroutine() <= before {
 			return
 		}
