@@ -25,12 +25,14 @@ type retryPolicy struct {
 	longest time.Duration
 	// stall is how long a transfer may stand still.
 	stall time.Duration
+	// silence is how long an answer may take before that is told.
+	silence time.Duration
 	// patient waits also for registries that have never answered.
 	patient bool
 }
 
 func newRetryPolicy(c Config) retryPolicy {
-	p := retryPolicy{attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: 45 * time.Second}
+	p := retryPolicy{attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: 45 * time.Second, silence: 15 * time.Second}
 	if c.Attempts > 0 {
 		p.attempts, p.patient = c.Attempts, true
 	}
@@ -71,7 +73,7 @@ type retrying struct {
 
 func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 	for n := 1; ; n++ {
-		resp, err := t.inner.RoundTrip(r)
+		resp, err := t.send(r)
 		if err == nil {
 			t.answered.Store(r.URL.Host, true)
 		}
@@ -84,12 +86,8 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 			_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
 			resp.Body.Close()
 		}
-		var late net.Error
-		switch {
-		case wait > 2*time.Second:
+		if wait > 2*time.Second {
 			t.warn(fmt.Sprintf("registry %s asks to wait for %s", r.URL.Host, wait.Round(time.Second)))
-		case errors.As(err, &late) && late.Timeout():
-			t.warn(fmt.Sprintf("registry %s does not answer and is asked again (%d of %d)", r.URL.Host, n+1, t.policy.attempts))
 		}
 		if pauseErr := t.policy.pause(r.Context(), n, wait); pauseErr != nil {
 			return nil, pauseErr
@@ -103,6 +101,17 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 			r = &next
 		}
 	}
+}
+
+// send sends r once. Who waits for long is told why.
+func (t *retrying) send(r *http.Request) (*http.Response, error) {
+	if t.policy.silence > 0 && (r.Body == nil || r.Body == http.NoBody) { // a body may take its time
+		silent := time.AfterFunc(t.policy.silence, func() {
+			t.warn(fmt.Sprintf("registry %s has not answered for %s", r.URL.Host, t.policy.silence))
+		})
+		defer silent.Stop()
+	}
+	return t.inner.RoundTrip(r)
 }
 
 // again reports whether to send r once more, and after how long at least.
