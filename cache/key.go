@@ -1,8 +1,8 @@
 // Package cache knows what has been done before. A Key names a piece of work
 // by everything that decides its result; a Record says what that work
-// yielded; a Store keeps records, remembered content digests and the story of
-// past builds as small files, written so that any process can be killed at
-// any instant and many can share one folder.
+// yielded; a Store keeps records, remembered content digests and cache mounts,
+// written so that any process can be killed at any instant and many can share
+// one folder.
 //
 // The invariant: equal keys mean equal work. The package knows nothing of
 // Dockerfiles, layers' bytes or how work is done.

@@ -13,15 +13,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Store keeps records (steps/), remembered content digests (content/) and
-// the stories of builds (builds/) below one folder.
+// Store keeps records (steps/), remembered content digests (content/) and cache
+// mounts (mounts/) below one folder, with the locks of those who use them (locks/).
 type Store struct {
 	root string
 }
 
 // Open makes the store's folders below root.
 func Open(root string) (*Store, error) {
-	for _, d := range []string{"steps", "content", "builds", "locks", "mounts", "tmp"} {
+	for _, d := range []string{"steps", "content", "locks", "mounts", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
 			return nil, fmt.Errorf("making the cache store: %w", err)
 		}

@@ -46,8 +46,8 @@ type Stock struct {
 	// Downloads are files from the web, and repositories with their
 	// checkouts.
 	Downloads []Folder
-	// Notes are small files that only save time: content digests, context
-	// indexes, stories of builds.
+	// Notes are small files that only save time: content digests and context
+	// indexes.
 	Notes []Folder
 }
 
@@ -73,7 +73,7 @@ type Folder struct {
 var downloadDirs = []string{"downloads", "git"}
 
 // noteDirs are the folders of the store that hold notes.
-var noteDirs = []string{"content", "contexts", "builds"}
+var noteDirs = []string{"content", "contexts"}
 
 // Take lists what the store holds.
 func Take(ctx context.Context, env Env) (*Stock, error) {

@@ -47,8 +47,6 @@ type Ended struct {
 	Time   time.Time
 	Cached bool
 	Err    error
-	// Reason says why the step ran (or why it did not have to).
-	Reason string
 }
 
 // Output is what a command printed: Stream 1 is standard output, 2 standard

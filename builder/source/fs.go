@@ -1,6 +1,6 @@
 // Package source gives access to what steps read: the layers of a chain, the
-// directories of the user's, and images from registries and layouts. It never
-// changes any of them.
+// directories of the user's, images from registries and layouts, repositories and
+// files from the web. It never changes any of them.
 package source
 
 import (

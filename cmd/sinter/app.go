@@ -199,8 +199,11 @@ func (a *app) warn(text string) {
 }
 
 func (a *app) close() {
-	if a.layers != nil {
-		a.layers.Close()
+	if a.layers == nil {
+		return
+	}
+	if err := a.layers.Close(); err != nil {
+		a.warn(fmt.Sprintf("closing the store: %v", err))
 	}
 }
 

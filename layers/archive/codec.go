@@ -31,7 +31,7 @@ func newCodec(c Compression, cores int) codec {
 		if level == 0 {
 			level = zstdDefault
 		}
-		return &zstdCodec{level: zstd.EncoderLevelFromZstd(level), cores: cores, encoders: make(chan *zstd.Encoder, cores), buffers: make(chan []byte, cores)}
+		return &zstdCodec{level: zstd.EncoderLevelFromZstd(level), encoders: make(chan *zstd.Encoder, cores), buffers: make(chan []byte, cores)}
 	case Uncompressed:
 		return plainCodec{}
 	default:
@@ -87,7 +87,6 @@ func (g *gzipCodec) close()                {}
 
 type zstdCodec struct {
 	level    zstd.EncoderLevel
-	cores    int
 	encoders chan *zstd.Encoder
 	buffers  chan []byte
 }

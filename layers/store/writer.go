@@ -224,7 +224,8 @@ func (w *Writer) place(m meta) (layers.Layer, error) {
 }
 
 // placeLayer completes the folder dir, which holds forms already, and gives it
-// its final name. The caller holds the layer's lock, and there is no such layer.
+// its final name. There is no such layer, and the caller holds its lock unless its
+// ID is new.
 func (s *Store) placeLayer(dir string, m meta, t *layers.Tree) error {
 	id := m.Layer.ID
 	if err := os.WriteFile(filepath.Join(dir, treeName), t.Encode(), 0o644); err != nil {

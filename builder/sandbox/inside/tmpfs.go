@@ -9,7 +9,7 @@ import (
 )
 
 // TmpfsName is os.Args[0] of the process that makes file systems in memory for
-// the init of a command (see MakeTmpfs); further arguments are their sizes in
+// the init of a command (see the sandbox's giveTmpfs); further arguments are their sizes in
 // bytes, 0 for no limit.
 const TmpfsName = "sinter-tmpfs"
 
