@@ -73,6 +73,9 @@ func part(data []byte, r client.FileRange) []byte {
 	return data
 }
 
+// maxRead is the most that is read of a file of a git or http context, in bytes.
+const maxRead = 16 << 20
+
 // readPart reads no more of a file, which may be large, than the range r.
 func readPart(files fs.FS, name string, r client.FileRange) ([]byte, error) {
 	f, err := files.Open(name)
@@ -83,11 +86,14 @@ func readPart(files fs.FS, name string, r client.FileRange) ([]byte, error) {
 	if _, err := io.CopyN(io.Discard, f, int64(r.Offset)); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	var in io.Reader = f
 	if r.Length > 0 {
-		in = io.LimitReader(f, int64(r.Length))
+		return io.ReadAll(io.LimitReader(f, int64(r.Length)))
 	}
-	return io.ReadAll(in)
+	data, err := io.ReadAll(io.LimitReader(f, maxRead+1))
+	if err == nil && len(data) > maxRead {
+		err = &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it has more than %d bytes", maxRead)}
+	}
+	return data, err
 }
 
 // open returns the files of a definition that is not local, and the ID of the

@@ -4,9 +4,11 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -148,5 +150,17 @@ func TestFrontendNames(t *testing.T) {
 		if isDockerfileFrontend(ref) != want {
 			t.Errorf("%q: not %t", ref, want)
 		}
+	}
+}
+
+// TestContextFileHasALimit: a Dockerfile of a remote context cannot fill the
+// memory.
+func TestContextFileHasALimit(t *testing.T) {
+	files := fstest.MapFS{"Dockerfile": {Data: make([]byte, maxRead+1)}}
+	if data, err := readPart(files, "Dockerfile", client.FileRange{}); err == nil {
+		t.Errorf("read %d bytes", len(data))
+	}
+	if data, err := readPart(files, "Dockerfile", client.FileRange{Offset: 1, Length: 9}); err != nil || len(data) != 9 {
+		t.Errorf("read %d bytes, %v", len(data), err)
 	}
 }

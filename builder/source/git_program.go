@@ -138,7 +138,7 @@ func (g *gitProgram) run(ctx context.Context, c gitCall) (string, error) {
 	if g.lock != nil {
 		cmd.ExtraFiles = []*os.File{g.lock}
 	}
-	var stdout, stderr bytes.Buffer
+	stdout, stderr := capped{left: maxGitOutput}, capped{left: maxGitMessages, drop: true}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := runInGroup(cmd)
 	if ctx.Err() != nil {
@@ -148,6 +148,30 @@ func (g *gitProgram) run(ctx context.Context, c gitCall) (string, error) {
 		return "", &gitError{stderr: g.redact(stderr.String()), err: err}
 	}
 	return stdout.String(), nil
+}
+
+// What git writes comes from servers: lists of refs and commits, and what servers
+// have to say. These are the most bytes that are kept of them.
+const (
+	maxGitOutput   = 64 << 20
+	maxGitMessages = 1 << 20
+)
+
+// capped is a buffer of limited length: more is an error, or dropped.
+type capped struct {
+	bytes.Buffer
+	left int
+	drop bool
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	kept := p[:min(len(p), c.left)]
+	if len(kept) < len(p) && !c.drop {
+		return 0, fmt.Errorf("git says more than %d bytes", maxGitOutput)
+	}
+	c.left -= len(kept)
+	c.Buffer.Write(kept)
+	return len(p), nil
 }
 
 // runInGroup runs a command as a process group of its own, with which all that

@@ -148,6 +148,10 @@ func (l *Local) hashOnce(name string, want stamp) (record, error) {
 // onlyWriter keeps io.CopyBuffer from choosing another buffer.
 type onlyWriter struct{ io.Writer }
 
+// maxReadFile is how long a file may be that is read at once, in bytes: Dockerfiles
+// and ignore files are.
+const maxReadFile = 16 << 20
+
 // ReadFile returns the content of a file of the directory; symlinks are
 // followed inside it.
 func (l *Local) ReadFile(name string) ([]byte, error) {
@@ -167,7 +171,11 @@ func (l *Local) ReadFile(name string) ([]byte, error) {
 	if !fi.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it is no regular file")}
 	}
-	return io.ReadAll(f)
+	data, err := io.ReadAll(io.LimitReader(f, maxReadFile+1))
+	if err == nil && len(data) > maxReadFile {
+		err = &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it has more than %d bytes", maxReadFile)}
+	}
+	return data, err
 }
 
 // Stat returns what a path leads to; symlinks are followed inside the

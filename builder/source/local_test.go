@@ -404,3 +404,34 @@ func ExampleLocal_Select() {
 	}
 	// Output: main.go <nil>
 }
+
+// TestReadFileHasALimit: what is read at once cannot fill the memory.
+func TestReadFileHasALimit(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "Dockerfile")
+	l := open(t, dir, "")
+	if _, err := l.ReadFile("Dockerfile"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(dir, "Dockerfile"), maxReadFile+1); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := l.ReadFile("Dockerfile"); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("read %d bytes, %v", len(data), err)
+	}
+}
+
+func TestGitOutputHasALimit(t *testing.T) {
+	refuses, drops := capped{left: 3}, capped{left: 3, drop: true}
+	for _, c := range []*capped{&refuses, &drops} {
+		if n, err := c.Write([]byte("ab")); n != 2 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if n, err := refuses.Write([]byte("cd")); n != 0 || err == nil {
+		t.Errorf("wrote %d bytes too many, %v", n, err)
+	}
+	if n, err := drops.Write([]byte("cd")); n != 2 || err != nil || drops.String() != "abc" {
+		t.Errorf("wrote %d, %v: %q", n, err, drops.String())
+	}
+}
