@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder"
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -83,7 +84,12 @@ func (a *app) fullDisk(err error) string {
 	return ""
 }
 
-func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+// isFull reports whether err is about a disk: of user namespaces the kernel says
+// the same when there may be no more.
+func isFull(err error) bool {
+	var refused *userns.RefusedError
+	return !errors.As(err, &refused) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
+}
 
 // hint is the way out that the innermost part of err knows.
 func hint(err error) string {

@@ -45,13 +45,18 @@ func refusal(err error, get func(path string) string) string {
 			"or as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EUSERS):
 		return "too many user namespaces exist or they are nested too deep; raise the sysctl user.max_user_namespaces"
+	case get("Seccomp") == "2" && file != nil && file.Op == "fork/exec":
+		return seccompHint
 	case get("Uid") == "0" && errors.Is(err, unix.EPERM):
 		return "this is a root without privileges, as in a container: give it CAP_SYS_ADMIN, or CAP_SETUID, CAP_SETGID and CAP_SETFCAP (--cap-add), or build as another user"
 	case get("Seccomp") == "2":
-		return "a seccomp filter of the container around us is likely to refuse it; start that container with --security-opt seccomp=unconfined"
+		return seccompHint
 	}
 	return "user namespaces are also refused in a chroot and by security modules; run as root instead, or look into the kernel's log (dmesg)"
 }
+
+const seccompHint = "a seccomp filter of the container around us is likely to refuse it; " +
+	"start that container with --security-opt seccomp=unconfined, or for a build as root with --cap-add SYS_ADMIN"
 
 // setting reads a setting of this machine, by its path, or of this process, by
 // its name in /proc/self/status.

@@ -390,6 +390,7 @@ func TestRefusal(t *testing.T) {
 		"too many":  {map[string]string{"/proc/sys/user/max_user_namespaces": "5"}, unix.ENOSPC, "too many"},
 		"container": {map[string]string{"Seccomp": "2"}, unix.EPERM, "seccomp=unconfined"},
 		"unknown":   {nil, unix.EPERM, "chroot"},
+		"docker":    {map[string]string{"Uid": "0", "Seccomp": "2"}, &os.PathError{Op: "fork/exec", Path: "/proc/self/exe", Err: unix.EPERM}, "seccomp=unconfined"},
 		"root":      {map[string]string{"Uid": "0", "Seccomp": "2"}, unix.EPERM, "CAP_SETFCAP"},
 		"bare":      {nil, &os.PathError{Op: "open", Path: "/dev/null", Err: unix.ENOENT}, "mknod"},
 		"no kernel": {map[string]string{"/proc/self/ns/user": ""}, unix.EINVAL, "CONFIG_USER_NS"},
