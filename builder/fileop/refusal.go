@@ -1,7 +1,10 @@
 package fileop
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
 
 	"github.com/sinter-build/sinter/builder/source"
@@ -49,4 +52,15 @@ func noNames(kind, name string) error {
 		fmt.Errorf("%s %q cannot be looked up: the stage begins with scratch and has no /etc/%s", kind, name, map[string]string{"user": "passwd", "group": "group"}[kind]),
 		"give the number of the " + kind,
 	}
+}
+
+// badArchive says that an archive that ADD unpacks cannot be. Where err is about
+// the disk, it is not the archive that has to be another.
+func badArchive(src string, err error) error {
+	err = fmt.Errorf("unpacking %s: %w", src, err)
+	var disk *fs.PathError
+	if errors.As(err, &disk) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &refusal{err, "the archive itself is at fault: make it again, or take it as it is with COPY, which unpacks nothing"}
 }

@@ -46,7 +46,7 @@ func (c *copier) unpack(ctx context.Context, src, dest string) (done bool, err e
 	defer f.Close()
 	plain, _, err := archive.Decompress(f)
 	if err != nil {
-		return false, fmt.Errorf("unpacking %s: %w", src, err)
+		return false, badArchive(src, err)
 	}
 	u := unpacker{tree: c.tree, root: to, own: c.own, spool: &spool{dir: c.run.tmp}}
 	c.run.spools = append(c.run.spools, u.spool)
@@ -55,7 +55,7 @@ func (c *copier) unpack(ctx context.Context, src, dest string) (done bool, err e
 		err = cerr
 	}
 	if err != nil {
-		return false, fmt.Errorf("unpacking %s: %w", src, err)
+		return false, badArchive(src, err)
 	}
 	return true, nil
 }

@@ -93,8 +93,8 @@ func TestHostileArchives(t *testing.T) {
 			out, err := sinter("build", "--progress=plain", "-o", "type=tar,dest="+image, ctx)
 			switch {
 			case h.want != "":
-				if err == nil || !strings.Contains(out, "error: ") || !strings.Contains(out, h.want) {
-					t.Errorf("%v, want an error with %q\n%s", err, h.want, out)
+				if err == nil || !strings.Contains(out, "error: ") || !strings.Contains(out, h.want) || !strings.Contains(out, "\nhint: ") {
+					t.Errorf("%v, want an error with %q and a hint\n%s", err, h.want, out)
 				}
 			case err != nil:
 				t.Errorf("%v\n%s", err, out)
