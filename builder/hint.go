@@ -30,13 +30,29 @@ func (e *HintError) HintText() string { return e.Hint }
 
 // explained adds the way out to errors of n that know none.
 func explained(n *parser.Node, err error) error {
+	var file *fs.PathError
 	switch {
+	case errors.Is(err, fs.ErrPermission) && errors.As(err, &file) && isInput(n) && (file.Op == "open" || file.Op == "read"):
+		return Hinted(err, "this user may not read it: change that, or leave it out with .dockerignore")
 	case errors.Is(err, unix.ENAMETOOLONG):
 		return Hinted(shortened(err), "the kernel takes paths of up to 4096 bytes, and names of up to 255: leave such files out with .dockerignore, or begin further down")
 	case errors.Is(err, unix.EFBIG):
 		return Hinted(err, "files have a limit here: see ulimit -f")
 	}
 	return climbed(n, err)
+}
+
+// isInput reports whether n reads files of the user's.
+func isInput(n *parser.Node) bool {
+	for _, in := range n.Inputs {
+		if in.Node != nil {
+			if _, ok := in.Node.Op.(parser.Local); ok {
+				return true
+			}
+		}
+	}
+	_, ok := n.Op.(parser.Local)
+	return ok
 }
 
 // shownPath is how much of a path is shown at least, in bytes.

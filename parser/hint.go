@@ -27,6 +27,8 @@ func hint(e *Error, d *entry) string {
 		return "a Dockerfile begins with FROM and an image; FROM scratch begins with nothing"
 	case has("failed to read dockerfile") && errors.Is(e.Err, fs.ErrNotExist):
 		return "name the Dockerfile with -f, or give the directory that it is in"
+	case has("failed to read dockerfile") && errors.Is(e.Err, fs.ErrPermission):
+		return "this user may not read it: change that, or name another file with -f"
 	case has("no build stage in current context"):
 		return "only ARG may stand before the first FROM"
 	case has("unknown instruction"):

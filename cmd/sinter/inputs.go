@@ -96,6 +96,9 @@ func (o *opening) openLocal(name, dir string) error {
 		return err
 	}
 	l, err := source.NewLocal(dir, filepath.Join(root, "contexts"))
+	if errors.Is(err, fs.ErrPermission) {
+		return builder.Hinted(fmt.Errorf("the build context: %w", err), "give a directory that this user can read")
+	}
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,10 @@ func (a *app) login(ctx context.Context, f *loginFlags, host string) error {
 		ServerAddress: key, Username: f.username, Password: f.password,
 	})
 	if err != nil {
-		return fmt.Errorf("keeping the password for %s: %w", host, err)
+		return &hinted{
+			err:  fmt.Errorf("keeping the password for %s: %w", host, err),
+			hint: "name a folder that this user can write to with DOCKER_CONFIG, or repair the credential helper that docker's config.json names",
+		}
 	}
 	_, err = fmt.Fprintln(a.stdout, "Login Succeeded")
 	return err
