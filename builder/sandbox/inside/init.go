@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,6 +87,10 @@ func (in *sandboxInit) prepare() (*command, error) {
 	// Nobody inside may look into this process by ptrace or /proc/1.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("closing the init to others: %w", err)
+	}
+	// The kernel has named it after the file that it was started from.
+	if err := unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(unsafe.StringData(Name+"\x00"))), 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("naming the init: %w", err)
 	}
 	unix.Umask(0)
 	if err := unix.Sethostname([]byte(in.plan.Hostname)); err != nil {
