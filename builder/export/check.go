@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -80,8 +81,12 @@ func (o Output) CheckDest(terminal bool) error {
 	case o.Dest == "" || o.Stdout():
 		return nil
 	}
-	info, err := os.Stat(o.Dest)
 	directory := o.Type == Local || o.Directory
+	if where, err := filepath.EvalSymlinks(o.Dest); err == nil && directory && isRoot(where) {
+		return hinted(fmt.Errorf("destination %s of type=%s is the root directory of this machine: the image's files would take the place of its own", o.Dest, o.Type),
+			"choose a directory; if it is meant, unpack a tar: -o type=tar,dest=- … | tar -C / -x")
+	}
+	info, err := os.Stat(o.Dest)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
@@ -95,6 +100,12 @@ func (o Output) CheckDest(terminal bool) error {
 			fmt.Sprintf("name a file in it: type=%s,dest=%s/image.tar", o.Type, strings.TrimSuffix(o.Dest, "/")))
 	}
 	return nil
+}
+
+// isRoot reports whether dir is the root directory.
+func isRoot(dir string) bool {
+	abs, err := filepath.Abs(dir)
+	return err == nil && abs == "/"
 }
 
 // platformsOf are the platforms of images.

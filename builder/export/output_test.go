@@ -1,6 +1,9 @@
 package export
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -170,5 +173,22 @@ func TestParseAnnotationRefuses(t *testing.T) {
 		if list, err := ParseAnnotation(text); err == nil {
 			t.Errorf("ParseAnnotation(%q) = %+v", text, list)
 		}
+	}
+}
+
+// The files of an image do not take the place of those of this machine.
+func TestRootDirectoryIsNoDestination(t *testing.T) {
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("/usr/..", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []Output{{Type: Local, Dest: "/"}, {Type: Local, Dest: link}, {Type: OCI, Directory: true, Dest: "/usr/../"}} {
+		var hint interface{ HintText() string }
+		if err := o.CheckDest(false); err == nil || !strings.Contains(err.Error(), "root directory") || !errors.As(err, &hint) {
+			t.Errorf("%+v: got %v", o, err)
+		}
+	}
+	if err := (Output{Type: Local, Dest: filepath.Dir(link)}).CheckDest(false); err != nil {
+		t.Error(err)
 	}
 }
