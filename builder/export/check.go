@@ -36,7 +36,7 @@ func Check(outputs []Output, shared Options, targets []ocispec.Platform) error {
 		}
 	}
 	if stdout > 1 {
-		return errors.New("several outputs go to standard output")
+		return hinted(errors.New("several outputs go to standard output"), "give all but one a file with dest=FILE")
 	}
 	return nil
 }
@@ -54,7 +54,7 @@ func (o Output) checkPush() error {
 	case o.Insecure && !o.Pushes():
 		return hinted(errors.New("registry.insecure=true without a push does nothing"), hint)
 	case !o.Keep && !o.Pushes():
-		return errors.New("store=false without push=true does nothing")
+		return hinted(errors.New("store=false without push=true does nothing"), hint)
 	case o.ByDigest && o.Tagged:
 		return hinted(errors.New("an image cannot be pushed by digest under a name with a tag"), "leave the tag out, or push-by-digest")
 	case o.DanglingOnly && o.Dangling == "":

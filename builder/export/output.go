@@ -140,12 +140,12 @@ func (o *Output) checkPlace() error {
 	case dir && o.Dest == "":
 		return hinted(fmt.Errorf("dest is required for a directory of type=%s", o.Type), fmt.Sprintf("write type=%s,dest=DIR", o.Type))
 	case dir && o.Dest == "-":
-		return fmt.Errorf("dest cannot be standard output for a directory of type=%s", o.Type)
+		return hinted(fmt.Errorf("dest cannot be standard output for a directory of type=%s", o.Type), "give it a directory with dest=DIR, or choose type=tar")
 	case o.Dest == "" && (o.Type == OCI || o.Type == Tar):
 		o.Dest = "-"
 	}
 	if o.Type == Registry && !o.Push {
-		return errors.New("type=registry with push=false does nothing")
+		return hinted(errors.New("type=registry with push=false does nothing"), "type=image keeps the image in the store")
 	}
 	return nil
 }

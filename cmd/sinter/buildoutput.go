@@ -101,7 +101,10 @@ func (b *building) checkOutputs(g *parser.Graph) (epoch *int64, err error) {
 	if !clamps {
 		epoch = nil
 	}
-	return epoch, export.Check(b.outputs, b.assembly, targets)
+	if err := export.Check(b.outputs, b.assembly, targets); err != nil {
+		return nil, &usageError{err: err, command: "sinter build"}
+	}
+	return epoch, nil
 }
 
 // pushing makes the outputs that are images pushed, as --push does in docker;
