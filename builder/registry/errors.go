@@ -74,6 +74,9 @@ func (s *session) explainAnswer(err error, answer *transport.Error, ref *Ref) er
 	case code == http.StatusNotFound:
 		e.Msg = fmt.Sprintf("%s: the registry does not have it: %s", what, brief(err))
 		e.Hint = "check the name; some registries want a repository to be made before the first push"
+		if answer.Request != nil && answer.Request.Method == http.MethodGet {
+			e.Hint = "the image lacks a part in the registry: have it pushed again, or choose another tag"
+		}
 		e.Err = errors.Join(err, ErrNotFound)
 	case code == http.StatusTooManyRequests:
 		e.Msg = fmt.Sprintf("%s: the registry %s allows no more requests for now%s", what, s.host, said(answer))

@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 func TestRefusedConnection(t *testing.T) {
@@ -259,4 +261,15 @@ func TestMissingHelper(t *testing.T) {
 	c := New(Config{})
 	_, _, err := c.Resolve(t.Context(), mustRef(t, reg.host+"/a:1"))
 	wantError(t, err, "reading the credentials for "+reg.host, "credsStore")
+}
+
+// A blob that is missing in a pull is no matter of the name.
+func TestMissingBlob(t *testing.T) {
+	reg := newTestRegistry(t)
+	desc := ocispec.Descriptor{Digest: digest.FromString("moon"), Size: 4}
+	_, err := quick(Config{}).Blob(t.Context(), reg.host+"/team/app", desc)
+	wantError(t, err, "the registry does not have it", "have it pushed again")
+	if !errors.Is(err, ErrNotFound) {
+		t.Errorf("%v is not ErrNotFound", err)
+	}
 }
