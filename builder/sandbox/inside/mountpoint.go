@@ -20,6 +20,8 @@ type mountPoints struct {
 	dev uint64
 	// made are the paths made in the root, parents first.
 	made []string
+	// count is how many paths were made, in mounts as well.
+	count int
 }
 
 func newMountPoints(root int) (*mountPoints, error) {
@@ -118,6 +120,7 @@ func (p *mountPoints) create(parent int, name string, dir bool) (int, error) {
 		}
 		unix.Close(fd)
 	}
+	p.count++
 	if st.Dev == p.dev {
 		p.made = append(p.made, name)
 	}

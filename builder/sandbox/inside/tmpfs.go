@@ -70,7 +70,7 @@ func (in *sandboxInit) newTmpfs(m *Mount) (int, error) {
 // mountTmpfs mounts an empty directory in memory. As with runc, it takes the
 // mode of the directory that it hides.
 func (in *sandboxInit) mountTmpfs(m *Mount) error {
-	before := len(in.points.made)
+	before := in.points.count
 	target, err := in.points.open(m.Dest, true)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (in *sandboxInit) mountTmpfs(m *Mount) error {
 		return err
 	}
 	mode := uint32(0o1777)
-	if len(in.points.made) == before {
+	if in.points.count == before {
 		var st unix.Stat_t
 		if err := unix.Fstat(target, &st); err != nil {
 			unix.Close(mount)
