@@ -21,6 +21,8 @@ func hint(e *Error, d *entry) string {
 	switch {
 	case has("(did you mean"):
 		return ""
+	case has("invalid SOURCE_DATE_EPOCH"):
+		return "it is a number of seconds since 1970, or the word context, or the name of a stage or named context whose time counts"
 	case has("target stage "):
 		return stageHint("the stages are ", d)
 	case has("the Dockerfile cannot be empty"), has("file with no instructions"):

@@ -42,11 +42,6 @@ func (f *buildFlags) args() (map[string]string, error) {
 		}
 		args[epochArg] = f.timestamp
 	}
-	if v := args[epochArg]; v != "" {
-		if _, err := strconv.ParseInt(v, 10, 64); err != nil {
-			return nil, wrongValue(epochArg, v, "want seconds since 1970")
-		}
-	}
 	if v, ok := args["BUILDKIT_SYNTAX"]; ok && strings.TrimSpace(v) == "" {
 		return nil, wrongFlag("build-arg", "BUILDKIT_SYNTAX=", "it is empty; leave it out to use the Dockerfile's own syntax line")
 	}
