@@ -21,12 +21,32 @@ type Store struct {
 
 // Open makes the store's folders below root.
 func Open(root string) (*Store, error) {
-	for _, d := range []string{"steps", "content", "locks", "mounts", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
-			return nil, fmt.Errorf("making the cache store: %w", err)
-		}
+	if err := makeFolders(root); err != nil {
+		return nil, fmt.Errorf("making the cache store: %w", err)
 	}
 	return &Store{root: root}, nil
+}
+
+// makeFolders makes those that are missing. A new store is its owner's alone, and
+// always what commands keep in their cache mounts: programs that run as root when
+// anybody starts them must be in nobody's reach.
+func makeFolders(root string) error {
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return err
+	}
+	for _, d := range []string{"steps", "content", "locks", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			return err
+		}
+	}
+	mounts := filepath.Join(root, "mounts")
+	if err := os.MkdirAll(mounts, 0o700); err != nil {
+		return err
+	}
+	if err := os.Chmod(mounts, 0o700); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 // stepPath spreads records over 256 folders, so that none gets huge.

@@ -66,6 +66,24 @@ func WriteFile(temp, path string, data []byte, mode fs.FileMode) error {
 	return err
 }
 
+// Private makes dir a folder that its owner alone can look into, also when it is
+// there already; only another user's stays as it is. What images hold has the owners and the modes that images say:
+// a program of theirs that runs as root when anybody starts it must be in nobody's
+// reach.
+func Private(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	if err := os.Chmod(dir, 0o700); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
+
 // RemoveAll removes dir with everything in it, also directories that forbid it to
 // their owner. What is not there is no error.
 func RemoveAll(dir string) error {

@@ -36,6 +36,22 @@ func TestLockIsExclusive(t *testing.T) {
 	}
 }
 
+func TestPrivate(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "above", "dir")
+	for range 2 {
+		if err := Private(dir); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("got %v, %v", info.Mode(), err)
+		}
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestWriteFile(t *testing.T) {
 	temp, path := t.TempDir(), filepath.Join(t.TempDir(), "file")
 	for _, text := range []string{"first", "second"} {

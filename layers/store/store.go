@@ -64,10 +64,8 @@ func Open(root string, opt Options) (*Store, error) {
 		metas: map[layers.ID]meta{}, trees: map[layers.ID]*layers.Tree{},
 		tars: map[layers.ID]*openTar{}, unsynced: map[layers.ID]bool{},
 	}
-	for _, dir := range []string{"blobs/sha256", "layers", "tmp", "locks"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			return nil, fmt.Errorf("making the store: %w", err)
-		}
+	if err := makeFolders(root); err != nil {
+		return nil, fmt.Errorf("making the store: %w", err)
 	}
 	if err := s.removeLeftovers(); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
@@ -76,6 +74,19 @@ func Open(root string, opt Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	return s, nil
+}
+
+// makeFolders makes those that are missing. A new store is its owner's alone.
+func makeFolders(root string) error {
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return err
+	}
+	for _, dir := range []string{"blobs/sha256", "tmp", "locks"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	return folder.Private(filepath.Join(root, "layers"))
 }
 
 // Root is the store's folder.

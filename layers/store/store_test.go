@@ -507,3 +507,17 @@ func TestUnlistedParents(t *testing.T) {
 		}
 	}
 }
+
+// TestLayersAreTheOwnersAlone: nobody else can start what images hold.
+func TestLayersAreTheOwnersAlone(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "store")
+	for _, dir := range []string{root, filepath.Join(root, "layers")} {
+		open(t, root, Options{})
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
+		}
+		if err := os.Chmod(filepath.Join(root, "layers"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
