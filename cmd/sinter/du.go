@@ -57,6 +57,11 @@ func (a *app) diskUsage(ctx context.Context, f *duFlags) error {
 	if err != nil {
 		return err
 	}
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	stock, err := collect.Take(ctx, env)
 	if err != nil {
 		return err

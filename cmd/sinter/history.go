@@ -49,6 +49,11 @@ func (a *app) history(ctx context.Context, f *historyFlags, text string) error {
 	if err != nil {
 		return err
 	}
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	n, err := a.find(ctx, text)
 	if err != nil {
 		return err

@@ -53,6 +53,11 @@ func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) err
 	if err != nil {
 		return err
 	}
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := a.datesOf(ctx, filter); err != nil {
 		return err
 	}

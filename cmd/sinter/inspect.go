@@ -77,6 +77,11 @@ func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error
 	if err != nil {
 		return err
 	}
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	var list []any
 	var missing []error
 	for _, arg := range args {

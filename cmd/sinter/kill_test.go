@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -96,9 +97,12 @@ func (k *killing) command(args ...string) *exec.Cmd {
 
 func (k *killing) buildCommand() *exec.Cmd {
 	return k.command("build", "--progress=plain", "--build-context", "base=docker-image://"+k.base,
-		"-t", k.base+"-killed", "-o", "type=image", "-o", "type=oci,dest="+filepath.Join(k.ctx, "..", "out.tar"),
-		"-o", "type=registry", k.ctx)
+		"-t", k.base+"-killed", "-o", "type=image", "-o", "type=oci,dest="+k.beside("out.tar"), "-o", "type=oci,tar=false,dest="+k.beside("layout"),
+		"-o", "type=local,dest="+k.beside("files"), "-o", "type=registry", k.ctx)
 }
+
+// beside is where an output goes.
+func (k *killing) beside(name string) string { return filepath.Join(filepath.Dir(k.ctx), name) }
 
 func (k *killing) build() {
 	k.t.Helper()
@@ -114,12 +118,12 @@ func (k *killing) verify() {
 	}
 }
 
-// age makes what killed builds left in the store and beside the output look two hours old: files that
-// nobody holds locked are removed only after a while.
+// age makes what killed builds left in the store look two hours old: files there
+// that nobody holds locked are removed only after a while.
 func (k *killing) age() {
 	k.t.Helper()
 	tmp := filepath.Join(k.root, "tmp")
-	for _, pattern := range []string{filepath.Join(tmp, "*"), filepath.Join(tmp, ".new-*/*"), filepath.Join(k.ctx, "..", ".out.tar.*")} {
+	for _, pattern := range []string{filepath.Join(tmp, "*"), filepath.Join(tmp, ".new-*/*")} {
 		left, err := filepath.Glob(pattern)
 		if err != nil {
 			k.t.Fatal(err)
@@ -133,20 +137,33 @@ func (k *killing) age() {
 	}
 }
 
-// nothingHalf looks for files that are being written in the store and beside
-// the output when no build is running.
+// nothingHalf looks for files that are being written in the store, beside the
+// outputs and in them when no build is running.
 func (k *killing) nothingHalf() {
 	k.t.Helper()
-	for _, dir := range []string{filepath.Join(k.root, "tmp"), filepath.Dir(k.ctx)} {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			k.t.Fatal(err)
+	left, err := filepath.Glob(filepath.Join(k.root, "tmp", "*"))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	for _, output := range []string{k.beside("out.tar"), k.beside("layout"), k.beside("files")} {
+		if _, err := os.Stat(output); err != nil {
+			k.t.Error(err)
 		}
-		for _, e := range entries {
-			if path := filepath.Join(dir, e.Name()); path != k.root && path != k.ctx && e.Name() != "out.tar" {
-				k.t.Errorf("%s is left", path)
-			}
+	}
+	err = filepath.WalkDir(filepath.Dir(k.ctx), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && (path == k.root || path == k.ctx) {
+			return fs.SkipDir
 		}
+		if strings.HasPrefix(d.Name(), ".") && path != filepath.Dir(k.ctx) {
+			left = append(left, path)
+		}
+		return err
+	})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	if len(left) > 0 {
+		k.t.Errorf("left: %q", left)
 	}
 }
 

@@ -36,6 +36,11 @@ the room that it takes is freed by sinter prune.`,
 }
 
 func (a *app) removeImage(ctx context.Context, text string, force bool) error {
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	found, err := a.findAll(ctx, text)
 	if err != nil {
 		return err
