@@ -133,6 +133,9 @@ func (f *buildFlags) check() error {
 	if f.noCache && len(f.noCacheFilter) > 0 {
 		return &usageError{err: errors.New("--no-cache runs every step, so --no-cache-filter has nothing to choose: leave one out"), command: "sinter build"}
 	}
+	if err := checkContentTrust(f.given, "sinter build"); err != nil {
+		return err
+	}
 	return f.foreign.check()
 }
 

@@ -18,10 +18,30 @@ type foreignFlags struct {
 	attest, policy, secure []string
 }
 
+// contentTrust is the flag of docker's build, push and pull that turns a check
+// off which is not made here.
+const contentTrust = "disable-content-trust"
+
+// addContentTrust registers that flag for commands without other foreign ones.
+func addContentTrust(s *pflag.FlagSet) {
+	s.Bool(contentTrust, true, "no effect: no signature is looked for")
+	_ = s.MarkHidden(contentTrust)
+}
+
+// checkContentTrust refuses to leave a check out that was asked for.
+func checkContentTrust(s *pflag.FlagSet, command string) error {
+	if disabled, err := s.GetBool(contentTrust); err == nil && !disabled {
+		return &usageError{err: fmt.Errorf("--%s=false: signatures of images cannot be checked", contentTrust), command: command}
+	}
+	return nil
+}
+
 func (f *foreignFlags) register(s *pflag.FlagSet) {
 	s.BoolVar(&f.rm, "rm", true, "no effect: there are no intermediate containers")
 	s.BoolVar(&f.forceRm, "force-rm", false, "no effect: there are no intermediate containers")
 	s.BoolVar(&f.compress, "compress", false, "no effect: the context is not sent anywhere")
+	s.Bool(contentTrust, true, "no effect: no signature is looked for")
+	s.BoolP("debug", "D", false, "no effect: there is no log beside the display")
 	s.StringVar(&f.isolation, "isolation", "", "no effect: `TECHNOLOGY`")
 	s.StringSliceVar(&f.secure, "security-opt", nil, "no effect: `OPTION`")
 	s.StringVar(&f.builder, "builder", "", "no effect: `NAME` of a builder")
@@ -31,7 +51,7 @@ func (f *foreignFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.sbom, "sbom", "", "only false is supported: no attestation is made")
 	s.StringArrayVar(&f.attest, "attest", nil, "only type=`TYPE`,disabled=true is supported: no attestation is made")
 	s.StringArrayVar(&f.policy, "policy", nil, "not supported: `POLICY` for sources")
-	for _, name := range []string{"rm", "force-rm", "compress", "isolation", "security-opt", "builder", "cache-from", "cache-to", "provenance", "sbom", "attest", "policy"} {
+	for _, name := range []string{"rm", "force-rm", "compress", contentTrust, "debug", "isolation", "security-opt", "builder", "cache-from", "cache-to", "provenance", "sbom", "attest", "policy"} {
 		// Only an unknown name is an error.
 		_ = s.MarkHidden(name)
 	}
@@ -41,7 +61,7 @@ func (f *foreignFlags) register(s *pflag.FlagSet) {
 // which the same image is built.
 func (f *foreignFlags) warnings(given *pflag.FlagSet) []string {
 	var out []string
-	for _, name := range []string{"rm", "force-rm", "compress", "isolation", "security-opt"} {
+	for _, name := range []string{"rm", "force-rm", "compress", contentTrust, "debug", "isolation", "security-opt"} {
 		if given.Changed(name) {
 			out = append(out, "--"+name+" does nothing in sinter")
 		}

@@ -33,9 +33,13 @@ func newPullCmd(a *app) *cobra.Command {
 by themselves; this is for having them before, and for push, save and inspect.`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkContentTrust(c.Flags(), "sinter pull"); err != nil {
+				return err
+			}
 			return a.pull(c.Context(), f, args[0])
 		},
 	}
+	addContentTrust(c.Flags())
 	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "get the image for these `PLATFORMS` (default this machine's)")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the digest and nothing else")
 	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")

@@ -29,12 +29,16 @@ func newPushCmd(a *app) *cobra.Command {
 what the registry does not have is sent.`,
 		Args: usageArgs(cobra.RangeArgs(1, 2)),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkContentTrust(c.Flags(), "sinter push"); err != nil {
+				return err
+			}
 			if f.allTags {
 				return a.pushAll(c.Context(), f, args)
 			}
 			return a.push(c.Context(), f, args[0], args[len(args)-1])
 		},
 	}
+	addContentTrust(c.Flags())
 	c.Flags().StringVar(&f.platform, "platform", "", "push only this `PLATFORM` of the image")
 	c.Flags().BoolVarP(&f.allTags, "all-tags", "a", false, "push all tags that the store has of a repository")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the digest and nothing else")

@@ -33,7 +33,7 @@ Exit codes:
 	root.SetFlagErrorFunc(flagMistake)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.rootFlag, "root", "", "folder of images and cache (default $SINTER_ROOT, else /var/lib/sinter for root, else $XDG_DATA_HOME/sinter)")
-	flags.StringArrayVar(&a.mirrors, "registry-mirror", nil, "use `HOST=MIRROR` for pulls from HOST (repeatable)")
+	flags.StringArrayVar(&a.mirrors, "registry-mirror", nil, "`HOST=MIRROR`: pulls from HOST ask MIRROR first (repeatable)")
 	flags.StringArrayVar(&a.insecure, "registry-insecure", nil, "speak plain HTTP, or do not verify TLS, with `HOST` (repeatable)")
 	flags.StringArrayVar(&a.caFiles, "registry-ca", nil, "trust the certificates in `FILE` (repeatable)")
 	flags.IntVar(&a.retries, "retry", -1, "how `OFTEN` to repeat a registry request that failed for a passing reason; when given, also to wait for a registry that cannot be reached")
