@@ -6,18 +6,25 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/term"
 )
 
-// interrupts are the signals that ask the program to end.
-func interrupts() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} }
+// interrupts are the signals that ask the program to end. One that it was started
+// to ignore, as by nohup(1), stays ignored.
+func interrupts() []os.Signal {
+	return slices.DeleteFunc([]os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}, signal.Ignored)
+}
 
 // untilInterrupted returns a context that ends when one of the interrupts comes.
 // The next one does not wait for what is still being cleaned up.
 func untilInterrupted() (ctx context.Context, stop func()) {
+	if len(interrupts()) == 0 { // which would mean all signals there are
+		return context.WithCancel(context.Background())
+	}
 	ctx, release := signal.NotifyContext(context.Background(), interrupts()...)
 	keep := context.AfterFunc(ctx, exitNextTime)
 	return ctx, func() {

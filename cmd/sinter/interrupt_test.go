@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
+	"slices"
+	"syscall"
 	"testing"
 )
 
@@ -58,5 +61,15 @@ func TestInputIsPassedOn(t *testing.T) {
 	defer in.Close()
 	if got, err := io.ReadAll(in); err != nil || string(got) != "one\ntwo\n" {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// TestIgnoredSignalsStayIgnored: what nohup(1) is for.
+func TestIgnoredSignalsStayIgnored(t *testing.T) {
+	all := len(interrupts())
+	signal.Ignore(syscall.SIGHUP)
+	defer signal.Reset(syscall.SIGHUP)
+	if got := interrupts(); len(got) != all-1 || slices.Contains(got, os.Signal(syscall.SIGHUP)) {
+		t.Errorf("the program ends by %v", got)
 	}
 }
