@@ -98,7 +98,9 @@ func subordinate(path string, own int) (idMap, error) {
 		name = uid
 	}
 	if len(ranges) == 0 {
-		return nil, fmt.Errorf("%s has no range for %s (as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %s)", path, name, name)
+		first := freeRange("/etc/subuid", "/etc/subgid", path)
+		return nil, fmt.Errorf("%s has no range for %s (as root: usermod --add-subuids %[3]d-%[4]d --add-subgids %[3]d-%[4]d %[2]s)",
+			path, name, first, first+rangeSize-1)
 	}
 	m := idMap{{ID: 0, ParentID: int64(own), Count: 1}}
 	next := int64(1)
@@ -111,6 +113,28 @@ func subordinate(path string, own int) (idMap, error) {
 		next += count
 	}
 	return m, nil
+}
+
+const (
+	// firstRange is where ranges begin on most systems, and rangeSize how
+	// many ids a user gets.
+	firstRange = 100000
+	rangeSize  = 65536
+)
+
+// freeRange is the first id above all ranges of the files.
+func freeRange(paths ...string) int64 {
+	first := int64(firstRange)
+	for _, path := range paths {
+		// What cannot be read has no say in a piece of advice.
+		all, _ := user.ParseSubIDFileFilter(path, func(user.SubID) bool { return true })
+		for _, r := range all {
+			if end := r.SubID + r.Count; end > first && end <= math.MaxUint32-rangeSize {
+				first = end
+			}
+		}
+	}
+	return first
 }
 
 // apply writes the maps of a process that is alone in its user namespace.

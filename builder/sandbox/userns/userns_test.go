@@ -409,3 +409,27 @@ func TestRefusal(t *testing.T) {
 		}
 	}
 }
+
+// The range that is advised is nobody's yet.
+func TestFreeRange(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"empty": "", "usual": "a:100000:65536\nb:165536:65536\n", "low": "a:1000:10\n",
+		"apart": "a:700000:65536\nbad\nb:100000:10\n", "full": "a:100000:4294867295\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for files, want := range map[string]int64{
+		"empty": 100000, "usual": 231072, "low": 100000, "apart": 765536, "full": 100000, "usual apart": 765536, "nowhere usual": 231072,
+	} {
+		var paths []string
+		for _, name := range strings.Fields(files) {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+		if got := freeRange(paths...); got != want {
+			t.Errorf("%s: %d, want %d", files, got, want)
+		}
+	}
+}
