@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path/filepath"
 	"strings"
 	"unicode"
 
@@ -71,6 +73,9 @@ const leastRoom = 1 << 20
 func (a *app) fullDisk(err error) string {
 	const hint = "the disk is full: make room on it (sinter prune helps when the store is there), or put the store elsewhere with SINTER_ROOT"
 	if isFull(err) {
+		if a.isElsewhere(err) {
+			return "the disk is full: make room on it, or choose another place"
+		}
 		return hint
 	}
 	var command *builder.CommandError
@@ -82,6 +87,18 @@ func (a *app) fullDisk(err error) string {
 		return hint
 	}
 	return ""
+}
+
+// isElsewhere reports whether err is about a file that is known not to be in the
+// store.
+func (a *app) isElsewhere(err error) bool {
+	var file *fs.PathError
+	root, rootErr := a.root()
+	if rootErr != nil || !errors.As(err, &file) {
+		return false
+	}
+	path, pathErr := filepath.Abs(file.Path)
+	return pathErr == nil && path != root && !strings.HasPrefix(path, root+"/")
 }
 
 // isFull reports whether err is about a disk: of user namespaces the kernel says

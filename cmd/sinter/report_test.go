@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +22,20 @@ func TestFull(t *testing.T) {
 	} {
 		if got := isFull(err); got != want {
 			t.Errorf("%v: %t", err, got)
+		}
+	}
+}
+
+// Only of a disk that may be the store's it is said how to make room there.
+func TestFullDiskElsewhere(t *testing.T) {
+	a := &app{rootFlag: "/store"}
+	for path, prune := range map[string]bool{"/store/tmp/x": true, "/store": true, "/stored": false, "out/image.tar": false, "": true} {
+		err := error(unix.ENOSPC)
+		if path != "" {
+			err = &fs.PathError{Op: "write", Path: path, Err: unix.ENOSPC}
+		}
+		if hint := a.fullDisk(err); strings.Contains(hint, "sinter prune") != prune || !strings.Contains(hint, "make room") {
+			t.Errorf("%q: %s", path, hint)
 		}
 	}
 }
