@@ -1,0 +1,52 @@
+package inside
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestWithHome(t *testing.T) {
+	for _, c := range []struct{ env, want string }{
+		{"", "HOME=/h"},
+		{"A=1", "A=1 HOME=/h"},
+		{"HOME=/mine A=1", "HOME=/mine A=1"},
+		{"A=1 HOME= B=2", "A=1 HOME=/h B=2"},
+	} {
+		if got := strings.Join(withHome(strings.Fields(c.env), "/h"), " "); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.env, got, c.want)
+		}
+	}
+}
+
+func TestInPath(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for name, mode := range map[string]os.FileMode{"rel/x": 0o755, "abs/x": 0o711, "text/x": 0o644} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, nil, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ search, want string }{
+		{"@/abs:rel", "@/abs/x"},
+		{"nowhere:@/none:@/abs:", "@/none/x @/abs/x"},
+		{"text:@/text:@/abs", "@/text/x @/abs/x"},
+		{"rel:@/abs", "refused"},
+		{"@/text:rel:@/abs", "refused"},
+	} {
+		files, err := inPath(strings.ReplaceAll(c.search, "@", dir), "x")
+		got := strings.ReplaceAll(strings.Join(files, " "), dir, "@")
+		var refused *startError
+		if errors.As(err, &refused) && refused.code == 126 && refused.hint != "" {
+			got = "refused"
+		}
+		if got != c.want {
+			t.Errorf("%s: got %s, want %s (%v)", c.search, got, c.want, err)
+		}
+	}
+}
