@@ -10,7 +10,9 @@
 package userns
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"strings"
@@ -49,10 +51,11 @@ func Inside() bool {
 const firstNamespace = "user:[4026531837]"
 
 // Root says whether this process is root over all ids there are, and so the same
-// root as outside of its user namespace, if it is in one.
+// root as outside of its user namespace, if it is in one. Where nothing tells, as
+// without /proc in a chroot, root is taken for that.
 func Root() bool {
 	m, err := readMap("/proc/self/uid_map")
-	return os.Geteuid() == 0 && err == nil && m.all()
+	return os.Geteuid() == 0 && (errors.Is(err, fs.ErrNotExist) || err == nil && m.all())
 }
 
 // Single says whether the user namespace has one user id only, so that nothing
