@@ -96,8 +96,8 @@ func (o *opening) openLocal(name, dir string) error {
 		return err
 	}
 	l, err := source.NewLocal(dir, filepath.Join(root, "contexts"))
-	if errors.Is(err, fs.ErrPermission) {
-		return builder.Hinted(fmt.Errorf("the build context: %w", err), "give a directory that this user can read")
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		return builder.Hinted(fmt.Errorf("the build context: %w", err), "give a directory that is still there and that this user can read")
 	}
 	if err != nil {
 		return err
