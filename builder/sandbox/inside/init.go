@@ -119,6 +119,9 @@ func (in *sandboxInit) prepare() (*command, error) {
 	if err := in.enter(); err != nil {
 		return nil, err
 	}
+	if user.Home, err = homeOf(user.Uid); err != nil {
+		return nil, err
+	}
 	return in.command(user)
 }
 

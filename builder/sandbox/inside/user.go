@@ -18,35 +18,20 @@ import (
 const maxUserFile = 10 << 20
 
 // lookupUser finds the command's user in the root, by BuildKit's rules: numbers
-// need no entry, "uid:gid" brings no further groups.
+// need no entry, "uid:gid" brings no further groups. The home directory is
+// found later.
 func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
+	if uid, gid, ok := numericUser(in.plan.User); ok {
+		return &user.ExecUser{Uid: uid, Gid: gid, Sgids: []int{gid}}, nil
+	}
 	name := in.plan.User
 	if name == "" {
 		name = "0"
 	}
-	// An entry without a home directory sets an empty HOME.
-	unlisted := &user.ExecUser{Home: "/"}
-	passwd, err := in.userFile("/etc/passwd")
-	if err != nil {
-		return nil, err
-	}
-	group, err := in.userFile("/etc/group")
-	if err != nil {
-		return nil, err
-	}
-	if uid, gid, ok := numericUser(name); ok {
-		u := &user.ExecUser{Uid: uid, Gid: gid, Sgids: []int{gid}}
-		found, err := user.GetExecUser(strconv.Itoa(uid), unlisted, strings.NewReader(passwd), nil)
-		if err != nil {
-			found = unlisted
-		}
-		u.Home = found.Home
-		return u, nil
-	}
-	u, err := user.GetExecUser(name, unlisted, strings.NewReader(passwd), strings.NewReader(group))
+	u, err := findUser(in.root, name, &user.ExecUser{})
 	if err != nil {
 		if in.plan.User == "" {
-			return &user.ExecUser{Sgids: []int{0}, Home: "/"}, nil
+			return &user.ExecUser{Sgids: []int{0}}, nil
 		}
 		return nil, &HintError{
 			Err:  fmt.Errorf("user %q: %w", in.plan.User, err),
@@ -57,6 +42,37 @@ func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
 		u.Sgids = append([]int{u.Gid}, u.Sgids...)
 	}
 	return u, checkIDs(u, in.plan.User)
+}
+
+// homeOf returns a user's home directory. As with runc, it is found by number
+// and in the files that the command sees, mounts included; a user without an
+// entry has "/", one whose entry names none has "".
+func homeOf(uid int) (string, error) {
+	root, err := openPath("/")
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(root)
+	// By no name is by the number that is given otherwise.
+	u, err := findUser(root, "", &user.ExecUser{Uid: uid, Home: "/"})
+	if err != nil {
+		return "", fmt.Errorf("looking up the home directory of user %d: %w", uid, err)
+	}
+	return u.Home, nil
+}
+
+// findUser looks up a user, by name or number, in a root's files. What they do
+// not say of it is as in otherwise.
+func findUser(root int, name string, otherwise *user.ExecUser) (*user.ExecUser, error) {
+	passwd, err := userFile(root, "/etc/passwd")
+	if err != nil {
+		return nil, err
+	}
+	group, err := userFile(root, "/etc/group")
+	if err != nil {
+		return nil, err
+	}
+	return user.GetExecUser(name, otherwise, strings.NewReader(passwd), strings.NewReader(group))
 }
 
 // maxID is the largest number of a user or group; the next one means none.
@@ -101,11 +117,11 @@ func parseID(s string) (int, error) {
 	return int(id), err
 }
 
-// userFile reads a file of the root; a missing one, or one that is no file, is
+// userFile reads a file of a root; a missing one, or one that is no file, is
 // empty, but a directory is an error, as with runc.
-func (in *sandboxInit) userFile(name string) (string, error) {
+func userFile(root int, name string) (string, error) {
 	// Not blocking: what the image has there may be a pipe.
-	fd, err := openBelow(in.root, name, unix.O_RDONLY|unix.O_NONBLOCK)
+	fd, err := openBelow(root, name, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return "", nil
 	}
@@ -116,7 +132,7 @@ func (in *sandboxInit) userFile(name string) (string, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxUserFile+1))
 	if err != nil {
-		return "", fmt.Errorf("reading the users of the image: %w", err)
+		return "", err
 	}
 	if len(data) > maxUserFile {
 		return "", fmt.Errorf("reading %s: it is larger than %d bytes", name, maxUserFile)
