@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // Store keeps records (steps/), remembered content digests (content/) and cache
@@ -182,9 +183,27 @@ func place(from, path string) error {
 	return os.Rename(from, path)
 }
 
+// writeNameless makes a file where there is none. It has no name before it is
+// whole, so a process that is killed leaves nothing. It reports whether that could
+// be done; where not, write finds out why.
+func (s *Store) writeNameless(path string, data []byte) bool {
+	f, err := os.OpenFile(filepath.Join(s.root, "tmp"), os.O_WRONLY|unix.O_TMPFILE, 0o600)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return false
+	}
+	return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW) == nil
+}
+
 // write puts data at path by way of a temporary name, so that a reader sees the
 // old file or the whole new one.
 func (s *Store) write(path string, data []byte) error {
+	if s.writeNameless(path, data) {
+		return nil
+	}
 	f, err := os.CreateTemp(filepath.Join(s.root, "tmp"), "record-")
 	if err != nil {
 		return fmt.Errorf("writing to the cache store: %w", err)

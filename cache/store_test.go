@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -196,4 +197,34 @@ func FuzzDecodeRecord(f *testing.F) {
 			t.Errorf("a record about another key: %v", got.Key)
 		}
 	})
+}
+
+// Files are written where there are none and in place of others, also of what is
+// no file; no temporary one stays.
+func TestWrite(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.root, "steps", "ab", "file")
+	for i, before := range []func() error{
+		func() error { return nil },
+		func() error { return nil },
+		func() error { return os.Remove(path) },
+		func() error { return errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "x"), 0o755)) },
+	} {
+		if err := before(); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprint("text ", i)
+		if err := s.write(path, []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%d: got %q, %v", i, got, err)
+		}
+	}
+	if left, err := os.ReadDir(filepath.Join(s.root, "tmp")); err != nil || len(left) != 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
 }
