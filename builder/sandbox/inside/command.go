@@ -245,8 +245,13 @@ func lookupEnv(env []string, name string) (string, bool) {
 	return "", false
 }
 
+// pointers returns strings as system calls take them.
 func pointers(ss []string) ([]*byte, error) {
-	return syscall.SlicePtrFromStrings(ss)
+	p, err := syscall.SlicePtrFromStrings(ss)
+	if err != nil {
+		return nil, errors.New("a zero byte cannot be given to a command")
+	}
+	return p, nil
 }
 
 // start starts the command and returns its process.
