@@ -313,7 +313,7 @@ func buildImage(t *testing.T, env Env, content string) *export.Built {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Add(layers.Entry{Path: "f", Size: int64(len(content))}, strings.NewReader(content)); err != nil {
+	if err := w.Add(layers.Entry{Path: "f", Mode: 0o644, UID: os.Getuid(), GID: os.Getgid(), Size: int64(len(content))}, strings.NewReader(content)); err != nil {
 		t.Fatal(err)
 	}
 	l, err := w.Commit(now)
