@@ -22,7 +22,7 @@ type foreignFlags struct {
 // off which is not made here.
 const contentTrust = "disable-content-trust"
 
-// addContentTrust registers that flag for commands without other foreign ones.
+// addContentTrust registers that flag.
 func addContentTrust(s *pflag.FlagSet) {
 	s.Bool(contentTrust, true, "no effect: no signature is looked for")
 	_ = s.MarkHidden(contentTrust)
@@ -40,7 +40,7 @@ func (f *foreignFlags) register(s *pflag.FlagSet) {
 	s.BoolVar(&f.rm, "rm", true, "no effect: there are no intermediate containers")
 	s.BoolVar(&f.forceRm, "force-rm", false, "no effect: there are no intermediate containers")
 	s.BoolVar(&f.compress, "compress", false, "no effect: the context is not sent anywhere")
-	s.Bool(contentTrust, true, "no effect: no signature is looked for")
+	addContentTrust(s)
 	s.BoolP("debug", "D", false, "no effect: there is no log beside the display")
 	s.StringVar(&f.isolation, "isolation", "", "no effect: `TECHNOLOGY`")
 	s.StringSliceVar(&f.secure, "security-opt", nil, "no effect: `OPTION`")
@@ -51,7 +51,7 @@ func (f *foreignFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.sbom, "sbom", "", "only false is supported: no attestation is made")
 	s.StringArrayVar(&f.attest, "attest", nil, "only type=`TYPE`,disabled=true is supported: no attestation is made")
 	s.StringArrayVar(&f.policy, "policy", nil, "not supported: `POLICY` for sources")
-	for _, name := range []string{"rm", "force-rm", "compress", contentTrust, "debug", "isolation", "security-opt", "builder", "cache-from", "cache-to", "provenance", "sbom", "attest", "policy"} {
+	for _, name := range []string{"rm", "force-rm", "compress", "debug", "isolation", "security-opt", "builder", "cache-from", "cache-to", "provenance", "sbom", "attest", "policy"} {
 		// Only an unknown name is an error.
 		_ = s.MarkHidden(name)
 	}

@@ -67,9 +67,9 @@ func WriteFile(temp, path string, data []byte, mode fs.FileMode) error {
 }
 
 // Private makes dir a folder that its owner alone can look into, also when it is
-// there already; only another user's stays as it is. What images hold has the owners and the modes that images say:
-// a program of theirs that runs as root when anybody starts it must be in nobody's
-// reach.
+// there already; only another user's stays as it is. What images hold has the
+// owners and the modes that images say: a program of theirs that runs as root when
+// anybody starts it must be in nobody's reach.
 func Private(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
