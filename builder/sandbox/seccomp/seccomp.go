@@ -21,6 +21,27 @@ import (
 // and architecture that run. It is to be loaded with SECCOMP_SET_MODE_FILTER
 // by a process with CAP_SYS_ADMIN in its user namespace.
 func Default(caps []string) ([]unix.SockFilter, error) {
+	profile, err := defaultProfile(caps)
+	if err != nil {
+		return nil, err
+	}
+	return compile(profile)
+}
+
+// DefaultInHostNetwork is Default without what CAP_NET_RAW gives: raw sockets,
+// with which a command would read and forge what the host sends and receives. The
+// capability itself stays, since the kernel refuses to start a program that has it
+// as a file capability when the bounding set lacks it.
+func DefaultInHostNetwork(caps []string) ([]unix.SockFilter, error) {
+	profile, err := defaultProfile(caps)
+	if err != nil {
+		return nil, err
+	}
+	profile.Syscalls = append(noRawSockets(), profile.Syscalls...)
+	return compile(profile)
+}
+
+func defaultProfile(caps []string) (*specs.LinuxSeccomp, error) {
 	spec := &specs.Spec{Process: &specs.Process{
 		Capabilities: &specs.LinuxCapabilities{Bounding: caps},
 	}}
@@ -28,7 +49,47 @@ func Default(caps []string) ([]unix.SockFilter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("default seccomp profile: %w", err)
 	}
-	return compile(profile)
+	return profile, nil
+}
+
+// noRawSockets are rules to put before those of the default profile: the first
+// rule that applies decides.
+func noRawSockets() []specs.LinuxSyscall {
+	const (
+		sockTypeMask    = 0xf // SOCK_TYPE_MASK of the kernel's include/linux/net.h
+		ipTransparent   = 19
+		ipv6Transparent = 75
+	)
+	is := func(index uint, value uint64) specs.LinuxSeccompArg {
+		return specs.LinuxSeccompArg{Index: index, Value: value, Op: specs.OpEqualTo}
+	}
+	ofType := func(kind uint64) specs.LinuxSeccompArg {
+		return specs.LinuxSeccompArg{Index: 1, Value: sockTypeMask, ValueTwo: kind, Op: specs.OpMaskedEqual}
+	}
+	socket := func(act specs.LinuxSeccompAction, arg specs.LinuxSeccompArg) specs.LinuxSyscall {
+		return specs.LinuxSyscall{Names: []string{"socket"}, Action: act, Args: []specs.LinuxSeccompArg{arg}}
+	}
+	option := func(level, name uint64) specs.LinuxSyscall {
+		return specs.LinuxSyscall{
+			Names: []string{"setsockopt"}, Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{is(1, level), is(2, name)},
+		}
+	}
+	unknown := uint(unix.ENOSYS)
+	return []specs.LinuxSyscall{
+		// In these domains raw is a type like any other.
+		socket(specs.ActAllow, is(0, unix.AF_UNIX)),
+		socket(specs.ActAllow, is(0, unix.AF_NETLINK)),
+		socket(specs.ActErrno, is(0, unix.AF_PACKET)),
+		socket(specs.ActErrno, is(0, unix.AF_XDP)),
+		socket(specs.ActErrno, ofType(unix.SOCK_RAW)),
+		socket(specs.ActErrno, ofType(unix.SOCK_PACKET)),
+		option(unix.SOL_SOCKET, unix.SO_MARK),
+		option(unix.SOL_IP, ipTransparent),
+		option(unix.SOL_IPV6, ipv6Transparent),
+		// Its arguments are in memory, where a filter cannot look. C libraries
+		// for 32-bit x86 have called socket(2) instead since Linux 4.3.
+		{Names: []string{"socketcall"}, Action: specs.ActErrno, ErrnoRet: &unknown},
+	}
 }
 
 // FakeRoot returns the filter for a user namespace that has a single id. Calls

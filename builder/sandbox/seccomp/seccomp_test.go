@@ -337,6 +337,57 @@ func TestKnownAnswers(t *testing.T) {
 	}
 }
 
+// TestRawSockets: in the host's network there are no raw sockets, by any
+// interface, and all other sockets are as before.
+func TestRawSockets(t *testing.T) {
+	const (
+		allow, eperm, enosys = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_ERRNO | 1, unix.SECCOMP_RET_ERRNO | 38
+		x64, ia32, a64       = unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_AARCH64
+		flags                = unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
+	)
+	for _, tt := range []struct {
+		goarch, name string
+		arch, nr     uint32
+		args         [6]uint64
+		want         uint32
+	}{
+		{"amd64", "stream", x64, 41, [6]uint64{unix.AF_INET, unix.SOCK_STREAM | flags}, allow},
+		{"amd64", "datagram", x64, 41, [6]uint64{unix.AF_INET6, unix.SOCK_DGRAM}, allow},
+		{"amd64", "raw", x64, 41, [6]uint64{unix.AF_INET, unix.SOCK_RAW}, eperm},
+		{"amd64", "raw, with flags", x64, 41, [6]uint64{unix.AF_INET6, unix.SOCK_RAW | flags}, eperm},
+		{"amd64", "raw, with more bits than the kernel reads", x64, 41, [6]uint64{unix.AF_INET, 1<<32 | unix.SOCK_RAW}, eperm},
+		{"amd64", "packet", x64, 41, [6]uint64{unix.AF_PACKET, unix.SOCK_DGRAM}, eperm},
+		{"amd64", "packet, with more bits than the kernel reads", x64, 41, [6]uint64{1<<32 | unix.AF_PACKET, unix.SOCK_DGRAM}, eperm},
+		{"amd64", "packet by its old type", x64, 41, [6]uint64{unix.AF_INET, unix.SOCK_PACKET}, eperm},
+		{"amd64", "express data path", x64, 41, [6]uint64{unix.AF_XDP, unix.SOCK_RAW}, eperm},
+		{"amd64", "raw netlink", x64, 41, [6]uint64{unix.AF_NETLINK, unix.SOCK_RAW}, allow},
+		{"amd64", "raw unix", x64, 41, [6]uint64{unix.AF_UNIX, unix.SOCK_RAW}, allow},
+		{"amd64", "still denied", x64, 41, [6]uint64{unix.AF_ALG, unix.SOCK_SEQPACKET}, eperm},
+		{"amd64", "transparent", x64, 54, [6]uint64{3, unix.SOL_IP, 19}, eperm},
+		{"amd64", "transparent, IPv6", x64, 54, [6]uint64{3, unix.SOL_IPV6, 75}, eperm},
+		{"amd64", "mark", x64, 54, [6]uint64{3, unix.SOL_SOCKET, unix.SO_MARK}, eperm},
+		{"amd64", "another option", x64, 54, [6]uint64{3, unix.SOL_SOCKET, unix.SO_REUSEADDR}, allow},
+		{"amd64", "x32 raw", x64, 0x40000000 + 41, [6]uint64{unix.AF_INET, unix.SOCK_RAW}, eperm},
+		{"amd64", "i386 raw", ia32, 359, [6]uint64{unix.AF_INET, unix.SOCK_RAW}, eperm},
+		{"amd64", "i386 stream", ia32, 359, [6]uint64{unix.AF_INET, unix.SOCK_STREAM}, allow},
+		{"amd64", "i386 socketcall", ia32, 102, [6]uint64{1}, enosys},
+		{"arm64", "raw", a64, 198, [6]uint64{unix.AF_INET, unix.SOCK_RAW}, eperm},
+		{"arm64", "stream", a64, 198, [6]uint64{unix.AF_INET, unix.SOCK_STREAM}, allow},
+	} {
+		t.Run(tt.goarch+"/"+tt.name, func(t *testing.T) {
+			profile := selectRules(tt.goarch, dockerCaps(), seccomp.KernelVersion{Kernel: 6, Major: 1})
+			profile.Syscalls = append(noRawSockets(), profile.Syscalls...)
+			filter, err := compile(profile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := machine(t, filter)(call{arch: tt.arch, nr: tt.nr, args: tt.args}); got != tt.want {
+				t.Errorf("%#x, want %#x", got, tt.want)
+			}
+		})
+	}
+}
+
 // TestOperators runs every operator over values around the borders of the
 // halves of a word, alone, together and repeated for one argument.
 func TestOperators(t *testing.T) {
