@@ -19,6 +19,10 @@ import (
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
+// CanScope reports whether the kernel can keep commands from the host's abstract
+// sockets while they are in the host's network.
+var CanScope = sync.OnceValue(inside.CanScope)
+
 const defaultHostname = "buildkitsandbox"
 
 // newPlan turns a spec into what the init needs.
@@ -91,7 +95,11 @@ func privileges(p *inside.Plan) (err error) {
 		for _, c := range defaultCaps {
 			p.Caps |= 1 << c.number
 		}
-		if p.Filter, err = defaultFilter(); err != nil {
+		filter := defaultFilter
+		if !p.OwnNetwork && ownsNetwork() {
+			filter = hostNetworkFilter
+		}
+		if p.Filter, err = filter(); err != nil {
 			return fmt.Errorf("making the seccomp filter: %w", err)
 		}
 	}
@@ -103,10 +111,28 @@ func privileges(p *inside.Plan) (err error) {
 	return nil
 }
 
+// ownsNetwork reports whether capabilities of this process have power over the
+// network that it is in: its user namespace, or one below, owns the network
+// namespace. A plain user's capabilities have none over the host's.
+var ownsNetwork = sync.OnceValue(func() bool {
+	ns, err := unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(ns)
+	owner, err := unix.IoctlRetInt(ns, unix.NS_GET_USERNS)
+	if err != nil {
+		return err != unix.EPERM // the owner is out of reach
+	}
+	unix.Close(owner)
+	return true
+})
+
 // The filters are the same for every command; they are made once.
 var (
-	defaultFilter  = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.Default(capNames())) })
-	fakeRootFilter = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.FakeRoot()) })
+	defaultFilter     = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.Default(capNames())) })
+	hostNetworkFilter = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.DefaultInHostNetwork(capNames())) })
+	fakeRootFilter    = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.FakeRoot()) })
 )
 
 // rawFilter returns a program as it is in memory.

@@ -99,9 +99,16 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, group *group) (r insid
 	if err != nil {
 		return r, err
 	}
+	printed, err := newOutputs(s.Stdout, s.Stderr)
+	if err != nil {
+		return r, err
+	}
+	cmd.Stdout, cmd.Stderr = printed.stdout.w, printed.stderr.w
 	if err := cmd.Start(); err != nil {
+		printed.abort()
 		return r, fmt.Errorf("starting the init: %w", err)
 	}
+	printed.start()
 	in.r.Close()
 	out.w.Close()
 	err = group.add(cmd.Process.Pid)
@@ -114,7 +121,7 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, group *group) (r insid
 	if werr := cmd.Wait(); werr != nil && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE)) {
 		err = fmt.Errorf("the init ended early: %w", werr)
 	}
-	return r, err
+	return r, errors.Join(err, printed.finish())
 }
 
 // talk gives the init its plan and waits for its report.
@@ -128,6 +135,9 @@ func talk(w io.Writer, r io.Reader, p *inside.Plan, answer *inside.Report) error
 	return nil
 }
 
+// ownFiles is how many files every init is given besides the standard three.
+const ownFiles = inside.ReportFD - 2
+
 // initCommand is how the init is started; in is what the command reads, files
 // are the init's own.
 func initCommand(ctx context.Context, s Spec, in *os.File, files []*os.File) (*exec.Cmd, error) {
@@ -135,11 +145,11 @@ func initCommand(ctx context.Context, s Spec, in *os.File, files []*os.File) (*e
 	if err != nil {
 		return nil, err
 	}
-	cmd.Args = []string{inside.Name}
+	cmd.Args = []string{inside.Name, inside.ExtraArg(len(files) - ownFiles)}
 	// The init lives shortly and has little to collect; the race detector, when
 	// it is in the binary, would have it wait for a second at its end.
 	cmd.Env = []string{"GOGC=off", "GOMEMLIMIT=64MiB", "GORACE=atexit_sleep_ms=0"}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, output(s.Stdout), output(s.Stderr)
+	cmd.Stdin = in
 	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	if s.Network == NetNone {
 		flags |= unix.CLONE_NEWNET
@@ -155,14 +165,6 @@ func emptyInput() (*os.File, error) {
 		err = w.Close()
 	}
 	return r, err
-}
-
-// output makes sure that the command gets a pipe, never a file of ours.
-func output(w io.Writer) io.Writer {
-	if w == nil {
-		w = io.Discard
-	}
-	return struct{ io.Writer }{w}
 }
 
 type pipe struct{ r, w *os.File }

@@ -33,8 +33,8 @@ func TestExit(t *testing.T) {
 		{[]string{"/bin/nothing"}, 127, `exec "/bin/nothing": no such file or directory`, "check the path"},
 		{[]string{"/noexec"}, 126, `exec "/noexec": permission denied`, "make it executable"},
 		{[]string{"/bin"}, 126, `exec "/bin": is a directory`, "name a program in it"},
-		{[]string{"/proc/self/exe"}, 126, "permission denied", ""},
-		{[]string{"/proc/1/exe"}, 126, "permission denied", ""},
+		{[]string{"/proc/self/exe"}, 126, "symbolic links", "not followed"},
+		{[]string{"/proc/1/exe"}, 126, "symbolic links", "not followed"},
 	} {
 		err := b.fail(b.spec(c.args...), c.code, c.text)
 		if h := err.HintText(); !strings.Contains(h, c.hint) {

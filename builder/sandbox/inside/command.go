@@ -3,7 +3,6 @@ package inside
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -18,6 +17,9 @@ import (
 // in which system calls take it: between fork and exec nothing may be allocated.
 type command struct {
 	name string
+	// root and cwd are where its files are looked up.
+	root int
+	cwd  string
 	// files are the executables to try, in the order of PATH, with their names.
 	names      []string
 	files      []*byte
@@ -35,6 +37,8 @@ type command struct {
 	single    bool
 	filter    *unix.SockFprog
 	fakeRoot  *unix.SockFprog
+	// errPipe is the only file that stays open until the command starts.
+	errPipe uintptr
 	// nested are what to write to which file of /proc for a user namespace in
 	// which the only user has another number; nil when not needed.
 	nested []idMapFile
@@ -55,7 +59,7 @@ func (e *startError) Error() string { return e.reason }
 
 func (in *sandboxInit) command(u *user.ExecUser) (c *command, err error) {
 	c = &command{
-		name: in.plan.Args[0], uid: u.Uid, gid: u.Gid, insecure: in.plan.Insecure, single: in.plan.Single,
+		name: in.plan.Args[0], root: in.root, cwd: in.cwd(), uid: u.Uid, gid: u.Gid, insecure: in.plan.Insecure, single: in.plan.Single,
 		capHeader: unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3},
 	}
 	for _, g := range u.Sgids {
@@ -118,13 +122,13 @@ func program(raw []byte) *unix.SockFprog {
 // inPath returns the files that a PATH may mean by a name. As with runc, a
 // relative directory that would win is an error: what a name means must not
 // depend on where the command starts.
-func inPath(search, name string) ([]string, error) {
+func (c *command) inPath(search string) ([]string, error) {
 	var files []string
 	found := false
 	for _, dir := range strings.Split(search, ":") {
-		f := path.Join(dir, name)
-		info, err := os.Stat(f)
-		executable := err == nil && !info.IsDir() && info.Mode()&0o111 != 0
+		f := path.Join(dir, c.name)
+		st, err := c.stat(f)
+		executable := err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR && st.Mode&0o111 != 0
 		switch {
 		case path.IsAbs(f):
 			files = append(files, f)
@@ -132,7 +136,7 @@ func inPath(search, name string) ([]string, error) {
 		case executable && !found:
 			return nil, &startError{
 				code:   126,
-				reason: fmt.Sprintf("exec %q: found in %q, a relative directory in $PATH", name, dir),
+				reason: fmt.Sprintf("exec %q: found in %q, a relative directory in $PATH", c.name, dir),
 				hint:   "make the directories in PATH absolute, or write the command with a slash",
 			}
 		}
@@ -140,7 +144,22 @@ func inPath(search, name string) ([]string, error) {
 	return files, nil
 }
 
-// find looks up the executable by the PATH of the command, inside its root.
+// inRoot returns a path of the command as one from its root.
+func (c *command) inRoot(name string) string {
+	if path.IsAbs(name) {
+		return name
+	}
+	// Not joined: what is before ".." may be a symlink.
+	return c.cwd + "/" + name
+}
+
+// stat looks at a file of the command. Links of /proc that stand for open files
+// are not followed.
+func (c *command) stat(name string) (unix.Stat_t, error) { return statBelow(c.root, c.inRoot(name)) }
+
+// find looks up the executable by the PATH of the command, inside its root. The
+// kernel looks it up once more, by then with no file open that leads out of the
+// root.
 func (c *command) find(env []string) error {
 	files := []string{c.name}
 	if !strings.Contains(c.name, "/") {
@@ -149,23 +168,26 @@ func (c *command) find(env []string) error {
 			search = DefaultPath
 		}
 		var err error
-		if files, err = inPath(search, c.name); err != nil {
+		if files, err = c.inPath(search); err != nil {
 			return err
 		}
 	}
-	own, err := os.Stat("/proc/self/exe")
-	if err != nil {
-		return fmt.Errorf("looking at our own binary: %w", err)
-	}
 	var kept []string
 	for _, f := range files {
-		info, err := os.Stat(f)
+		st, err := c.stat(f)
 		switch {
 		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
 			continue
-		case err == nil && os.SameFile(info, own):
-			return &startError{code: 126, reason: fmt.Sprintf("exec %q: permission denied: this is the build's own executable", c.name)}
-		case err == nil && info.IsDir():
+		case errors.Is(err, unix.ELOOP):
+			if strings.Contains(c.name, "/") {
+				return &startError{
+					code:   126,
+					reason: fmt.Sprintf("exec %q: %s", c.name, err),
+					hint:   "symlinks must not form a loop, and those of /proc that stand for open files are not followed",
+				}
+			}
+			continue
+		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
 			if strings.Contains(c.name, "/") {
 				return &startError{code: 126, reason: fmt.Sprintf("exec %q: is a directory", c.name), hint: "name a program in it"}
 			}
@@ -176,6 +198,7 @@ func (c *command) find(env []string) error {
 	if len(kept) == 0 {
 		return c.notFound()
 	}
+	var err error
 	if c.files, err = pointers(kept); err != nil {
 		return err
 	}
@@ -261,7 +284,8 @@ func (c *command) start() (int, error) {
 		return 0, fmt.Errorf("making a pipe: %w", err)
 	}
 	defer unix.Close(pipe[0])
-	pid, errno := c.fork(pipe[1])
+	c.errPipe = uintptr(pipe[1])
+	pid, errno := c.fork()
 	unix.Close(pipe[1])
 	if errno != 0 {
 		return 0, fmt.Errorf("starting a process: %w", errno)
@@ -304,5 +328,5 @@ func (c *command) failed(f childFailure) error {
 	if f.step != stepExec {
 		return fmt.Errorf("preparing the command: %s: %w", f.step, f.errno)
 	}
-	return notStarted(c.name, c.names[f.file], f.errno)
+	return notStarted(c.name, c.firstBytes(c.names[f.file]), f.errno)
 }

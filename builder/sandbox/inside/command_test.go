@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestWithHome(t *testing.T) {
@@ -24,6 +26,12 @@ func TestWithHome(t *testing.T) {
 func TestInPath(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
+	root, err := openPath("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(root)
+	c := command{name: "x", root: root, cwd: dir}
 	for name, mode := range map[string]os.FileMode{"rel/x": 0o755, "abs/x": 0o711, "text/x": 0o644} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
@@ -32,21 +40,21 @@ func TestInPath(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, c := range []struct{ search, want string }{
+	for _, tt := range []struct{ search, want string }{
 		{"@/abs:rel", "@/abs/x"},
 		{"nowhere:@/none:@/abs:", "@/none/x @/abs/x"},
 		{"text:@/text:@/abs", "@/text/x @/abs/x"},
 		{"rel:@/abs", "refused"},
 		{"@/text:rel:@/abs", "refused"},
 	} {
-		files, err := inPath(strings.ReplaceAll(c.search, "@", dir), "x")
+		files, err := c.inPath(strings.ReplaceAll(tt.search, "@", dir))
 		got := strings.ReplaceAll(strings.Join(files, " "), dir, "@")
 		var refused *startError
 		if errors.As(err, &refused) && refused.code == 126 && refused.hint != "" {
 			got = "refused"
 		}
-		if got != c.want {
-			t.Errorf("%s: got %s, want %s (%v)", c.search, got, c.want, err)
+		if got != tt.want {
+			t.Errorf("%s: got %s, want %s (%v)", tt.search, got, tt.want, err)
 		}
 	}
 }

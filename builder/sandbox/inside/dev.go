@@ -72,7 +72,7 @@ var harmless = [...]struct {
 // cannot be made, as in a user namespace, it is the host's /dev.
 func (in *sandboxInit) harmlessDevices() (int, error) {
 	if in.plan.UserNS {
-		return openPath("/dev")
+		return in.borrowDevices()
 	}
 	mount, err := NewMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "mode=755", "size=65536k")
 	if err != nil {
@@ -82,7 +82,7 @@ func (in *sandboxInit) harmlessDevices() (int, error) {
 		err := unix.Mknodat(mount, d.name, unix.S_IFCHR|0o666, int(unix.Mkdev(d.major, d.minor)))
 		if errors.Is(err, unix.EPERM) {
 			unix.Close(mount)
-			return openPath("/dev")
+			return in.borrowDevices()
 		}
 		if err != nil {
 			unix.Close(mount)
@@ -92,10 +92,27 @@ func (in *sandboxInit) harmlessDevices() (int, error) {
 	return mount, nil
 }
 
-// clonedDevice returns a mount of a harmless device.
-func (in *sandboxInit) clonedDevice(name string) (int, error) {
-	return unix.OpenTree(in.devices, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+func (in *sandboxInit) borrowDevices() (int, error) {
+	in.borrowed = true
+	return openPath("/dev")
 }
+
+// clonedDevice returns a mount of a harmless device. One of the host's is
+// read-only: it can be written to, but its owner, mode and times stay.
+func (in *sandboxInit) clonedDevice(name string) (int, error) {
+	mount, err := unix.OpenTree(in.devices, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil || !in.borrowed {
+		return mount, err
+	}
+	if err := restrict(mount, foreignDevice); err != nil {
+		unix.Close(mount)
+		return -1, tooOld("mount_setattr", err)
+	}
+	return mount, nil
+}
+
+// foreignDevice are the attributes of a mount of a device node of the host.
+const foreignDevice = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
 
 // device shows a device.
 func (in *sandboxInit) device(dev int, name string) error {

@@ -54,7 +54,7 @@ type kernelSigaction struct {
 //
 //go:noinline
 //go:norace
-func (c *command) fork(errPipe int) (int, syscall.Errno) {
+func (c *command) fork() (int, syscall.Errno) {
 	var all, old uint64 = ^uint64(0), 0
 	if _, _, e := syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0); e != 0 {
 		return 0, e
@@ -67,7 +67,7 @@ func (c *command) fork(errPipe int) (int, syscall.Errno) {
 	var f childFailure
 	f.step, f.errno = c.child()
 	f.file = c.tried
-	syscall.RawSyscall(unix.SYS_WRITE, uintptr(errPipe), uintptr(unsafe.Pointer(&f)), unsafe.Sizeof(f))
+	syscall.RawSyscall(unix.SYS_WRITE, c.errPipe, uintptr(unsafe.Pointer(&f)), unsafe.Sizeof(f))
 	for {
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 255, 0, 0)
 	}
@@ -82,6 +82,9 @@ func (c *command) fork(errPipe int) (int, syscall.Errno) {
 //go:norace
 //go:nosplit
 func (c *command) child() (childStep, syscall.Errno) {
+	if e := c.childFiles(); e != 0 {
+		return stepFiles, e
+	}
 	if _, _, e := syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0); e != 0 {
 		return stepSession, e
 	}
@@ -114,10 +117,24 @@ func (c *command) child() (childStep, syscall.Errno) {
 	if step, e := c.childFake(); e != 0 {
 		return step, e
 	}
-	if _, _, e := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 3, ^uintptr(0), unix.CLOSE_RANGE_CLOEXEC); e != 0 {
-		return stepFiles, e
-	}
 	return c.childExec()
+}
+
+// childFiles closes all files but the standard three and the pipe, which is closed
+// when the command starts. Nothing that the command's side names can lead through
+// them then.
+//
+//go:noinline
+//go:norace
+//go:nosplit
+func (c *command) childFiles() syscall.Errno {
+	if c.errPipe > 3 {
+		if _, _, e := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 3, c.errPipe-1, 0); e != 0 {
+			return e
+		}
+	}
+	_, _, e := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, c.errPipe+1, ^uintptr(0), 0)
+	return e
 }
 
 // childSignals gives all signals back their default, and unblocks them.

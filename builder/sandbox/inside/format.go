@@ -57,9 +57,10 @@ func runsHere(arch string) bool {
 	return arch == runtime.GOARCH || (runtime.GOARCH == "amd64" && arch == "386")
 }
 
-// notStarted explains why the kernel did not start a file that is there.
-func notStarted(name, file string, errno unix.Errno) *startError {
-	arch, isProgram := programArch(firstBytes(file))
+// notStarted explains why the kernel did not start a file that is there and has
+// this beginning.
+func notStarted(name string, header []byte, errno unix.Errno) *startError {
+	arch, isProgram := programArch(header)
 	foreign := isProgram && !runsHere(arch)
 	e := &startError{code: 126, reason: fmt.Sprintf("exec %q: %s", name, errno.Error())}
 	switch {
@@ -84,17 +85,11 @@ func notStarted(name, file string, errno unix.Errno) *startError {
 	return e
 }
 
-// firstBytes returns the beginning of a file, or nothing.
-func firstBytes(file string) []byte {
-	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+// firstBytes returns the beginning of a file of the command, or nothing.
+func (c *command) firstBytes(file string) []byte {
+	header, err := readBelow(c.root, c.inRoot(file), elfHeader)
 	if err != nil {
 		return nil
 	}
-	defer unix.Close(fd)
-	header := make([]byte, elfHeader)
-	n, err := unix.Read(fd, header)
-	if err != nil {
-		return nil
-	}
-	return header[:n]
+	return header
 }

@@ -1,8 +1,6 @@
 package inside
 
 import (
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -40,31 +38,23 @@ func TestProgramArch(t *testing.T) {
 }
 
 func TestNotStarted(t *testing.T) {
-	dir := t.TempDir()
-	file := func(name string, data []byte) string {
-		p := filepath.Join(dir, name)
-		if err := os.WriteFile(p, data, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
 	own := map[string]uint16{"amd64": 62, "arm64": 183}[runtime.GOARCH]
 	for _, c := range []struct {
-		file         string
+		header       []byte
 		errno        unix.Errno
 		code         int
 		reason, hint string
 	}{
-		{file("riscv", elfFor(2, 1, 243)), unix.ENOEXEC, 126, "a program for linux/riscv64", "--install riscv64"},
-		{file("riscv2", elfFor(2, 1, 243)), unix.ENOENT, 127, "emulator that is registered for linux/riscv64 is not in the image", "flag F"},
-		{file("own", elfFor(2, 1, own)), unix.ENOENT, 127, "interpreter or loader", "C library"},
-		{file("text", []byte("text")), unix.ENOEXEC, 126, "neither a program nor a script", "#!/bin/sh"},
-		{file("script", []byte("#!/nothing")), unix.ENOENT, 127, "interpreter or loader", "#! line"},
-		{file("denied", []byte("text")), unix.EACCES, 126, `exec "x": permission denied`, "chmod +x"},
+		{elfFor(2, 1, 243), unix.ENOEXEC, 126, "a program for linux/riscv64", "--install riscv64"},
+		{elfFor(2, 1, 243), unix.ENOENT, 127, "emulator that is registered for linux/riscv64 is not in the image", "flag F"},
+		{elfFor(2, 1, own), unix.ENOENT, 127, "interpreter or loader", "C library"},
+		{[]byte("text"), unix.ENOEXEC, 126, "neither a program nor a script", "#!/bin/sh"},
+		{[]byte("#!/nothing"), unix.ENOENT, 127, "interpreter or loader", "#! line"},
+		{[]byte("text"), unix.EACCES, 126, `exec "x": permission denied`, "chmod +x"},
 	} {
-		e := notStarted("x", c.file, c.errno)
+		e := notStarted("x", c.header, c.errno)
 		if e.code != c.code || !strings.Contains(e.reason, c.reason) || !strings.Contains(e.hint, c.hint) || (c.hint == "") != (e.hint == "") {
-			t.Errorf("%s: %d %s (%s)", c.file, e.code, e.reason, e.hint)
+			t.Errorf("%q: %d %s (%s)", c.header, e.code, e.reason, e.hint)
 		}
 	}
 }

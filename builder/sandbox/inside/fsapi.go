@@ -1,6 +1,7 @@
 package inside
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,6 +99,63 @@ func openBelow(dir int, path string, flags uint64) (int, error) {
 			return fd, err
 		}
 	}
+}
+
+// errNotRegular is a file that has to be a regular one.
+var errNotRegular = errors.New("not a regular file")
+
+// readBelow reads a regular file below a directory, as openBelow finds it, up to
+// a limit in bytes. Anything else, such as a FIFO or a device, is never opened.
+func readBelow(dir int, path string, limit int) ([]byte, error) {
+	at, err := openBelow(dir, path, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(at)
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return nil, err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFDIR:
+		return nil, unix.EISDIR
+	default:
+		return nil, errNotRegular
+	}
+	// Not blocking: another command may have put a FIFO there since.
+	fd, err := openBelow(dir, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	data := make([]byte, min(int(min(st.Size, int64(limit)))+1, limit))
+	for n := 0; ; {
+		got, err := unix.Read(fd, data[n:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		n += got
+		if got == 0 || n == limit {
+			return data[:n], nil
+		}
+		if n == len(data) {
+			data = append(data, make([]byte, min(len(data), limit-n))...)
+		}
+	}
+}
+
+// statBelow looks at a file below a directory, as openBelow finds it.
+func statBelow(dir int, path string) (st unix.Stat_t, err error) {
+	fd, err := openBelow(dir, path, unix.O_PATH)
+	if err != nil {
+		return st, err
+	}
+	defer unix.Close(fd)
+	return st, unix.Fstat(fd, &st)
 }
 
 // openPath opens an absolute path for use as a name only.

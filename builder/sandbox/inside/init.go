@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,8 +19,10 @@ type sandboxInit struct {
 	root int
 	// points makes the mount points that the root does not have.
 	points *mountPoints
-	// devices is a directory with the devices that every command has.
-	devices int
+	// devices is a directory with the devices that every command has. They are
+	// the host's own where borrowed is set.
+	devices  int
+	borrowed bool
 	// dirs counts the directories made on the stage.
 	dirs int
 }
@@ -32,7 +32,7 @@ func initMain() {
 	runtime.LockOSThread()
 	plan, out := os.NewFile(PlanFD, "plan"), os.NewFile(ReportFD, "report")
 	var r Report
-	if err := closeOthers(); err != nil {
+	if err := closeInherited(os.Args[1:]); err != nil {
 		r.fail(err)
 	} else {
 		r = serve(plan)
@@ -50,8 +50,7 @@ func serve(from *os.File) (r Report) {
 		return r
 	}
 	go dieWith(from)
-	forward := make(chan os.Signal, 8)
-	signal.Notify(forward, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
+	forward := takeSignals()
 	cmd, err := in.prepare()
 	if err == nil {
 		err = in.run(cmd, forward, &r)
@@ -73,15 +72,6 @@ func dieWith(builder *os.File) {
 	os.Exit(1)
 }
 
-// closeOthers keeps every file that this process was started with from the
-// command, also those that the builder itself inherited.
-func closeOthers() error {
-	if err := unix.CloseRange(PlanFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return tooOld("close_range", err)
-	}
-	return nil
-}
-
 // prepare makes the command's world and enters it.
 func (in *sandboxInit) prepare() (*command, error) {
 	// Nobody inside may look into this process by ptrace or /proc/1.
@@ -91,6 +81,9 @@ func (in *sandboxInit) prepare() (*command, error) {
 	// The kernel has named it after the file that it was started from.
 	if err := unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(unsafe.StringData(Name+"\x00"))), 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("naming the init: %w", err)
+	}
+	if err := newSessionKeyring(); err != nil {
+		return nil, err
 	}
 	unix.Umask(0)
 	if err := unix.Sethostname([]byte(in.plan.Hostname)); err != nil {
@@ -116,10 +109,10 @@ func (in *sandboxInit) prepare() (*command, error) {
 	if err := in.mountAll(); err != nil {
 		return nil, err
 	}
-	if err := in.enter(); err != nil {
+	if user.Home, err = homeOf(in.root, user.Uid); err != nil {
 		return nil, err
 	}
-	if user.Home, err = homeOf(user.Uid); err != nil {
+	if err := in.enter(); err != nil {
 		return nil, err
 	}
 	return in.command(user)
@@ -189,8 +182,16 @@ func (in *sandboxInit) newStageDir() (string, error) {
 	return dir, nil
 }
 
-// enter makes the root the only thing there is.
+// enter makes the root the only thing there is: no other directory is left,
+// neither mounted nor open.
 func (in *sandboxInit) enter() error {
+	cwd, err := in.openCwd()
+	if err != nil {
+		return err
+	}
+	if err := closeBut(PlanFD, ReportFD, in.root, cwd); err != nil {
+		return err
+	}
 	if err := unix.Fchdir(in.root); err != nil {
 		return fmt.Errorf("entering the root: %w", err)
 	}
@@ -200,14 +201,23 @@ func (in *sandboxInit) enter() error {
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("leaving the old root: %w", err)
 	}
-	unix.Close(in.root)
-	cwd := filepath.Clean("/" + in.plan.Cwd)
-	// A mount may hide the directory that was made in the root.
-	if err := os.MkdirAll(cwd, 0o755); err != nil {
-		return fmt.Errorf("making working directory %s: %w", cwd, err)
+	defer unix.Close(cwd)
+	if err := unix.Fchdir(cwd); err != nil {
+		return fmt.Errorf("entering working directory %s: %w", in.cwd(), err)
 	}
-	if err := unix.Chdir(cwd); err != nil {
-		return fmt.Errorf("entering working directory %s: %w", cwd, err)
+	return insideRoot(in.cwd())
+}
+
+// insideRoot makes sure that the working directory lies below the root, as runc
+// does since CVE-2024-21626: the kernel says where it does not.
+func insideRoot(name string) error {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Getcwd(buf)
+	if err != nil {
+		return fmt.Errorf("entering working directory %s: %w", name, err)
+	}
+	if n == 0 || buf[0] != '/' {
+		return fmt.Errorf("working directory %s lies outside the root of the container", name)
 	}
 	return nil
 }
@@ -215,6 +225,9 @@ func (in *sandboxInit) enter() error {
 // run starts the command and waits for it and for all that it leaves behind.
 func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *Report) error {
 	err := cmd.find(in.plan.Env)
+	if err == nil {
+		err = restrictScopes()
+	}
 	pid := 0
 	if err == nil {
 		in.giveOutput(cmd.uid)
@@ -228,11 +241,7 @@ func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *Report) er
 	if err != nil {
 		return err
 	}
-	go func() {
-		for s := range forward {
-			unix.Kill(pid, s.(syscall.Signal))
-		}
-	}()
+	go forwardTo(pid, forward)
 	status, err := reap(pid)
 	if err != nil {
 		return err
@@ -254,7 +263,7 @@ func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *Report) er
 		return fmt.Errorf("reading the command's usage: %w", err)
 	}
 	r.MaxRSS = usage.Maxrss << 10
-	return nil
+	return sealRoot(in.root)
 }
 
 // giveOutput lets the user open /dev/stdin, /dev/stdout and /dev/stderr, which

@@ -25,6 +25,7 @@ func (in *sandboxInit) mountAll() error {
 			return fmt.Errorf("mounting %s at %s: %w", m.Type, m.Dest, err)
 		}
 	}
+	defer unix.Close(in.devices)
 	if in.plan.Insecure {
 		return nil
 	}
@@ -49,7 +50,7 @@ func (in *sandboxInit) mountOne(m *Mount) error {
 	case m.Type == MountSecret:
 		attr = inert | unix.MOUNT_ATTR_RDONLY
 	case m.Type == MountDevice:
-		attr = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+		attr = foreignDevice
 	case in.plan.Insecure:
 		attr = 0
 	}

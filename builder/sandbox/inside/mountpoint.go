@@ -1,6 +1,7 @@
 package inside
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,6 +45,10 @@ func (p *mountPoints) open(name string, dir bool) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("mount point %s: %w", name, err)
 	}
+	if err := notProc(fd, name); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		unix.Close(fd)
@@ -57,6 +62,28 @@ func (p *mountPoints) open(name string, dir bool) (int, error) {
 		return -1, fmt.Errorf("mount point %s is a file, and what is mounted is a directory", name)
 	}
 	return fd, nil
+}
+
+// notProc refuses a mount point in /proc that is named by another path, through
+// a symlink: what may be covered there was decided by the path.
+func notProc(fd int, name string) error {
+	in, err := inProc(fd)
+	if err != nil {
+		return fmt.Errorf("mount point %s: %w", name, err)
+	}
+	if !in || strings.HasPrefix(path.Clean(name), "/proc/") {
+		return nil
+	}
+	return &HintError{
+		Err:  fmt.Errorf("mount point %s leads into /proc: nothing can be mounted there", name),
+		Hint: "/proc is the kernel's own; choose another target, or correct the symlink in the image",
+	}
+}
+
+func inProc(fd int) (bool, error) {
+	var st unix.Statfs_t
+	err := unix.Fstatfs(fd, &st)
+	return st.Type == unix.PROC_SUPER_MAGIC, err
 }
 
 const maxLinks = 40 // as the kernel
@@ -77,6 +104,10 @@ func (p *mountPoints) find(name string, dir bool, links int) (int, error) {
 		return -1, err
 	}
 	defer unix.Close(parent)
+	if in, err := inProc(parent); in || err != nil {
+		// Its links are not text, and nothing is made there.
+		return -1, cmp.Or(err, error(unix.ENOENT))
+	}
 	real, err := p.path(parent)
 	if err != nil {
 		return -1, err

@@ -127,8 +127,8 @@ func (o *openDirs) name(path string) (string, error) {
 	return fdPath(fd), nil
 }
 
-func (o openDirs) close() {
-	for _, fd := range o {
+func (o *openDirs) close() {
+	for _, fd := range *o {
 		unix.Close(fd)
 	}
 }

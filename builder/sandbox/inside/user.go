@@ -1,10 +1,9 @@
 package inside
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -47,12 +46,7 @@ func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
 // homeOf returns a user's home directory. As with runc, it is found by number
 // and in the files that the command sees, mounts included; a user without an
 // entry has "/", one whose entry names none has "".
-func homeOf(uid int) (string, error) {
-	root, err := openPath("/")
-	if err != nil {
-		return "", err
-	}
-	defer unix.Close(root)
+func homeOf(root, uid int) (string, error) {
 	// By no name is by the number that is given otherwise.
 	u, err := findUser(root, "", &user.ExecUser{Uid: uid, Home: "/"})
 	if err != nil {
@@ -117,22 +111,15 @@ func parseID(s string) (int, error) {
 	return int(id), err
 }
 
-// userFile reads a file of a root; a missing one, or one that is no file, is
-// empty, but a directory is an error, as with runc.
+// userFile reads a file of a root; a missing one, or one that cannot be read as a
+// file, is empty, but a directory is an error, as with runc.
 func userFile(root int, name string) (string, error) {
-	// Not blocking: what the image has there may be a pipe.
-	fd, err := openBelow(root, name, unix.O_RDONLY|unix.O_NONBLOCK)
+	data, err := readBelow(root, name, maxUserFile+1)
+	if errors.Is(err, unix.EISDIR) {
+		return "", fmt.Errorf("reading %s: %w", name, err)
+	}
 	if err != nil {
 		return "", nil
-	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() && !info.IsDir() {
-		return "", nil
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxUserFile+1))
-	if err != nil {
-		return "", err
 	}
 	if len(data) > maxUserFile {
 		return "", fmt.Errorf("reading %s: it is larger than %d bytes", name, maxUserFile)
@@ -140,14 +127,31 @@ func userFile(root int, name string) (string, error) {
 	return string(data), nil
 }
 
+func (in *sandboxInit) cwd() string { return path.Clean("/" + in.plan.Cwd) }
+
+// openCwd opens the working directory. It is made where it is missing: a mount may
+// hide the one that was made in the root.
+func (in *sandboxInit) openCwd() (int, error) {
+	fd, err := in.points.find(in.cwd(), true, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return -1, &HintError{
+			Err:  fmt.Errorf("making working directory %s: %w", in.cwd(), err),
+			Hint: "symlinks must not form a loop, and those of /proc that stand for open files, such as /proc/self/fd/3 and /proc/self/cwd, are not followed",
+		}
+	}
+	if err != nil {
+		return -1, fmt.Errorf("making working directory %s: %w", in.cwd(), err)
+	}
+	return fd, nil
+}
+
 // makeCwd makes a missing working directory in the root, for the user. It stays
 // in the layer.
 func (in *sandboxInit) makeCwd(u *user.ExecUser) error {
-	cwd := path.Clean("/" + in.plan.Cwd)
 	made := in.points.made
-	fd, err := in.points.find(cwd, true, 0)
+	fd, err := in.openCwd()
 	if err != nil {
-		return fmt.Errorf("making working directory %s: %w", cwd, err)
+		return err
 	}
 	unix.Close(fd)
 	for _, dir := range in.points.made[len(made):] {
