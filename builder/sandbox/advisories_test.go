@@ -223,3 +223,23 @@ func TestLinkedDev(t *testing.T) {
 		}
 	}
 }
+
+// A number of a user that does not fit into the kernel's is refused: what is
+// left of it could be root's.
+func TestUserNumbersDoNotOverflow(t *testing.T) {
+	b := newBox(t)
+	passwd := filepath.Join(b.lower, "etc/passwd")
+	for user, entry := range map[string]string{
+		"4294967295": "", "4294967296": "", "0:4294967296": "", "1:4294967295": "", "18446744073709551616": "", "-1": "", "1:-1": "",
+		"big": "big:x:4294967296:1::/:/bin/sh\n", "none": "none:x:4294967295:1::/:/bin/sh\n", "group": "group:x:1:4294967296::/:/bin/sh\n",
+	} {
+		if err := os.WriteFile(passwd, []byte("root:x:0:0::/root:/bin/sh\n"+entry), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s := b.sh("id")
+		s.User = user
+		if out, _, err := b.run(s); err == nil || !strings.Contains(err.Error(), `user "`+user+`"`) {
+			t.Errorf("%s: got %q, %v", user, out, err)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -95,6 +96,43 @@ func TestGitHostileSubmodules(t *testing.T) {
 				t.Errorf("in the stores there is %q, %v", left, err)
 			}
 		})
+	}
+}
+
+// Hooks that a fault of git lets a repository bring do not run, in the repository
+// and in its submodules: here a template brings them.
+func TestGitPlantedHooks(t *testing.T) {
+	o, top := serveGit(t, smart), t.TempDir()
+	marker := filepath.Join(top, "marker")
+	commit := serveSubmodule(o, marker)
+	o.git("update-index", "--add", "--cacheinfo", "160000,"+commit+",mod")
+	o.write(map[string]string{"f": "f", ".gitmodules": "[submodule \"mod\"]\n\tpath = mod\n\turl = ../sub.git\n"})
+	hooks, bin := filepath.Join(top, "template", "hooks"), filepath.Join(top, "bin")
+	if err := errors.Join(os.MkdirAll(hooks, 0o755), os.Mkdir(bin, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	program, err := exec.LookPath("git")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{filepath.Join(bin, "git"): "export GIT_TEMPLATE_DIR=" + filepath.Dir(hooks) + "\nexec " + program + ` "$@"` + "\n"}
+	for _, name := range []string{"post-checkout", "reference-transaction", "post-index-change", "post-merge", "fsmonitor-watchman"} {
+		files[filepath.Join(hooks, name)] = "touch " + marker + "\n"
+	}
+	for name, script := range files {
+		if err := os.WriteFile(name, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	for _, keep := range []bool{false, true} {
+		got, err := gitFile(t, testRemotes(t, filepath.Join(top, fmt.Sprint("store", keep)), nil), parser.Git{FullURL: o.url(), KeepGitDir: keep}, "mod/f")
+		if got != "f\n" || err != nil {
+			t.Errorf("keep %t: got %q, %v", keep, got, err)
+		}
+	}
+	if _, err := os.Lstat(marker); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a hook ran")
 	}
 }
 
