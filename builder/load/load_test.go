@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -295,6 +296,34 @@ func TestArchiveRefuses(t *testing.T) {
 				t.Errorf("got %+v, %v", images, err)
 			}
 		})
+	}
+}
+
+// An archive with huge descriptions of images fills no memory.
+func TestArchiveOfHugeFiles(t *testing.T) {
+	huge := strings.Repeat(" ", maxSmallFile+1)
+	manifest := digest.FromString(huge)
+	var many []member
+	for i := range maxSmallFiles/maxSmallFile + 1 {
+		many = append(many, member{name: fmt.Sprint(i, ".json"), data: huge[1:]})
+	}
+	for name, members := range map[string][]member{
+		"index.json":    {{name: "index.json", data: huge}},
+		"manifest.json": {{name: "manifest.json", data: huge}},
+		"many":          many,
+		"a manifest": {
+			{name: "blobs/sha256/" + manifest.Encoded(), data: huge},
+			{name: "index.json", data: fmt.Sprintf(`{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"%s","size":%d}]}`, manifest, len(huge))},
+		},
+		"a config": {
+			{name: "blobs/sha256/" + manifest.Encoded(), data: huge},
+			{name: "manifest.json", data: `[{"Config":"blobs/sha256/` + manifest.Encoded() + `"}]`},
+		},
+	} {
+		images, err := Archive(t.Context(), openStore(t), bytes.NewReader(archiveOf(t, members...)))
+		if err == nil || !strings.Contains(err.Error(), "too many") && !strings.Contains(err.Error(), "too large") && !strings.Contains(err.Error(), "more than") {
+			t.Errorf("%s: got %+v, %v", name, images, err)
+		}
 	}
 }
 
