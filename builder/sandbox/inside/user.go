@@ -133,16 +133,17 @@ func (in *sandboxInit) cwd() string { return path.Clean("/" + in.plan.Cwd) }
 // hide the one that was made in the root.
 func (in *sandboxInit) openCwd() (int, error) {
 	fd, err := in.points.find(in.cwd(), true, 0)
-	if errors.Is(err, unix.ELOOP) {
+	if err == nil {
+		return fd, nil
+	}
+	reason := fmt.Errorf("making working directory %s: %w", in.cwd(), err)
+	if errors.Is(err, unix.ELOOP) || strings.HasPrefix(in.cwd(), "/proc/") {
 		return -1, &HintError{
-			Err:  fmt.Errorf("making working directory %s: %w", in.cwd(), err),
-			Hint: "symlinks must not form a loop, and those of /proc that stand for open files, such as /proc/self/fd/3 and /proc/self/cwd, are not followed",
+			Err:  reason,
+			Hint: "nothing can be made in /proc, and its symlinks that stand for open files, such as /proc/self/fd/3 and /proc/self/cwd, are not followed; other symlinks must not form a loop",
 		}
 	}
-	if err != nil {
-		return -1, fmt.Errorf("making working directory %s: %w", in.cwd(), err)
-	}
-	return fd, nil
+	return -1, reason
 }
 
 // makeCwd makes a missing working directory in the root, for the user. It stays
