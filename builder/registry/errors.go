@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/sinter-build/sinter/builder/redirect"
 )
 
 // Error is a failure with the way out of it, where there is one.
@@ -149,6 +151,7 @@ func (s *session) explainNetwork(err error) error {
 	var dns *net.DNSError
 	var timeout net.Error
 	var syntax *json.SyntaxError
+	var refused *redirect.LocalError
 	switch {
 	case errors.As(err, &authority):
 		e.Msg = fmt.Sprintf("registry %s: its certificate is signed by an unknown authority", s.host)
@@ -180,7 +183,9 @@ func (s *session) explainNetwork(err error) error {
 	case strings.Contains(err.Error(), "bearer"), strings.Contains(err.Error(), "www-authenticate"), errors.As(err, &syntax):
 		e.Msg = fmt.Sprintf("registry %s: its answer about logins cannot be understood: %s", s.host, brief(err))
 		e.Hint = notRegistryHint
-	case errors.Is(err, errRedirects):
+	case errors.As(err, &refused):
+		e.Msg = fmt.Sprintf("registry %s: %s", s.host, refused)
+	case errors.Is(err, redirect.ErrTooMany):
 		e.Msg = fmt.Sprintf("registry %s: %s", s.host, brief(err))
 		e.Hint = notRegistryHint
 	default:

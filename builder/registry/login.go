@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/sinter-build/sinter/builder/redirect"
 )
 
 // Check asks a registry whether it accepts a user's password (or token). It
@@ -25,7 +27,7 @@ func (c *Client) Check(ctx context.Context, host, user, password string) error {
 	s := &session{endpoint: e}
 	rt, err := transport.NewWithContext(ctx, reg, &authn.Basic{Username: user, Password: password}, base, nil)
 	if err == nil {
-		err = ping(ctx, &http.Client{Transport: rt, CheckRedirect: checkRedirect}, serverName(host))
+		err = ping(ctx, &http.Client{Transport: rt, CheckRedirect: redirect.Check}, serverName(host))
 	}
 	if err == nil {
 		return nil

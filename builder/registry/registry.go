@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/sinter-build/sinter/builder/redirect"
 )
 
 // Client talks to registries. It is safe for concurrent use.
@@ -207,7 +209,7 @@ func (c *Client) connect(ctx context.Context, s *session, key sessionKey) error 
 	if err != nil {
 		return s.explain(err, nil)
 	}
-	s.client = &http.Client{Transport: rt, CheckRedirect: checkRedirect}
+	s.client = &http.Client{Transport: rt, CheckRedirect: redirect.Check}
 	return nil
 }
 

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/sinter-build/sinter/builder/redirect"
 )
 
 // retryPolicy says how often and how long to try.
@@ -145,11 +147,12 @@ func passing(err error) bool {
 	var verification *tls.CertificateVerificationError
 	var alert tls.AlertError
 	var dns *net.DNSError
+	var refused *redirect.LocalError
 	switch {
 	case errors.Is(err, errPlainRefused), errors.Is(err, errTLSRefused),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &authority), errors.As(err, &hostErr), errors.As(err, &invalid),
-		errors.As(err, &record), errors.As(err, &verification), errors.As(err, &alert),
+		errors.As(err, &record), errors.As(err, &refused), errors.As(err, &verification), errors.As(err, &alert),
 		errors.Is(err, http.ErrSchemeMismatch),
 		errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return false

@@ -9,13 +9,14 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/sinter-build/sinter/builder/redirect"
 )
 
 // How long a registry may be silent.
@@ -43,7 +44,7 @@ func (c *Client) transport(e endpoint) (http.RoundTripper, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, ControlContext: redirect.Control}
 	base := &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -60,7 +61,9 @@ func (c *Client) transport(e endpoint) (http.RoundTripper, error) {
 		MaxIdleConnsPerHost:   8,
 		ForceAttemptHTTP2:     true,
 	}
-	t := transport.NewUserAgent(&retrying{inner: &limited{base, e}, policy: &c.retry, warn: c.config.Warn}, c.config.UserAgent)
+	// Realms of tokens are the registry's word, as redirects are.
+	guarded := redirect.Transport(base, func(r *http.Request) bool { return r.URL.Host == serverName(e.host) })
+	t := transport.NewUserAgent(&retrying{inner: &limited{guarded, e}, policy: &c.retry, warn: c.config.Warn}, c.config.UserAgent)
 	c.transports[key] = t
 	return t, nil
 }
@@ -77,13 +80,17 @@ func (c *timedConn) Write(p []byte) (int, error) {
 }
 
 // limited refuses protocols that must not be spoken with the registry. The
-// library tries plain HTTP on more hosts than we want.
+// library tries plain HTTP on more hosts than we want. Credentials of a
+// registry that speaks TLS are not sent without it to any host.
 type limited struct {
 	inner http.RoundTripper
 	endpoint
 }
 
 func (l *limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "http" && l.schemes == onlyTLS && r.Header.Get("Authorization") != "" {
+		return nil, errPlainRefused
+	}
 	if r.URL.Host == serverName(l.host) {
 		switch {
 		case r.URL.Scheme == "http" && l.schemes == onlyTLS:
@@ -162,21 +169,6 @@ func addCertDir(conf *tls.Config, pool *x509.CertPool, dir string) error {
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-var errRedirects = errors.New("the registry redirects too often")
-
-// checkRedirect keeps a registry from sending us to what only this machine
-// should see: link-local addresses, where clouds serve credentials.
-func checkRedirect(r *http.Request, via []*http.Request) error {
-	if len(via) >= 10 {
-		return errRedirects
-	}
-	addr, err := netip.ParseAddr(r.URL.Hostname())
-	if err == nil && addr.IsLinkLocalUnicast() && via[0].URL.Hostname() != r.URL.Hostname() {
-		return fmt.Errorf("the registry redirects to the link-local address %s", addr)
 	}
 	return nil
 }

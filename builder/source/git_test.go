@@ -586,3 +586,110 @@ func TestParseGitRemote(t *testing.T) {
 		}
 	}
 }
+
+// redirecting sends every request on to another server, and remembers the
+// credentials that come along.
+type redirecting struct {
+	*httptest.Server
+	requests atomic.Int32
+}
+
+func redirectTo(t *testing.T, target func(r *http.Request) string) *redirecting {
+	t.Helper()
+	s := &redirecting{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		s.requests.Add(1)
+		http.Redirect(rw, r, target(r), http.StatusMovedPermanently)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// TestGitTokenRedirect: a token goes to no other host, wherever the repository
+// moved; without one git follows.
+func TestGitTokenRedirect(t *testing.T) {
+	o := serveGit(t, smart)
+	o.write(map[string]string{"f": "f"})
+	moved := redirectTo(t, func(r *http.Request) string { return o.URL + r.URL.RequestURI() })
+	op := parser.Git{FullURL: moved.URL + "/repo.git", AuthTokenSecret: "T", AuthHeaderSecret: "H"}
+	if got, err := gitFile(t, testRemotes(t, t.TempDir(), nil), op, "f"); got != "f" || err != nil {
+		t.Errorf("without a token: got %q, %v", got, err)
+	}
+	for _, secret := range []string{"T", "H"} {
+		before := o.requests.Load()
+		_, err := gitFile(t, testRemotes(t, t.TempDir(), map[string]string{secret: "token"}), op, "f")
+		if err == nil || !strings.Contains(err.Error(), moved.URL) || !strings.Contains(err.Error(), o.URL) || !strings.Contains(hintOf(err), o.url()) {
+			t.Errorf("%s: got %v, hint %q", secret, err, hintOf(err))
+		}
+		if o.requests.Load() != before {
+			t.Errorf("%s: the other host was asked", secret)
+		}
+	}
+}
+
+// TestGitTokenMoved: a repository that moved on the same server is found with a
+// token too.
+func TestGitTokenMoved(t *testing.T) {
+	o := serveGit(t, smart)
+	o.write(map[string]string{"f": "f"})
+	inner := o.Config.Handler
+	var direct atomic.Int32
+	o.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if rest, ok := strings.CutPrefix(r.URL.RequestURI(), "/old"); ok {
+			direct.Add(1)
+			http.Redirect(rw, r, "/repo"+rest, http.StatusMovedPermanently)
+			return
+		}
+		inner.ServeHTTP(rw, r)
+	})
+	o.mu.Lock()
+	o.auth = "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:tok"))
+	o.mu.Unlock()
+	op := parser.Git{FullURL: o.URL + "/old.git", AuthTokenSecret: "T", AuthHeaderSecret: "H"}
+	if got, err := gitFile(t, testRemotes(t, t.TempDir(), map[string]string{"T": "tok"}), op, "f"); got != "f" || err != nil {
+		t.Errorf("got %q, %v, hint %q", got, err, hintOf(err))
+	}
+	if direct.Load() == 0 {
+		t.Error("the old address was not asked")
+	}
+}
+
+// TestGitPasswordRedirect: a password in the address is for its host alone.
+func TestGitPasswordRedirect(t *testing.T) {
+	o := serveGit(t, smart)
+	o.write(map[string]string{"f": "f"})
+	o.mu.Lock()
+	o.auth = "Basic " + base64.StdEncoding.EncodeToString([]byte("name:word"))
+	o.mu.Unlock()
+	moved := redirectTo(t, func(r *http.Request) string { return o.URL + r.URL.RequestURI() })
+	address := strings.Replace(moved.URL, "://", "://name:word@", 1) + "/repo.git"
+	got, err := gitFile(t, testRemotes(t, t.TempDir(), nil), parser.Git{FullURL: address}, "f")
+	if err == nil {
+		t.Errorf("got %q: the other host was given the password", got)
+	}
+}
+
+// TestGitTokenSubmodule: a submodule's server does not get the token of the
+// repository, on whatever host it is.
+func TestGitTokenSubmodule(t *testing.T) {
+	o, other := serveGit(t, smart), serveGit(t, smart)
+	commit := other.write(map[string]string{"g": "g"})
+	inner := other.Config.Handler
+	var seen atomic.Value
+	other.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		seen.Store("asked " + r.Header.Get("Authorization"))
+		inner.ServeHTTP(rw, r)
+	})
+	o.write(map[string]string{".gitmodules": "[submodule \"mod\"]\n\tpath = mod\n\turl = " + other.url() + "\n"})
+	o.git("update-index", "--add", "--cacheinfo", "160000,"+commit+",mod")
+	o.git("commit", "-q", "-m", "submodule")
+	o.push()
+	op := parser.Git{FullURL: o.url(), AuthTokenSecret: "T"}
+	got, err := gitFile(t, testRemotes(t, t.TempDir(), map[string]string{"T": "tok"}), op, "mod/g")
+	if got != "g" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if seen.Load() != "asked " {
+		t.Errorf("the server of the submodule saw %v", seen.Load())
+	}
+}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sinter-build/sinter/builder/redirect"
 )
 
 // BuildKit's names of secrets for hosts.
@@ -35,8 +37,12 @@ func newHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = http.ProxyFromEnvironment
 	t.ResponseHeaderTimeout = stallTime
-	return &http.Client{Transport: t}
+	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, ControlContext: redirect.Control}).DialContext
+	return &http.Client{Transport: redirect.Transport(t, isNamed), CheckRedirect: redirect.Check}
 }
+
+// isNamed reports whether a request is to the host that the user named.
+func isNamed(r *http.Request) bool { return r.URL.Hostname() == redirect.First(r).URL.Hostname() }
 
 // shown is the address for people.
 func (q *request) shown() string { return WithoutUser(q.url.String()) }
@@ -209,6 +215,10 @@ func passing(err error) (wait time.Duration, again bool) {
 		}
 		return 0, false
 	}
+	var refused *redirect.LocalError
+	if errors.As(err, &refused) {
+		return 0, false
+	}
 	var name *net.DNSError
 	if errors.As(err, &name) {
 		return 0, name.IsTemporary || name.IsTimeout
@@ -237,7 +247,10 @@ func (q *request) explain(err error) error {
 	var certificate *tls.CertificateVerificationError
 	var name *net.DNSError
 	var network net.Error
+	var refused *redirect.LocalError
 	switch {
+	case errors.As(err, &refused):
+		e.Err, e.Hint = refused, refused.HintText()
 	case errors.As(err, &status):
 		e.Hint = q.statusHint(status.code)
 	case errors.As(err, &certificate):

@@ -19,6 +19,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sinter-build/sinter/builder/redirect/dnstest"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -318,22 +319,40 @@ func TestHTTPAuthorization(t *testing.T) {
 	}
 }
 
-// TestHTTPRedirect: another host does not get the header.
+// TestHTTPRedirect: neither another host nor another port gets the header, and
+// nobody is told where a redirect came from.
 func TestHTTPRedirect(t *testing.T) {
 	w := newWeb(t, "there")
-	elsewhere := strings.Replace(w.URL, "127.0.0.1", "localhost", 1)
-	from := httptest.NewServer(http.RedirectHandler(elsewhere+"/f", http.StatusFound))
-	defer from.Close()
-	secrets := map[string]string{"HTTP_AUTH_TOKEN_127.0.0.1": "t"}
-	f, err := testRemotes(t, t.TempDir(), secrets).HTTP(t.Context(), parser.HTTP{URL: from.URL + "/name"})
-	if err != nil {
-		t.Fatal(err)
+	for _, elsewhere := range []string{strings.Replace(w.URL, "127.0.0.1", "localhost", 1), w.URL} {
+		from := httptest.NewServer(http.RedirectHandler(elsewhere+"/f", http.StatusFound))
+		defer from.Close()
+		secrets := map[string]string{"HTTP_AUTH_TOKEN_127.0.0.1": "t"}
+		f, err := testRemotes(t, t.TempDir(), secrets).HTTP(t.Context(), parser.HTTP{URL: from.URL + "/name?signature=s"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, data := readOnly(t, f); e.Path != "name" || data != "there" {
+			t.Errorf("got %s with %q", e.Path, data)
+		}
+		if w.header.Get("Authorization") != "" || w.header.Get("Referer") != "" {
+			t.Errorf("%s was sent %v", elsewhere, w.header)
+		}
 	}
-	if e, data := readOnly(t, f); e.Path != "name" || data != "there" {
-		t.Errorf("got %s with %q", e.Path, data)
-	}
-	if got := w.header.Get("Authorization"); got != "" {
-		t.Errorf("the other host was sent %q", got)
+}
+
+// TestHTTPLinkLocal: no server leads to addresses where clouds have
+// credentials, and it is not tried again.
+func TestHTTPLinkLocal(t *testing.T) {
+	dnstest.Use(t, dnstest.Resolver(t, [4]byte{169, 254, 169, 254}))
+	for _, target := range []string{"http://169.254.169.254/latest/meta-data", "http://innocent.example/"} {
+		from := redirectTo(t, func(*http.Request) string { return target })
+		_, err := testRemotes(t, t.TempDir(), nil).HTTP(t.Context(), parser.HTTP{URL: from.URL})
+		if err == nil || !strings.Contains(err.Error(), "link-local address 169.254.169.254") || !strings.Contains(hintOf(err), "write the address itself") {
+			t.Errorf("%s: got %v, hint %q", target, err, hintOf(err))
+		}
+		if n := from.requests.Load(); n != 1 {
+			t.Errorf("%s: asked %d times", target, n)
+		}
 	}
 }
 
