@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/util/gitutil"
@@ -76,12 +77,13 @@ var errNoRef = errors.New("no such ref")
 
 // listRemote asks the repository for the ref.
 func (g *gitProgram) listRemote(ctx context.Context, s gitSource) (revision, error) {
-	args := []string{"ls-remote", "--", s.remote.url, s.ref, s.ref + "^{}"}
 	byDefault := s.ref == "" || s.ref == "HEAD"
-	if byDefault {
-		args = []string{"ls-remote", "--symref", "--", s.remote.url, "HEAD"}
-	}
-	out, err := g.run(ctx, gitCall{args: args})
+	out, err := g.ask(ctx, "", func(remote string) []string {
+		if byDefault {
+			return []string{"ls-remote", "--symref", "--", remote, "HEAD"}
+		}
+		return []string{"ls-remote", "--", remote, s.ref, s.ref + "^{}"}
+	})
 	if err != nil {
 		return revision{}, explainGit("failed to fetch remote "+s.remote.shown, s, err)
 	}
@@ -257,8 +259,9 @@ func (r *repository) fetch(ctx context.Context, rev revision) error {
 	}
 	spec := "+" + rev.object + ":" + kept(rev.object)
 	fetch := func(args ...string) error {
-		args = append([]string{"fetch", "--quiet", "--no-tags"}, args...)
-		_, err := r.git(ctx, append(args, "--", r.source.remote.url, spec)...)
+		_, err := r.program.ask(ctx, r.dir, func(remote string) []string {
+			return slices.Concat([]string{"fetch", "--quiet", "--no-tags"}, args, []string{"--", remote, spec})
+		})
 		return err
 	}
 	err := fetch("--depth=1")
@@ -288,15 +291,18 @@ func refusesShallow(err error) bool { return says(err, "--depth", "shallow") }
 
 // fetchAll gets all branches and tags, and ref, with their whole history.
 func (r *repository) fetchAll(ctx context.Context, ref string) error {
-	args := []string{"fetch", "--quiet", "--prune", "--no-tags"}
+	options := []string{"fetch", "--quiet", "--prune", "--no-tags"}
 	if _, err := os.Lstat(filepath.Join(r.dir, "shallow")); err == nil {
-		args = append(args, "--unshallow")
+		options = append(options, "--unshallow")
 	}
-	args = append(args, "--", r.source.remote.url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+	specs := []string{"+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"}
 	if ref != "" && !strings.HasPrefix(ref, "refs/heads/") && !strings.HasPrefix(ref, "refs/tags/") {
-		args = append(args, "+"+ref+":"+ref)
+		specs = append(specs, "+"+ref+":"+ref)
 	}
-	if _, err := r.git(ctx, args...); err != nil {
+	_, err := r.program.ask(ctx, r.dir, func(remote string) []string {
+		return slices.Concat(options, []string{"--", remote}, specs)
+	})
+	if err != nil {
 		return explainGit("failed to fetch remote "+r.source.remote.shown, r.source, err)
 	}
 	return nil

@@ -17,12 +17,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gitProgram is the machine's git. It sees nothing of the user's configuration,
-// asks nobody, runs no hooks, and speaks to the network only.
+// gitProgram is the machine's git. It sees nothing of the user's configuration
+// and keys, asks nobody, runs no hooks, and speaks to the network only.
 type gitProgram struct {
 	path string
-	// env is the whole environment.
+	// remote is the address of the source's repository: the one asked for, or
+	// where that redirects to.
+	remote string
+	// env is the whole environment, but for config.
 	env []string
+	// config has credentials. Unlike options, other users cannot see it.
+	config []gitSetting
+	// authorization is the header that secrets give for remote, or "".
+	authorization string
+	// follow finds out where an address redirects to.
+	follow func(ctx context.Context, address, authorization string) (string, error)
 	// hide are texts that must not be seen in messages.
 	hide []string
 	// lock is held by every process that git starts, too; so a git whose
@@ -30,10 +39,14 @@ type gitProgram struct {
 	lock *os.File
 }
 
+// gitSetting is a name and a value of git's configuration.
+type gitSetting [2]string
+
 // gitConfig makes git do neither more nor less than it is told to.
 var gitConfig = []string{
 	"-c", "core.hooksPath=" + os.DevNull,
 	"-c", "core.fsmonitor=false",
+	"-c", "http.emptyAuth=false", // else a server can ask for the user's Kerberos ticket
 	"-c", "init.defaultBranch=master",
 	"-c", "gc.auto=0",
 	"-c", "maintenance.auto=false",
@@ -51,7 +64,10 @@ func newGitProgram(lock *os.File) (*gitProgram, error) {
 		"HOME=" + os.DevNull,
 		"GIT_CONFIG_NOSYSTEM=1",
 		"GIT_CONFIG_GLOBAL=" + os.DevNull,
+		"GIT_ATTR_NOSYSTEM=1",
 		"GIT_TERMINAL_PROMPT=0",
+		// Over HTTP too: submodules may have addresses of ssh.
+		"GIT_SSH_COMMAND=" + sshCommand("", false),
 		"GIT_ADVICE=0",
 	}}
 	for _, name := range []string{
@@ -134,7 +150,7 @@ func (g *gitProgram) run(ctx context.Context, c gitCall) (string, error) {
 	if cmd.Dir == "" {
 		cmd.Dir = "/"
 	}
-	cmd.Env = append(g.env[:len(g.env):len(g.env)], "GIT_ALLOW_PROTOCOL="+c.protocols)
+	cmd.Env = g.environment(c.protocols)
 	if g.lock != nil {
 		cmd.ExtraFiles = []*os.File{g.lock}
 	}
@@ -148,6 +164,44 @@ func (g *gitProgram) run(ctx context.Context, c gitCall) (string, error) {
 		return "", &gitError{stderr: g.redact(stderr.String()), err: err}
 	}
 	return stdout.String(), nil
+}
+
+func (g *gitProgram) environment(protocols string) []string {
+	env := append(g.env[:len(g.env):len(g.env)], "GIT_ALLOW_PROTOCOL="+protocols)
+	config := g.config
+	if g.authorization != "" {
+		scope := "http." + tokenScope(g.remote)
+		config = append(config[:len(config):len(config)],
+			gitSetting{scope + ".extraheader", "Authorization: " + g.authorization},
+			// git would take the header along to any host.
+			gitSetting{scope + ".followRedirects", "false"})
+	}
+	if len(config) == 0 {
+		return env
+	}
+	env = append(env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", len(config)))
+	for i, c := range config {
+		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", i, c[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", i, c[1]))
+	}
+	return env
+}
+
+// ask runs git with the address of the repository. Where a header goes along,
+// redirects are followed here rather than by git.
+func (g *gitProgram) ask(ctx context.Context, gitDir string, args func(remote string) []string) (string, error) {
+	out, err := g.run(ctx, gitCall{gitDir: gitDir, args: args(g.remote)})
+	if g.authorization == "" || !redirects(err) {
+		return out, err
+	}
+	if g.remote, err = g.follow(ctx, g.remote, g.authorization); err != nil {
+		return "", err
+	}
+	return g.run(ctx, gitCall{gitDir: gitDir, args: args(g.remote)})
+}
+
+// redirects reports whether git was sent to another address and did not go.
+func redirects(err error) bool {
+	return says(err, "returned error: 301", "returned error: 302", "returned error: 303", "returned error: 307", "returned error: 308")
 }
 
 // What git writes comes from servers: lists of refs and commits, and what servers
@@ -174,10 +228,11 @@ func (c *capped) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// runInGroup runs a command as a process group of its own, with which all that
-// it starts ends, and with a umask of 022.
+// runInGroup runs a command as a session and process group of its own, with
+// which all that it starts ends, and with a umask of 022. Without a terminal
+// nothing in it can ask the user.
 func runInGroup(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	done := make(chan error)
@@ -234,26 +289,4 @@ func (g *gitProgram) checkVersion(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// explainGit says what to do about a git that failed with a remote.
-func explainGit(what string, s gitSource, err error) error {
-	var failed *gitError
-	if !errors.As(err, &failed) {
-		return err
-	}
-	e := &RemoteError{Msg: what, Err: err}
-	switch {
-	case says(err, "could not read Username", "could not read Password", "Authentication failed", "requested URL returned error: 403"):
-		e.Hint = "for a private repository give a token: --secret id=GIT_AUTH_TOKEN,env=VARIABLE (or src=FILE)"
-	case says(err, "Permission denied (publickey"):
-		e.Hint = "give an agent that has the key, or the key itself: --ssh default, --ssh default=FILE"
-	case says(err, "Host key verification failed"):
-		e.Hint = fmt.Sprintf("%s showed a key that was not expected: check the host", s.remote.host)
-	case says(err, "Could not resolve host", "Failed to connect", "Could not connect", "Connection refused", "Connection timed out", "unable to connect"):
-		e.Hint = fmt.Sprintf("check that %s is up, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", s.remote.host)
-	case says(err, "not found", "does not appear to be a git repository", "does not exist"):
-		e.Hint = "check the address of the repository"
-	}
-	return e
 }

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/moby/buildkit/util/gitutil"
+
+	"github.com/sinter-build/sinter/builder/redirect"
 )
 
 // gitRemote is the address of a repository.
@@ -86,6 +89,7 @@ func (r *Remotes) program(ctx context.Context, s gitSource, lock *os.File) (g *g
 	if err != nil {
 		return nil, nil, err
 	}
+	g.remote, g.follow = s.remote.url, r.followGit
 	if s.remote.overHTTP() {
 		err := r.addHTTPAuth(ctx, g, s)
 		return g, func() {}, err
@@ -93,60 +97,114 @@ func (r *Remotes) program(ctx context.Context, s gitSource, lock *os.File) (g *g
 	if s.remote.scheme != "ssh" {
 		return g, func() {}, nil
 	}
+	stop, err = r.addSSH(ctx, g, s)
+	return g, stop, err
+}
+
+// addSSH gives git the keys of hosts and the agent that were given for the
+// source. The function that it returns frees what they hold.
+func (r *Remotes) addSSH(ctx context.Context, g *gitProgram, s gitSource) (_ func(), err error) {
 	dir, err := os.MkdirTemp("", "sinter-ssh-")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	stopAgent := func() {}
-	stop = func() {
+	stop := func() {
 		stopAgent()
 		// It holds names of hosts and a dead socket: no harm if it stays.
 		_ = os.RemoveAll(dir)
 	}
-	if s.agent != "" {
-		if stopAgent, err = r.addAgent(ctx, g, s.agent, filepath.Join(dir, "agent")); err != nil {
-			stopAgent = func() {}
+	defer func() {
+		if err != nil {
 			stop()
-			return nil, nil, err
+		}
+	}()
+	var known string
+	if s.knownHosts != "" {
+		known = filepath.Join(dir, "known_hosts")
+		if err := os.WriteFile(known, []byte(s.knownHosts), 0o600); err != nil {
+			return nil, err
 		}
 	}
-	command, err := sshCommand(dir, s.knownHosts)
-	if err != nil {
-		stop()
-		return nil, nil, err
+	if s.agent != "" {
+		end, err := r.addAgent(ctx, g, s.agent, filepath.Join(dir, "agent"))
+		if err != nil {
+			return nil, err
+		}
+		stopAgent = end
 	}
-	g.env = append(g.env, "GIT_SSH_COMMAND="+command)
-	return g, stop, nil
+	g.env = append(g.env, "GIT_SSH_COMMAND="+sshCommand(known, s.agent != ""))
+	return stop, nil
 }
 
 // addHTTPAuth hands credentials to git where other users of the machine cannot
 // see them: in its environment.
 func (r *Remotes) addHTTPAuth(ctx context.Context, g *gitProgram, s gitSource) error {
-	var config [][2]string
 	header, err := r.gitHeader(s)
 	if err != nil {
 		return err
 	}
 	if header != "" {
-		config = append(config, [2]string{"http." + tokenScope(s.remote.url) + ".extraheader", "Authorization: " + header})
+		g.authorization = header
 		g.hide = append(g.hide, header)
 	}
 	if s.remote.user != "" || s.remote.password != "" {
-		config = append(config, [2]string{"credential." + s.remote.scheme + "://" + s.remote.host + ".helper", credentialHelper})
+		g.config = append(g.config, gitSetting{"credential." + s.remote.scheme + "://" + s.remote.host + ".helper", credentialHelper})
 		g.env = append(g.env, gitUserVariable+"="+s.remote.user, gitPasswordVariable+"="+s.remote.password)
 		g.hide = append(g.hide, s.remote.user, s.remote.password)
 	}
-	if len(config) == 0 {
+	if header == "" && len(g.config) == 0 {
 		return nil
 	}
-	if err := g.checkVersion(ctx); err != nil {
-		return err
+	return g.checkVersion(ctx)
+}
+
+// gitRefs is what git asks a server first, below the repository.
+const gitRefs = "/info/refs"
+
+// followGit finds out where the address of a repository redirects to. With a
+// token it may lead to the same scheme, host and port only.
+func (r *Remotes) followGit(ctx context.Context, address, authorization string) (string, error) {
+	client := *r.client
+	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if !redirect.SameOrigin(req.URL, via[0].URL) {
+			return &RemoteError{
+				Msg:  fmt.Sprintf("the token for %s would be sent to %s, where the repository redirects to", originOf(via[0].URL), originOf(req.URL)),
+				Hint: fmt.Sprintf("if %s may have it, write the address there: %s", req.URL.Host, withoutRefs(req.URL)),
+			}
+		}
+		return redirect.Check(req, via)
 	}
-	g.env = append(g.env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", len(config)))
-	for i, c := range config {
-		g.env = append(g.env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", i, c[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", i, c[1]))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(address, "/")+gitRefs+"?service=git-upload-pack", nil)
+	if err != nil {
+		return "", err
 	}
-	return nil
+	req.Header.Set("Authorization", authorization)
+	req.Header.Set("User-Agent", "git/2.0 (sinter)") // some servers have other answers for other programs
+	resp, err := client.Do(req)
+	var refused *RemoteError
+	if errors.As(err, &refused) {
+		return "", refused
+	}
+	if err != nil {
+		return "", fmt.Errorf("following the redirect of %s: %w", WithoutUser(address), errors.Unwrap(err))
+	}
+	defer resp.Body.Close()
+	if !strings.HasSuffix(resp.Request.URL.Path, gitRefs) {
+		return "", &RemoteError{
+			Msg:  fmt.Sprintf("%s redirects to %s, which is not a repository", WithoutUser(address), WithoutUser(resp.Request.URL.String())),
+			Hint: "check the address of the repository and the token",
+		}
+	}
+	return withoutRefs(resp.Request.URL), nil
+}
+
+func originOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
+
+// withoutRefs is the address of the repository that a request was made to,
+// without credentials.
+func withoutRefs(u *url.URL) string {
+	return originOf(u) + strings.TrimSuffix(u.EscapedPath(), gitRefs)
 }
 
 // gitHeader is the Authorization header that secrets give: those for the host
@@ -197,16 +255,18 @@ func (r *Remotes) addAgent(ctx context.Context, g *gitProgram, id, path string) 
 	return stop, nil
 }
 
-// sshCommand is how git calls ssh: without the user's configuration and never
-// asking anybody.
-func sshCommand(dir, knownHosts string) (string, error) {
-	command := "ssh -F " + os.DevNull + " -o BatchMode=yes"
-	if knownHosts == "" {
-		return command + " -o StrictHostKeyChecking=no -o UserKnownHostsFile=" + os.DevNull, nil
+// sshCommand is how git calls ssh: without the configuration and the keys of
+// the user, never asking anybody, and only with hosts whose keys are in known,
+// a file or "", or in the known_hosts files of the user and the machine. Keys
+// are those of the agent in the environment.
+func sshCommand(known string, agent bool) string {
+	command := "ssh -F " + os.DevNull + " -o BatchMode=yes -o IdentityFile=none" +
+		" -o StrictHostKeyChecking=yes -o UpdateHostKeys=no"
+	if !agent {
+		command += " -o IdentitiesOnly=yes -o IdentityAgent=none"
 	}
-	file := filepath.Join(dir, "known_hosts")
-	if err := os.WriteFile(file, []byte(knownHosts), 0o600); err != nil {
-		return "", err
+	if known != "" {
+		command += " -o 'UserKnownHostsFile=\"" + strings.ReplaceAll(known, "'", `'\''`) + "\" ~/.ssh/known_hosts'"
 	}
-	return command + " -o 'UserKnownHostsFile=\"" + strings.ReplaceAll(file, "'", `'\''`) + "\"'", nil
+	return command
 }

@@ -1,0 +1,54 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// explainGit says what to do about a git that failed with a remote.
+func explainGit(what string, s gitSource, err error) error {
+	var failed *gitError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	e := &RemoteError{Msg: what, Err: err}
+	switch {
+	case says(err, "could not read Username", "could not read Password", "Authentication failed", "requested URL returned error: 403"):
+		e.Hint = "for a private repository give a token: --secret id=GIT_AUTH_TOKEN,env=VARIABLE (or src=FILE)"
+	case says(err, "Permission denied ("):
+		e.Hint = hintOfKey(s)
+	case says(err, "REMOTE HOST IDENTIFICATION HAS CHANGED"):
+		e.Hint = "the host shows another key than known_hosts has: make sure that it is the right host before you replace the key"
+	case says(err, "Host key verification failed"):
+		e.Hint = hintOfHostKey(failed.stderr)
+	case redirects(err):
+		e.Hint = "the repository or a submodule has moved, and a token is not sent after it: write the new address"
+	case says(err, "Could not resolve host", "Failed to connect", "Could not connect", "Connection refused", "Connection timed out", "unable to connect"):
+		e.Hint = fmt.Sprintf("check that %s is up, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", s.remote.host)
+	case says(err, "not found", "does not appear to be a git repository", "does not exist"):
+		e.Hint = "check the address of the repository"
+	}
+	return e
+}
+
+// hintOfKey is what to do when ssh had no key that the server takes.
+func hintOfKey(s gitSource) string {
+	if s.agent == "" {
+		return "keys are used only for repositories whose own address is of ssh: write USER@HOST:PATH.git and give an agent or a key " +
+			"with --ssh default, or give the submodule an address of https"
+	}
+	return fmt.Sprintf("give an agent that has the key, or the key itself: --ssh %s, --ssh %[1]s=FILE", s.agent)
+}
+
+var hostOfKey = regexp.MustCompile(`(?:host key is known for|The authenticity of host) '?([^' ]+)`)
+
+// hintOfHostKey is what to do when ssh does not know the key of a host.
+func hintOfHostKey(said string) string {
+	host := "HOST"
+	if m := hostOfKey.FindStringSubmatch(said); m != nil {
+		host = strings.TrimSuffix(m[1], ".")
+	}
+	return fmt.Sprintf("the key of %s is in no known_hosts file: compare it with what its owner says, then add it, as with ssh-keyscan %[1]s >> ~/.ssh/known_hosts", host)
+}
