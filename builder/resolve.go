@@ -100,9 +100,10 @@ func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, run fu
 
 // put writes down what a step yielded.
 func (e *engine) put(id identity, name string, v value, took time.Duration) error {
-	r := &cache.Record{
-		Key: id.key, Name: name, Parts: id.recipe,
-		Duration: took, Created: time.Now().UTC(),
+	r := &cache.Record{Key: id.key, Name: name, Duration: took, Created: time.Now().UTC()}
+	// The parts are for people; the key has been made.
+	for _, p := range id.recipe {
+		r.Parts.Add(p.Name, parser.Redact(p.Value))
 	}
 	for _, c := range v.chains {
 		o := cache.Output{Layers: []string{}}

@@ -137,6 +137,7 @@ func (r *Resolver) directory(name string) (*source.Local, error) {
 
 // tell reports work of the given name.
 func (r *Resolver) tell(name string, do func() error) error {
+	name = parser.Redact(name)
 	step := event.StepOf(name)
 	r.Events(event.Declared{Step: step, Name: name})
 	r.Events(event.Started{Step: step, Name: name, Time: time.Now()})

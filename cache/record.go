@@ -15,7 +15,8 @@ import (
 type Record struct {
 	Key Key `json:"key"`
 	// Name is the step as people see it, such as "[build 3/7] RUN make".
-	Name  string `json:"name"`
+	Name string `json:"name"`
+	// Parts are those of the key, for people: passwords are not in them.
 	Parts Recipe `json:"parts"`
 	// Outputs are the results of the step, each a root file system given
 	// by the names of its layers, the lowest first.

@@ -71,11 +71,11 @@ func answer(res *client.Result, err error) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	return Answer{JSON: res.Metadata["result.json"], Text: res.Metadata["result.txt"]}, nil
+	return Answer{JSON: redact(res.Metadata["result.json"]), Text: redact(res.Metadata["result.txt"])}, nil
 }
 
 func (f *frontend) outline(ctx context.Context, e *entry) (Answer, error) {
-	o, err := dockerfile2llb.Dockerfile2Outline(ctx, e.text, f.convertOpt(e, nil, nil))
+	o, err := dockerfile2llb.Dockerfile2Outline(ctx, redact(e.text), f.convertOpt(e, nil, nil))
 	if err != nil {
 		return Answer{}, err
 	}
@@ -89,7 +89,7 @@ func (e *entry) targets() (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	list := targets.List{Sources: [][]byte{e.source.Data}}
+	list := targets.List{Sources: [][]byte{redact(e.source.Data)}}
 	for i, s := range stages {
 		list.Targets = append(list.Targets, targets.Target{
 			Name: s.Name, Description: s.DocComment, Base: s.BaseName, Platform: s.Platform,
@@ -116,13 +116,16 @@ func (f *frontend) check(ctx context.Context, e *entry) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
+	for _, s := range found.Sources {
+		s.Data = redact(s.Data)
+	}
 	a, err := answer(found.ToResult(e.renamed))
 	if err != nil {
 		return Answer{}, err
 	}
 	for _, w := range found.Warnings {
 		a.Warnings = append(a.Warnings, Warning{
-			Short: w.RuleName + ": " + w.Detail, Detail: []string{w.Description}, URL: w.URL,
+			Short: Redact(w.RuleName + ": " + w.Detail), Detail: []string{w.Description}, URL: w.URL,
 			Source: e.file(), Ranges: ranges(w.Location.GetRanges(), 0), Level: 1,
 		})
 	}
@@ -136,7 +139,7 @@ func (e *entry) renamed(s *pb.SourceInfo) *pb.SourceInfo {
 	if s == nil || s.Filename != e.source.Filename {
 		return s
 	}
-	return &pb.SourceInfo{Filename: e.shown, Data: s.Data, Language: s.Language}
+	return &pb.SourceInfo{Filename: e.shown, Data: redact(s.Data), Language: s.Language}
 }
 
 func (f *frontend) mistake(e *entry, b *lint.BuildError) *Error {

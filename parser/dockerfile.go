@@ -107,7 +107,8 @@ func isDockerfileFrontend(ref string) bool {
 }
 
 func (e *entry) file() *SourceFile {
-	return &SourceFile{Name: e.shown, Data: e.source.Data}
+	s := sourceFile(e.shown, e.source.Data)
+	return &s
 }
 
 // convertOpt is what the frontend's conversions take. A nil platform means

@@ -102,12 +102,13 @@ func (f *frontend) NewContainer(context.Context, client.NewContainerRequest) (cl
 
 // Warn implements client.Client.
 func (f *frontend) Warn(_ context.Context, _ digest.Digest, msg string, opts client.WarnOpts) error {
-	w := Warning{Short: msg, URL: opts.URL, Level: opts.Level, Ranges: ranges(opts.Range, 0)}
+	w := Warning{Short: Redact(msg), URL: opts.URL, Level: opts.Level, Ranges: ranges(opts.Range, 0)}
 	for _, d := range opts.Detail {
-		w.Detail = append(w.Detail, string(d))
+		w.Detail = append(w.Detail, Redact(string(d)))
 	}
 	if opts.SourceInfo != nil {
-		w.Source = &SourceFile{Name: opts.SourceInfo.Filename, Data: opts.SourceInfo.Data}
+		s := sourceFile(opts.SourceInfo.Filename, opts.SourceInfo.Data)
+		w.Source = &s
 	}
 	f.tell(w)
 	return nil

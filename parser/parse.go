@@ -45,6 +45,7 @@ func Parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 			g.Files[i].Name = e.shown
 		}
 	}
+	f.warnOfPasswords(req, g)
 	return g, nil
 }
 
@@ -117,6 +118,7 @@ func (t *translation) target(img converted) (Target, error) {
 		return Target{}, err
 	}
 	res := img.result
+	redactHistory(res)
 	target := Target{Platform: platform(img), Node: end.Node, Output: end.Output}
 	if target.Config, err = json.Marshal(res.Image); err != nil {
 		return Target{}, fmt.Errorf("the image config: %w", err)

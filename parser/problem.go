@@ -53,7 +53,7 @@ func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 	if errors.As(err, &own) && (own.Source != nil || e == nil) {
 		return err
 	}
-	p := &Error{Msg: err.Error(), Err: err}
+	p := &Error{Msg: Redact(err.Error()), Err: err}
 	var at *dockerfile.LocationError
 	if e != nil && errors.As(err, &at) {
 		p.Source = e.file()
@@ -79,7 +79,7 @@ func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 	if own != nil {
 		p.Hint = own.Hint
 	} else {
-		p.Hint = hint(p, e)
+		p.Hint = Redact(hint(p, e))
 	}
 	return p
 }

@@ -79,6 +79,7 @@ func (f *frontend) addInput(ctx context.Context, req Request, name string, p oci
 	if err != nil {
 		return inner.problem(ctx, e, err)
 	}
+	redactHistory(res)
 	config, err := json.Marshal(res.Image)
 	if err != nil {
 		return fmt.Errorf("the config of target %s: %w", req.Target, err)

@@ -170,14 +170,15 @@ func diff(d *pb.DiffOp, ins []Input) (Diff, []Input, error) {
 	return Diff{HasLower: hasLower, HasUpper: hasUpper}, []Input{lower, upper}, err
 }
 
-// describe sets what is shown of a node.
+// describe sets what is shown of a node. It has no passwords.
 func describe(n *Node, meta *pb.OpMetadata) {
 	if n.Name = meta.GetDescription()["llb.customname"]; n.Name == "" {
 		n.Name = defaultName(n)
 	}
+	n.Name = Redact(n.Name)
 	n.Internal = strings.HasPrefix(n.Name, "[internal]")
 	if g := meta.GetProgressGroup(); g != nil {
-		n.Group, n.GroupName = g.Id, g.Name
+		n.Group, n.GroupName = g.Id, Redact(g.Name)
 	}
 }
 
@@ -208,7 +209,7 @@ func (t *translation) file(info *pb.SourceInfo) int {
 	if !ok {
 		i = len(t.files)
 		t.fileAt[key] = i
-		t.files = append(t.files, SourceFile{Name: info.Filename, Data: info.Data})
+		t.files = append(t.files, sourceFile(info.Filename, info.Data))
 	}
 	return i
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/parser"
 )
 
 // gitProgram is the machine's git. It sees nothing of the user's configuration
@@ -255,8 +257,6 @@ func runInGroup(cmd *exec.Cmd) error {
 	return <-done
 }
 
-var credentialsInURL = regexp.MustCompile(`://[^/@\s']+@`)
-
 // redact removes credentials from what git said.
 func (g *gitProgram) redact(s string) string {
 	for _, secret := range g.hide {
@@ -264,7 +264,7 @@ func (g *gitProgram) redact(s string) string {
 			s = strings.ReplaceAll(s, secret, "xxxxx")
 		}
 	}
-	return credentialsInURL.ReplaceAllString(s, "://xxxxx@")
+	return parser.Redact(s)
 }
 
 var versionNumber = regexp.MustCompile(`(\d+)\.(\d+)`)

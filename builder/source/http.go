@@ -18,7 +18,6 @@ import (
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/source/util/pathutil"
-	"github.com/moby/buildkit/util/urlutil"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/layers"
@@ -96,7 +95,7 @@ func newRequest(op parser.HTTP) (q request, err error) {
 	}
 	u, err := url.Parse(op.URL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return q, &RemoteError{Msg: fmt.Sprintf("%q is no address of a download", urlutil.RedactCredentials(op.URL)), Hint: "write http://HOST/PATH or https://HOST/PATH"}
+		return q, &RemoteError{Msg: fmt.Sprintf("%q is no address of a download", parser.Redact(op.URL)), Hint: "write http://HOST/PATH or https://HOST/PATH"}
 	}
 	if op.Checksum != "" {
 		if err := op.Checksum.Validate(); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
+	"github.com/sinter-build/sinter/parser"
 )
 
 // app is what all commands share: the streams, the store and the registries,
@@ -193,6 +194,7 @@ func (a *app) imageSources() (*source.Images, error) {
 
 // warn says something once, however many goroutines come upon it.
 func (a *app) warn(text string) {
+	text = parser.Redact(text)
 	if _, said := a.warned.LoadOrStore(text, true); !said {
 		fmt.Fprintln(a.stderr, "warning:", text)
 	}

@@ -48,14 +48,14 @@ func (a *app) report(ctx context.Context, err error) int {
 	case errors.As(err, &step):
 		a.printStep(step)
 	}
-	fmt.Fprintf(a.stderr, "error: %s\n", legible(strings.TrimSuffix(err.Error(), "\n")))
+	fmt.Fprintf(a.stderr, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(err.Error(), "\n"))))
 	hints := []string{hint(err), a.fullDisk(err)}
 	if isFull(err) {
 		hints = hints[1:] // nothing else is the matter
 	}
 	for _, h := range hints {
 		if h != "" {
-			fmt.Fprintf(a.stderr, "hint: %s\n", h)
+			fmt.Fprintf(a.stderr, "hint: %s\n", parser.Redact(h))
 		}
 	}
 	if errors.As(err, &usage) {

@@ -142,7 +142,7 @@ func (s *screen) status(e event.Event) *client.SolveStatus {
 		}
 		v.Completed, v.Cached = &e.Time, e.Cached
 		if e.Err != nil {
-			v.Error = e.Err.Error()
+			v.Error = parser.Redact(e.Err.Error())
 		}
 		return vertexStatus(v)
 	case event.Output:
@@ -162,7 +162,7 @@ func (s *screen) vertex(step event.Step, name string) *client.Vertex {
 		v = &client.Vertex{Digest: step}
 		s.steps[step] = v
 	}
-	v.Name = name
+	v.Name = parser.Redact(name)
 	return v
 }
 
@@ -183,7 +183,7 @@ func progress(e event.Progress) *client.VertexStatus {
 
 func warning(e event.Warned) *client.VertexWarning {
 	w := &client.VertexWarning{
-		Vertex: e.Step, Level: e.Warning.Level, Short: []byte(e.Warning.Short), URL: e.Warning.URL,
+		Vertex: e.Step, Level: e.Warning.Level, Short: []byte(parser.Redact(e.Warning.Short)), URL: e.Warning.URL,
 	}
 	for _, d := range e.Warning.Detail {
 		w.Detail = append(w.Detail, []byte(d))

@@ -68,6 +68,9 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 	}
 	const name = "Dockerfile"
 	op := parser.HTTP{URL: o.flags.file, Filename: name}
+	if text := parser.PasswordWarning(op.URL); text != "" {
+		o.warn(text)
+	}
 	title := "[internal] load " + source.WithoutUser(op.URL)
 	step := event.StepOf(title)
 	o.screen.event(event.Declared{Step: step, Name: title})

@@ -1,0 +1,97 @@
+package parser
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+)
+
+// withUser is an address with a user. The user ends at the last @ before the
+// path; passwords may have nearly all characters.
+var withUser = regexp.MustCompile("(?i)\\b((?:git\\+)?(?:https?|ssh|git|ftps?|socks5h?)://)([^\\s/?#\"<>\\\\`]*)@")
+
+const mask = "xxxxx"
+
+// Redact hides the passwords of all addresses in a text. Over HTTP, where a
+// token may stand for the user, both are hidden, as BuildKit does; other users,
+// as in ssh://git@host, stay.
+func Redact(text string) string {
+	if !strings.Contains(text, "@") {
+		return text
+	}
+	return withUser.ReplaceAllStringFunc(text, func(match string) string {
+		m := withUser.FindStringSubmatch(match)
+		user, _, password := strings.Cut(m[2], ":")
+		if strings.HasPrefix(strings.ToLower(m[1]), "http") && user != "" {
+			user = mask
+		}
+		if password {
+			user += ":" + mask
+		}
+		return m[1] + user + "@"
+	})
+}
+
+func redact(text []byte) []byte { return []byte(Redact(string(text))) }
+
+func sourceFile(name string, data []byte) SourceFile {
+	return SourceFile{Name: name, Data: redact(data)}
+}
+
+// redactHistory hides passwords in the entries that the Dockerfile adds.
+func redactHistory(res *dockerfile2llb.Result) {
+	base := 0
+	if res.BaseImage != nil {
+		base = len(res.BaseImage.History)
+	}
+	for i := base; i < len(res.Image.History); i++ {
+		res.Image.History[i].CreatedBy = Redact(res.Image.History[i].CreatedBy)
+	}
+}
+
+// warnOfPasswords tells of addresses with passwords, once for each host.
+func (f *frontend) warnOfPasswords(req Request, g *Graph) {
+	told := map[string]bool{}
+	tell := func(address string, pos []Range) {
+		w := Warning{Short: PasswordWarning(address), Level: 1}
+		if w.Short == "" || told[w.Short] {
+			return
+		}
+		told[w.Short] = true
+		if len(pos) > 0 {
+			w.Source, w.Ranges = &g.Files[pos[0].File], pos
+		}
+		f.tell(w)
+	}
+	// Those with a place tell more.
+	nodes := slices.Clone(g.Nodes)
+	slices.SortStableFunc(nodes, func(a, b *Node) int { return min(len(b.Pos), 1) - min(len(a.Pos), 1) })
+	for _, n := range nodes {
+		switch op := n.Op.(type) {
+		case Git:
+			tell(op.FullURL, n.Pos)
+		case HTTP:
+			tell(op.URL, n.Pos)
+		}
+	}
+	tell(req.Context, nil)
+	for _, name := range slices.Sorted(maps.Keys(req.Contexts)) {
+		tell(req.Contexts[name], nil)
+	}
+}
+
+// PasswordWarning says what to do about an address with a password; it is ""
+// for one without.
+func PasswordWarning(address string) string {
+	u, err := url.Parse(Redact(address))
+	if err != nil || u.User == nil || !strings.Contains(u.User.String(), mask) {
+		return ""
+	}
+	return fmt.Sprintf("the address of %s has a password or token, which whoever sees the command or the Dockerfile can read; give it as a secret: "+
+		"--secret id=GIT_AUTH_TOKEN.%[1]s,src=FILE for a repository, --secret id=HTTP_AUTH_HEADER_%[2]s,src=FILE for a download", u.Host, u.Hostname())
+}

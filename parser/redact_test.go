@@ -1,0 +1,60 @@
+package parser
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+)
+
+func TestRedact(t *testing.T) {
+	for text, want := range map[string]string{
+		"ADD http://user:pass@host/x /":          "ADD http://xxxxx:xxxxx@host/x /",
+		"https://token@host/x":                   "https://xxxxx@host/x",
+		"https://:pass@host":                     "https://:xxxxx@host",
+		"HTTPS://u:p@host":                       "HTTPS://xxxxx:xxxxx@host",
+		"ssh://git@host/x":                       "ssh://git@host/x",
+		"ssh://git:pw@host/x":                    "ssh://git:xxxxx@host/x",
+		"git+ssh://git:pw@host/x":                "git+ssh://git:xxxxx@host/x",
+		"git@host:x":                             "git@host:x",
+		"http://u:p@ss@host/a@b":                 "http://xxxxx:xxxxx@host/a@b",
+		"http://u:it's@host":                     "http://xxxxx:xxxxx@host",
+		"http://host/a@b":                        "http://host/a@b",
+		"http://host?a@b":                        "http://host?a@b",
+		"http://host:80 me@x":                    "http://host:80 me@x",
+		`["http://host:80","me@x"]`:              `["http://host:80","me@x"]`,
+		"http://a:b@c http://d:e@f":              "http://xxxxx:xxxxx@c http://xxxxx:xxxxx@f",
+		"x=http://a:b@c":                         "x=http://xxxxx:xxxxx@c",
+		"docker-image://alpine:3.18@sha256:0123": "docker-image://alpine:3.18@sha256:0123",
+		"oci-layout://layout0@sha256:0123":       "oci-layout://layout0@sha256:0123",
+		"a@b":                                    "a@b",
+	} {
+		if got := Redact(text); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
+// FuzzRedact: what url.Parse takes for a password is never left.
+func FuzzRedact(f *testing.F) {
+	for _, s := range []string{"u:hunter2@host/x", "u:p@ss@host", "u:%40@h", "u:'x'@h", ":@h", "a:b@[::1]:1/"} {
+		f.Add(s, "get ", " now")
+	}
+	f.Fuzz(func(t *testing.T, address, before, after string) {
+		u, err := url.Parse("http://" + address)
+		if err != nil || u.User == nil {
+			return
+		}
+		password, _ := u.User.Password()
+		// The text itself may have it elsewhere.
+		if len(password) < 4 || strings.ContainsAny(password, "@/") || strings.Contains(before+after+u.Host+u.RequestURI()+u.Fragment+mask, password) {
+			return
+		}
+		got := Redact(before + " http://" + address + " " + after)
+		if strings.Contains(got, ":"+password+"@") {
+			t.Errorf("%q is in %q", password, got)
+		}
+		if again := Redact(got); again != got {
+			t.Errorf("%q became %q", got, again)
+		}
+	})
+}
