@@ -189,52 +189,6 @@ func (w *worktree) borrow() error {
 	return os.WriteFile(filepath.Join(w.dir, "shallow"), shallow, 0o644)
 }
 
-// submodules fills the submodules' directories. They keep their .git files, as
-// with the reference.
-func (w *worktree) submodules(ctx context.Context, depth string) error {
-	args := []string{"submodule", "--quiet", "update", "--init", "--recursive"}
-	if depth != "" {
-		args = append(args, depth)
-	}
-	if _, err := w.git(ctx, args...); err != nil {
-		return fmt.Errorf("submodules: %w", err)
-	}
-	if w.source.keep {
-		return nil
-	}
-	if _, err := os.Stat(filepath.Join(w.dir, "modules")); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return filepath.WalkDir(w.tree, func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.Name() == ".git" && e.Type().IsRegular() {
-			err = w.relocate(path)
-		}
-		return err
-	})
-}
-
-// relocate makes a submodule's .git file lead to where its repository would be
-// if .git had been kept: what it says then depends on nothing of this machine.
-func (w *worktree) relocate(file string) error {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	to := strings.TrimSpace(strings.TrimPrefix(string(data), "gitdir:"))
-	if !filepath.IsAbs(to) {
-		to = filepath.Join(filepath.Dir(file), to)
-	}
-	module, err := filepath.Rel(w.dir, to)
-	if err != nil || !filepath.IsLocal(module) {
-		return os.Remove(file)
-	}
-	up, err := filepath.Rel(filepath.Dir(file), w.tree)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, []byte("gitdir: "+filepath.Join(up, ".git", module)+"\n"), 0o644)
-}
-
 // setTimes gives every file and directory the time of the commit.
 func (w *worktree) setTimes(ctx context.Context) error {
 	out, err := w.git(ctx, "log", "-1", "--format=%ct", "HEAD")

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -132,7 +133,10 @@ type gitCall struct {
 	gitDir, tree string
 	// protocols defaults to networkProtocols.
 	protocols string
-	args      []string
+	// most is how many bytes of output are taken; it defaults to
+	// maxGitOutput.
+	most int
+	args []string
 }
 
 // run returns what git wrote to standard output.
@@ -156,7 +160,7 @@ func (g *gitProgram) run(ctx context.Context, c gitCall) (string, error) {
 	if g.lock != nil {
 		cmd.ExtraFiles = []*os.File{g.lock}
 	}
-	stdout, stderr := capped{left: maxGitOutput}, capped{left: maxGitMessages, drop: true}
+	stdout, stderr := capped{left: cmp.Or(c.most, maxGitOutput)}, capped{left: maxGitMessages, drop: true}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := runInGroup(cmd)
 	if ctx.Err() != nil {
@@ -223,7 +227,7 @@ type capped struct {
 func (c *capped) Write(p []byte) (int, error) {
 	kept := p[:min(len(p), c.left)]
 	if len(kept) < len(p) && !c.drop {
-		return 0, fmt.Errorf("git says more than %d bytes", maxGitOutput)
+		return 0, fmt.Errorf("git says more than %d bytes", c.Len()+c.left)
 	}
 	c.left -= len(kept)
 	c.Buffer.Write(kept)

@@ -426,15 +426,88 @@ func TestGitSubmodules(t *testing.T) {
 	})
 }
 
-// TestGitLocalSubmodule: a repository cannot have files of this machine.
-func TestGitLocalSubmodule(t *testing.T) {
+// TestGitNestedSubmodules: submodules have submodules.
+func TestGitNestedSubmodules(t *testing.T) {
 	o := serveGit(t, smart)
+	at := func(name string) *origin {
+		n := &origin{t: t, dir: filepath.Join(filepath.Dir(o.dir), name), bare: filepath.Join(filepath.Dir(o.bare), name+".git")}
+		n.make(n.dir, n.bare)
+		return n
+	}
+	inner, middle := at("inner"), at("middle")
+	inner.write(map[string]string{"i": "inner"})
+	middle.git("submodule", "--quiet", "add", "../inner.git", "in")
+	middle.write(map[string]string{"m": "middle"})
+	o.git("submodule", "--quiet", "add", "../middle.git", "dir/mod")
 	o.write(map[string]string{"f": "f"})
-	o.git("submodule", "--quiet", "add", o.bare, "mod")
-	o.write(nil)
-	_, err := testRemotes(t, t.TempDir(), nil).Git(t.Context(), parser.Git{FullURL: o.url()})
-	if err == nil || !strings.Contains(err.Error(), "transport 'file' not allowed") {
-		t.Errorf("got %v", err)
+	for _, keep := range []bool{false, true} {
+		f, err := testRemotes(t, t.TempDir(), nil).Git(t.Context(), parser.Git{FullURL: o.url(), KeepGitDir: keep})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{
+			"dir/mod/m": "middle", "dir/mod/in/i": "inner",
+			"dir/mod/.git":    "gitdir: ../../.git/modules/dir/mod\n",
+			"dir/mod/in/.git": "gitdir: ../../../.git/modules/dir/mod/modules/in\n",
+		} {
+			if got := lookAt(t, f, name); got != want {
+				t.Errorf("keep %t: %s is %q, want %q", keep, name, got, want)
+			}
+		}
+	}
+}
+
+// TestGitHostileSubmodule: repositories that made git write to other places are
+// refused, whatever version git has, and however deep they are.
+func TestGitHostileSubmodule(t *testing.T) {
+	hostile := map[string]struct{ path, link string }{
+		"control characters": {"mod\r", "mod"},
+		"behind a symlink":   {"A/modules/x", "a"},
+		"is a symlink":       {"Mod", "mod"},
+	}
+	for name, tt := range hostile {
+		t.Run(name, func(t *testing.T) {
+			o := serveGit(t, smart)
+			commit := o.write(map[string]string{".gitmodules": "[submodule \"x\"]\n\tpath = \"" + tt.path + "\"\n\turl = " + o.url() + "\n"})
+			target := filepath.Join(t.TempDir(), "target")
+			if err := os.WriteFile(target, []byte(target), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			o.git("update-index", "--add", "--cacheinfo", "120000,"+o.git("hash-object", "-w", target)+","+tt.link)
+			o.git("update-index", "--add", "--cacheinfo", "160000,"+commit+","+tt.path)
+			o.git("commit", "-q", "-m", "hostile")
+			o.push()
+			outer := serveGit(t, smart)
+			outer.withSubmodule(o.url())
+			outer.git("update-index", "--add", "--cacheinfo", "160000,"+o.git("rev-parse", "HEAD")+",mod")
+			outer.git("commit", "-q", "-m", "nested")
+			outer.push()
+			for _, url := range []string{o.url(), outer.url()} {
+				_, err := testRemotes(t, t.TempDir(), nil).Git(t.Context(), parser.Git{FullURL: url})
+				if err == nil || !strings.Contains(err.Error(), "is refused") || !strings.Contains(hintOf(err), "submodules=false") {
+					t.Errorf("got %v, hint %q", err, hintOf(err))
+				}
+			}
+		})
+	}
+}
+
+// TestGitLocalSubmodule: a repository can neither have files of this machine nor
+// run its programs.
+func TestGitLocalSubmodule(t *testing.T) {
+	marker := filepath.Join(t.TempDir(), "ran")
+	for _, protocol := range []string{"file", "ext", "fd"} {
+		o := serveGit(t, smart)
+		o.withSubmodule(map[string]string{
+			"file": "file://" + o.bare, "ext": "ext::touch " + marker, "fd": "fd::0",
+		}[protocol])
+		_, err := testRemotes(t, t.TempDir(), nil).Git(t.Context(), parser.Git{FullURL: o.url()})
+		if err == nil || !strings.Contains(err.Error(), "transport '"+protocol+"' not allowed") {
+			t.Errorf("%s: got %v", protocol, err)
+		}
+	}
+	if _, err := os.Stat(marker); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a program ran")
 	}
 }
 
@@ -519,7 +592,9 @@ func TestGitHookless(t *testing.T) {
 	o.write(map[string]string{"f": "f", ".gitattributes": "f filter=evil"})
 	marker := filepath.Join(t.TempDir(), "ran")
 	home := t.TempDir()
-	config := fmt.Sprintf("[filter \"evil\"]\n\tsmudge = touch %s; cat\n[core]\n\thooksPath = %s\n", marker, home)
+	config := fmt.Sprintf("[filter \"evil\"]\n\tsmudge = touch %s; cat\n[core]\n\thooksPath = %s\n\tfsmonitor = touch %[1]s\n"+
+		"[url \"http://127.0.0.1:1/\"]\n\tinsteadOf = %[3]s/\n[core]\n\tgitProxy = touch %[1]s\n[credential]\n\thelper = !touch %[1]s\n",
+		marker, home, o.URL)
 	for name, data := range map[string]string{".gitconfig": config, "post-checkout": "#!/bin/sh\ntouch " + marker} {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(data), 0o755); err != nil {
 			t.Fatal(err)
