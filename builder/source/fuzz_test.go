@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -196,6 +197,38 @@ func FuzzLayout(f *testing.F) {
 		}
 		if desc.Digest != digest.FromBytes(manifest) && desc.Digest != digest.FromBytes(config) || m == nil {
 			t.Errorf("%+v", desc)
+		}
+	})
+}
+
+// FuzzSubmodulePaths: what a repository lists never yields a path that git was
+// led astray with.
+func FuzzSubmodulePaths(f *testing.F) {
+	link, module := symlinkMode+"0123 0\t", gitlinkMode+"4567 0\t"
+	for _, s := range []string{
+		module + "a/b\x00" + link + "c\x00", link + "A\x00" + module + "a/b\x00", module + "a\r\x00", module + "\x00", "\t\x00", module + "/\x00",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, listed string) {
+		paths, err := submodulePaths(listed)
+		if err != nil {
+			if hintOf(err) == "" {
+				t.Errorf("%v has no hint", err)
+			}
+			return
+		}
+		for _, p := range paths {
+			if strings.ContainsAny(p, "\r\n\x00") {
+				t.Errorf("%q was not refused", p)
+			}
+			for dir := p; dir != "." && dir != "/"; dir = path.Dir(dir) {
+				for _, l := range strings.Split(listed, "\x00") {
+					if strings.HasPrefix(l, symlinkMode) && strings.HasSuffix(l, "\t"+dir) && strings.Count(l, "\t") == 1 {
+						t.Errorf("%q lies behind %q", p, l)
+					}
+				}
+			}
 		}
 	})
 }

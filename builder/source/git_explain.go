@@ -3,8 +3,8 @@ package source
 import (
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
-	"strings"
 )
 
 // explainGit says what to do about a git that failed with a remote.
@@ -48,7 +48,11 @@ var hostOfKey = regexp.MustCompile(`(?:host key is known for|The authenticity of
 func hintOfHostKey(said string) string {
 	host := "HOST"
 	if m := hostOfKey.FindStringSubmatch(said); m != nil {
-		host = strings.TrimSuffix(m[1], ".")
+		host = m[1]
 	}
-	return fmt.Sprintf("the key of %s is in no known_hosts file: compare it with what its owner says, then add it, as with ssh-keyscan %[1]s >> ~/.ssh/known_hosts", host)
+	scan := host
+	if name, port, err := net.SplitHostPort(host); err == nil {
+		scan = "-p " + port + " " + name
+	}
+	return fmt.Sprintf("no known_hosts file has the key of %s: ssh-keyscan %s shows it; compare it with what the owner of the host says, then add it to ~/.ssh/known_hosts", host, scan)
 }

@@ -192,7 +192,7 @@ func TestGitSSH(t *testing.T) {
 		t.Errorf("with the key of the host: got %q, %v", got, err)
 	}
 	_, err = gitFile(t, testRemotes(t, t.TempDir(), nil), parser.Git{FullURL: url}, "f")
-	if err == nil || !strings.Contains(err.Error(), "Host key verification failed") || !strings.Contains(hintOf(err), "ssh-keyscan") || !strings.Contains(hintOf(err), host) {
+	if err == nil || !strings.Contains(err.Error(), "Host key verification failed") || !strings.Contains(hintOf(err), "ssh-keyscan -p "+port+" "+host) {
 		t.Errorf("without: got %v, hint %q", err, hintOf(err))
 	}
 	_, other := newKey(t)
