@@ -30,6 +30,8 @@ type origin struct {
 	mu       sync.Mutex
 	// auth, when given, is the header that the server wants.
 	auth string
+	// before may answer a request, by returning true.
+	before func(rw http.ResponseWriter, req *http.Request) bool
 }
 
 // The kinds of servers: one that sends any commit, one of the first version of
@@ -65,8 +67,11 @@ func serveGit(t *testing.T, kind string) *origin {
 			req.Header.Del("Git-Protocol")
 		}
 		o.mu.Lock()
-		auth := o.auth
+		auth, before := o.auth, o.before
 		o.mu.Unlock()
+		if before != nil && before(rw, req) {
+			return
+		}
 		if auth != "" && req.Header.Get("Authorization") != auth {
 			rw.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 			rw.WriteHeader(http.StatusUnauthorized)
@@ -707,17 +712,16 @@ func TestGitTokenRedirect(t *testing.T) {
 func TestGitTokenMoved(t *testing.T) {
 	o := serveGit(t, smart)
 	o.write(map[string]string{"f": "f"})
-	inner := o.Config.Handler
 	var direct atomic.Int32
-	o.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if rest, ok := strings.CutPrefix(r.URL.RequestURI(), "/old"); ok {
+	o.mu.Lock()
+	o.before = func(rw http.ResponseWriter, r *http.Request) bool {
+		rest, ok := strings.CutPrefix(r.URL.RequestURI(), "/old")
+		if ok {
 			direct.Add(1)
 			http.Redirect(rw, r, "/repo"+rest, http.StatusMovedPermanently)
-			return
 		}
-		inner.ServeHTTP(rw, r)
-	})
-	o.mu.Lock()
+		return ok
+	}
 	o.auth = "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:tok"))
 	o.mu.Unlock()
 	op := parser.Git{FullURL: o.URL + "/old.git", AuthTokenSecret: "T", AuthHeaderSecret: "H"}
@@ -749,12 +753,13 @@ func TestGitPasswordRedirect(t *testing.T) {
 func TestGitTokenSubmodule(t *testing.T) {
 	o, other := serveGit(t, smart), serveGit(t, smart)
 	commit := other.write(map[string]string{"g": "g"})
-	inner := other.Config.Handler
 	var seen atomic.Value
-	other.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	other.mu.Lock()
+	other.before = func(_ http.ResponseWriter, r *http.Request) bool {
 		seen.Store("asked " + r.Header.Get("Authorization"))
-		inner.ServeHTTP(rw, r)
-	})
+		return false
+	}
+	other.mu.Unlock()
 	o.write(map[string]string{".gitmodules": "[submodule \"mod\"]\n\tpath = mod\n\turl = " + other.url() + "\n"})
 	o.git("update-index", "--add", "--cacheinfo", "160000,"+commit+",mod")
 	o.git("commit", "-q", "-m", "submodule")
