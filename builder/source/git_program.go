@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -62,7 +64,7 @@ func newGitProgram(lock *os.File) (*gitProgram, error) {
 		return nil, &RemoteError{Msg: "git is not installed", Hint: "git sources need the program git: install it, or give a clone as a directory", Err: err}
 	}
 	g := &gitProgram{path: path, lock: lock, env: []string{
-		"PATH=" + os.Getenv("PATH"),
+		"PATH=" + absolute(os.Getenv("PATH")),
 		"LC_ALL=C", // messages are read below
 		"HOME=" + os.DevNull,
 		"GIT_CONFIG_NOSYSTEM=1",
@@ -82,6 +84,13 @@ func newGitProgram(lock *os.File) (*gitProgram, error) {
 		}
 	}
 	return g, nil
+}
+
+// absolute leaves out the relative directories of a PATH: git works in a directory
+// with a repository's files, and would start programs of theirs.
+func absolute(path string) string {
+	dirs := filepath.SplitList(path)
+	return strings.Join(slices.DeleteFunc(dirs, func(d string) bool { return !filepath.IsAbs(d) }), string(filepath.ListSeparator))
 }
 
 // gitError is what git said when it failed.

@@ -119,6 +119,31 @@ func session(t *testing.T) string {
 	return strings.Fields(lines(t, "/proc/self/stat")[0])[5]
 }
 
+// TestGitPath: git starts no program from the repository's files, whatever PATH is.
+func TestGitPath(t *testing.T) {
+	for _, tt := range []struct{ path, want string }{
+		{"/usr/bin:/bin", "/usr/bin:/bin"},
+		{".:/usr/bin::/bin:bin:./x:", "/usr/bin:/bin"},
+		{"", ""},
+	} {
+		if got := absolute(tt.path); got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.path, got, tt.want)
+		}
+	}
+	marker := filepath.Join(t.TempDir(), "ran")
+	server := serveGit(t, smart)
+	server.write(map[string]string{"ssh": "#!/bin/sh\ntouch " + marker + "\nexit 1\n"})
+	server.git("update-index", "--chmod=+x", "ssh")
+	server.withSubmodule("ssh://git@host/private.git")
+	t.Setenv("PATH", ".::"+os.Getenv("PATH"))
+	if _, err := testRemotes(t, t.TempDir(), nil).Git(t.Context(), parser.Git{FullURL: server.url()}); err == nil {
+		t.Error("a private submodule was fetched")
+	}
+	if _, err := os.Stat(marker); err == nil {
+		t.Error("a program of the repository ran")
+	}
+}
+
 // TestGitAgentOnly: with an agent only its keys are offered, none from files.
 func TestGitAgentOnly(t *testing.T) {
 	dir := fakeSSH(t)
