@@ -19,18 +19,21 @@ func TestAdvisories(t *testing.T) {
 	known := knownTests(t, filepath.Join("..", ".."))
 	rows := 0
 	for line := range strings.Lines(string(data)) {
-		cells := strings.Split(strings.TrimSpace(line), "|")
-		if len(cells) != 6 || strings.HasPrefix(cells[1], "-") || strings.Contains(cells[1], "CVE / GHSA") {
-			if strings.HasPrefix(line, "|") && len(cells) != 6 {
-				t.Errorf("not a row of four cells: %s", line)
-			}
+		row, ok := strings.CutPrefix(strings.TrimSpace(line), "|")
+		if !ok || strings.HasPrefix(row, "-") || strings.HasSuffix(row, " Test |") {
+			continue
+		}
+		// The last column has tests; the table of sinter itself has no numbers.
+		cells := strings.Split(strings.TrimSuffix(row, "|"), "|")
+		if len(cells) != 3 && len(cells) != 4 {
+			t.Errorf("not a row of three or four cells: %s", line)
 			continue
 		}
 		rows++
-		for name := range strings.SplitSeq(cells[4], ",") {
+		for name := range strings.SplitSeq(cells[len(cells)-1], ",") {
 			name = strings.TrimSpace(name)
 			if bare := strings.Trim(name, "`"); "`"+bare+"`" != name || !known[bare] {
-				t.Errorf("%s: there is no test %s", strings.TrimSpace(cells[1]), name)
+				t.Errorf("%s: there is no test %s", strings.TrimSpace(cells[0]), name)
 			}
 		}
 	}
