@@ -39,7 +39,7 @@ func (e *engine) copied(ctx context.Context, in parser.Input, selector string, f
 	recipe.Add("operation", "copy for a mount")
 	recipe.AddList("files", selector, content.String())
 	key := recipe.Key()
-	unlock, err := e.Cache.Lock(ctx, key)
+	unlock, err := e.Cache.Lock(ctx, key, "copying files for a mount")
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ func (e *engine) step(ctx context.Context, n *parser.Node, run func() (value, er
 
 // locked runs the step, unless another process does so first.
 func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, run func() (value, error)) (value, error) {
-	unlock, err := e.Cache.Lock(ctx, id.key)
+	unlock, err := e.Cache.Lock(ctx, id.key, n.Name)
 	if err != nil {
 		return value{}, err
 	}

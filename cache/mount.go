@@ -10,6 +10,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // Mount returns the directory of a RUN --mount=type=cache and holds it as
@@ -26,14 +28,7 @@ func (s *Store) Mount(ctx context.Context, key Key, sharing string, fill func(di
 		if err := os.MkdirAll(base, 0o711); err != nil {
 			return "", nil, fmt.Errorf("making a cache mount: %w", err)
 		}
-		how := unix.LOCK_SH
-		switch sharing {
-		case "locked":
-			how = unix.LOCK_EX
-		case "private":
-			how = unix.LOCK_EX | unix.LOCK_NB
-		}
-		release, err := holdMount(ctx, base, how)
+		release, err := holdMount(ctx, base, sharing)
 		if sharing == "private" && errors.Is(err, unix.EWOULDBLOCK) {
 			continue
 		}
@@ -49,21 +44,21 @@ func (s *Store) Mount(ctx context.Context, key Key, sharing string, fill func(di
 	}
 }
 
-func holdMount(ctx context.Context, base string, how int) (func(), error) {
+// holdMount holds a cache mount as sharing says. It waits, unless the mount is
+// private.
+func holdMount(ctx context.Context, base, sharing string) (func(), error) {
 	path := filepath.Join(base, "lock")
-	if how&unix.LOCK_NB == 0 {
-		f, err := openLock(ctx, path, how)
-		if err != nil {
-			return nil, err
-		}
-		return func() { f.Close() }, nil
+	var f *os.File
+	var err error
+	switch sharing {
+	case "private":
+		f, err = hostfile.TryLock(path, hostfile.Exclusive)
+	case "locked":
+		f, err = hostfile.Lock(ctx, path, "a cache mount with sharing=locked, which another command uses", hostfile.Exclusive)
+	default:
+		f, err = hostfile.Lock(ctx, path, "a cache mount, which another command has for itself", hostfile.Shared)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), how); err != nil {
-		f.Close()
 		return nil, err
 	}
 	return func() { f.Close() }, nil

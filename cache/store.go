@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // Store keeps records (steps/), remembered content digests (content/) and cache
@@ -28,24 +30,21 @@ func Open(root string) (*Store, error) {
 	return &Store{root: root}, nil
 }
 
-// makeFolders makes those that are missing. A new store is its owner's alone, and
-// always what commands keep in their cache mounts: programs that run as root when
-// anybody starts them must be in nobody's reach.
+// makeFolders makes those that are missing. A new store is its owner's alone;
+// locks, temporary files and what commands keep in their cache mounts always are.
 func makeFolders(root string) error {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return err
 	}
-	for _, d := range []string{"steps", "content", "locks", "tmp"} {
+	for _, d := range []string{"steps", "content"} {
 		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
 			return err
 		}
 	}
-	mounts := filepath.Join(root, "mounts")
-	if err := os.MkdirAll(mounts, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chmod(mounts, 0o700); !errors.Is(err, fs.ErrPermission) {
-		return err
+	for _, d := range []string{"locks", "tmp", "mounts"} {
+		if err := hostfile.Private(filepath.Join(root, d)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ func TestLockLetsOneAtATime(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			unlock, err := s.Lock(context.Background(), key)
+			unlock, err := s.Lock(context.Background(), key, "RUN true")
 			if err != nil {
 				t.Error(err)
 				return
@@ -142,14 +142,14 @@ func TestLockLetsOneAtATime(t *testing.T) {
 
 func TestLockCanBeGivenUp(t *testing.T) {
 	s, key := open(t), record("make").Key
-	unlock, err := s.Lock(context.Background(), key)
+	unlock, err := s.Lock(context.Background(), key, "RUN true")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := s.Lock(ctx, key); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Lock(ctx, key, "RUN true"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }

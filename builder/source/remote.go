@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers/folder"
 )
 
@@ -173,7 +174,7 @@ func lockFolder(ctx context.Context, dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	f, err := folder.Lock(ctx, filepath.Join(dir, "lock"))
+	f, err := hostfile.Lock(ctx, filepath.Join(dir, "lock"), "another build, which is downloading into "+dir, hostfile.Exclusive)
 	if err != nil {
 		return nil, fmt.Errorf("locking %s: %w", dir, err)
 	}

@@ -19,6 +19,7 @@ var forbidden = map[string][]string{
 	"parser":                 {"builder", "layers", "cache", "cmd"},
 	"layers":                 {"builder", "parser", "cache", "cmd"},
 	"cache":                  {"builder", "parser", "layers", "cmd"},
+	"hostfile":               {"builder", "parser", "layers", "cache", "cmd"},
 	"builder":                {"cmd"},
 	"builder/sandbox":        {"builder/", "layers", "cache", "parser"},
 	"builder/event":          {"builder/", "layers", "cache"},

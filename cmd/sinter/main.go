@@ -6,8 +6,10 @@ package main
 import (
 	"io"
 	"os"
+	"time"
 
 	"github.com/sinter-build/sinter/builder/sandbox"
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 func main() {
@@ -15,12 +17,18 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
+// patience is how long a wait for others may take before it is told of.
+const patience = 3 * time.Second
+
 // run is the whole program; it returns the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := untilInterrupted()
 	defer stop()
 	a := &app{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
 	defer a.close()
+	ctx = hostfile.WithWaiting(ctx, hostfile.Waiting{Patience: patience, Tell: func(what string) {
+		a.warn("waiting for " + what)
+	}})
 	root := newRootCmd(a)
 	root.SetArgs(args)
 	root.SetIn(stdin)

@@ -143,7 +143,7 @@ func (a *app) prune(ctx context.Context, o collect.Options, dryRun bool) error {
 		return err
 	}
 	if !dryRun {
-		release, err := a.alone(ctx, env)
+		release, err := env.Cache.Exclude(ctx)
 		if err != nil {
 			return err
 		}
@@ -172,19 +172,4 @@ func (a *app) prune(ctx context.Context, o collect.Options, dryRun bool) error {
 	_, err = fmt.Fprintf(a.stdout, "Steps: %d, layers: %d, blobs: %d, cache mounts: %d, downloads: %d\n%s %s\n",
 		len(plan.Records), len(plan.Layers), len(plan.Blobs), len(plan.Mounts), len(plan.Downloads), said, humanSize(plan.Freed()))
 	return err
-}
-
-// patience is how long others may take before it is said that we wait.
-const patience = time.Second
-
-// alone waits until nobody else uses the store.
-func (a *app) alone(ctx context.Context, env collect.Env) (release func(), err error) {
-	short, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	release, err = env.Cache.Exclude(short)
-	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-		return release, err
-	}
-	fmt.Fprintln(a.stderr, "waiting for running builds to end")
-	return env.Cache.Exclude(ctx)
 }

@@ -38,7 +38,7 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 	}
 	hold := a.shared
 	if repair {
-		hold = func(ctx context.Context) (func(), error) { return a.alone(ctx, env) }
+		hold = func(ctx context.Context) (func(), error) { return env.Cache.Exclude(ctx) }
 	}
 	release, err := hold(ctx)
 	if err != nil {

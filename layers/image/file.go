@@ -1,14 +1,15 @@
 package image
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers/folder"
 )
 
@@ -16,30 +17,35 @@ func (s *Images) writeFile(path string, data []byte) error {
 	return folder.WriteFile(filepath.Join(s.root, "tmp", ".file-"), path, data, 0o644)
 }
 
+// makeFolders makes what is needed for writing, also where no store was opened.
+func (s *Images) makeFolders() error {
+	err := os.MkdirAll(filepath.Join(s.root, "blobs/sha256"), 0o755)
+	for _, dir := range []string{"locks", "tmp"} {
+		err = errors.Join(err, hostfile.Private(filepath.Join(s.root, dir)))
+	}
+	return err
+}
+
 func (s *Images) blobPath(d digest.Digest) string {
 	return filepath.Join(s.root, "blobs", d.Algorithm().String(), d.Encoded())
 }
 
-// maxIndex is how long the index.json of a layout may be, in bytes.
-const maxIndex = 64 << 20
+// MaxIndex is how long the index.json of a layout may be, in bytes.
+const MaxIndex = 64 << 20
 
 // ReadIndexFile returns the bytes of the index.json of an OCI layout, which may
 // be anybody's.
 func ReadIndexFile(dir string) ([]byte, error) {
-	return readAtMost(filepath.Join(dir, ocispec.ImageIndexFile), maxIndex)
-}
-
-func readAtMost(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
+	defer root.Close()
+	data, err := hostfile.ReadIn(root, ocispec.ImageIndexFile, MaxIndex)
+	if err != nil {
+		return nil, fmt.Errorf("directory %s: %w", dir, err)
 	}
-	return data, err
+	return data, nil
 }
 
 // ReadBlob returns a manifest, index or config, verified.
@@ -50,7 +56,7 @@ func (s *Images) ReadBlob(desc ocispec.Descriptor) ([]byte, error) {
 	if desc.Size > maxBlob {
 		return nil, fmt.Errorf("blob %s: %d bytes are too many for a manifest or config", desc.Digest, desc.Size)
 	}
-	data, err := readAtMost(s.blobPath(desc.Digest), maxBlob)
+	data, err := hostfile.Read(s.blobPath(desc.Digest), maxBlob)
 	if err != nil {
 		return nil, fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}
@@ -69,10 +75,8 @@ func (s *Images) PutBlob(data []byte, mediaType string) (ocispec.Descriptor, err
 	if old, err := os.ReadFile(s.blobPath(desc.Digest)); err == nil && digest.FromBytes(old) == desc.Digest {
 		return desc, nil
 	}
-	for _, dir := range []string{"tmp", "blobs/sha256"} {
-		if err := os.MkdirAll(filepath.Join(s.root, dir), 0o755); err != nil {
-			return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
-		}
+	if err := s.makeFolders(); err != nil {
+		return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}
 	if err := s.writeFile(s.blobPath(desc.Digest), data); err != nil {
 		return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)

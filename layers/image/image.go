@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,7 +20,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/layers/folder"
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // The annotations of an entry of index.json. The first two are what other
@@ -217,12 +216,10 @@ func emptyIndex() *ocispec.Index {
 
 // change rewrites index.json while no other process does.
 func (s *Images) change(ctx context.Context, do func(*ocispec.Index) error) error {
-	for _, dir := range []string{"locks", "tmp", "blobs/sha256"} {
-		if err := os.MkdirAll(filepath.Join(s.root, dir), 0o755); err != nil {
-			return fmt.Errorf("writing the list of images: %w", err)
-		}
+	if err := s.makeFolders(); err != nil {
+		return fmt.Errorf("writing the list of images: %w", err)
 	}
-	lock, err := folder.Lock(ctx, filepath.Join(s.root, "locks", "index"))
+	lock, err := hostfile.Lock(ctx, filepath.Join(s.root, "locks", "index"), "the list of images, which another command is changing", hostfile.Exclusive)
 	if err != nil {
 		return fmt.Errorf("locking the list of images: %w", err)
 	}

@@ -119,7 +119,7 @@ func (s *Store) haveBlob(ctx context.Context, l layers.Layer) error {
 	if s.opt.Fetch == nil || len(l.Origins) == 0 {
 		return ofLayer(l, fmt.Errorf("its blob %s is not in the store, and where it came from is not known", l.Descriptor.Digest))
 	}
-	unlock, err := s.lock(ctx, "blob-"+l.Descriptor.Digest.Encoded())
+	unlock, err := s.Lock(ctx, "blob-"+l.Descriptor.Digest.Encoded(), "blob "+l.Descriptor.Digest.String()+", which is being fetched elsewhere")
 	if err != nil {
 		return err
 	}

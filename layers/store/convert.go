@@ -70,7 +70,7 @@ func (s *Store) Convert(ctx context.Context, l layers.Layer, w Wanted) (layers.L
 	if done, ok := s.converted(l, w); ok {
 		return done, nil
 	}
-	unlock, err := s.lock(ctx, "convert-"+string(l.ID))
+	unlock, err := s.Lock(ctx, "convert-"+string(l.ID), "layer "+string(l.ID)+", which is being converted elsewhere")
 	if err != nil {
 		return l, err
 	}

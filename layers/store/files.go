@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers/folder"
 )
 
@@ -40,10 +41,10 @@ func unseal(data []byte) ([]byte, error) {
 	return payload, nil
 }
 
-// lock takes the named lock, against this process's other goroutines as well
-// as other processes.
-func (s *Store) lock(ctx context.Context, name string) (unlock func(), err error) {
-	f, err := folder.Lock(ctx, filepath.Join(s.root, "locks", name))
+// Lock takes the named lock, against this process's other goroutines as well
+// as other processes. what names for people what they wait for.
+func (s *Store) Lock(ctx context.Context, name, what string) (unlock func(), err error) {
+	f, err := hostfile.Lock(ctx, filepath.Join(s.root, "locks", name), what, hostfile.Exclusive)
 	if err != nil {
 		return nil, err
 	}

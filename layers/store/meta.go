@@ -196,7 +196,7 @@ func containsAll(list, wanted []string) bool {
 
 // lockLayer lets one at a time change what stands of a layer.
 func (s *Store) lockLayer(ctx context.Context, id layers.ID) (func(), error) {
-	unlock, err := s.lock(ctx, "layer-"+string(id))
+	unlock, err := s.Lock(ctx, "layer-"+string(id), "layer "+string(id)+", which is in use elsewhere")
 	if err != nil {
 		return nil, fmt.Errorf("locking layer %s: %w", id, err)
 	}

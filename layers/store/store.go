@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/folder"
 )
@@ -81,12 +82,15 @@ func makeFolders(root string) error {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return err
 	}
-	for _, dir := range []string{"blobs/sha256", "tmp", "locks"} {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(root, "blobs/sha256"), 0o755); err != nil {
+		return err
+	}
+	for _, dir := range []string{"tmp", "locks", "layers"} {
+		if err := hostfile.Private(filepath.Join(root, dir)); err != nil {
 			return err
 		}
 	}
-	return folder.Private(filepath.Join(root, "layers"))
+	return nil
 }
 
 // Root is the store's folder.
@@ -133,7 +137,7 @@ func (s *Store) ownTemp() error {
 		return err
 	}
 	// Whoever looks for leftovers may hold the lock, but only for a moment.
-	f, err := folder.Lock(context.Background(), filepath.Join(dir, lockName))
+	f, err := hostfile.Lock(context.Background(), filepath.Join(dir, lockName), "the temporary folder", hostfile.Exclusive)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,140 @@
+package hostfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Waiting says how whoever waits for a lock is told of it.
+type Waiting struct {
+	// Patience is how long a wait may take before it is told of.
+	Patience time.Duration
+	// Tell gets what is waited for: "the list of images". It may be called by
+	// several goroutines at once.
+	Tell func(what string)
+}
+
+type waitingKey struct{}
+
+// WithWaiting returns a context with which all locks tell of their waits.
+func WithWaiting(ctx context.Context, w Waiting) context.Context {
+	return context.WithValue(ctx, waitingKey{}, w)
+}
+
+// How a lock is taken.
+const (
+	Shared    = unix.LOCK_SH
+	Exclusive = unix.LOCK_EX
+)
+
+// Lock waits until the lock file at path can be taken, and holds it until the file
+// is closed, also by the end of the process; a process that inherits the file
+// holds it as well. The file is made when it is missing. It fails when ctx ends
+// first. what names what is locked, for people.
+//
+// The file is readable by its owner alone, because whoever can open a file can
+// keep it locked for ever; one that another user made is an error.
+func Lock(ctx context.Context, path, what string, how int) (*os.File, error) {
+	for {
+		f, err := openLock(path)
+		if err != nil {
+			return nil, err
+		}
+		if err := hold(ctx, f, what, how); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		// Whoever held it before may have removed the name: then what we
+		// hold is a file that nobody else will look at.
+		if Names(path, f) {
+			return f, nil
+		}
+		_ = f.Close()
+	}
+}
+
+// TryLock is Lock without a wait: when somebody else holds the lock it fails with
+// unix.EWOULDBLOCK.
+func TryLock(path string, how int) (*os.File, error) {
+	f, err := openLock(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f, how); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func openLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := ownLock(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// ownLock fails unless f is a regular file of ours, and closes it to others.
+func ownLock(f *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("the lock %s is not a regular file", f.Name())
+	}
+	if int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("the lock %s belongs to user %d", f.Name(), st.Uid)
+	}
+	if st.Mode&0o077 != 0 {
+		return f.Chmod(0o600)
+	}
+	return nil
+}
+
+// Names reports whether path, not followed, is the open file f.
+func Names(path string, f *os.File) bool {
+	now, err := os.Lstat(path)
+	if err != nil {
+		return false
+	}
+	opened, err := f.Stat()
+	return err == nil && os.SameFile(now, opened)
+}
+
+// hold tries again and again, as a blocking flock cannot be interrupted by a
+// context.
+func hold(ctx context.Context, f *os.File, what string, how int) error {
+	waiting, _ := ctx.Value(waitingKey{}).(Waiting)
+	began, told := time.Now(), waiting.Tell == nil
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		if err := flock(f, how); !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		if !told && time.Since(began) >= waiting.Patience {
+			told = true
+			waiting.Tell(what)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// flock takes the lock or fails with unix.EWOULDBLOCK.
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != unix.EINTR {
+			return err
+		}
+	}
+}
