@@ -10,6 +10,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers/archive"
 )
 
@@ -86,6 +87,9 @@ func (o Output) CheckDest(terminal bool) error {
 		return hinted(fmt.Errorf("destination %s of type=%s is the root directory of this machine: the image's files would take the place of its own", o.Dest, o.Type),
 			"choose a directory; if it is meant, unpack a tar: -o type=tar,dest=- … | tar -C / -x")
 	}
+	if err := CheckFile(o.Dest); err != nil {
+		return err
+	}
 	info, err := os.Stat(o.Dest)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -98,6 +102,16 @@ func (o Output) CheckDest(terminal bool) error {
 	case !directory && info.IsDir():
 		return hinted(fmt.Errorf("destination %s of type=%s is a directory, not a file", o.Dest, o.Type),
 			fmt.Sprintf("name a file in it: type=%s,dest=%s/image.tar", o.Type, strings.TrimSuffix(o.Dest, "/")))
+	}
+	return nil
+}
+
+// CheckFile refuses a place that WriteFile would not use because of what another
+// user has put there.
+func CheckFile(path string) error {
+	var foreign *hostfile.ForeignError
+	if err := hostfile.Check(path); errors.As(err, &foreign) {
+		return placed(path, err)
 	}
 	return nil
 }

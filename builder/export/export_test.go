@@ -451,7 +451,7 @@ func TestFailedFileOutputLeavesTheOldOne(t *testing.T) {
 	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	err := WriteFile(path, func(w io.Writer) error {
+	err := WriteFile(t.Context(), path, func(w io.Writer) error {
 		_, err := w.Write(make([]byte, 2<<20))
 		if err != nil {
 			return err

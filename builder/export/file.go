@@ -2,51 +2,63 @@ package export
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // WriteFile makes the file at path: under its name stands the old one or the
-// whole new one, never a part. A symlink is followed, and what is no regular
-// file (a pipe, a device) is written to as it is. Missing directories are made.
-func WriteFile(path string, write func(io.Writer) error) error {
+// whole new one, never a part. A symlink is followed as hostfile.Find does, and
+// what is not a regular file (a pipe, a device) is written to as it is, until ctx
+// ends. Missing directories are made.
+func WriteFile(ctx context.Context, path string, write func(io.Writer) error) error {
 	var inner error
-	err := writeFile(path, func(w io.Writer) error {
+	err := writeFile(ctx, path, func(w io.Writer) error {
 		inner = write(w)
 		return inner
 	})
 	switch {
 	case err == nil:
 		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	case inner != nil:
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return placed(path, err)
 }
 
-func writeFile(path string, write func(io.Writer) error) error {
-	if resolved, err := filepath.EvalSymlinks(path); err == nil {
-		path = resolved
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		return errors.Join(fill(f, write), f.Close())
-	}
+func writeFile(ctx context.Context, path string, write func(io.Writer) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if err := removeStale(path); err != nil {
+	p, err := hostfile.Find(path)
+	if err != nil {
 		return err
 	}
-	t, err := openTemp(path)
+	defer p.Close()
+	st, err := p.Stat()
+	if p.Open || err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return writeInto(ctx, p, write)
+	}
+	return replace(p, write)
+}
+
+// replace makes the file at p, in place of what is there.
+func replace(p *hostfile.Place, write func(io.Writer) error) error {
+	if err := removeStale(p); err != nil {
+		return err
+	}
+	t, err := openTemp(p)
 	if err != nil {
 		return err
 	}
@@ -54,7 +66,46 @@ func writeFile(path string, write func(io.Writer) error) error {
 	if err := fill(t.file, write); err != nil {
 		return err
 	}
-	return t.rename(path)
+	return t.rename()
+}
+
+// writeInto writes to what is at p: a pipe, a device, an open file.
+func writeInto(ctx context.Context, p *hostfile.Place, write func(io.Writer) error) error {
+	f, err := openForWriting(ctx, p)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = f.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop()
+	return errors.Join(fill(f, write), f.Close())
+}
+
+// readerPause is the time between two looks for somebody who reads a pipe.
+const readerPause = 20 * time.Millisecond
+
+// openForWriting opens what is at p. For the reader of a pipe it waits until ctx
+// ends.
+func openForWriting(ctx context.Context, p *hostfile.Place) (*os.File, error) {
+	flags := unix.O_WRONLY | unix.O_NONBLOCK | unix.O_CLOEXEC
+	if p.Open {
+		flags |= unix.O_TRUNC
+	} else {
+		flags |= unix.O_NOFOLLOW
+	}
+	for {
+		fd, err := unix.Openat(int(p.Dir.Fd()), p.Name, flags, 0)
+		if err == nil {
+			return os.NewFile(uintptr(fd), p.Name), nil
+		}
+		if !errors.Is(err, unix.ENXIO) {
+			return nil, &fs.PathError{Op: "open", Path: p.Name, Err: err}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(readerPause):
+		}
+	}
 }
 
 // fill writes to f.
@@ -68,6 +119,10 @@ func fill(f *os.File, write func(io.Writer) error) error {
 
 // placed adds the way out to the error of a place that cannot be written to.
 func placed(path string, err error) error {
+	var foreign *hostfile.ForeignError
+	if errors.As(err, &foreign) {
+		return err
+	}
 	hint := ""
 	switch {
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):

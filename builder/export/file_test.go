@@ -6,11 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // TestStale: what a killed process left beside the output goes, a living one's
@@ -30,7 +31,7 @@ func TestStale(t *testing.T) {
 	if err := unix.Flock(int(living.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	err = WriteFile(filepath.Join(dir, "out"), func(w io.Writer) error {
+	err = WriteFile(t.Context(), filepath.Join(dir, "out"), func(w io.Writer) error {
 		_, err := io.WriteString(w, "whole")
 		return err
 	})
@@ -56,26 +57,21 @@ func TestStale(t *testing.T) {
 
 // A file keeps its lock until it has its last name, however it came by one.
 func TestTempHeld(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "out")
-	tmp, err := openTemp(path)
+	dir := t.TempDir()
+	place, err := hostfile.Find(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer place.Close()
+	tmp, err := openTemp(place)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tmp.close()
-	if tmp.nameless {
-		self := "/proc/self/fd/" + strconv.Itoa(int(tmp.file.Fd()))
-		if err := unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, tmp.name, unix.AT_SYMLINK_FOLLOW); err != nil {
-			t.Fatal(err)
-		}
-		tmp.nameless = false
-	}
-	if err := tmp.file.Close(); err != nil {
+	if err := errors.Join(tmp.link(), tmp.file.Close(), removeStale(place)); err != nil {
 		t.Fatal(err)
 	}
-	if err := removeStale(path); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(tmp.name); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, tmp.name)); err != nil {
 		t.Fatalf("a file that is being written was taken for a leftover: %v", err)
 	}
 }
@@ -86,7 +82,7 @@ func TestUnwritablePlaceHasAWayOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "file", "out")
-	err := WriteFile(path, func(io.Writer) error { return nil })
+	err := WriteFile(t.Context(), path, func(io.Writer) error { return nil })
 	var hint interface{ HintText() string }
 	if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), tempSuffix) || !errors.As(err, &hint) || hint.HintText() == "" {
 		t.Fatalf("got %v", err)

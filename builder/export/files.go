@@ -41,7 +41,7 @@ func (w *writing) files(ctx context.Context, o Output, part func(string) func())
 	case o.Stdout():
 		err = w.writeTar(ctx, w.Stdout, roots)
 	default:
-		err = WriteFile(o.Dest, func(f io.Writer) error { return w.writeTar(ctx, f, roots) })
+		err = WriteFile(ctx, o.Dest, func(f io.Writer) error { return w.writeTar(ctx, f, roots) })
 	}
 	if err != nil {
 		return fmt.Errorf("writing the files: %w", err)

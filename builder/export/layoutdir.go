@@ -1,6 +1,7 @@
 package export
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,12 +9,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/image"
 )
@@ -21,71 +24,99 @@ import (
 // WriteLayout writes the image into the OCI layout at dir, which is made when it
 // is not there. Images that the layout has stay, except those whose names the
 // new one takes. index.json comes last and in one rename; of a layout that cannot
-// be written nothing new stays.
+// be written nothing new stays. No symlink in the layout leads out of it.
 func WriteLayout(ctx context.Context, images []Named, dir string) error {
 	var made []string
 	if err := makeDirs(dir, &made); err != nil {
 		return placed(dir, err)
 	}
-	release, err := holdDir(ctx, dir)
+	err := writeLayoutIn(ctx, images, dir)
+	if err != nil {
+		for _, name := range slices.Backward(made) {
+			// A directory goes when nothing else is in it.
+			_ = os.Remove(name)
+		}
+	}
+	return err
+}
+
+func writeLayoutIn(ctx context.Context, images []Named, dir string) error {
+	root, err := openDest(dir)
+	if err != nil {
+		return placed(dir, err)
+	}
+	defer root.Close()
+	release, err := holdDir(ctx, images[0].store, root)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if err := writeLayout(ctx, images, dir, &made); err != nil {
-		for _, name := range slices.Backward(made) {
-			// A directory goes when nothing else is in it.
-			_ = os.Remove(name)
+	w := &layoutWriter{root: root}
+	if err := w.write(ctx, images); err != nil {
+		for _, name := range slices.Backward(w.made) {
+			_ = root.Remove(name)
 		}
 		return fmt.Errorf("writing the layout %s: %w", dir, err)
 	}
 	return nil
 }
 
-// writeLayout adds to made what is new in dir, directories first.
-func writeLayout(ctx context.Context, images []Named, dir string, made *[]string) error {
+// layoutWriter writes below root. made is what is new there, directories first.
+type layoutWriter struct {
+	root *os.Root
+	made []string
+}
+
+func (w *layoutWriter) write(ctx context.Context, images []Named) error {
 	files, err := layoutFiles(images, OCI)
 	if err != nil {
 		return err
 	}
-	index, err := mergeLayout(dir, layoutIndex(images))
+	index, err := mergeLayout(w.root, layoutIndex(images))
 	if err != nil {
 		return err
 	}
 	// What a killed process left may be of a blob that nobody writes again.
-	if err := removeStaleIn(filepath.Join(dir, ocispec.ImageBlobsDir, string(digest.SHA256)), "."); err != nil {
-		return err
+	if d, err := w.root.Open(path.Join(ocispec.ImageBlobsDir, string(digest.SHA256))); err == nil {
+		err := removeStaleIn(int(d.Fd()), ".")
+		if err := errors.Join(err, d.Close()); err != nil {
+			return err
+		}
 	}
 	for _, img := range images {
 		for _, d := range img.Blobs() {
-			if err := writeLayoutBlob(ctx, img.Built, d, filepath.Join(dir, blobPath(d.Digest)), made); err != nil {
+			if err := w.blob(ctx, img.Built, d); err != nil {
 				return err
 			}
 		}
 	}
-	if err := writeSmallFile(filepath.Join(dir, ocispec.ImageLayoutFile), files[ocispec.ImageLayoutFile]); err != nil {
+	if err := w.file(ocispec.ImageLayoutFile, bytes.NewReader(files[ocispec.ImageLayoutFile])); err != nil {
 		return err
 	}
-	return writeSmallFile(filepath.Join(dir, ocispec.ImageIndexFile), index)
+	return w.file(ocispec.ImageIndexFile, bytes.NewReader(index))
 }
 
-func writeSmallFile(name string, data []byte) error {
-	return WriteFile(name, func(w io.Writer) error {
-		_, err := w.Write(data)
+// file writes a file, in place of what has its name.
+func (w *layoutWriter) file(name string, r io.Reader) error {
+	p, err := placeIn(w.root, path.Dir(name), path.Base(name))
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	return replace(p, func(out io.Writer) error {
+		_, err := io.Copy(out, r)
 		return err
 	})
 }
 
-func writeLayoutBlob(ctx context.Context, b *Built, d ocispec.Descriptor, file string, made *[]string) error {
-	info, err := os.Stat(file)
-	if err == nil && info.Size() == d.Size {
+func (w *layoutWriter) blob(ctx context.Context, b *Built, d ocispec.Descriptor) error {
+	name := blobPath(d.Digest)
+	info, err := w.root.Lstat(name)
+	there := err == nil
+	if there && info.Mode().IsRegular() && info.Size() == d.Size {
 		return nil
 	}
-	if err == nil {
-		// What is there is no such blob, so it is not for us to remove.
-		made = new([]string)
-	}
-	if err := makeDirs(filepath.Dir(file), made); err != nil {
+	if err := w.dir(path.Dir(name)); err != nil {
 		return err
 	}
 	r, err := b.Open(ctx, d)
@@ -93,12 +124,27 @@ func writeLayoutBlob(ctx context.Context, b *Built, d ocispec.Descriptor, file s
 		return err
 	}
 	defer r.Close()
-	err = WriteFile(file, func(w io.Writer) error {
-		_, err := io.Copy(w, archive.ContextReader(ctx, r))
-		return err
-	})
+	err = w.file(name, archive.ContextReader(ctx, r))
+	// What was there and is no such blob is not for us to remove.
+	if err == nil && !there {
+		w.made = append(w.made, name)
+	}
+	return err
+}
+
+// dir makes a directory with those above it.
+func (w *layoutWriter) dir(name string) error {
+	if info, err := w.root.Stat(name); err == nil && info.IsDir() {
+		return nil
+	}
+	if up := path.Dir(name); up != "." {
+		if err := w.dir(up); err != nil {
+			return err
+		}
+	}
+	err := w.root.Mkdir(name, 0o755)
 	if err == nil {
-		*made = append(*made, file)
+		w.made = append(w.made, name)
 	}
 	return err
 }
@@ -120,10 +166,10 @@ func makeDirs(dir string, made *[]string) error {
 	return err
 }
 
-// mergeLayout is the index.json of dir with the entries of added.
-func mergeLayout(dir string, added ocispec.Index) ([]byte, error) {
+// mergeLayout is the index.json of root with the entries of added.
+func mergeLayout(root *os.Root, added ocispec.Index) ([]byte, error) {
 	var old ocispec.Index
-	data, err := image.ReadIndexFile(dir)
+	data, err := hostfile.ReadIn(root, ocispec.ImageIndexFile, image.MaxIndex)
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(data, &old); err != nil {

@@ -29,16 +29,16 @@ func (w *writing) writeLocal(ctx context.Context, o Output, roots []rootfs) erro
 	if err := os.MkdirAll(o.Dest, 0o755); err != nil {
 		return placed(o.Dest, err)
 	}
-	release, err := holdDir(ctx, o.Dest)
-	if err != nil {
-		return err
-	}
-	defer release()
-	root, err := os.OpenRoot(o.Dest)
+	root, err := openDest(o.Dest)
 	if err != nil {
 		return placed(o.Dest, err)
 	}
 	defer root.Close()
+	release, err := holdDir(ctx, w.Store, root)
+	if err != nil {
+		return err
+	}
+	defer release()
 	l := &localWriter{root: root, written: map[string]bool{}}
 	if err := l.removeTemps("."); err != nil {
 		return err

@@ -1,19 +1,18 @@
 package export
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/layers/folder"
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // temp is a file on its way to its name. Where the file system can, it has no
@@ -21,64 +20,97 @@ import (
 // its last name, it has a temporary one. Its lock says that the process that
 // writes it is alive: what has such a name and nobody holds is a killed one's.
 type temp struct {
-	file     *os.File
-	name     string
-	nameless bool
+	file *os.File
+	// dir holds the file; name is the temporary one, last the one it is to have.
+	dir        int
+	name, last string
+	nameless   bool
 	// hold keeps the lock when file is closed.
 	hold int
 }
 
-// openTemp opens a new file that is to become path.
-func openTemp(path string) (*temp, error) {
-	name, err := tempName(path)
-	if err != nil {
-		return nil, err
+// tempTries is how often another name is tried when somebody else locks the file
+// at once. Who looks for leftovers does so for a moment only.
+const tempTries = 100
+
+// openTemp opens a new file that is to become p, which has to stay open.
+func openTemp(p *hostfile.Place) (*temp, error) {
+	for range tempTries {
+		t, lost, err := tryTemp(p)
+		if err != nil || !lost {
+			return t, err
+		}
 	}
-	t := &temp{name: name, hold: -1}
-	if t.file, t.nameless = openNameless(filepath.Dir(path)); !t.nameless {
-		// O_CREATE leaves the mode to the umask, as os.CreateTemp would not.
-		if t.file, err = os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666); err != nil {
-			return nil, err
+	return nil, &fs.PathError{Op: "lock", Path: p.Name, Err: unix.EWOULDBLOCK}
+}
+
+// tryTemp reports that the file was lost when who looked for leftovers came
+// between its name and its lock.
+func tryTemp(p *hostfile.Place) (_ *temp, lost bool, err error) {
+	t := &temp{dir: int(p.Dir.Fd()), last: p.Name, hold: -1}
+	if t.name, err = tempName(p.Name); err != nil {
+		return nil, false, err
+	}
+	if t.file, t.nameless = openNameless(t.dir); !t.nameless {
+		// O_CREAT leaves the mode to the umask, as os.CreateTemp would not.
+		if t.file, err = openAt(t.dir, t.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o666); err != nil {
+			return nil, false, err
 		}
 	}
 	// Some file systems have no locks; there, age decides.
 	err = unix.Flock(int(t.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if lost := errors.Is(err, unix.EWOULDBLOCK) || !t.nameless && !isNamed(name, t.file); lost {
-		// Who looked for leftovers came between the name and the lock.
+	if errors.Is(err, unix.EWOULDBLOCK) || !t.nameless && !isNamed(t.dir, t.name, t.file) {
 		t.close()
-		return openTemp(path)
+		return nil, true, nil
 	}
 	if t.hold, err = unix.FcntlInt(t.file.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
 		t.close()
-		return nil, err
+		return nil, false, err
 	}
-	return t, nil
+	return t, false, nil
+}
+
+// openAt is os.OpenFile in an open directory. It follows no symlink and waits for
+// nobody.
+func openAt(dir int, name string, flags int, mode uint32) (*os.File, error) {
+	fd, err := unix.Openat(dir, name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // openNameless makes a file that has no name, so that nothing of it is left
 // when this process is killed; ok is false where that cannot be done, or where
 // the file could not be given a name later.
-func openNameless(dir string) (_ *os.File, ok bool) {
+func openNameless(dir int) (_ *os.File, ok bool) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		return nil, false
 	}
-	f, err := os.OpenFile(dir, os.O_WRONLY|unix.O_TMPFILE, 0o666)
+	f, err := openAt(dir, ".", unix.O_WRONLY|unix.O_TMPFILE, 0o666)
 	return f, err == nil
 }
 
+// link gives a nameless file its temporary name.
+func (t *temp) link() error {
+	if !t.nameless {
+		return nil
+	}
+	self := fmt.Sprintf("/proc/self/fd/%d", t.file.Fd())
+	err := unix.Linkat(unix.AT_FDCWD, self, t.dir, t.name, unix.AT_SYMLINK_FOLLOW)
+	t.nameless = err != nil
+	return err
+}
+
 // rename gives the file its last name, in place of what has it now.
-func (t *temp) rename(path string) error {
-	if t.nameless {
-		self := fmt.Sprintf("/proc/self/fd/%d", t.file.Fd())
-		if err := unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, t.name, unix.AT_SYMLINK_FOLLOW); err != nil {
-			return err
-		}
-		t.nameless = false
+func (t *temp) rename() error {
+	if err := t.link(); err != nil {
+		return err
 	}
 	// Closing may be what tells of an error; the lock stays until the end.
 	err := t.file.Close()
 	if err == nil {
-		err = os.Rename(t.name, path)
+		err = unix.Renameat(t.dir, t.name, t.dir, t.last)
 	}
 	if err == nil {
 		t.name = ""
@@ -89,7 +121,7 @@ func (t *temp) rename(path string) error {
 // close removes the file unless it has its last name.
 func (t *temp) close() {
 	if t.name != "" && !t.nameless {
-		_ = os.Remove(t.name)
+		_ = unix.Unlinkat(t.dir, t.name, 0)
 	}
 	_ = t.file.Close()
 	if t.hold >= 0 {
@@ -100,13 +132,13 @@ func (t *temp) close() {
 // tempBytes is how many random bytes a temporary name has.
 const tempBytes = 6
 
-// tempName is a new name beside path.
-func tempName(path string) (string, error) {
+// tempName is a new name for what is to be called name.
+func tempName(name string) (string, error) {
 	var b [tempBytes]byte
 	if _, err := rand.Read(b[:]); err != nil {
 		return "", err
 	}
-	return filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%x%s", tempPrefix(path), b, tempSuffix)), nil
+	return fmt.Sprintf("%s%x%s", tempPrefix(name), b, tempSuffix), nil
 }
 
 // isRandom reports whether s is what temporary names are made unique with.
@@ -117,8 +149,8 @@ func isRandom(s string) bool {
 
 const tempSuffix = ".tmp"
 
-// tempPrefix is how temporary names for path begin.
-func tempPrefix(path string) string { return fmt.Sprintf(".%.100s.", filepath.Base(path)) }
+// tempPrefix is how temporary names for name begin.
+func tempPrefix(name string) string { return fmt.Sprintf(".%.100s.", name) }
 
 // stale is the age at which a file under a temporary name is nobody's any more
 // where no lock can tell.
@@ -126,14 +158,20 @@ const stale = time.Hour
 
 // removeStale removes what a process left that was killed before the file had
 // its last name.
-func removeStale(path string) error { return removeStaleIn(filepath.Dir(path), tempPrefix(path)) }
+func removeStale(p *hostfile.Place) error {
+	return removeStaleIn(int(p.Dir.Fd()), tempPrefix(p.Name))
+}
 
 // removeStaleIn does so for all temporary names in dir that begin with prefix.
-func removeStaleIn(dir, prefix string) error {
-	entries, err := os.ReadDir(dir)
+func removeStaleIn(dir int, prefix string) error {
+	d, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		// A directory may be written to and not read.
 		return nil
+	}
+	entries, err := d.ReadDir(-1)
+	if err := errors.Join(err, d.Close()); err != nil {
+		return err
 	}
 	for _, e := range entries {
 		name, isTemp := strings.CutSuffix(e.Name(), tempSuffix)
@@ -141,55 +179,42 @@ func removeStaleIn(dir, prefix string) error {
 		if !isTemp || !strings.HasPrefix(name, prefix) || dot+1 < len(prefix) || !isRandom(name[dot+1:]) || !e.Type().IsRegular() {
 			continue
 		}
-		if err := removeUnheld(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := removeUnheld(dir, e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeUnheld removes the file unless a living process writes it.
-func removeUnheld(name string) error {
-	f, err := os.Open(name)
+// removeUnheld removes a file of ours unless a living process writes it.
+func removeUnheld(dir int, name string) error {
+	f, err := openAt(dir, name, unix.O_RDONLY, 0)
 	if err != nil {
 		// Another user's, perhaps; or it is gone.
 		return nil
 	}
 	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || int(st.Uid) != os.Geteuid() {
+		return err
+	}
 	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return nil
-	case err != nil:
-		if info, err := f.Stat(); err != nil || time.Since(info.ModTime()) < stale {
-			return nil
-		}
-	}
-	if !isNamed(name, f) {
+	case err != nil && time.Since(time.Unix(st.Mtim.Unix())) < stale:
 		return nil
 	}
-	return os.Remove(name)
+	if !isNamed(dir, name, f) {
+		return nil
+	}
+	return unix.Unlinkat(dir, name, 0)
 }
 
-// isNamed reports whether the file at name is f.
-func isNamed(name string, f *os.File) bool {
-	now, err := os.Lstat(name)
-	if err != nil {
+// isNamed reports whether the file that dir has as name is f.
+func isNamed(dir int, name string, f *os.File) bool {
+	var now, opened unix.Stat_t
+	if unix.Fstatat(dir, name, &now, unix.AT_SYMLINK_NOFOLLOW) != nil || unix.Fstat(int(f.Fd()), &opened) != nil {
 		return false
 	}
-	opened, err := f.Stat()
-	return err == nil && os.SameFile(now, opened)
-}
-
-// holdDir waits until no other build writes into the directory; until release is
-// called none does. Where there are no locks it holds nothing.
-func holdDir(ctx context.Context, dir string) (release func(), err error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		// It may be one that can be written to and not read.
-		return func() {}, nil
-	}
-	if err := folder.Hold(ctx, f); err != nil && ctx.Err() != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return func() { f.Close() }, nil
+	return now.Dev == opened.Dev && now.Ino == opened.Ino
 }

@@ -196,7 +196,7 @@ func WriteImages(ctx context.Context, stdout io.Writer, images []Named, o Output
 	case o.Stdout():
 		return WriteArchive(ctx, stdout, images, o.Type)
 	}
-	return WriteFile(o.Dest, func(f io.Writer) error { return WriteArchive(ctx, f, images, o.Type) })
+	return WriteFile(ctx, o.Dest, func(f io.Writer) error { return WriteArchive(ctx, f, images, o.Type) })
 }
 
 func (w *writing) place(err error, place string) {

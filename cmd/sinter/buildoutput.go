@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -174,6 +175,9 @@ func (f *buildFlags) checkFiles(outputs []export.Output) error {
 // checkFile finds out whether a file can be written, and removes the one that is
 // there.
 func checkFile(flag, path string) error {
+	if err := export.CheckFile(path); err != nil {
+		return badFlag(flag, path, err)
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
@@ -216,14 +220,14 @@ func imageID(b *export.Built) digest.Digest {
 }
 
 // writeFiles writes --iidfile and --metadata-file.
-func (f *buildFlags) writeFiles(w *export.Written) error {
+func (f *buildFlags) writeFiles(ctx context.Context, w *export.Written) error {
 	if f.iidFile != "" && w.Image != nil {
-		if err := replaceFile(f.iidFile, []byte(imageID(w.Image))); err != nil {
+		if err := replaceFile(ctx, f.iidFile, []byte(imageID(w.Image))); err != nil {
 			return err
 		}
 	}
 	if f.digestFile != "" && w.Image != nil {
-		if err := replaceFile(f.digestFile, []byte(w.Image.Digest())); err != nil {
+		if err := replaceFile(ctx, f.digestFile, []byte(w.Image.Digest())); err != nil {
 			return err
 		}
 	}
@@ -246,12 +250,12 @@ func (f *buildFlags) writeFiles(w *export.Written) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(f.metadataFile, data)
+	return replaceFile(ctx, f.metadataFile, data)
 }
 
 // replaceFile writes a file, which is there as a whole or not at all.
-func replaceFile(path string, data []byte) error {
-	return export.WriteFile(path, func(w io.Writer) error {
+func replaceFile(ctx context.Context, path string, data []byte) error {
+	return export.WriteFile(ctx, path, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/join"
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 type createFlags struct {
@@ -53,7 +53,7 @@ has all manifests. What the target's repository does not have is copied there.`,
 }
 
 func (a *app) createImage(ctx context.Context, f *createFlags, args []string) error {
-	tags, sources, err := f.read(args)
+	tags, sources, err := f.read(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -87,11 +87,11 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 	if f.quiet {
 		fmt.Fprintln(a.stdout, img.Root().Digest)
 	}
-	return f.writeMetadata(img, tags)
+	return f.writeMetadata(ctx, img, tags)
 }
 
 // read are the places of the new image and the sources, in order.
-func (f *createFlags) read(args []string) (tags []registry.Ref, sources []join.Source, err error) {
+func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.Ref, sources []join.Source, err error) {
 	if len(args)+len(f.files) == 0 {
 		return nil, nil, &usageError{err: errors.New("there are no sources"), command: createCommand}
 	}
@@ -115,7 +115,7 @@ func (f *createFlags) read(args []string) (tags []registry.Ref, sources []join.S
 	}
 	var texts []string
 	for _, name := range f.files {
-		data, err := os.ReadFile(name)
+		data, err := hostfile.ReadStream(ctx, name, hostfile.MaxText)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -152,7 +152,7 @@ func (f *createFlags) options() (join.Options, error) {
 	return o, nil
 }
 
-func (f *createFlags) writeMetadata(img *join.Image, tags []registry.Ref) error {
+func (f *createFlags) writeMetadata(ctx context.Context, img *join.Image, tags []registry.Ref) error {
 	if f.metadataFile == "" {
 		return nil
 	}
@@ -171,5 +171,5 @@ func (f *createFlags) writeMetadata(img *join.Image, tags []registry.Ref) error 
 	if err != nil {
 		return err
 	}
-	return replaceFile(f.metadataFile, data)
+	return replaceFile(ctx, f.metadataFile, data)
 }

@@ -1,0 +1,133 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/hostfile"
+)
+
+// stranger is an ID that nobody has.
+const stranger = 54321
+
+// sticky makes a directory as /tmp is.
+func sticky(t *testing.T) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to make files of another user")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func writeText(text string) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := io.WriteString(w, text)
+		return err
+	}
+}
+
+// TestOutputFollowsNoForeignLink: another user's symlink where an output is to be
+// decides nothing.
+func TestOutputFollowsNoForeignLink(t *testing.T) {
+	dir, victim := sticky(t), filepath.Join(t.TempDir(), "victim")
+	if err := os.WriteFile(victim, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "out.tar")
+	if err := errors.Join(os.Symlink(victim, path), os.Lchown(path, stranger, stranger)); err != nil {
+		t.Fatal(err)
+	}
+	err := WriteFile(t.Context(), path, writeText("output"))
+	var foreign *hostfile.ForeignError
+	var hint interface{ HintText() string }
+	if !errors.As(err, &foreign) || !errors.As(err, &hint) || hint.HintText() == "" {
+		t.Errorf("got %v", err)
+	}
+	if data, err := os.ReadFile(victim); string(data) != "precious" || err != nil {
+		t.Errorf("the file holds %q, %v", data, err)
+	}
+	if err := (Output{Type: Tar, Dest: path}).CheckDest(false); !errors.As(err, &foreign) {
+		t.Errorf("before the build: got %v", err)
+	}
+}
+
+// TestOutputIgnoresForeignLeftovers: files of another user under temporary names
+// stop nobody, pipes among them.
+func TestOutputIgnoresForeignLeftovers(t *testing.T) {
+	dir := sticky(t)
+	left := filepath.Join(dir, ".out.0123456789ab.tmp")
+	pipe := filepath.Join(dir, ".out.0123456789ac.tmp")
+	err := errors.Join(os.WriteFile(left, nil, 0o644), os.Lchown(left, stranger, stranger), unix.Mkfifo(pipe, 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(t.Context(), filepath.Join(dir, "out"), writeText("output")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(left); err != nil {
+		t.Errorf("another user's file has gone: %v", err)
+	}
+}
+
+// TestOutputIntoPipeEndsWithContext: nobody reads the pipe.
+func TestOutputIntoPipeEndsWithContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stopped := errors.New("stopped")
+	cancel(stopped)
+	if err := WriteFile(ctx, path, writeText("output")); !errors.Is(err, stopped) {
+		t.Errorf("without a reader: got %v", err)
+	}
+	// A reader that never reads: the pipe fills up.
+	reader, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	ctx, cancel = context.WithCancelCause(t.Context())
+	err = WriteFile(ctx, path, func(w io.Writer) error {
+		go cancel(stopped)
+		for {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				return err
+			}
+		}
+	})
+	if !errors.Is(err, stopped) {
+		t.Errorf("with an idle reader: got %v", err)
+	}
+}
+
+// TestOutputIntoOpenFile: /proc/self/fd/N, and so /dev/stdout, is what is open
+// there.
+func TestOutputIntoOpenFile(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	link := filepath.Join(t.TempDir(), "stdout")
+	if err := os.Symlink("/proc/self/fd/"+strconv.Itoa(int(w.Fd())), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(WriteFile(t.Context(), link, writeText("output")), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := io.ReadAll(r); string(data) != "output" || err != nil {
+		t.Errorf("got %q, %v", data, err)
+	}
+}
