@@ -12,6 +12,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -67,7 +68,13 @@ func (r *Resolver) ReadLocal(ctx context.Context, name, file string) ([]byte, er
 	}
 	switch {
 	case path.Ext(file) == ".dockerignore":
-		if err = read(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = read()
+		var kind *hostfile.KindError
+		switch {
+		case errors.As(err, &kind) && kind.Mode.IsDir():
+			// It holds no rules, as in the reference.
+			err = fs.ErrNotExist
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			err = fmt.Errorf("reading %s: %w", file, err)
 		}
 	case name == "dockerfile":

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"sync"
 
 	"github.com/containerd/platforms"
@@ -33,6 +34,9 @@ type frontend struct {
 
 	// inputs are targets that stand for named contexts.
 	inputs map[string]llb.State
+
+	ignoreMu  sync.Mutex
+	ignoreErr error // of the first ignore file that is there and cannot be read
 
 	images memo[ImageMeta]
 	files  memo[[]byte]
@@ -112,6 +116,26 @@ func (f *frontend) Warn(_ context.Context, _ digest.Digest, msg string, opts cli
 	}
 	f.tell(w)
 	return nil
+}
+
+// noteIgnore remembers that an ignore file cannot be read. The frontend would go on
+// without its rules, and what they hide would be in the image.
+func (f *frontend) noteIgnore(file string, err error) {
+	if path.Ext(file) != ".dockerignore" || errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	f.ignoreMu.Lock()
+	defer f.ignoreMu.Unlock()
+	if f.ignoreErr == nil {
+		f.ignoreErr = err
+	}
+}
+
+// unreadIgnore returns what noteIgnore remembers.
+func (f *frontend) unreadIgnore() error {
+	f.ignoreMu.Lock()
+	defer f.ignoreMu.Unlock()
+	return f.ignoreErr
 }
 
 // tell hands a warning on, one at a time.

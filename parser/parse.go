@@ -35,6 +35,9 @@ func Parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 	if err != nil {
 		return nil, f.problem(ctx, e, err)
 	}
+	if err := f.unreadIgnore(); err != nil {
+		return nil, err
+	}
 	f.checkFilter(e, req.NoCacheFilter)
 	g, err := graph(images)
 	if err != nil {

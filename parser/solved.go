@@ -51,6 +51,7 @@ func (s *solved) ReadFile(ctx context.Context, req client.ReadRequest) ([]byte, 
 			return f.resolver.ReadLocal(ctx, name, file)
 		})
 		if err != nil {
+			f.noteIgnore(file, err)
 			return nil, err
 		}
 		return part(data, r), nil

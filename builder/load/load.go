@@ -17,7 +17,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -339,7 +338,7 @@ func copyBlob(ctx context.Context, s *store.Store, dir string, desc ocispec.Desc
 	if err := desc.Digest.Validate(); err != nil {
 		return fmt.Errorf("digest %q: %w", desc.Digest, err)
 	}
-	f, err := os.Open(filepath.Join(dir, ocispec.ImageBlobsDir, desc.Digest.Algorithm().String(), desc.Digest.Encoded()))
+	f, err := image.OpenBlob(dir, desc.Digest)
 	if err != nil {
 		return err
 	}

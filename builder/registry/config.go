@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // Config says how registries are reached. The zero value is good: credentials
@@ -108,7 +110,7 @@ func LoadConfig(paths ...string) (Config, error) {
 }
 
 func (c *Config) load(path string) error {
-	data, err := os.ReadFile(path)
+	data, err := hostfile.Read(path, hostfile.MaxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

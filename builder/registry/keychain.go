@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -45,30 +44,19 @@ func (storedCredentials) Resolve(target authn.Resource) (authn.Authenticator, er
 
 // credentialFiles are the places to look, the first that knows decides.
 func credentialFiles() []func() (*configfile.ConfigFile, error) {
-	docker := func() (*configfile.ConfigFile, error) { return config.Load(os.Getenv(config.EnvOverrideConfigDir)) }
 	var list []func() (*configfile.ConfigFile, error)
 	add := func(path ...string) {
 		if path[0] != "" {
-			list = append(list, func() (*configfile.ConfigFile, error) { return podmanFile(filepath.Join(path...)) })
+			list = append(list, func() (*configfile.ConfigFile, error) { return readAuthFile(filepath.Join(path...)) })
 		}
 	}
 	add(os.Getenv("REGISTRY_AUTH_FILE"))
-	list = append(list, docker)
+	list = append(list, DockerConfig)
 	add(os.Getenv("XDG_RUNTIME_DIR"), "containers", "auth.json")
 	if dir, err := os.UserConfigDir(); err == nil {
 		add(dir, "containers", "auth.json")
 	}
 	return list
-}
-
-// podmanFile reads a file in the form that podman shares with docker.
-func podmanFile(path string) (*configfile.ConfigFile, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return config.LoadFromReader(f)
 }
 
 // lookUp searches for the repository, then for each parent of its path, then

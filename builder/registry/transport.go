@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/sinter-build/sinter/builder/redirect"
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // How long a registry may be silent.
@@ -134,7 +135,7 @@ func (c *Client) tlsConfig(e endpoint) (*tls.Config, error) {
 func CheckAuthority(path string) error { return addAuthority(x509.NewCertPool(), path) }
 
 func addAuthority(pool *x509.CertPool, path string) error {
-	pem, err := os.ReadFile(path)
+	pem, err := hostfile.Read(path, hostfile.MaxConfig)
 	if err != nil {
 		return fmt.Errorf("reading the certificates in %s: %w", path, err)
 	}
@@ -161,7 +162,7 @@ func addCertDir(conf *tls.Config, pool *x509.CertPool, dir string) error {
 			err = addAuthority(pool, path)
 		case ".cert":
 			var pair tls.Certificate
-			if pair, err = tls.LoadX509KeyPair(path, strings.TrimSuffix(path, ".cert")+".key"); err != nil {
+			if pair, err = clientCertificate(path, strings.TrimSuffix(path, ".cert")+".key"); err != nil {
 				err = fmt.Errorf("reading the client certificate %s: %w", path, err)
 			}
 			conf.Certificates = append(conf.Certificates, pair)
@@ -171,4 +172,16 @@ func addCertDir(conf *tls.Config, pool *x509.CertPool, dir string) error {
 		}
 	}
 	return nil
+}
+
+func clientCertificate(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := hostfile.Read(certFile, hostfile.MaxConfig)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := hostfile.Read(keyFile, hostfile.MaxConfig)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -74,7 +73,7 @@ func (s *Images) layoutChain(ctx context.Context, op parser.OCILayout, platform 
 }
 
 func (s *Images) copyBlob(ctx context.Context, l layout, desc ocispec.Descriptor) error {
-	f, err := os.Open(l.path(desc.Digest))
+	f, err := l.open(desc.Digest)
 	if errors.Is(err, fs.ErrNotExist) && s.store.HasBlob(desc.Digest) {
 		return nil
 	}
@@ -101,9 +100,8 @@ func (s *Images) layout(storeID string) (layout, error) {
 // layout is a directory in the format of the OCI image layout.
 type layout struct{ dir string }
 
-func (l layout) path(d digest.Digest) string {
-	return filepath.Join(l.dir, "blobs", d.Algorithm().String(), d.Encoded())
-}
+// open opens a blob: a regular file that no symlink has outside of the layout.
+func (l layout) open(d digest.Digest) (*os.File, error) { return image.OpenBlob(l.dir, d) }
 
 // load finds an image in the layout.
 func (l layout) load(ref string, platform *ocispec.Platform) (ocispec.Descriptor, *manifest, error) {
@@ -120,7 +118,7 @@ func (l layout) load(ref string, platform *ocispec.Platform) (ocispec.Descriptor
 
 // read reads a manifest or config.
 func (l layout) read(desc ocispec.Descriptor) ([]byte, error) {
-	f, err := os.Open(l.path(desc.Digest))
+	f, err := l.open(desc.Digest)
 	if err != nil {
 		return nil, err
 	}

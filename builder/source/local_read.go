@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -169,7 +170,7 @@ func (l *Local) ReadFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it is no regular file")}
+		return nil, &hostfile.KindError{Path: name, Mode: fi.Mode()}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxReadFile+1))
 	if err == nil && len(data) > maxReadFile {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +12,7 @@ import (
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -67,7 +67,7 @@ type building struct {
 
 func (a *app) build(ctx context.Context, f *buildFlags) error {
 	b := &building{app: a, flags: f, began: time.Now()}
-	call, req, err := b.read()
+	call, req, err := b.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (a *app) build(ctx context.Context, f *buildFlags) error {
 
 // read makes sense of the flags. What is wrong with them is found before
 // anything else is done.
-func (b *building) read() (call calling, req parser.Request, err error) {
+func (b *building) read(ctx context.Context) (call calling, req parser.Request, err error) {
 	f := b.flags
 	if err = f.check(); err != nil {
 		return call, req, err
@@ -136,11 +136,11 @@ func (b *building) read() (call calling, req parser.Request, err error) {
 	}
 	b.devices = device.Specs{Dirs: f.cdiDirs}
 	if f.ignoreFile != "" {
-		if b.ignore, err = os.ReadFile(f.ignoreFile); err != nil {
+		if b.ignore, err = hostfile.ReadStream(ctx, f.ignoreFile, hostfile.MaxText); err != nil {
 			return call, req, badFlag("ignorefile", f.ignoreFile, err)
 		}
 	}
-	if req, err = f.request(); err != nil {
+	if req, err = f.request(ctx); err != nil {
 		return call, req, err
 	}
 	if b.assembly, err = f.assembly(); err != nil {
@@ -157,7 +157,7 @@ func (b *building) read() (call calling, req parser.Request, err error) {
 
 // run builds. release gives up the hold on the store.
 func (b *building) run(ctx context.Context, req parser.Request, release func()) error {
-	config, err := b.config()
+	config, err := b.config(ctx)
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (b *building) wantsPrivileges(ctx context.Context, g *parser.Graph, c build
 }
 
 // config is what the builder works with.
-func (b *building) config() (builder.Config, error) {
+func (b *building) config(ctx context.Context) (builder.Config, error) {
 	var c builder.Config
 	var err error
 	if c.Layers, err = b.store(); err != nil {
@@ -234,7 +234,7 @@ func (b *building) config() (builder.Config, error) {
 		c.Blobs = c.Blobs || o.NeedsBlobs()
 	}
 	c.Images, c.Locals, c.Remotes = b.sources, b.inputs.locals, b.inputs.remotes
-	c.Secrets, c.SSH = b.secrets.read, b.agents.serve
+	c.Secrets, c.SSH = b.secrets.reader(ctx), b.agents.serve
 	c.Volumes, c.Devices, c.Squash = b.volumes, b.devices, b.flags.squash
 	c.Events = b.screen.event
 	c.SingleUser = userns.OneUser()

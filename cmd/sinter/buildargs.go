@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,20 +12,20 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/docker/cli/cli/config"
-
 	"github.com/sinter-build/sinter/builder"
+	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // args are the build arguments: from the command line, else from files. One without a value takes
 // it from the environment, and counts as not given when it is not set there.
-func (f *buildFlags) args() (map[string]string, error) {
+func (f *buildFlags) args(ctx context.Context) (map[string]string, error) {
 	args := map[string]string{}
 	if v := os.Getenv(epochArg); v != "" {
 		args[epochArg] = v
 	}
 	for _, file := range f.buildArgFiles {
-		if err := readArgFile(file, args); err != nil {
+		if err := readArgFile(ctx, file, args); err != nil {
 			return nil, badFlag("build-arg-file", file, err)
 		}
 	}
@@ -67,8 +68,8 @@ func addArg(args map[string]string, text string) error {
 
 // readArgFile reads a file of Buildah's format: a build argument NAME=VALUE in
 // each line; empty lines and those that begin with # do not count.
-func readArgFile(file string, args map[string]string) error {
-	data, err := os.ReadFile(file)
+func readArgFile(ctx context.Context, file string, args map[string]string) error {
+	data, err := hostfile.ReadStream(ctx, file, hostfile.MaxText)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func readArgFile(file string, args map[string]string) error {
 // docker does, but for those that args name in any spelling. The frontend gives
 // them to RUN and to nothing else.
 func (a *app) addProxies(args map[string]string) {
-	file, err := config.Load(config.Dir())
+	file, err := registry.DockerConfig()
 	if err != nil {
 		a.warn(fmt.Sprintf("docker's configuration cannot be read, so its proxies are not known: %v", err))
 		return

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -140,14 +141,14 @@ func (f *buildFlags) check() error {
 }
 
 // request is the part of the flags that the Dockerfile's frontend needs.
-func (f *buildFlags) request() (parser.Request, error) {
+func (f *buildFlags) request(ctx context.Context) (parser.Request, error) {
 	r := parser.Request{
 		Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Pull: f.pull,
 		BuildPlatform: platforms.Normalize(platforms.DefaultSpec()),
 		Contexts:      map[string]string{},
 	}
 	var err error
-	if r.BuildArgs, err = f.args(); err != nil {
+	if r.BuildArgs, err = f.args(ctx); err != nil {
 		return r, err
 	}
 	if r.Labels, err = pairs("label", f.labels); err != nil {

@@ -75,7 +75,7 @@ func (f *buildFlags) called() (calling, error) {
 // call prints what the frontend has to say about the Dockerfile, as docker
 // buildx does. Findings of a check make it fail.
 func (b *building) call(ctx context.Context, req parser.Request, c calling) error {
-	config, err := b.config()
+	config, err := b.config(ctx)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ func FuzzFlags(f *testing.F) {
 			if set.Set(name, value) != nil {
 				continue
 			}
-			r, err := b.request()
+			r, err := b.request(t.Context())
 			var mistake *usageError
 			if err != nil {
 				if !errors.As(err, &mistake) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -53,7 +54,7 @@ func (b *building) openInputs(ctx context.Context, req *parser.Request) (*inputs
 	}
 	o := &opening{building: b, req: req, in: &inputs{
 		locals: map[string]*source.Local{}, layouts: map[string]string{},
-		remotes: source.NewRemotes(root, b.secrets.read),
+		remotes: source.NewRemotes(root, b.secrets.reader(ctx)),
 	}}
 	o.in.remotes.SSH = func(ctx context.Context, id, path string) (func(), error) {
 		return b.agents.serve(ctx, id, path, parser.Mount{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o600})
@@ -127,7 +128,7 @@ func (o *opening) mainContext(ctx context.Context) error {
 	case file == "":
 		file = defaultDockerfile(where)
 	}
-	return o.dockerfile(file)
+	return o.dockerfile(ctx, file)
 }
 
 // remoteContext is a context from a repository or a server. The Dockerfile is a
@@ -138,21 +139,26 @@ func (o *opening) remoteContext(ctx context.Context, address string) error {
 	case file == "-" || parser.IsHTTP(file):
 		return o.foreignDockerfile(ctx)
 	case filepath.IsAbs(file):
-		return o.dockerfile(file)
+		return o.dockerfile(ctx, file)
 	default:
 		o.req.Dockerfile = file
 	}
 	return nil
 }
 
-// dockerfile takes the Dockerfile from a directory of the user's.
-func (o *opening) dockerfile(path string) error {
+// dockerfile takes the Dockerfile from a directory of the user's. It may be a pipe
+// where a person named it.
+func (o *opening) dockerfile(ctx context.Context, path string) error {
 	info, err := dockerfileThere(path)
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return o.pipedDockerfile(path)
+	switch {
+	case info.Mode().IsRegular():
+	case o.flags.file == "":
+		return fmt.Errorf("the Dockerfile: %w", &hostfile.KindError{Path: path, Mode: info.Mode()})
+	default:
+		return o.pipedDockerfile(ctx, path)
 	}
 	o.req.Dockerfile, o.req.LocalDockerfile = filepath.Base(path), true
 	if o.req.Shown == "" {

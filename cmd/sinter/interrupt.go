@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // interrupts are the signals that ask the program to end. One that it was started
@@ -46,14 +48,7 @@ func exitNextTime() {
 // interruptible reads r until ctx ends. A terminal or a pipe would have us wait
 // for ever, whatever the context says.
 func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
-	out, in := io.Pipe()
-	stop := context.AfterFunc(ctx, func() { in.CloseWithError(context.Cause(ctx)) })
-	go func() {
-		_, err := io.Copy(in, r)
-		stop()
-		in.CloseWithError(err)
-	}()
-	return out
+	return hostfile.Interruptible(ctx, func() (io.ReadCloser, error) { return io.NopCloser(r), nil })
 }
 
 // await returns what do does, or that ctx has ended: do waits for a person, who

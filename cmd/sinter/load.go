@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/load"
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 type loadFlags struct {
@@ -81,15 +81,15 @@ func (a *app) loadFrom(ctx context.Context, input string) ([]load.Image, error) 
 		defer from.Close()
 		return load.Archive(ctx, s, from)
 	}
-	f, err := os.Open(input)
+	if info, err := os.Stat(input); err == nil && info.IsDir() {
+		return load.Layout(ctx, s, input)
+	}
+	f, err := hostfile.OpenStream(ctx, input)
 	if err != nil {
 		return nil, &hinted{err: err, hint: "name an archive, or the directory of an OCI layout, that this user can read"}
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return load.Layout(ctx, s, input)
-	}
-	loaded, err := load.Archive(ctx, s, io.Reader(f))
+	loaded, err := load.Archive(ctx, s, f)
 	if err != nil {
 		return nil, fmt.Errorf("loading %s: %w", input, err)
 	}

@@ -8,12 +8,12 @@ import (
 	"os"
 	"strings"
 
-	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
@@ -86,10 +86,15 @@ func (a *app) login(ctx context.Context, f *loginFlags, host string) error {
 	return err
 }
 
+// dockerConfig reads docker's configuration in order to change it.
 func dockerConfig() (*configfile.ConfigFile, error) {
-	file, err := config.Load(config.Dir())
+	file, err := registry.DockerConfig()
 	if err != nil {
-		return nil, fmt.Errorf("reading docker's configuration: %w", err)
+		return nil, err
+	}
+	// It is written by way of the symlink that it may be.
+	if err := export.CheckFile(file.Filename); err != nil {
+		return nil, fmt.Errorf("docker's configuration: %w", err)
 	}
 	return file, nil
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"slices"
 
 	"github.com/sinter-build/sinter/builder/sandbox/ssh"
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -104,8 +104,13 @@ func (s secrets) unset() []string {
 	return out
 }
 
-// read returns a secret's content; fs.ErrNotExist for one that nobody gave.
-func (s secrets) read(id string) ([]byte, error) {
+// reader returns what reads a secret's content until ctx ends; it fails with
+// fs.ErrNotExist for one that nobody gave.
+func (s secrets) reader(ctx context.Context) func(id string) ([]byte, error) {
+	return func(id string) ([]byte, error) { return s.read(ctx, id) }
+}
+
+func (s secrets) read(ctx context.Context, id string) ([]byte, error) {
 	src, ok := s[id]
 	switch {
 	case !ok:
@@ -113,17 +118,13 @@ func (s secrets) read(id string) ([]byte, error) {
 	case src.env != "":
 		return []byte(os.Getenv(src.env)), nil
 	}
-	f, err := os.Open(src.file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the file %s has gone", src.file)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	// The file need not be a regular one, nor what it was at the start.
-	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
-	if err == nil && len(data) > maxSecret {
+	data, err := hostfile.ReadStream(ctx, src.file, maxSecret)
+	var size *hostfile.SizeError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("the file %s has gone", src.file)
+	case errors.As(err, &size):
 		return nil, fmt.Errorf("the secret %s has more than %d bytes", src.file, maxSecret)
 	}
 	return data, err

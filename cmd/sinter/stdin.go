@@ -13,6 +13,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -55,7 +56,7 @@ func (o *opening) stdinContext(ctx context.Context) error {
 	if err := o.openLocal("context", empty); err != nil {
 		return err
 	}
-	return o.keepDockerfile(o.in.stdin, "stdin")
+	return o.keepDockerfile(ctx, o.in.stdin, "stdin")
 }
 
 // foreignDockerfile takes the Dockerfile from standard input or from a server.
@@ -64,7 +65,7 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 		if err := o.readStdin(ctx); err != nil {
 			return err
 		}
-		return o.keepDockerfile(o.in.stdin, "stdin")
+		return o.keepDockerfile(ctx, o.in.stdin, "stdin")
 	}
 	const name = "Dockerfile"
 	op := parser.HTTP{URL: o.flags.file, Filename: name}
@@ -85,26 +86,23 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 		return fmt.Errorf("the Dockerfile: %w", err)
 	}
 	defer f.Close()
-	return o.keepDockerfile(f, source.WithoutUser(op.URL))
+	return o.keepDockerfile(ctx, f, source.WithoutUser(op.URL))
 }
 
 // pipedDockerfile takes the Dockerfile from what is no regular file, as a
 // shell's <(command).
-func (o *opening) pipedDockerfile(path string) error {
-	f, err := os.Open(path)
+func (o *opening) pipedDockerfile(ctx context.Context, path string) error {
+	f, err := hostfile.OpenStream(ctx, path)
 	if err != nil {
 		return fmt.Errorf("the Dockerfile: %w", err)
 	}
 	defer f.Close()
-	return o.keepDockerfile(f, path)
+	return o.keepDockerfile(ctx, f, path)
 }
-
-// maxDockerfile is how long a Dockerfile may be, in bytes.
-const maxDockerfile = 16 << 20
 
 // keepDockerfile copies the Dockerfile to a directory of its own. shown is what
 // people call it.
-func (o *opening) keepDockerfile(r io.Reader, shown string) error {
+func (o *opening) keepDockerfile(ctx context.Context, r io.Reader, shown string) error {
 	o.req.Shown = shown
 	s, err := o.store()
 	if err != nil {
@@ -119,14 +117,14 @@ func (o *opening) keepDockerfile(r io.Reader, shown string) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(w, io.LimitReader(r, maxDockerfile+1))
+	n, err := io.Copy(w, io.LimitReader(r, hostfile.MaxText+1))
 	if err := errors.Join(err, w.Close()); err != nil {
 		return fmt.Errorf("reading the Dockerfile: %w", err)
 	}
-	if n > maxDockerfile {
-		return fmt.Errorf("the Dockerfile %s is longer than %d bytes", shown, maxDockerfile)
+	if n > hostfile.MaxText {
+		return fmt.Errorf("the Dockerfile %s is longer than %d bytes", shown, hostfile.MaxText)
 	}
-	return o.dockerfile(path)
+	return o.dockerfile(ctx, path)
 }
 
 // readStdin copies standard input to a file without a name, so that it can be

@@ -48,6 +48,16 @@ func ReadIndexFile(dir string) ([]byte, error) {
 	return data, nil
 }
 
+// OpenBlob opens a blob of an OCI layout, which may be anybody's.
+func OpenBlob(dir string, d digest.Digest) (*os.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return hostfile.OpenIn(root, filepath.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded()))
+}
+
 // ReadBlob returns a manifest, index or config, verified.
 func (s *Images) ReadBlob(desc ocispec.Descriptor) ([]byte, error) {
 	if err := desc.Digest.Validate(); err != nil {

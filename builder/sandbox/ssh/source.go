@@ -7,12 +7,13 @@ package ssh
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/sinter-build/sinter/hostfile"
 )
 
 // DefaultID names the source of a mount that does not say which it wants.
@@ -102,16 +103,13 @@ func (s Source) keyring() (agent.Agent, error) {
 
 // readKey reads a private key of any of the formats of ssh-keygen.
 func readKey(path string) (any, error) {
-	f, err := os.Open(path)
+	data, err := hostfile.Read(path, maxKeySize)
+	var size *hostfile.SizeError
+	if errors.As(err, &size) {
+		return nil, fmt.Errorf("larger than %d bytes, not a private key", maxKeySize)
+	}
 	if err != nil {
 		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxKeySize+1))
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	if len(data) > maxKeySize {
-		return nil, fmt.Errorf("larger than %d bytes, not a private key", maxKeySize)
 	}
 	key, err := ssh.ParseRawPrivateKey(data)
 	var locked *ssh.PassphraseMissingError

@@ -1,0 +1,47 @@
+package registry
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
+
+	"github.com/sinter-build/sinter/hostfile"
+)
+
+// DockerConfig reads docker's config.json, below $DOCKER_CONFIG or in the home
+// directory. Without a file the configuration is empty.
+func DockerConfig() (*configfile.ConfigFile, error) {
+	dir := os.Getenv(config.EnvOverrideConfigDir)
+	if dir == "" {
+		dir = config.Dir()
+	}
+	path := filepath.Join(dir, config.ConfigFileName)
+	file, err := readAuthFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return configfile.New(path), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading docker's configuration: %w", err)
+	}
+	file.Filename = path
+	return file, nil
+}
+
+// readAuthFile reads a file in the form that docker and podman share.
+func readAuthFile(path string) (*configfile.ConfigFile, error) {
+	data, err := hostfile.Read(path, hostfile.MaxConfig)
+	if err != nil {
+		return nil, err
+	}
+	file, err := config.LoadFromReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("parsing config file (%s): %w", path, err)
+	}
+	return file, nil
+}
