@@ -51,6 +51,7 @@ func (w *writing) writeLocal(ctx context.Context, o Output, roots []rootfs) erro
 			return err
 		}
 	}
+	l.exposed.warn(o.Dest, w.Events)
 	for _, p := range l.skipped {
 		w.Events(event.Output{Step: w.current, Stream: 2, Time: time.Now(),
 			Data: []byte("/" + p + " is a device, which only root may make: left out\n")})
@@ -66,6 +67,7 @@ type localWriter struct {
 	root    *os.Root
 	written map[string]bool
 	skipped []string
+	exposed exposed
 	dirs    []layers.Entry
 }
 
@@ -82,6 +84,9 @@ func (l *localWriter) write(ctx context.Context, r rootfs, open func(context.Con
 			return context.Cause(groupCtx)
 		}
 		l.written[e.Path] = true
+		if e.Kind == layers.File {
+			l.exposed.add(e)
+		}
 		switch e.Kind {
 		case layers.Dir:
 			return named(e, l.dir(e))
@@ -194,6 +199,9 @@ func (l *localWriter) special(e layers.Entry) error {
 		}
 		return l.finish(tmp, e)
 	})
+	if err == nil {
+		l.exposed.add(e)
+	}
 	if errors.Is(err, fs.ErrPermission) && (e.Kind == layers.CharDevice || e.Kind == layers.BlockDevice) {
 		l.skipped = append(l.skipped, e.Path)
 		return nil

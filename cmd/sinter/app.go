@@ -16,6 +16,7 @@ import (
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
@@ -69,11 +70,34 @@ func (a *app) root() (string, error) {
 	return filepath.Join(home, ".local", "share", "sinter"), nil
 }
 
+// storeEntries are what stands in a store's folder.
+var storeEntries = []string{
+	"oci-layout", "index.json", "blobs", "blobs/sha256", "layers", "steps", "content", "contexts", "mounts",
+	"downloads", "git", "tmp", "locks",
+}
+
+// ownRoot is root, refused when it is not this user's: whoever can write to a store
+// decides what its images and its cached steps hold. The process in a user namespace
+// does not know whose a folder of the machine's root is, so the one that starts it
+// has asked before.
+func (a *app) ownRoot() (string, error) {
+	root, err := a.root()
+	if err != nil {
+		return "", err
+	}
+	err = hostfile.CheckOwner(root, storeEntries, os.Args[0] == userns.Name)
+	var foreign *hostfile.OwnerError
+	if errors.As(err, &foreign) {
+		return "", fmt.Errorf("the store is not used: %w", err)
+	}
+	return root, storeMistake(err)
+}
+
 func (a *app) store() (*store.Store, error) {
 	if a.layers != nil {
 		return a.layers, nil
 	}
-	root, err := a.root()
+	root, err := a.ownRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +173,7 @@ func (a *app) cache() (*cache.Store, error) {
 	if a.records != nil {
 		return a.records, nil
 	}
-	root, err := a.root()
+	root, err := a.ownRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -224,6 +248,9 @@ func (a *app) needPrivileges(ctx context.Context) (done bool, err error) {
 func (a *app) reexec(ctx context.Context, stdin *os.File) (done bool, err error) {
 	if !userns.Needed() {
 		return false, nil
+	}
+	if _, err := a.ownRoot(); err != nil {
+		return false, err
 	}
 	if a.layers != nil {
 		// The child opens the store for itself.

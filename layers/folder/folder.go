@@ -2,7 +2,7 @@
 // are there as a whole or not at all, and folders that are their owner's alone.
 // What the files hold is for others to say.
 //
-// Package cache, which knows nothing of layers, has the same for itself.
+// Package cache, which knows nothing of layers, has its own way to write them.
 package folder
 
 import (
