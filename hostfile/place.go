@@ -50,6 +50,9 @@ func (e *ForeignError) HintText() string {
 // directory the kernel follows symlinks as it is set to. Pipes and devices in such
 // directories must be ours as well (protected_fifos). The directory has to exist.
 func Find(path string) (*Place, error) {
+	if short := strings.TrimRight(path, "/"); short != "" {
+		path = short // the name of a directory may end in slashes
+	}
 	at := unix.AT_FDCWD
 	var above *os.File // what at is the descriptor of
 	for range maxLinks {

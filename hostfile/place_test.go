@@ -82,6 +82,9 @@ func TestFindRefusesForeignLinks(t *testing.T) {
 				t.Fatal(err)
 			}
 			var foreign *ForeignError
+			if err := Check(path + "/"); errors.As(err, &foreign) != c.refused {
+				t.Errorf("%s %s, as a directory: got %v", kind, c.name, err)
+			}
 			if err := Check(path); errors.As(err, &foreign) != c.refused || !c.refused && err != nil {
 				t.Errorf("%s %s: got %v", kind, c.name, err)
 			}

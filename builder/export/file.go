@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,9 @@ func WriteFile(ctx context.Context, path string, write func(io.Writer) error) er
 }
 
 func writeFile(ctx context.Context, path string, write func(io.Writer) error) error {
+	if strings.HasSuffix(path, "/") {
+		return unix.EISDIR
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}

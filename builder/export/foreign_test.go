@@ -62,6 +62,18 @@ func TestOutputFollowsNoForeignLink(t *testing.T) {
 	}
 }
 
+// TestOutputIsNoDirectory: a name that ends in a slash is a directory's, and makes
+// nothing.
+func TestOutputIsNoDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	if err := WriteFile(t.Context(), path+"/", writeText("output")); !errors.Is(err, unix.EISDIR) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was made: %v", err)
+	}
+}
+
 // TestOutputIgnoresForeignLeftovers: files of another user under temporary names
 // stop nobody, pipes among them.
 func TestOutputIgnoresForeignLeftovers(t *testing.T) {
