@@ -66,6 +66,9 @@ type building struct {
 }
 
 func (a *app) build(ctx context.Context, f *buildFlags) error {
+	if done, err := a.enterForPipes(ctx, f); done || err != nil {
+		return err
+	}
 	b := &building{app: a, flags: f, began: time.Now()}
 	call, req, err := b.read(ctx)
 	if err != nil {

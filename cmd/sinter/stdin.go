@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/moby/buildkit/util/archiveutil"
 
 	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/parser"
@@ -98,6 +101,36 @@ func (o *opening) pipedDockerfile(ctx context.Context, path string) error {
 	}
 	defer f.Close()
 	return o.keepDockerfile(ctx, f, path)
+}
+
+// enterForPipes starts the build in a user namespace, where it may need one and has
+// a pipe to read: what is read here, nobody can read there again. done says that the
+// build is over.
+func (a *app) enterForPipes(ctx context.Context, f *buildFlags) (done bool, err error) {
+	if !userns.Needed() || !f.namesPipe() {
+		return false, nil
+	}
+	stdin, _ := a.stdin.(*os.File)
+	done, err = a.reexec(ctx, stdin)
+	var refused *userns.RefusedError
+	if errors.As(err, &refused) {
+		return false, nil // not every build needs one
+	}
+	return done, err
+}
+
+// namesPipe reports whether a file that the flags name is a pipe.
+func (f *buildFlags) namesPipe() bool {
+	names := append([]string{f.file, f.ignoreFile}, f.buildArgFiles...)
+	if list, err := parseSecrets(f.secrets); err == nil {
+		for _, s := range list {
+			names = append(names, s.file)
+		}
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		info, err := os.Stat(name)
+		return err == nil && info.Mode()&fs.ModeNamedPipe != 0
+	})
 }
 
 // keepDockerfile copies the Dockerfile to a directory of its own. shown is what
