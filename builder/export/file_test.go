@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/hostfile"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // TestStale: what a killed process left beside the output goes, a living one's

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/hostfile"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // temp is a file on its way to its name. Where the file system can, it has no

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // steady reads a file and fails when it is not, from before the first byte

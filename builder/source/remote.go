@@ -14,8 +14,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers/folder"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // Remotes gets files from the web and from git repositories. What it got stays

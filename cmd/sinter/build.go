@@ -12,8 +12,8 @@ import (
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
-	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
 

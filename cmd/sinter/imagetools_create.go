@@ -14,7 +14,7 @@ import (
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/join"
 	"github.com/sinter-build/sinter/builder/registry"
-	"github.com/sinter-build/sinter/hostfile"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 type createFlags struct {

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/sinter-build/sinter/hostfile"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // interrupts are the signals that ask the program to end. One that it was started

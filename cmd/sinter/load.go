@@ -10,7 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/load"
-	"github.com/sinter-build/sinter/hostfile"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 type loadFlags struct {

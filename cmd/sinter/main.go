@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sinter-build/sinter/builder/sandbox"
-	"github.com/sinter-build/sinter/hostfile"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 func main() {

@@ -10,7 +10,7 @@ import (
 	"slices"
 
 	"github.com/sinter-build/sinter/builder/sandbox/ssh"
-	"github.com/sinter-build/sinter/hostfile"
+	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
 

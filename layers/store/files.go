@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers/folder"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // leftoverAge is how long a temporary folder without a lock may stand before it

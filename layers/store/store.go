@@ -21,9 +21,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/hostfile"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/folder"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // Options say what a store can do beside keeping.

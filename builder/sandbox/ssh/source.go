@@ -13,7 +13,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
-	"github.com/sinter-build/sinter/hostfile"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // DefaultID names the source of a mount that does not say which it wants.
