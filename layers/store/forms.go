@@ -272,9 +272,10 @@ func isDir(path string) bool {
 }
 
 // markUnsynced notes below dir that the layer must not be believed on another
-// boot of the machine, until sync has been called.
+// boot of the machine, until sync has been called. The mark appears whole: another
+// process that read half of it would take the layer for lost.
 func (s *Store) markUnsynced(dir string, id layers.ID) error {
-	if err := os.WriteFile(filepath.Join(dir, unsyncedName), []byte(s.boot), 0o644); err != nil {
+	if err := s.writeFile(filepath.Join(dir, unsyncedName), []byte(s.boot)); err != nil {
 		return err
 	}
 	s.mu.Lock()

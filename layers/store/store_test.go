@@ -353,6 +353,27 @@ func TestLayerOfAnotherBootIsNone(t *testing.T) {
 	}
 }
 
+// TestMarkAppearsWhole: another process that looks at a layer while it gets one more
+// form finds the old mark or the new one, never an empty file.
+func TestMarkAppearsWhole(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	dir, id := t.TempDir(), layers.ID("x")
+	if err := s.markUnsynced(dir, id); err != nil {
+		t.Fatal(err)
+	}
+	first, err := os.Stat(filepath.Join(dir, unsyncedName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.markUnsynced(dir, id); err != nil {
+		t.Fatal(err)
+	}
+	second, err := os.Stat(filepath.Join(dir, unsyncedName))
+	if err != nil || os.SameFile(first, second) {
+		t.Errorf("the mark was written in place (%v)", err)
+	}
+}
+
 func TestLeftoversGo(t *testing.T) {
 	root := t.TempDir()
 	alive := open(t, root, Options{})
