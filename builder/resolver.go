@@ -72,7 +72,7 @@ func (r *Resolver) ReadLocal(ctx context.Context, name, file string) ([]byte, er
 		var kind *hostfile.KindError
 		switch {
 		case errors.As(err, &kind) && kind.Mode.IsDir():
-			// It holds no rules, as in the reference.
+			// As in BuildKit, a directory holds no rules.
 			err = fs.ErrNotExist
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			err = fmt.Errorf("reading %s: %w", file, err)

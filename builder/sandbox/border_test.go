@@ -233,7 +233,7 @@ func TestAbstractSockets(t *testing.T) {
 		for _, insecure := range []bool{false, true} {
 			s := b.sh(script)
 			s.Network, s.Insecure = network, insecure
-			// Of the other kind there is no socket of the name.
+			// No socket of the other kind has this name.
 			b.want(s, "stream: EPERM\ndatagram: ECONNREFUSED\nstream: ECONNREFUSED\ndatagram: EPERM\n")
 		}
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // submodules fills the submodules' directories. They keep their .git files, as
-// with the reference.
+// with BuildKit.
 func (w *worktree) submodules(ctx context.Context, depth string) error {
 	if err := w.program.updateSubmodules(ctx, gitCall{gitDir: w.dir, tree: w.tree}, depth); err != nil {
 		return fmt.Errorf("submodules: %w", err)

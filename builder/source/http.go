@@ -95,7 +95,7 @@ func newRequest(op parser.HTTP) (q request, err error) {
 	}
 	u, err := url.Parse(op.URL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return q, &RemoteError{Msg: fmt.Sprintf("%q is no address of a download", parser.Redact(op.URL)), Hint: "write http://HOST/PATH or https://HOST/PATH"}
+		return q, &RemoteError{Msg: fmt.Sprintf("%q is not the address of a download", parser.Redact(op.URL)), Hint: "write http://HOST/PATH or https://HOST/PATH"}
 	}
 	if op.Checksum != "" {
 		if err := op.Checksum.Validate(); err != nil {

@@ -337,7 +337,7 @@ func TestKnownAnswers(t *testing.T) {
 	}
 }
 
-// TestRawSockets: in the host's network there are no raw sockets, by any
+// TestRawSockets: in the host's network raw sockets are denied, by any
 // interface, and all other sockets are as before.
 func TestRawSockets(t *testing.T) {
 	const (
