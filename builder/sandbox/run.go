@@ -148,7 +148,9 @@ func initCommand(ctx context.Context, s Spec, in *os.File, files []*os.File) (*e
 	cmd.Args = []string{inside.Name, inside.ExtraArg(len(files) - ownFiles)}
 	// The init lives shortly and has little to collect; the race detector, when
 	// it is in the binary, would have it wait for a second at its end.
-	cmd.Env = []string{"GOGC=off", "GOMEMLIMIT=64MiB", "GORACE=atexit_sleep_ms=0"}
+	// The runtime is not to keep files of its control group open: the init closes
+	// what it did not open itself.
+	cmd.Env = []string{"GOGC=off", "GOMEMLIMIT=64MiB", "GORACE=atexit_sleep_ms=0", "GODEBUG=containermaxprocs=0"}
 	cmd.Stdin = in
 	flags := uintptr(unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
 	if s.Network == NetNone {
