@@ -191,10 +191,9 @@ func accept(resp *http.Response, total, offset int64) error {
 	}
 	want := total
 	if resp.StatusCode == http.StatusPartialContent {
-		var from, to, size int64
-		_, err := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &size)
-		if err != nil || from != offset || size != total {
-			return fmt.Errorf("the registry answered with the range %q", resp.Header.Get("Content-Range"))
+		asked, got := fmt.Sprintf("bytes %d-%d/%d", offset, total-1, total), resp.Header.Get("Content-Range")
+		if got != asked {
+			return fmt.Errorf("the registry answered with the range %q instead of %q", got, asked)
 		}
 		want -= offset
 	}
