@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
@@ -119,16 +120,28 @@ func (b *box) sh(script string) Spec {
 // run runs a command and returns what it prints.
 func (b *box) run(s Spec) (string, Result, error) {
 	b.t.Helper()
-	var out bytes.Buffer
+	var out lockedBuffer
 	s.Stdout, s.Stderr = &out, &out
 	if _, err := os.Stat(s.TempDir); err != nil {
 		b.t.Fatal(err)
 	}
-	// One writer is called by two goroutines here, never at once: every test
-	// prints to one of the two.
 	r, err := Run(b.t.Context(), s)
 	return out.String(), r, err
 }
+
+// lockedBuffer takes what is printed to both outputs.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string { return b.buf.String() }
 
 // want runs a command that succeeds and prints this.
 func (b *box) want(s Spec, want string) {

@@ -99,6 +99,9 @@ func TestReadStream(t *testing.T) {
 	if _, err := ReadStream(ctx, path, 100); !errors.Is(err, stopped) {
 		t.Errorf("nobody writes: got %v", err)
 	}
+	// The wait that was left behind would read from the first pipe.
+	path = filepath.Join(t.TempDir(), "another")
+	pipe(t, path)
 	writer, err := os.OpenFile(path, os.O_RDWR, 0) // which waits for no reader
 	if err != nil {
 		t.Fatal(err)
