@@ -338,6 +338,13 @@ sleep 0.1; echo alive`)
 	}
 }
 
+// A command that does not catch a signal lives on when the init gets it, as if it
+// were the first process itself; one that catches it gets it.
+func TestSignalsThatAreNotCaught(t *testing.T) {
+	b := newBox(t)
+	b.fail(b.sh("for s in HUP QUIT USR2 PIPE TERM; do kill -$s 1; done; trap 'exit 3' USR1; kill -USR1 1; sleep 10 & wait"), 3, "exit code: 3")
+}
+
 // taker is a process outside that takes an open file from the command: it
 // listens in a directory that the command has mounted.
 type taker struct {
@@ -433,6 +440,28 @@ func TestFileGivenAway(t *testing.T) {
 		t.Fatal("nothing was given away")
 	}
 	defer f.Close()
+}
+
+// A step that fails has its own exit code, whatever it leaves behind.
+func TestFailedStepGivesAFileAway(t *testing.T) {
+	b, k := newProbe(t), newTaker(t)
+	s := b.sh("probe give-file /s/s; exit 7")
+	s.Mounts = k.mount()
+	b.fail(s, 7, "exit code: 7")
+	if f := <-k.taken; f != nil {
+		f.Close()
+	}
+}
+
+// A privileged command may leave an image mounted that is one of its own files.
+func TestLeftMounted(t *testing.T) {
+	b := newBox(t)
+	if _, err := os.Stat("/dev/loop-control"); err != nil || userns.Inside() {
+		t.Skip("no loop devices here")
+	}
+	s := b.sh("cd /tmp && mkdir m 'm x' && dd if=/dev/zero of=disk bs=64k count=16 2>/dev/null && busybox mke2fs -F disk >/dev/null && busybox mount -t ext2 -o loop disk m && echo x >m/f && busybox mount -t tmpfs x 'm x'")
+	s.Insecure = true
+	b.want(s, "")
 }
 
 // Of the host's devices, a command changes no owner, mode or time. It writes to

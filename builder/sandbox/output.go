@@ -69,17 +69,19 @@ func (p *outputPipe) start() {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			err = p.drain()
 		}
+		if err != nil {
+			p.r.Close() // so that the command does not wait for a reader
+		}
 		p.done <- err
 	}()
 }
 
 func (p *outputPipe) finish() error {
 	defer p.r.Close()
-	if err := p.r.SetReadDeadline(past); err != nil {
-		return fmt.Errorf("reading the output: %w", err)
-	}
+	// A reader that has failed has closed the pipe.
+	_ = p.r.SetReadDeadline(past)
 	if err := <-p.done; err != nil {
-		return fmt.Errorf("reading the output: %w", err)
+		return fmt.Errorf("passing on the output: %w", err)
 	}
 	return nil
 }

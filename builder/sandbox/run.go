@@ -69,7 +69,11 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 
 // failure is the init's own failure.
 func failure(r inside.Report) error {
-	err := fmt.Errorf("preparing the sandbox: %s", r.Err)
+	doing := "preparing the sandbox"
+	if r.Ended {
+		doing = "keeping what the command wrote"
+	}
+	err := fmt.Errorf("%s: %s", doing, r.Err)
 	if r.Hint != "" {
 		return &inside.HintError{Err: err, Hint: r.Hint}
 	}

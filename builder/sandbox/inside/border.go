@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -32,15 +35,31 @@ func takeSignals() <-chan os.Signal {
 // these.
 const lastSignal = unix.SIGSYS
 
-// forwardTo passes on the signals that ask a program for something. The others
-// report a fault of the process itself; nobody else's are of interest.
+// forwardTo passes on the signals that ask a program for something and that the
+// command catches: in Docker the command is the first process itself, which the
+// kernel spares what it does not catch. The other signals report a fault of the
+// process that gets them.
 func forwardTo(pid int, signals <-chan os.Signal) {
 	for s := range signals {
 		switch s {
 		case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE:
-			unix.Kill(pid, s.(syscall.Signal))
+			if n := s.(syscall.Signal); catches(pid, n) {
+				unix.Kill(pid, n)
+			}
 		}
 	}
+}
+
+// catches reports whether a process has a handler for a signal.
+func catches(pid int, s syscall.Signal) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	_, after, _ := strings.Cut(string(status), "\nSigCgt:\t")
+	mask, _, _ := strings.Cut(after, "\n")
+	caught, err := strconv.ParseUint(mask, 16, 64)
+	return err == nil && caught&(1<<(s-1)) != 0
 }
 
 // newSessionKeyring leaves the session keyring of the person who builds. The
@@ -91,7 +110,14 @@ func restrictScopes() error {
 		return fmt.Errorf("keeping the command from abstract sockets: landlock_create_ruleset: %w", errno)
 	}
 	defer unix.Close(int(fd))
-	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0); errno != 0 {
+	_, _, errno = unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0)
+	if errno == unix.E2BIG {
+		return &HintError{
+			Err:  fmt.Errorf("keeping the command from abstract sockets: landlock_restrict_self: %w", errno),
+			Hint: "sinter runs inside of as many Landlock sandboxes as the kernel stacks: start it outside of one of them",
+		}
+	}
+	if errno != 0 {
 		return fmt.Errorf("keeping the command from abstract sockets: landlock_restrict_self: %w", errno)
 	}
 	return nil
@@ -103,24 +129,49 @@ const sealTimeout = 2 * time.Second
 // sealRoot makes the root's file system read-only for whoever still has a file
 // or directory of it open: a command may have passed one to a process outside,
 // which could change the layer later on.
-func sealRoot(root int) error {
-	for end := time.Now().Add(sealTimeout); ; time.Sleep(5 * time.Millisecond) {
-		err := setReadOnly(root)
-		if errors.Is(err, unix.EBUSY) && time.Now().Before(end) {
+func (in *sandboxInit) sealRoot() error {
+	err := setReadOnly(in.root)
+	if errors.Is(err, unix.EBUSY) {
+		// A privileged command may have mounted an image that is one of its files.
+		err = in.detachMounts()
+	}
+	for end := time.Now().Add(sealTimeout); err == nil || errors.Is(err, unix.EBUSY); time.Sleep(5 * time.Millisecond) {
+		if err = setReadOnly(in.root); err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			break
+		}
+	}
+	if errors.Is(err, unix.EBUSY) {
+		return &HintError{
+			Err:  errors.New("a process outside its sandbox, a loop device or swap space still has one of its files open for writing"),
+			Hint: "detach devices in the same step (losetup -d, swapoff); if the command passed the file on, through a socket in a cache mount or a volume, end the process that took it",
+		}
+	}
+	return fmt.Errorf("making the root read-only: %w", err)
+}
+
+// detachMounts detaches all that is mounted on the root.
+func (in *sandboxInit) detachMounts() error {
+	const mountPoint = 4 // the field of a line, see proc_pid_mountinfo(5)
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	for _, line := range slices.Backward(strings.Split(string(data), "\n")) {
+		fields := strings.Fields(line)
+		if len(fields) <= mountPoint || fields[mountPoint] == "/" {
 			continue
 		}
-		if errors.Is(err, unix.EBUSY) {
-			return &HintError{
-				Err:  errors.New("the command has ended, but a process outside its sandbox still has one of its files open for writing"),
-				Hint: "the command passed the file on, through a socket in a cache mount or a volume: end the process that took it, and take that out of the step",
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("making the root read-only after the command: %w", err)
-		}
-		return nil
+		// What is hidden below another mount goes with that.
+		_ = unix.Unmount(unescape.Replace(fields[mountPoint]), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	}
+	return nil
 }
+
+// unescape reads the characters that the kernel writes as numbers in mountinfo.
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
 // setReadOnly makes a file system read-only, in all its mounts. It is EBUSY while
 // a file is open for writing.

@@ -1,6 +1,7 @@
 package inside
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -105,7 +106,8 @@ func openBelow(dir int, path string, flags uint64) (int, error) {
 var errNotRegular = errors.New("not a regular file")
 
 // readBelow reads a regular file below a directory, as openBelow finds it, up to
-// a limit in bytes. Anything else, such as a FIFO or a device, is never opened.
+// a limit in bytes. Anything else, such as a FIFO or a device, is an error, and is
+// not waited for.
 func readBelow(dir int, path string, limit int) ([]byte, error) {
 	at, err := openBelow(dir, path, unix.O_PATH)
 	if err != nil {
@@ -122,6 +124,11 @@ func readBelow(dir int, path string, limit int) ([]byte, error) {
 		return nil, unix.EISDIR
 	default:
 		return nil, errNotRegular
+	}
+	// Files of the kernel look regular, but reading one may have an effect, or
+	// not end: /proc/kmsg.
+	if system, err := inSystem(at); system || err != nil {
+		return nil, cmp.Or(err, errNotRegular)
 	}
 	// Not blocking: another command may have put a FIFO there since.
 	fd, err := openBelow(dir, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
@@ -146,6 +153,18 @@ func readBelow(dir int, path string, limit int) ([]byte, error) {
 			data = append(data, make([]byte, min(len(data), limit-n))...)
 		}
 	}
+}
+
+// inSystem reports whether a file is one of the kernel's: of /proc or /sys.
+func inSystem(fd int) (bool, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return false, err
+	}
+	return slices.Contains([]int64{
+		unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
+		unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC,
+	}, int64(st.Type)), nil
 }
 
 // statBelow looks at a file below a directory, as openBelow finds it.

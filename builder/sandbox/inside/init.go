@@ -263,7 +263,13 @@ func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *Report) er
 		return fmt.Errorf("reading the command's usage: %w", err)
 	}
 	r.MaxRSS = usage.Maxrss << 10
-	return sealRoot(in.root)
+	r.Ended = true
+	if r.ExitCode != 0 {
+		// Nothing of it is kept, and its exit code is what counts.
+		_ = setReadOnly(in.root)
+		return nil
+	}
+	return in.sealRoot()
 }
 
 // giveOutput lets the user open /dev/stdin, /dev/stdout and /dev/stderr, which

@@ -95,9 +95,10 @@ type Mount struct {
 
 // Report is what the init answers.
 type Report struct {
-	// Err is why the command could not be run: a failure of the sandbox. Hint is
-	// what to do about that, or about Reason.
+	// Err is a failure of the sandbox: before the command, or after it if Ended
+	// is set. Hint is what to do about that, or about Reason.
 	Err, Hint string
+	Ended     bool
 	// Reason is why the command itself could not be started.
 	Reason           string
 	ExitCode, Signal int

@@ -125,6 +125,7 @@ func (m *Mount) code(c *codec) {
 func (r *Report) code(c *codec) {
 	text(c, &r.Err)
 	text(c, &r.Hint)
+	c.bool(&r.Ended)
 	text(c, &r.Reason)
 	number(c, &r.ExitCode)
 	number(c, &r.Signal)

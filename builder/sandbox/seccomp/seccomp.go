@@ -9,6 +9,7 @@ package seccomp
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 
 	"github.com/moby/profiles/seccomp"
@@ -28,9 +29,10 @@ func Default(caps []string) ([]unix.SockFilter, error) {
 	return compile(profile)
 }
 
-// DefaultInHostNetwork is Default without what CAP_NET_RAW gives: raw sockets,
-// with which a command would read and forge what the host sends and receives. The
-// capability itself stays, since the kernel refuses to start a program that has it
+// DefaultInHostNetwork is Default without raw and packet sockets, with which a
+// command with CAP_NET_RAW would read and forge what the host sends and receives,
+// and without the socket options that give a foreign address or a mark. A mark that
+// is sent as ancillary data cannot be filtered. The capability itself stays, since the kernel refuses to start a program that has it
 // as a file capability when the bounding set lacks it.
 func DefaultInHostNetwork(caps []string) ([]unix.SockFilter, error) {
 	profile, err := defaultProfile(caps)
@@ -69,9 +71,13 @@ func noRawSockets() []specs.LinuxSyscall {
 	socket := func(act specs.LinuxSeccompAction, arg specs.LinuxSeccompArg) specs.LinuxSyscall {
 		return specs.LinuxSyscall{Names: []string{"socket"}, Action: act, Args: []specs.LinuxSeccompArg{arg}}
 	}
+	// The kernel reads 32 bits of these.
+	word := func(index uint, value uint64) specs.LinuxSeccompArg {
+		return specs.LinuxSeccompArg{Index: index, Value: math.MaxUint32, ValueTwo: value, Op: specs.OpMaskedEqual}
+	}
 	option := func(level, name uint64) specs.LinuxSyscall {
 		return specs.LinuxSyscall{
-			Names: []string{"setsockopt"}, Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{is(1, level), is(2, name)},
+			Names: []string{"setsockopt"}, Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{word(1, level), word(2, name)},
 		}
 	}
 	unknown := uint(unix.ENOSYS)
