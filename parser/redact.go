@@ -12,8 +12,12 @@ import (
 )
 
 // withUser is an address with a user. The user ends at the last @ before the
-// path; passwords may have nearly all characters.
+// path; passwords may have nearly all characters. A list of an address and a mail
+// address without a slash is taken for one, too: better than to show a password.
 var withUser = regexp.MustCompile("(?i)\\b((?:git\\+)?(?:https?|ssh|git|ftps?|socks5h?)://)([^\\s/?#\"<>\\\\`]*)@")
+
+// variable is the name of a variable, in whose place something stands later.
+var variable = regexp.MustCompile(`^\$(\w+|\{\w+\})$`)
 
 const mask = "xxxxx"
 
@@ -26,15 +30,23 @@ func Redact(text string) string {
 	}
 	return withUser.ReplaceAllStringFunc(text, func(match string) string {
 		m := withUser.FindStringSubmatch(match)
-		user, _, password := strings.Cut(m[2], ":")
-		if strings.HasPrefix(strings.ToLower(m[1]), "http") && user != "" {
-			user = mask
+		user, secret, password := strings.Cut(m[2], ":")
+		if strings.HasPrefix(strings.ToLower(m[1]), "http") {
+			user = masked(user)
 		}
 		if password {
-			user += ":" + mask
+			user += ":" + masked(secret)
 		}
 		return m[1] + user + "@"
 	})
+}
+
+// masked hides a part of an address, if that says anything.
+func masked(part string) string {
+	if part == "" || part == mask || variable.MatchString(part) {
+		return part
+	}
+	return mask
 }
 
 func redact(text []byte) []byte { return []byte(Redact(string(text))) }

@@ -27,6 +27,9 @@ func TestRedact(t *testing.T) {
 		"docker-image://alpine:3.18@sha256:0123": "docker-image://alpine:3.18@sha256:0123",
 		"oci-layout://layout0@sha256:0123":       "oci-layout://layout0@sha256:0123",
 		"a@b":                                    "a@b",
+		"RUN curl https://$TOKEN@host/x":         "RUN curl https://$TOKEN@host/x",
+		"RUN curl https://me:${PASSWORD}@host/x": "RUN curl https://xxxxx:${PASSWORD}@host/x",
+		"RUN curl https://$U:pw$TOKEN@host/x":    "RUN curl https://$U:xxxxx@host/x",
 	} {
 		if got := Redact(text); got != want {
 			t.Errorf("%s: got %s, want %s", text, got, want)

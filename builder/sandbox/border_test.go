@@ -159,17 +159,24 @@ func TestOpenFiles(t *testing.T) {
 	}
 }
 
-// A FIFO, a device or a socket where a base has its users' names is as none.
+// A FIFO, a device, a socket or a file of the kernel where a base has its users' names is as none.
 func TestUserFilesAreFiles(t *testing.T) {
 	b := newBox(t)
+	places := map[string]func(file string) error{
+		"FIFO":   func(file string) error { return unix.Mkfifo(file, 0o666) },
+		"socket": func(file string) error { return unix.Mknod(file, unix.S_IFSOCK|0o666, 0) },
+		"device": func(file string) error { return unix.Mknod(file, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))) },
+		"file of the kernel": func(file string) error { return os.Symlink("/proc/1/environ", file) },
+		"log of the kernel":  func(file string) error { return os.Symlink("/proc/kmsg", file) },
+	}
 	for _, name := range []string{"passwd", "group"} {
-		for _, kind := range []uint32{unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR} {
-			file := filepath.Join(b.lower, "etc", name)
+		file := filepath.Join(b.lower, "etc", name)
+		for what, place := range places {
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
 			}
-			err := unix.Mknod(file, kind|0o666, int(unix.Mkdev(1, 5)))
-			if errors.Is(err, unix.EPERM) && kind == unix.S_IFCHR {
+			err := place(file)
+			if errors.Is(err, unix.EPERM) && what == "device" {
 				write(t, b.lower, map[string]string{"etc/" + name: ""})
 				continue // devices cannot be made here
 			}
@@ -177,9 +184,9 @@ func TestUserFilesAreFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, insecure := range []bool{false, true} {
-				s := b.spec("echo", "ok")
+				s := b.sh("echo $HOME")
 				s.User, s.Insecure = "0", insecure
-				b.want(s, "ok\n")
+				b.want(s, "/\n")
 			}
 		}
 	}
@@ -500,6 +507,23 @@ func TestDevicesOfTheHost(t *testing.T) {
 		}
 	}
 }
+
+// Where a container around hides parts of its /proc, a command sees that one, with
+// the container's processes. It can change nothing of them.
+func TestOuterProc(t *testing.T) {
+	b := newBox(t)
+	if os.Getenv(outerProcEnv) == "" {
+		t.Skip("a part of TestRootless")
+	}
+	pid := os.Getpid()
+	s := b.sh(fmt.Sprintf("id -u; test -e /proc/%[1]d && for f in %[1]d/oom_score_adj %[1]d/coredump_filter self/oom_score_adj sys/kernel/hostname; do (echo 31 >/proc/$f) 2>/dev/null && echo wrote $f; done; true", pid))
+	s.User = "1000"
+	b.want(s, "1000\n")
+	b.want(b.sh(fmt.Sprintf("test -e /proc/%d && echo outer", pid)), "outer\n")
+}
+
+// outerProcEnv says that parts of /proc are hidden from this process.
+const outerProcEnv = "SANDBOX_OUTER_PROC"
 
 // A device that a command is given is the host's as well.
 func TestGivenDevice(t *testing.T) {

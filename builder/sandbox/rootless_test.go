@@ -4,9 +4,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
@@ -41,20 +44,44 @@ func TestRootless(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			cmd := exec1(t, exe, "-test.skip", "^TestRootless$", "-test.v", "-test.timeout", "120s")
-			cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
-			cmd.SysProcAttr = &syscall.SysProcAttr{
-				Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-				UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: !single,
-				Credential: &syscall.Credential{NoSetGroups: single},
+			run := func(env, ran string, args ...string) {
+				t.Helper()
+				cmd := exec1(t, append([]string{exe, "-test.v", "-test.timeout", "300s"}, args...)...)
+				cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, env)
+				cmd.SysProcAttr = &syscall.SysProcAttr{
+					Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+					UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: !single,
+					Credential: &syscall.Credential{NoSetGroups: single},
+				}
+				if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+ran) {
+					t.Errorf("%v\n%s", err, out)
+				}
 			}
-			out, err := cmd.CombinedOutput()
-			if err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			if !strings.Contains(string(out), "--- PASS: TestExit") {
-				t.Fatalf("nothing ran:\n%s", out)
+			run("", "TestExit", "-test.skip", "^TestRootless$")
+			done := make(chan error)
+			go func() {
+				runtime.LockOSThread() // and never unlocked: the mounts end with the thread
+				err := hideInProc()
+				if err == nil {
+					run(outerProcEnv+"=1", "TestOuterProc", "-test.run", "^TestOuterProc$")
+				}
+				done <- err
+			}()
+			if err := <-done; err != nil {
+				t.Error(err)
 			}
 		})
 	}
+}
+
+// hideInProc hides a part of /proc from this thread, as containers do. In a user
+// namespace below it that cannot be undone.
+func hideInProc() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	return unix.Mount("/dev/null", "/proc/uptime", "", unix.MS_BIND, "")
 }

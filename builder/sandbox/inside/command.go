@@ -39,9 +39,10 @@ type command struct {
 	fakeRoot  *unix.SockFprog
 	// errPipe is the only file that stays open until the command starts.
 	errPipe uintptr
-	// nested are what to write to which file of /proc for a user namespace in
+	// nested are what to write to which file of idMaps for a user namespace in
 	// which the only user has another number; nil when not needed.
 	nested []idMapFile
+	idMaps uintptr
 }
 
 type idMapFile struct {
@@ -75,7 +76,7 @@ func (in *sandboxInit) command(u *user.ExecUser) (c *command, err error) {
 	c.caps = in.plan.Caps & own
 	c.drop, c.capData = c.caps.dropped(), c.caps.data(in.plan.Insecure)
 	c.filter, c.fakeRoot = program(in.plan.Filter), program(in.plan.FakeRoot)
-	if err := c.nest(u); err != nil {
+	if err := in.nest(c, u); err != nil {
 		return nil, err
 	}
 	env := withHome(lastOfEach(in.plan.Env), u.Home)
@@ -88,16 +89,29 @@ func (in *sandboxInit) command(u *user.ExecUser) (c *command, err error) {
 	return c, nil
 }
 
-// nest prepares a user namespace for a user other than root where we have one
-// user only.
-func (c *command) nest(u *user.ExecUser) error {
-	if !c.single || (u.Uid == 0 && u.Gid == 0) {
+// openIDMaps opens what the child writes its ID map to, for a user other than root
+// where we have one user only.
+func (in *sandboxInit) openIDMaps(u *user.ExecUser) (err error) {
+	if !in.plan.Single || (u.Uid == 0 && u.Gid == 0) {
+		in.idMaps = -1
 		return nil
 	}
+	if in.idMaps < 0 {
+		in.idMaps, err = openBelow(in.root, "/proc", unix.O_PATH|unix.O_DIRECTORY)
+	}
+	return err
+}
+
+// nest prepares a user namespace in which the only user is this one.
+func (in *sandboxInit) nest(c *command, u *user.ExecUser) error {
+	if in.idMaps < 0 {
+		return nil
+	}
+	c.idMaps = uintptr(in.idMaps)
 	for _, f := range []struct{ name, data string }{
-		{"/proc/self/setgroups", "deny"},
-		{"/proc/self/uid_map", fmt.Sprintf("%d 0 1", u.Uid)},
-		{"/proc/self/gid_map", fmt.Sprintf("%d 0 1", u.Gid)},
+		{"self/setgroups", "deny"},
+		{"self/uid_map", fmt.Sprintf("%d 0 1", u.Uid)},
+		{"self/gid_map", fmt.Sprintf("%d 0 1", u.Gid)},
 	} {
 		name, err := unix.BytePtrFromString(f.name)
 		if err != nil {

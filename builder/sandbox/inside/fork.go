@@ -82,9 +82,6 @@ func (c *command) fork() (int, syscall.Errno) {
 //go:norace
 //go:nosplit
 func (c *command) child() (childStep, syscall.Errno) {
-	if e := c.childFiles(); e != 0 {
-		return stepFiles, e
-	}
 	if _, _, e := syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0); e != 0 {
 		return stepSession, e
 	}
@@ -100,6 +97,9 @@ func (c *command) child() (childStep, syscall.Errno) {
 	syscall.RawSyscall(unix.SYS_UMASK, 0o022, 0, 0)
 	if step, e := c.childNest(); e != 0 {
 		return step, e
+	}
+	if e := c.childFiles(); e != 0 {
+		return stepFiles, e
 	}
 	for _, d := range c.drop {
 		if _, _, e := syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(d), 0); e != 0 {
@@ -174,7 +174,7 @@ func (c *command) childNest() (childStep, syscall.Errno) {
 	}
 	for i := range c.nested {
 		m := &c.nested[i]
-		fd, _, e := syscall.RawSyscall6(unix.SYS_OPENAT, atFDCWD, uintptr(unsafe.Pointer(m.name)), unix.O_WRONLY|unix.O_CLOEXEC, 0, 0, 0)
+		fd, _, e := syscall.RawSyscall6(unix.SYS_OPENAT, c.idMaps, uintptr(unsafe.Pointer(m.name)), unix.O_WRONLY|unix.O_CLOEXEC, 0, 0, 0)
 		if e != 0 {
 			return stepUserNS, e
 		}
@@ -283,6 +283,3 @@ func (c *command) childExec() (childStep, syscall.Errno) {
 	}
 	return stepExec, last
 }
-
-// atFDCWD is AT_FDCWD as a system call takes it.
-const atFDCWD = ^uintptr(99)

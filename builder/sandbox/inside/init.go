@@ -17,6 +17,9 @@ type sandboxInit struct {
 	plan Plan
 	// root is the command's root, open.
 	root int
+	// idMaps is a /proc in which the command's child writes its ID map where there
+	// is one user only; -1 when it need not.
+	idMaps int
 	// points makes the mount points that the root does not have.
 	points *mountPoints
 	// devices is a directory with the devices that every command has. They are
@@ -44,7 +47,7 @@ func initMain() {
 }
 
 func serve(from *os.File) (r Report) {
-	in := &sandboxInit{}
+	in := &sandboxInit{idMaps: -1}
 	if err := readPlan(from, &in.plan); err != nil {
 		r.fail(fmt.Errorf("reading the plan: %w", err))
 		return r
@@ -110,6 +113,9 @@ func (in *sandboxInit) prepare() (*command, error) {
 		return nil, err
 	}
 	if user.Home, err = homeOf(in.root, user.Uid); err != nil {
+		return nil, err
+	}
+	if err := in.openIDMaps(user); err != nil {
 		return nil, err
 	}
 	if err := in.enter(); err != nil {
@@ -189,7 +195,11 @@ func (in *sandboxInit) enter() error {
 	if err != nil {
 		return err
 	}
-	if err := closeBut(PlanFD, ReportFD, in.root, cwd); err != nil {
+	keep := []int{PlanFD, ReportFD, in.root, cwd}
+	if in.idMaps >= 0 {
+		keep = append(keep, in.idMaps)
+	}
+	if err := closeBut(keep...); err != nil {
 		return err
 	}
 	if err := unix.Fchdir(in.root); err != nil {

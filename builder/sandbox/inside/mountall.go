@@ -249,16 +249,38 @@ func (in *sandboxInit) bindFile(name, dest string, attr uint64) error {
 }
 
 // mountProc mounts a /proc of this namespace. Where a surrounding container
-// hides parts of its own, the kernel refuses that; then we show what there is.
+// hides parts of its own, the kernel refuses that; then we show what there is, to
+// look at only: it has the processes of that container.
 func (in *sandboxInit) mountProc() error {
 	mount, err := NewMount("proc", inert)
 	if errors.Is(err, unix.EPERM) {
-		mount, err = unix.OpenTree(unix.AT_FDCWD, "/proc", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		mount, err = in.outerProc()
 	}
 	if err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
 	return in.mountSystem(mount, "/proc")
+}
+
+func (in *sandboxInit) outerProc() (int, error) {
+	open := func() (int, error) {
+		return unix.OpenTree(unix.AT_FDCWD, "/proc", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	}
+	if in.plan.Single {
+		var err error
+		if in.idMaps, err = open(); err != nil {
+			return -1, err
+		}
+	}
+	mount, err := open()
+	if err != nil {
+		return -1, err
+	}
+	if err := restrict(mount, inert|unix.MOUNT_ATTR_RDONLY); err != nil {
+		unix.Close(mount)
+		return -1, tooOld("mount_setattr", err)
+	}
+	return mount, nil
 }
 
 // readOnly makes a path read-only where it exists.
