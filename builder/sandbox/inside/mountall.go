@@ -140,6 +140,12 @@ func (in *sandboxInit) stageDirs(m *Mount) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	return in.onStage(mount)
+}
+
+// onStage puts a mount on a directory of the stage, with which it goes in the end,
+// and opens it there. The mount is closed.
+func (in *sandboxInit) onStage(mount int) (int, error) {
 	at, err := in.newStageDir()
 	if err != nil {
 		unix.Close(mount)
