@@ -30,7 +30,9 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
-	rootFlag                   string
+	rootFlag string
+	// owned says that the store was found to be this user's.
+	owned                      bool
 	mirrors, insecure, caFiles []string
 	// retries is -1, and retryDelay 0, when they were not given.
 	retries    int
@@ -82,14 +84,15 @@ var storeEntries = []string{
 // has asked before.
 func (a *app) ownRoot() (string, error) {
 	root, err := a.root()
-	if err != nil {
-		return "", err
+	if err != nil || a.owned {
+		return root, err
 	}
 	err = hostfile.CheckOwner(root, storeEntries, os.Args[0] == userns.Name)
 	var foreign *hostfile.OwnerError
 	if errors.As(err, &foreign) {
 		return "", fmt.Errorf("the store is not used: %w", err)
 	}
+	a.owned = err == nil
 	return root, storeMistake(err)
 }
 
