@@ -163,9 +163,9 @@ func TestOpenFiles(t *testing.T) {
 func TestUserFilesAreFiles(t *testing.T) {
 	b := newBox(t)
 	places := map[string]func(file string) error{
-		"FIFO":   func(file string) error { return unix.Mkfifo(file, 0o666) },
-		"socket": func(file string) error { return unix.Mknod(file, unix.S_IFSOCK|0o666, 0) },
-		"device": func(file string) error { return unix.Mknod(file, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))) },
+		"FIFO":               func(file string) error { return unix.Mkfifo(file, 0o666) },
+		"socket":             func(file string) error { return unix.Mknod(file, unix.S_IFSOCK|0o666, 0) },
+		"device":             func(file string) error { return unix.Mknod(file, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))) },
 		"file of the kernel": func(file string) error { return os.Symlink("/proc/1/environ", file) },
 		"log of the kernel":  func(file string) error { return os.Symlink("/proc/kmsg", file) },
 	}
