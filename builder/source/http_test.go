@@ -440,8 +440,8 @@ func TestHTTPErrors(t *testing.T) {
 		{"unexpected", w.URL + "/f", 304, "304 Not Modified", ""},
 		{"nobody", closed.URL, 0, "connection refused", "is up"},
 		{"certificate", secure.URL, 0, "certificate", "SSL_CERT_FILE"},
-		{"no host", "http:///x", 0, "no address", "http://HOST/PATH"},
-		{"scheme", "ftp://x/y", 0, "no address", "http://HOST/PATH"},
+		{"no host", "http:///x", 0, "not the address", "http://HOST/PATH"},
+		{"scheme", "ftp://x/y", 0, "not the address", "http://HOST/PATH"},
 		{"password", strings.Replace(w.URL, "://", "://name:word@", 1), 404, "downloading " + w.URL + ": 404", ""},
 	}
 	for _, tt := range tests {
