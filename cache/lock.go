@@ -27,7 +27,7 @@ func (s *Store) Lock(ctx context.Context, k Key, name string) (unlock func(), er
 // Share says that a build is using the store, until release is called. Many
 // may share it; collection waits for all of them.
 func (s *Store) Share(ctx context.Context) (release func(), err error) {
-	return s.holdStore(ctx, "the store, which prune or verify --repair is working on", hostfile.Shared)
+	return s.holdStore(ctx, "prune or verify --repair to finish", hostfile.Shared)
 }
 
 // Exclude waits until nobody else uses the store and keeps others out until

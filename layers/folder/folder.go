@@ -1,6 +1,6 @@
-// Package folder is for folders that several processes use at once: files that
-// are there as a whole or not at all, and folders that are their owner's alone.
-// What the files hold is for others to say.
+// Package folder is for folders that several processes use at once: it writes
+// files that are there as a whole or not at all, and removes trees. What the files
+// hold is for others to say; locks and private folders are hostfile's.
 //
 // Package cache, which knows nothing of layers, has its own way to write them.
 package folder
