@@ -3,7 +3,7 @@ package hostfile
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -21,7 +21,8 @@ type Waiting struct {
 
 type waitingKey struct{}
 
-// WithWaiting returns a context with which all locks tell of their waits.
+// WithWaiting returns a context with which all locks, and Await, tell of their
+// waits.
 func WithWaiting(ctx context.Context, w Waiting) context.Context {
 	return context.WithValue(ctx, waitingKey{}, w)
 }
@@ -45,7 +46,7 @@ func Lock(ctx context.Context, path, what string, how int) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := hold(ctx, f, what, how); err != nil {
+		if err := Hold(ctx, f, what, how); err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
 		// Whoever held it before may have removed the name: then what we
@@ -88,13 +89,20 @@ func ownLock(f *os.File) error {
 		return &os.PathError{Op: "stat", Path: f.Name(), Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fmt.Errorf("the lock %s is not a regular file", f.Name())
+		return &OwnerError{
+			Path: "the lock " + f.Name(), Reason: "is not a regular file",
+			Hint: "remove it: a lock is made anew when it is needed",
+		}
 	}
-	if int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("the lock %s belongs to user %d", f.Name(), st.Uid)
+	if !isOurs(&st) {
+		return foreignOwner("the lock "+f.Name(), &st, false)
 	}
-	if st.Mode&0o077 != 0 {
-		return f.Chmod(0o600)
+	if st.Mode&0o077 == 0 {
+		return nil
+	}
+	// Some file systems have one mode for all there is.
+	if err := f.Chmod(0o600); !errors.Is(err, fs.ErrPermission) {
+		return err
 	}
 	return nil
 }
@@ -109,13 +117,20 @@ func Names(path string, f *os.File) bool {
 	return err == nil && os.SameFile(now, opened)
 }
 
-// hold tries again and again, as a blocking flock cannot be interrupted by a
-// context.
-func hold(ctx context.Context, f *os.File, what string, how int) error {
+// Hold waits until the open file f can be locked, and fails when ctx ends first;
+// see Lock. The lock ends when f is closed.
+func Hold(ctx context.Context, f *os.File, what string, how int) error {
+	return Await(ctx, what, unix.EWOULDBLOCK, func() error { return flock(f, how) })
+}
+
+// Await calls try until its error is not busy, as a blocking system call cannot be
+// interrupted by a context. It fails when ctx ends first. what names what is waited
+// for, for people.
+func Await(ctx context.Context, what string, busy error, try func() error) error {
 	waiting, _ := ctx.Value(waitingKey{}).(Waiting)
 	began, told := time.Now(), waiting.Tell == nil
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		if err := flock(f, how); !errors.Is(err, unix.EWOULDBLOCK) {
+		if err := try(); !errors.Is(err, busy) {
 			return err
 		}
 		if !told && time.Since(began) >= waiting.Patience {

@@ -101,6 +101,53 @@ func TestLockIsOurs(t *testing.T) {
 		if f, err := Lock(t.Context(), path, "the lock", Exclusive); err == nil {
 			t.Errorf("%s: got %v", name, f)
 		}
+		var hint interface{ HintText() string }
+		if _, err := TryLock(path, Exclusive); name != "symlink" && (!errors.As(err, &hint) || hint.HintText() == "") {
+			t.Errorf("%s: no hint with %v", name, err)
+		}
+	}
+}
+
+// TestRemoveReadable: a file that others could open goes when whoever holds its lock
+// lets go, or never does; one that took its name meanwhile stays.
+func TestRemoveReadable(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		pause func(path string, held *os.File) bool
+		stays bool
+	}{
+		{name: "let go in time", pause: func(_ string, held *os.File) bool {
+			return held.Close() == nil
+		}},
+		{name: "held for ever", pause: func(string, *os.File) bool { return false }},
+		{name: "replaced by its holder", stays: true, pause: func(path string, held *os.File) bool {
+			return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600), held.Close()) == nil
+		}},
+	} {
+		dir := t.TempDir()
+		path, free := filepath.Join(dir, "lock"), filepath.Join(dir, "free")
+		held := take(t, path)
+		defer held.Close()
+		if err := errors.Join(held.Chmod(0o640), os.WriteFile(free, nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		pauses := 0
+		err := removeReadable(dir, func() bool {
+			pauses++
+			if !Names(path, held) {
+				t.Errorf("%s: the name has gone while the lock is held", c.name)
+			}
+			return c.pause(path, held)
+		})
+		if err != nil || pauses != 1 {
+			t.Errorf("%s: got %v after %d pauses", c.name, err, pauses)
+		}
+		if _, err := os.Lstat(path); (err == nil) != c.stays {
+			t.Errorf("%s: got %v", c.name, err)
+		}
+		if _, err := os.Lstat(free); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: a free one is still there: %v", c.name, err)
+		}
 	}
 }
 

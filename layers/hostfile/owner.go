@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OwnerError is a directory of ours in which something belongs to somebody else,
-// or can be replaced by everybody.
+// OwnerError is something that is not ours alone, as it has to be: somebody else
+// owns it, or everybody can replace it.
 type OwnerError struct {
 	Path   string
 	Reason string
@@ -24,9 +24,10 @@ func (e *OwnerError) Error() string { return e.Path + " " + e.Reason }
 func (e *OwnerError) HintText() string { return e.Hint }
 
 // CheckOwner fails with an *OwnerError unless we can trust what is in dir: dir
-// belongs to us or to root, nobody else can replace what is in it, and those of
-// entries that are there belong to us, also those that symlinks lead to. A dir that
-// does not exist is fine.
+// belongs to us or to root, it is not writable by everybody unless it is sticky, and
+// those of entries that are there belong to us, also those that symlinks lead to.
+// Groups, and the directories above dir, are not looked at. A dir that does not
+// exist is fine.
 //
 // The root directory of a mount may be writable by everybody: a container gets its
 // volumes so. Whoever mounted it decides who can reach it.
@@ -43,7 +44,7 @@ func CheckOwner(dir string, entries []string, rootUnknown bool) error {
 		return &fs.PathError{Op: "stat", Path: dir, Err: err}
 	}
 	if !isOurs(&st) && st.Uid != 0 && !(rootUnknown && st.Uid == overflowID) {
-		return foreignOwner(dir, &st)
+		return foreignOwner(dir, &st, unix.Access(dir, unix.W_OK|unix.X_OK) == nil)
 	}
 	if st.Mode&unix.S_IWOTH != 0 && st.Mode&unix.S_ISVTX == 0 && !isMount(dir, &st) {
 		return &OwnerError{
@@ -70,7 +71,7 @@ func checkEntry(path string) error {
 			return &fs.PathError{Op: "stat", Path: path, Err: err}
 		}
 		if !isOurs(&st) {
-			return foreignOwner(path, &st)
+			return foreignOwner(path, &st, false)
 		}
 	}
 	return nil
@@ -78,11 +79,26 @@ func checkEntry(path string) error {
 
 func isOurs(st *unix.Stat_t) bool { return int(st.Uid) == os.Geteuid() }
 
-func foreignOwner(path string, st *unix.Stat_t) error {
+// foreignOwner is the error of what is not ours. writable says that it is a
+// directory in which we can make one of our own.
+func foreignOwner(path string, st *unix.Stat_t, writable bool) error {
+	user := os.Geteuid()
 	return &OwnerError{
-		Path: path, Reason: fmt.Sprintf("belongs to user %d, not to user %d, who is asking", st.Uid, os.Geteuid()),
-		Hint: "name a directory of your own with --root DIR or SINTER_ROOT, or give this one to the user who is asking (chown)",
+		Path: path, Reason: fmt.Sprintf("belongs to user %d, not to user %d, who runs sinter", st.Uid, user),
+		Hint: ownerHint(path, st.Uid, user, writable),
 	}
+}
+
+func ownerHint(path string, owner uint32, user int, writable bool) string {
+	switch {
+	case owner == overflowID:
+		return "the file system hides its owners: keep the store on a local one, with --root DIR or SINTER_ROOT"
+	case user == 0:
+		return "run sinter without sudo, or with SINTER_ROOT elsewhere"
+	case writable:
+		return "use a directory of your own below it: SINTER_ROOT=" + filepath.Join(path, "sinter")
+	}
+	return "name a directory of your own with --root DIR or SINTER_ROOT, or give this one to the user who runs sinter (chown)"
 }
 
 // isMount reports whether dir is the root directory of a mount.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -93,5 +94,25 @@ func TestCheckOwnerOfVolume(t *testing.T) {
 	var owner *OwnerError
 	if err := CheckOwner(dir, []string{"layers"}, false); !errors.As(err, &owner) {
 		t.Errorf("another user's: got %v", err)
+	}
+}
+
+func TestOwnerHint(t *testing.T) {
+	for _, c := range []struct {
+		owner    uint32
+		user     int
+		writable bool
+		want     string
+	}{
+		{overflowID, 1000, true, "hides its owners"},
+		{overflowID, 0, true, "hides its owners"},
+		{1000, 0, true, "without sudo"},
+		{1001, 1000, true, "SINTER_ROOT=/dir/sinter"},
+		{1001, 1000, false, "chown"},
+	} {
+		got := ownerHint("/dir", c.owner, c.user, c.writable)
+		if !strings.Contains(got, c.want) || c.user == 0 && strings.Contains(got, "chown") {
+			t.Errorf("%+v: got %q", c, got)
+		}
 	}
 }

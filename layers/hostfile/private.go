@@ -5,6 +5,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Private makes dir a directory that its owner alone can look into, also when it
@@ -13,7 +16,8 @@ import (
 // anybody starts it must be in nobody's reach.
 //
 // Of a directory that others could look into, the files go that they could open:
-// they may hold locks on them.
+// they may hold locks on them. One that is locked now may be a living build's, and
+// goes three seconds later.
 func Private(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -32,11 +36,26 @@ func Private(dir string) error {
 	if info, err = os.Stat(dir); err != nil || info.Mode().Perm()&0o077 != 0 {
 		return err
 	}
-	return removeReadable(dir)
+	deadline := time.Now().Add(maxHeld)
+	return removeReadable(dir, func() bool {
+		time.Sleep(heldPause)
+		return time.Now().Before(deadline)
+	})
 }
 
-// removeReadable removes the files in dir that others may have opened.
-func removeReadable(dir string) error {
+const (
+	// maxHeld is how long files that are locked may keep their names, all
+	// together: a build of ours lets go of most locks soon, another user may
+	// never do so.
+	maxHeld = 3 * time.Second
+	// heldPause is the time between two tries to lock such a file.
+	heldPause = 20 * time.Millisecond
+)
+
+// removeReadable removes the files in dir that others may have opened. While one is
+// locked it calls pause, which waits a while; when that returns false, the file is
+// removed all the same.
+func removeReadable(dir string, pause func() bool) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -44,11 +63,28 @@ func removeReadable(dir string) error {
 	for _, e := range entries {
 		info, err := e.Info()
 		if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-			err = os.Remove(filepath.Join(dir, e.Name()))
+			err = removeUnheld(filepath.Join(dir, e.Name()), pause)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeUnheld removes the file while it holds its lock, so that nobody counts on
+// the name, or without the lock when pause says so or the file cannot be opened.
+func removeUnheld(path string, pause func() bool) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return os.Remove(path)
+	}
+	defer f.Close()
+	for errors.Is(flock(f, Exclusive), unix.EWOULDBLOCK) && pause() {
+	}
+	// Whoever held it may have removed it, and the name be another lock's.
+	if !Names(path, f) {
+		return nil
+	}
+	return os.Remove(path)
 }
