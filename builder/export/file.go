@@ -84,8 +84,8 @@ func writeInto(ctx context.Context, p *hostfile.Place, write func(io.Writer) err
 	return errors.Join(fill(f, write), f.Close())
 }
 
-// readerPause is the time between two looks for somebody who reads a pipe.
-const readerPause = 20 * time.Millisecond
+// errNoReader is a pipe that nobody has opened for reading.
+var errNoReader = errors.New("nobody reads the pipe")
 
 // openForWriting opens what is at p. For the reader of a pipe it waits until ctx
 // ends.
@@ -96,20 +96,27 @@ func openForWriting(ctx context.Context, p *hostfile.Place) (*os.File, error) {
 	} else {
 		flags |= unix.O_NOFOLLOW
 	}
-	for {
+	var file *os.File
+	err := hostfile.Await(ctx, "somebody to read the pipe "+p.Name, errNoReader, func() error {
 		fd, err := unix.Openat(int(p.Dir.Fd()), p.Name, flags, 0)
 		if err == nil {
-			return os.NewFile(uintptr(fd), p.Name), nil
+			file = os.NewFile(uintptr(fd), p.Name)
+			return nil
 		}
-		if !errors.Is(err, unix.ENXIO) {
-			return nil, &fs.PathError{Op: "open", Path: p.Name, Err: err}
+		if errors.Is(err, unix.ENXIO) && isPipe(p) {
+			return errNoReader
 		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(readerPause):
-		}
-	}
+		return &fs.PathError{Op: "open", Path: p.Name, Err: err}
+	})
+	return file, err
+}
+
+// isPipe reports whether p is a pipe that somebody may come to read. Sockets and
+// devices fail to open with the same error, and so does what is open already and
+// has lost its reader.
+func isPipe(p *hostfile.Place) bool {
+	st, err := p.Stat()
+	return err == nil && !p.Open && st.Mode&unix.S_IFMT == unix.S_IFIFO
 }
 
 // fill writes to f.
@@ -133,6 +140,8 @@ func placed(path string, err error) error {
 		hint = "choose a place that this user can write to"
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOENT), errors.Is(err, unix.EEXIST):
 		hint = "choose another place, or move what is there"
+	case errors.Is(err, unix.ENXIO):
+		hint = "choose a file or a pipe; dest=- writes to standard output"
 	}
 	return hinted(fmt.Errorf("writing %s: %w", path, reason(err)), hint)
 }

@@ -133,13 +133,86 @@ func TestOutputIntoOpenFile(t *testing.T) {
 	}
 	defer r.Close()
 	link := filepath.Join(t.TempDir(), "stdout")
-	if err := os.Symlink("/proc/self/fd/"+strconv.Itoa(int(w.Fd())), link); err != nil {
+	if err := os.Symlink(openFile(int(w.Fd())), link); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(WriteFile(t.Context(), link, writeText("output")), w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if data, err := io.ReadAll(r); string(data) != "output" || err != nil {
+		t.Errorf("got %q, %v", data, err)
+	}
+}
+
+// TestOutputIntoSocket: a socket cannot be opened, at its name or as an open file, nor
+// can an open pipe without a reader; nobody waits until they can.
+func TestOutputIntoSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := os.OpenFile(pipe, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+	if err := errors.Join(err, r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for _, path := range []string{path, openFile(fds[0]), openFile(int(w.Fd()))} {
+		ctx := hostfile.WithWaiting(t.Context(), hostfile.Waiting{Tell: func(what string) {
+			t.Errorf("waits for %s", what)
+		}})
+		ctx, cancel := context.WithCancel(ctx)
+		cancel()
+		var hint interface{ HintText() string }
+		// A wait would end with the context.
+		err := writeFile(ctx, path, writeText("output"))
+		if !errors.Is(err, unix.ENXIO) || !errors.As(placed(path, err), &hint) || hint.HintText() == "" {
+			t.Errorf("%s: got %v", path, err)
+		}
+	}
+}
+
+func openFile(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// TestOutputIntoPipeTellsOfWait: who waits for the reader of a pipe is told so.
+func TestOutputIntoPipeTellsOfWait(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var reader *os.File
+	ctx := hostfile.WithWaiting(t.Context(), hostfile.Waiting{Tell: func(what string) {
+		var err error
+		if reader, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
+			t.Error(err)
+		}
+		if what != "somebody to read the pipe pipe" {
+			t.Errorf("got %q", what)
+		}
+	}})
+	if err := WriteFile(ctx, path, writeText("output")); err != nil || reader == nil {
+		t.Fatalf("got %v, told: %v", err, reader != nil)
+	}
+	defer reader.Close()
+	if data, err := io.ReadAll(reader); string(data) != "output" || err != nil {
 		t.Errorf("got %q, %v", data, err)
 	}
 }
