@@ -172,7 +172,7 @@ func TestAssemble(t *testing.T) {
 				t.Errorf("first %s, then %s", b.Digest(), again.Digest())
 			}
 			dir := filepath.Join(t.TempDir(), "layout")
-			if err := WriteLayout(context.Background(), []Named{{b, []string{"docker.io/library/app:1"}}}, dir); err != nil {
+			if err := WriteLayout(context.Background(), []Named{{b, []string{"docker.io/library/app:1"}}}, dir, func(string) {}); err != nil {
 				t.Fatal(err)
 			}
 			// validate.Image takes every layer for gzip.
@@ -478,7 +478,7 @@ func TestFailedLayoutLeavesNothing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := WriteLayout(ctx, []Named{{Built: b}}, dir); !errors.Is(err, context.Canceled) {
+	if err := WriteLayout(ctx, []Named{{Built: b}}, dir, func(string) {}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
@@ -488,7 +488,7 @@ func TestFailedLayoutLeavesNothing(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "oci-layout"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteLayout(context.Background(), []Named{{Built: b}}, dir); err == nil {
+	if err := WriteLayout(context.Background(), []Named{{Built: b}}, dir, func(string) {}); err == nil {
 		t.Fatal("no error")
 	}
 	left, err := os.ReadDir(dir)

@@ -134,6 +134,10 @@ func placed(path string, err error) error {
 	if errors.As(err, &foreign) {
 		return err
 	}
+	var known *hintError
+	if errors.As(err, &known) {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
 	hint := ""
 	switch {
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):

@@ -238,7 +238,7 @@ func TestPlatformDir(t *testing.T) {
 func TestEmptyImage(t *testing.T) {
 	s, dir := openStore(t), t.TempDir()
 	b := assemble(t, s, Options{}, Image{Platform: ocispec.Platform{OS: "linux", Architecture: "riscv64"}})
-	if err := WriteLayout(context.Background(), []Named{{Built: b}}, dir); err != nil {
+	if err := WriteLayout(context.Background(), []Named{{Built: b}}, dir, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	validateLayout(t, dir)

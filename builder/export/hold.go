@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -12,31 +13,105 @@ import (
 	"github.com/sinter-build/sinter/layers/store"
 )
 
-// openDest opens the directory of an output, which is made when it is missing.
-// Nothing that is done in it leaves it. A symlink at dest is followed as
-// hostfile.Find does.
+// openDest opens the directory of an output. Nothing that is done in it leaves it.
+// A symlink at dest is followed as hostfile.Find does.
 func openDest(dest string) (*os.Root, error) {
-	if err := hostfile.Check(dest); err != nil {
+	p, err := hostfile.Find(dest)
+	if err != nil {
 		return nil, err
 	}
-	return os.OpenRoot(dest)
+	defer p.Close()
+	return openPlace(p, dest)
 }
 
-// holdDir waits until no other build of this store writes into the directory;
-// until release is called none does. The lock is one of the store's: whoever can
-// read the directory could hold a lock on the directory itself for ever.
-func holdDir(ctx context.Context, s *store.Store, root *os.Root) (release func(), err error) {
+// openPlace opens the directory at p, which dest led to. It needs no /proc: dest is
+// looked up once more, and an error when it now leads elsewhere.
+func openPlace(p *hostfile.Place, dest string) (*os.Root, error) {
+	flags := unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+	if !p.Open {
+		flags |= unix.O_NOFOLLOW
+	}
+	fd, err := unix.Openat(int(p.Dir.Fd()), p.Name, flags, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dest, Err: err}
+	}
+	found := os.NewFile(uintptr(fd), dest)
+	defer found.Close()
+	root, err := os.OpenRoot(dest)
+	if err != nil {
+		return nil, err
+	}
+	want, err := found.Stat()
+	got, rerr := root.Stat(".")
+	if err = errors.Join(err, rerr); err == nil && !os.SameFile(got, want) {
+		err = hinted(errors.New("another directory took its place"), "choose a directory that only this user can replace")
+	}
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return root, nil
+}
+
+// maxDirWait is how long a build waits for a directory that others can lock.
+const maxDirWait = 30 * time.Second
+
+// turns makes builds that write into one directory take turns.
+type turns struct {
+	store *store.Store
+	// wait is how long to wait for a directory that others can lock; warn gets
+	// what happens when that was not enough.
+	wait time.Duration
+	warn func(text string)
+}
+
+// take waits until no other build writes into the directory; until release is
+// called none does. Builds of one store have a lock in it. Those of different stores
+// and users lock the directory itself, which whoever can open it can do for ever:
+// then the build goes on after a while.
+func (t turns) take(ctx context.Context, root *os.Root) (release func(), err error) {
 	d, err := root.Open(".")
 	if err != nil {
 		return nil, err
 	}
+	unlock, err := t.lock(ctx, d, root.Name())
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return func() {
+		d.Close()
+		unlock()
+	}, nil
+}
+
+// lock takes the store's lock, which it returns, and that of the directory d, which
+// ends when d is closed.
+func (t turns) lock(ctx context.Context, d *os.File, name string) (unlock func(), err error) {
 	var st unix.Stat_t
-	err = unix.Fstat(int(d.Fd()), &st)
-	if err = errors.Join(err, d.Close()); err != nil {
+	if err := unix.Fstat(int(d.Fd()), &st); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	what := "the directory " + name + ", into which another build writes"
+	unlock, err = t.store.Lock(ctx, fmt.Sprintf("output-%x-%x", st.Dev, st.Ino), what)
+	if err != nil {
 		return nil, err
 	}
-	what := "the directory " + root.Name() + ", into which another build writes"
-	return s.Lock(ctx, fmt.Sprintf("output-%x-%x", st.Dev, st.Ino), what)
+	bounded := ctx
+	if int(st.Uid) != os.Geteuid() || st.Mode&0o044 != 0 {
+		var cancel func()
+		bounded, cancel = context.WithTimeout(ctx, t.wait)
+		defer cancel()
+	}
+	// Some file systems have no locks: another error stops nobody.
+	err = hostfile.Hold(bounded, d, what, hostfile.Exclusive)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		unlock()
+		return nil, context.Cause(ctx)
+	case bounded.Err() != nil:
+		t.warn(fmt.Sprintf("another process has kept the directory %s locked for %v: writing into it all the same; if that is a build, the two may overwrite each other's files", name, t.wait))
+	}
+	return unlock, nil
 }
 
 // placeIn is the place of a file below root. What has its name now is replaced,

@@ -24,13 +24,18 @@ import (
 // WriteLayout writes the image into the OCI layout at dir, which is made when it
 // is not there. Images that the layout has stay, except those whose names the
 // new one takes. index.json comes last and in one rename; of a layout that cannot
-// be written nothing new stays. No symlink in the layout leads out of it.
-func WriteLayout(ctx context.Context, images []Named, dir string) error {
+// be written nothing new stays. No symlink in the layout leads out of it. warn gets
+// what people should know.
+func WriteLayout(ctx context.Context, images []Named, dir string, warn func(text string)) error {
+	return writeLayout(ctx, images, dir, turns{images[0].store, maxDirWait, warn})
+}
+
+func writeLayout(ctx context.Context, images []Named, dir string, t turns) error {
 	var made []string
 	if err := makeDirs(dir, &made); err != nil {
 		return placed(dir, err)
 	}
-	err := writeLayoutIn(ctx, images, dir)
+	err := writeLayoutIn(ctx, images, dir, t)
 	if err != nil {
 		for _, name := range slices.Backward(made) {
 			// A directory goes when nothing else is in it.
@@ -40,13 +45,13 @@ func WriteLayout(ctx context.Context, images []Named, dir string) error {
 	return err
 }
 
-func writeLayoutIn(ctx context.Context, images []Named, dir string) error {
+func writeLayoutIn(ctx context.Context, images []Named, dir string, t turns) error {
 	root, err := openDest(dir)
 	if err != nil {
 		return placed(dir, err)
 	}
 	defer root.Close()
-	release, err := holdDir(ctx, images[0].store, root)
+	release, err := t.take(ctx, root)
 	if err != nil {
 		return err
 	}

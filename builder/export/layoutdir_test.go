@@ -25,7 +25,7 @@ func TestLayoutStaysInside(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := openStore(t)
-			err := WriteLayout(t.Context(), []Named{{Built: assemble(t, s, Options{}, sample(t, s, amd64))}}, dir)
+			err := WriteLayout(t.Context(), []Named{{Built: assemble(t, s, Options{}, sample(t, s, amd64))}}, dir, func(string) {})
 			if planted == "oci-layout" {
 				// Nobody reads it, so the link is replaced.
 				if err != nil {

@@ -34,7 +34,7 @@ func (w *writing) writeLocal(ctx context.Context, o Output, roots []rootfs) erro
 		return placed(o.Dest, err)
 	}
 	defer root.Close()
-	release, err := holdDir(ctx, w.Store, root)
+	release, err := turns{w.Store, maxDirWait, w.warn}.take(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -157,10 +157,15 @@ func (l *localWriter) file(ctx context.Context, e layers.Entry, layer int, open 
 		return err
 	}
 	defer r.Close()
+	release := func() {}
+	defer func() { release() }()
 	return l.place(e.Path, func(tmp string) error {
 		f, err := l.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
 			return err
+		}
+		if release, err = keepLocked(f); err != nil {
+			return errors.Join(err, f.Close())
 		}
 		_, err = io.Copy(f, archive.ContextReader(ctx, r))
 		if err == nil {
@@ -213,14 +218,16 @@ func (l *localWriter) special(e layers.Entry) error {
 const localTemp = ".sinter-"
 
 // removeTemps removes what a killed build left in a directory in which this one
-// has written nothing yet. Living ones are kept out by holdDir.
+// has written nothing yet. Living ones take turns; should one not have waited, the
+// files that it writes are locked.
 func (l *localWriter) removeTemps(dir string) error {
 	d, err := l.root.Open(dir)
 	if err != nil {
 		return err
 	}
+	defer d.Close()
 	names, err := d.Readdirnames(-1)
-	if err = errors.Join(err, d.Close()); err != nil {
+	if err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -228,11 +235,23 @@ func (l *localWriter) removeTemps(dir string) error {
 		if !ok || !isRandom(random) || l.written[path.Join(dir, name)] {
 			continue
 		}
-		if err := l.root.Remove(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := l.removeTemp(d, path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeTemp removes what is at name, in the open directory d.
+func (l *localWriter) removeTemp(d *os.File, name string) error {
+	info, err := l.root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if info.Mode().IsRegular() {
+		return removeUnheld(int(d.Fd()), path.Base(name))
+	}
+	return l.root.Remove(name)
 }
 
 // place lets make write under a temporary name, which then becomes name.

@@ -70,6 +70,14 @@ func tryTemp(p *hostfile.Place) (_ *temp, lost bool, err error) {
 	return t, false, nil
 }
 
+// keepLocked locks a new file, where the file system has locks. The lock stays until
+// release is called, also when f is closed before.
+func keepLocked(f *os.File) (release func(), err error) {
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	hold, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	return func() { _ = unix.Close(hold) }, err
+}
+
 // openAt is os.OpenFile in an open directory. It follows no symlink and waits for
 // nobody.
 func openAt(dir int, name string, flags int, mode uint32) (*os.File, error) {

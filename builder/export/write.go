@@ -13,6 +13,7 @@ import (
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
+	"github.com/sinter-build/sinter/parser"
 )
 
 // Env is what outputs are written with. Images is needed for Store outputs,
@@ -179,7 +180,7 @@ func (w *writing) put(ctx context.Context, o Output, built *Built, names []strin
 		}
 	}
 	done := part("writing " + o.Dest)
-	err := WriteImages(ctx, w.Stdout, images, o)
+	err := WriteImages(ctx, w.Stdout, images, o, w.warn)
 	done()
 	if !o.Stdout() {
 		w.place(err, o.Dest)
@@ -188,15 +189,19 @@ func (w *writing) put(ctx context.Context, o Output, built *Built, names []strin
 }
 
 // WriteImages writes images to the file, the directory or the standard output of
-// an OCI or Docker output.
-func WriteImages(ctx context.Context, stdout io.Writer, images []Named, o Output) error {
+// an OCI or Docker output. warn gets what people should know.
+func WriteImages(ctx context.Context, stdout io.Writer, images []Named, o Output, warn func(text string)) error {
 	switch {
 	case o.Directory:
-		return WriteLayout(ctx, images, o.Dest)
+		return WriteLayout(ctx, images, o.Dest, warn)
 	case o.Stdout():
 		return WriteArchive(ctx, stdout, images, o.Type)
 	}
 	return WriteFile(ctx, o.Dest, func(f io.Writer) error { return WriteArchive(ctx, f, images, o.Type) })
+}
+
+func (w *writing) warn(text string) {
+	w.Events(event.Warned{Warning: parser.Warning{Short: text}})
 }
 
 func (w *writing) place(err error, place string) {

@@ -242,7 +242,7 @@ func TestLegacyDockerFormat(t *testing.T) {
 
 func TestLayout(t *testing.T) {
 	b, dir := sample(t, "amd64", "arm64"), t.TempDir()
-	if err := export.WriteLayout(context.Background(), []export.Named{{Built: b, Names: []string{app1}}}, dir); err != nil {
+	if err := export.WriteLayout(context.Background(), []export.Named{{Built: b, Names: []string{app1}}}, dir, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	// A layout need not have all platforms of an index.

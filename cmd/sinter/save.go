@@ -83,7 +83,7 @@ func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {
 		}
 		images = addNamed(images, built, n.Ref)
 	}
-	return export.WriteImages(ctx, a.stdout, images, o)
+	return export.WriteImages(ctx, a.stdout, images, o, a.warn)
 }
 
 // addNamed adds an image, or another name to one that is there already.
