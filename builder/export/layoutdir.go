@@ -130,7 +130,7 @@ func (w *layoutWriter) blob(ctx context.Context, b *Built, d ocispec.Descriptor)
 	}
 	defer r.Close()
 	err = w.file(name, archive.ContextReader(ctx, r))
-	// What was there and is no such blob is not for us to remove.
+	// What was there before is not ours to remove.
 	if err == nil && !there {
 		w.made = append(w.made, name)
 	}

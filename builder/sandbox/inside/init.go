@@ -275,7 +275,7 @@ func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *Report) er
 	r.MaxRSS = usage.Maxrss << 10
 	r.Ended = true
 	if r.ExitCode != 0 {
-		// Nothing of it is kept, and its exit code is what counts.
+		// No step of a Dockerfile is kept then, and its exit code is what counts.
 		_ = setReadOnly(in.root)
 		return nil
 	}

@@ -111,15 +111,17 @@ func parseID(s string) (int, error) {
 	return int(id), err
 }
 
-// userFile reads a file of a root; a missing one, or one that cannot be read as a
-// file, is empty, but a directory is an error, as with runc.
+// userFile reads a file of a root; a missing one, or one that is not a regular file,
+// counts as empty, but a directory is an error, as with runc.
 func userFile(root int, name string) (string, error) {
 	data, err := readBelow(root, name, maxUserFile+1)
-	if errors.Is(err, unix.EISDIR) {
-		return "", fmt.Errorf("reading %s: %w", name, err)
+	for _, none := range []error{errNotRegular, unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EXDEV, unix.EACCES, unix.ENAMETOOLONG, unix.ENXIO} {
+		if errors.Is(err, none) {
+			return "", nil
+		}
 	}
 	if err != nil {
-		return "", nil
+		return "", fmt.Errorf("reading %s: %w", name, err)
 	}
 	if len(data) > maxUserFile {
 		return "", fmt.Errorf("reading %s: it is larger than %d bytes", name, maxUserFile)
