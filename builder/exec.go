@@ -45,9 +45,9 @@ func (e *engine) exec(ctx context.Context, n *parser.Node, op parser.Exec) (valu
 	if err != nil {
 		return value{}, err
 	}
-	if spec.Network != sandbox.NetNone && !sandbox.CanScope() {
-		e.warn("RUN shares this machine's network, and this kernel cannot keep it from abstract Unix sockets of other programs: " +
-			"that takes Landlock of Linux 6.12 or later; RUN --network=none and --network none have no such sockets")
+	if err := sandbox.Exposed(spec); err != nil {
+		e.warn(fmt.Sprintf("RUN shares abstract Unix sockets with other programs of this machine: %s; "+
+			"RUN --network=none and --network none have no such sockets", err))
 	}
 	if err := e.runCommand(ctx, n, op, spec); err != nil {
 		return value{}, err

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -210,95 +209,6 @@ func TestMountsStayOutOfProc(t *testing.T) {
 			}
 		}
 	}
-}
-
-// abstract listens on abstract sockets, for streams and for datagrams.
-func abstract(t *testing.T) (name string) {
-	t.Helper()
-	name = fmt.Sprintf("@sinter-test-%d-%s", os.Getpid(), filepath.Base(t.TempDir()))
-	stream, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stream.Close() })
-	datagram, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name + "-d", Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { datagram.Close() })
-	return name
-}
-
-// Abstract sockets belong to the network, which is the host's, and are out of
-// reach all the same.
-func TestAbstractSockets(t *testing.T) {
-	b := newProbe(t)
-	if !CanScope() {
-		t.Skip("this kernel has no scopes")
-	}
-	name := abstract(t)
-	script := fmt.Sprintf("probe connect %s; probe connect %s-d", name, name)
-	for _, network := range []NetMode{NetDefault, NetHost} {
-		for _, insecure := range []bool{false, true} {
-			s := b.sh(script)
-			s.Network, s.Insecure = network, insecure
-			// No socket of the other kind has this name.
-			b.want(s, "stream: EPERM\ndatagram: ECONNREFUSED\nstream: ECONNREFUSED\ndatagram: EPERM\n")
-		}
-	}
-}
-
-// A kernel without Landlock, or one on which a filter denies it, runs commands all
-// the same.
-func TestWithoutScopes(t *testing.T) {
-	b := newBox(t)
-	if userns.Inside() {
-		t.Skip("a filter needs root, or no_new_privs")
-	}
-	s := b.sh("echo ran")
-	var scoped bool
-	done := make(chan string)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the filter ends with the thread
-		if err := denyLandlock(); err != nil {
-			done <- err.Error()
-			return
-		}
-		scoped = inside.CanScope()
-		out, _, err := b.run(s)
-		done <- fmt.Sprint(out, err)
-	}()
-	if got := <-done; got != "ran\n<nil>" || scoped {
-		t.Errorf("%s, scopes %v", got, scoped)
-	}
-}
-
-// denyLandlock makes Landlock unknown to this thread and what it starts.
-func denyLandlock() error {
-	filter := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_LANDLOCK_CREATE_RULESET, Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-	}
-	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program))); errno != 0 {
-		return errno
-	}
-	return nil
-}
-
-// No command reads what the host sends and receives.
-func TestRawSockets(t *testing.T) {
-	b := newProbe(t)
-	b.want(b.spec("probe", "raw"), "packet: EPERM\nraw: EPERM\nstream: ok\n")
-	if userns.Single() {
-		return
-	}
-	// In a network of its own it may.
-	s := b.spec("probe", "raw")
-	s.Network = NetNone
-	b.want(s, "packet: ok\nraw: ok\nstream: ok\n")
 }
 
 // The session keyring of the person who builds is not the command's, which is

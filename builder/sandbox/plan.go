@@ -15,18 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/network"
 	"github.com/sinter-build/sinter/builder/sandbox/seccomp"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
-// CanScope reports whether the kernel can keep commands from the host's abstract
-// sockets while they are in the host's network.
-var CanScope = sync.OnceValue(inside.CanScope)
-
 const defaultHostname = "buildkitsandbox"
 
-// newPlan turns a spec into what the init needs.
-func newPlan(s Spec) (*inside.Plan, error) {
+// newPlan turns a spec into what the init needs. ns is the command's network
+// namespace if it has a broker.
+func newPlan(s Spec, ns *network.Namespace) (*inside.Plan, error) {
 	p := &inside.Plan{
 		Lower: s.Lower, Upper: s.Upper, Work: s.Work, Stage: filepath.Join(s.TempDir, "stage"),
 		Args: s.Args, Env: s.Env, Cwd: s.Cwd, User: s.User, Hostname: s.Hostname,
@@ -50,7 +48,7 @@ func newPlan(s Spec) (*inside.Plan, error) {
 	if p.Limits, err = limits(s.Ulimits); err != nil {
 		return nil, err
 	}
-	return p, privileges(p)
+	return p, privileges(p, s, ns)
 }
 
 // mounts are the mounts asked for as BuildKit and runc take them: of two at one
@@ -88,18 +86,14 @@ var coverable = []string{
 }
 
 // privileges says what the command may do.
-func privileges(p *inside.Plan) (err error) {
+func privileges(p *inside.Plan, s Spec, ns *network.Namespace) (err error) {
 	p.Caps = ^inside.CapSet(0)
 	if !p.Insecure {
 		p.Caps = 0
 		for _, c := range defaultCaps {
 			p.Caps |= 1 << c.number
 		}
-		filter := defaultFilter
-		if !p.OwnNetwork && ownsNetwork() {
-			filter = hostNetworkFilter
-		}
-		if p.Filter, err = filter(); err != nil {
+		if p.Filter, err = networkFilter(s, ns); err != nil {
 			return fmt.Errorf("making the seccomp filter: %w", err)
 		}
 	}
@@ -111,29 +105,8 @@ func privileges(p *inside.Plan) (err error) {
 	return nil
 }
 
-// ownsNetwork reports whether capabilities of this process have power over the
-// network that it is in: its user namespace, or one below, owns the network
-// namespace. A plain user's capabilities have none over the host's.
-var ownsNetwork = sync.OnceValue(func() bool {
-	ns, err := unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return true
-	}
-	defer unix.Close(ns)
-	owner, err := unix.IoctlRetInt(ns, unix.NS_GET_USERNS)
-	if err != nil {
-		return err != unix.EPERM // the owner is out of reach
-	}
-	unix.Close(owner)
-	return true
-})
-
-// The filters are the same for every command; they are made once.
-var (
-	defaultFilter     = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.Default(capNames())) })
-	hostNetworkFilter = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.DefaultInHostNetwork(capNames())) })
-	fakeRootFilter    = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.FakeRoot()) })
-)
+// The filter is the same for every command; it is made once.
+var fakeRootFilter = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.FakeRoot()) })
 
 // rawFilter returns a program as it is in memory.
 func rawFilter(filter []unix.SockFilter, err error) ([]byte, error) {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/network"
 )
 
 // Run runs a command and waits for it and for everything that it started. A
@@ -27,7 +28,8 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 		return Result{}, errors.New("running a command: there is none")
 	}
 	start := time.Now()
-	p, err := newPlan(spec)
+	ns := spec.namespace()
+	p, err := newPlan(spec, ns)
 	if err != nil {
 		return Result{}, fmt.Errorf("preparing the sandbox: %w", err)
 	}
@@ -38,7 +40,7 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 	}
 	defer group.remove()
 	kills := group.oomKills()
-	r, err := runInit(ctx, spec, p, group)
+	r, err := runInit(ctx, spec, p, ns, group)
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
@@ -81,7 +83,7 @@ func failure(r inside.Report) error {
 }
 
 // runInit starts the init and returns its report.
-func runInit(ctx context.Context, s Spec, p *inside.Plan, group *group) (r inside.Report, err error) {
+func runInit(ctx context.Context, s Spec, p *inside.Plan, ns *network.Namespace, group *group) (r inside.Report, err error) {
 	// The kernel ends the init when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -99,7 +101,13 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, group *group) (r insid
 	files := []*os.File{inside.PlanFD - 3: in.r, inside.ReportFD - 3: out.w}
 	tmpfs := giveTmpfs(ctx, p, len(files)+3)
 	defer closeAll(tmpfs)
-	cmd, err := initCommand(ctx, s, nothing, append(files, tmpfs...))
+	files = append(files, tmpfs...)
+	broker, more, err := connect(ns, p, len(files)+3)
+	if err != nil {
+		return r, err
+	}
+	defer broker.Close()
+	cmd, err := initCommand(ctx, s, nothing, append(files, more...))
 	if err != nil {
 		return r, err
 	}
@@ -112,6 +120,7 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, group *group) (r insid
 		printed.abort()
 		return r, fmt.Errorf("starting the init: %w", err)
 	}
+	broker.Start()
 	printed.start()
 	in.r.Close()
 	out.w.Close()
@@ -125,7 +134,7 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, group *group) (r insid
 	if werr := cmd.Wait(); werr != nil && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE)) {
 		err = fmt.Errorf("the init ended early: %w", werr)
 	}
-	return r, errors.Join(err, printed.finish())
+	return r, errors.Join(err, broker.Close(), printed.finish())
 }
 
 // talk gives the init its plan and waits for its report.

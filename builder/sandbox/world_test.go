@@ -39,22 +39,6 @@ func TestNames(t *testing.T) {
 	b.want(b.sh("(echo x > /etc/hosts) 2>/dev/null || echo refused"), "refused\n")
 }
 
-func TestNetwork(t *testing.T) {
-	b := newBox(t)
-	s := b.sh("ls /sys/class/net /proc/sys/net/ipv4/conf | sort; ip -o addr show dev lo | head -n1 | awk '{print $4}'")
-	s.Network = NetNone
-	b.want(s, "\n/proc/sys/net/ipv4/conf:\n/sys/class/net:\nall\ndefault\nlo\nlo\n127.0.0.1/8\n")
-	host, err := os.Readlink("/proc/self/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, mode := range []NetMode{NetHost, NetDefault} {
-		s = b.sh("readlink /proc/self/ns/net")
-		s.Network = mode
-		b.want(s, host+"\n")
-	}
-}
-
 func TestNamespaces(t *testing.T) {
 	b := newBox(t)
 	for _, ns := range []string{"mnt", "pid", "ipc", "uts"} {

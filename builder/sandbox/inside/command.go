@@ -37,6 +37,10 @@ type command struct {
 	single    bool
 	filter    *unix.SockFprog
 	fakeRoot  *unix.SockFprog
+	// broker is a socket that takes the filter's listener, as handover says; both
+	// are zero when the filter has none.
+	broker   uintptr
+	handover *handover
 	// errPipe is the only file that stays open until the command starts.
 	errPipe uintptr
 	// nested are what to write to which file of idMaps for a user namespace in
@@ -76,6 +80,9 @@ func (in *sandboxInit) command(u *user.ExecUser) (c *command, err error) {
 	c.caps = in.plan.Caps & own
 	c.drop, c.capData = c.caps.dropped(), c.caps.data(in.plan.Insecure)
 	c.filter, c.fakeRoot = program(in.plan.Filter), program(in.plan.FakeRoot)
+	if c.filter != nil && in.plan.Broker > 0 {
+		c.broker, c.handover = uintptr(in.plan.Broker), newHandover(in.plan.FilterFlags)
+	}
 	if err := in.nest(c, u); err != nil {
 		return nil, err
 	}

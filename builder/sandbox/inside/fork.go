@@ -17,6 +17,7 @@ const (
 	stepUserNS
 	stepBounding
 	stepSeccomp
+	stepHandover
 	stepGroups
 	stepUser
 	stepCaps
@@ -28,7 +29,7 @@ const (
 func (s childStep) String() string {
 	return [...]string{
 		"starting a session", "resetting signals", "setting limits", "making a user namespace",
-		"limiting capabilities", "loading the seccomp filter", "setting groups", "changing to the user",
+		"limiting capabilities", "loading the seccomp filter", "passing on the filter's listener", "setting groups", "changing to the user",
 		"setting capabilities", "loading the filter for one user", "closing files", "exec",
 	}[s]
 }
@@ -106,10 +107,8 @@ func (c *command) child() (childStep, syscall.Errno) {
 			return stepBounding, e
 		}
 	}
-	if c.filter != nil {
-		if _, _, e := syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(c.filter))); e != 0 {
-			return stepSeccomp, e
-		}
+	if step, e := c.childFilter(); e != 0 {
+		return step, e
 	}
 	if step, e := c.childUser(); e != 0 {
 		return step, e
@@ -120,21 +119,60 @@ func (c *command) child() (childStep, syscall.Errno) {
 	return c.childExec()
 }
 
-// childFiles closes all files but the standard three and the pipe, which is closed
-// when the command starts. Nothing that the command's side names can lead through
-// them then.
+// childFiles closes all files but the standard three, the pipe, which is closed
+// when the command starts, and the socket for the filter's listener. Nothing that
+// the command's side names can lead through them then.
 //
 //go:noinline
 //go:norace
 //go:nosplit
 func (c *command) childFiles() syscall.Errno {
-	if c.errPipe > 3 {
-		if _, _, e := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 3, c.errPipe-1, 0); e != 0 {
+	next := uintptr(PlanFD)
+	// The init has files of its own at the first two numbers.
+	if _, _, e := syscall.RawSyscall(unix.SYS_DUP3, c.errPipe, next, unix.O_CLOEXEC); e != 0 {
+		return e
+	}
+	c.errPipe = next
+	next++
+	if c.handover != nil {
+		if _, _, e := syscall.RawSyscall(unix.SYS_DUP3, c.broker, next, unix.O_CLOEXEC); e != 0 {
 			return e
 		}
+		c.broker = next
+		next++
 	}
-	_, _, e := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, c.errPipe+1, ^uintptr(0), 0)
+	_, _, e := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, next, ^uintptr(0), 0)
 	return e
+}
+
+// childFilter loads the seccomp filter, and passes its listener on: the command
+// must not have it.
+//
+//go:noinline
+//go:norace
+//go:nosplit
+func (c *command) childFilter() (childStep, syscall.Errno) {
+	if c.filter == nil {
+		return 0, 0
+	}
+	var flags uintptr
+	if c.handover != nil {
+		flags = c.handover.flags
+	}
+	listener, _, e := syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(c.filter)))
+	if e != 0 {
+		return stepSeccomp, e
+	}
+	if c.handover == nil {
+		return 0, 0
+	}
+	*c.handover.fd() = int32(listener)
+	if _, _, e := syscall.RawSyscall(unix.SYS_SENDMSG, c.broker, uintptr(unsafe.Pointer(&c.handover.message)), unix.MSG_NOSIGNAL); e != 0 {
+		return stepHandover, e
+	}
+	syscall.RawSyscall(unix.SYS_CLOSE, listener, 0, 0)
+	syscall.RawSyscall(unix.SYS_CLOSE, c.broker, 0, 0)
+	return 0, 0
 }
 
 // childSignals gives all signals back their default, and unblocks them.

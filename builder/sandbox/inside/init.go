@@ -93,8 +93,8 @@ func (in *sandboxInit) prepare() (*command, error) {
 		return nil, fmt.Errorf("setting host name %q: %w", in.plan.Hostname, err)
 	}
 	if in.plan.OwnNetwork {
-		if err := loopbackUp(); err != nil {
-			return nil, fmt.Errorf("bringing up the loopback interface: %w", err)
+		if err := LoopbackUp(); err != nil {
+			return nil, err
 		}
 	}
 	if err := in.mountRoot(); err != nil {
@@ -110,6 +110,10 @@ func (in *sandboxInit) prepare() (*command, error) {
 		return nil, err
 	}
 	if err := in.mountAll(); err != nil {
+		return nil, err
+	}
+	// Only now: /sys shows the network in which it was mounted.
+	if err := in.enterNetwork(); err != nil {
 		return nil, err
 	}
 	if user.Home, err = homeOf(in.root, user.Uid); err != nil {
@@ -199,6 +203,9 @@ func (in *sandboxInit) enter() error {
 	if in.idMaps >= 0 {
 		keep = append(keep, in.idMaps)
 	}
+	if in.plan.Broker > 0 {
+		keep = append(keep, in.plan.Broker)
+	}
 	if err := closeBut(keep...); err != nil {
 		return err
 	}
@@ -242,6 +249,9 @@ func (in *sandboxInit) run(cmd *command, forward <-chan os.Signal, r *Report) er
 	if err == nil {
 		in.giveOutput(cmd.uid)
 		pid, err = cmd.start()
+	}
+	if in.plan.Broker > 0 {
+		unix.Close(in.plan.Broker)
 	}
 	var failed *startError
 	if errors.As(err, &failed) {

@@ -55,6 +55,11 @@ type Plan struct {
 	ResolvConf, Hosts []byte
 	// Filter and FakeRoot are seccomp programs in memory layout, or empty.
 	Filter, FakeRoot []byte
+	// Network is an open network namespace that the command enters, and Broker a
+	// socket by which the listener of its filter is passed to the builder, loaded
+	// with FilterFlags. 0 is none.
+	Network, Broker int
+	FilterFlags     uint32
 }
 
 // MountType is what a mount shows.

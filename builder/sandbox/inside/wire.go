@@ -103,6 +103,9 @@ func (p *Plan) code(c *codec) {
 	text(c, &p.Hosts)
 	text(c, &p.Filter)
 	text(c, &p.FakeRoot)
+	number(c, &p.Network)
+	number(c, &p.Broker)
+	number(c, &p.FilterFlags)
 }
 
 func (m *Mount) code(c *codec) {

@@ -177,6 +177,8 @@ func action(a specs.LinuxSeccompAction, errno *uint) (uint32, error) {
 			return unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM), nil
 		}
 		return unix.SECCOMP_RET_ERRNO | uint32(*errno)&unix.SECCOMP_RET_DATA, nil
+	case specs.ActNotify:
+		return unix.SECCOMP_RET_USER_NOTIF, nil
 	}
 	return 0, fmt.Errorf("seccomp action %s: not one of the default profile's", a)
 }

@@ -9,8 +9,8 @@ package seccomp
 import (
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
+	"slices"
 
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -32,14 +32,35 @@ func Default(caps []string) ([]unix.SockFilter, error) {
 // DefaultInHostNetwork is Default without raw and packet sockets, with which a
 // command with CAP_NET_RAW would read and forge what the host sends and receives,
 // and without the socket options that give a foreign address or a mark. A mark that
-// is sent as ancillary data cannot be filtered. The capability itself stays, since the kernel refuses to start a program that has it
-// as a file capability when the bounding set lacks it.
+// is sent as ancillary data cannot be filtered. The capability itself stays, since
+// the kernel refuses to start a program that has it as a file capability when the
+// bounding set lacks it.
 func DefaultInHostNetwork(caps []string) ([]unix.SockFilter, error) {
+	return extended(caps, noRawSockets(), noRawOptions())
+}
+
+// DefaultWithBroker is Default for a command whose sockets are made by another
+// process: calls of socket(2) for what Brokered names wait for the listener of the
+// filter, as does socketcall(2) for a socket of any kind, whose arguments are in
+// memory. options says that a capability has power over the network in which they
+// are made; then the socket options that give a foreign address or a mark are
+// denied.
+func DefaultWithBroker(caps []string, options bool) ([]unix.SockFilter, error) {
+	rules := brokered()
+	if options {
+		rules = append(rules, noRawOptions()...)
+	}
+	return extended(caps, rules)
+}
+
+// extended compiles the default profile with rules before its own: the first rule
+// that applies decides.
+func extended(caps []string, rules ...[]specs.LinuxSyscall) ([]unix.SockFilter, error) {
 	profile, err := defaultProfile(caps)
 	if err != nil {
 		return nil, err
 	}
-	profile.Syscalls = append(noRawSockets(), profile.Syscalls...)
+	profile.Syscalls = append(slices.Concat(rules...), profile.Syscalls...)
 	return compile(profile)
 }
 
@@ -52,50 +73,6 @@ func defaultProfile(caps []string) (*specs.LinuxSeccomp, error) {
 		return nil, fmt.Errorf("default seccomp profile: %w", err)
 	}
 	return profile, nil
-}
-
-// noRawSockets are rules to put before those of the default profile: the first
-// rule that applies decides.
-func noRawSockets() []specs.LinuxSyscall {
-	const (
-		sockTypeMask    = 0xf // SOCK_TYPE_MASK of the kernel's include/linux/net.h
-		ipTransparent   = 19
-		ipv6Transparent = 75
-	)
-	is := func(index uint, value uint64) specs.LinuxSeccompArg {
-		return specs.LinuxSeccompArg{Index: index, Value: value, Op: specs.OpEqualTo}
-	}
-	ofType := func(kind uint64) specs.LinuxSeccompArg {
-		return specs.LinuxSeccompArg{Index: 1, Value: sockTypeMask, ValueTwo: kind, Op: specs.OpMaskedEqual}
-	}
-	socket := func(act specs.LinuxSeccompAction, arg specs.LinuxSeccompArg) specs.LinuxSyscall {
-		return specs.LinuxSyscall{Names: []string{"socket"}, Action: act, Args: []specs.LinuxSeccompArg{arg}}
-	}
-	// The kernel reads 32 bits of these.
-	word := func(index uint, value uint64) specs.LinuxSeccompArg {
-		return specs.LinuxSeccompArg{Index: index, Value: math.MaxUint32, ValueTwo: value, Op: specs.OpMaskedEqual}
-	}
-	option := func(level, name uint64) specs.LinuxSyscall {
-		return specs.LinuxSyscall{
-			Names: []string{"setsockopt"}, Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{word(1, level), word(2, name)},
-		}
-	}
-	unknown := uint(unix.ENOSYS)
-	return []specs.LinuxSyscall{
-		// In these domains raw is a type like any other.
-		socket(specs.ActAllow, is(0, unix.AF_UNIX)),
-		socket(specs.ActAllow, is(0, unix.AF_NETLINK)),
-		socket(specs.ActErrno, is(0, unix.AF_PACKET)),
-		socket(specs.ActErrno, is(0, unix.AF_XDP)),
-		socket(specs.ActErrno, ofType(unix.SOCK_RAW)),
-		socket(specs.ActErrno, ofType(unix.SOCK_PACKET)),
-		option(unix.SOL_SOCKET, unix.SO_MARK),
-		option(unix.SOL_IP, ipTransparent),
-		option(unix.SOL_IPV6, ipv6Transparent),
-		// Its arguments are in memory, where a filter cannot look. C libraries
-		// for 32-bit x86 have called socket(2) instead since Linux 4.3.
-		{Names: []string{"socketcall"}, Action: specs.ActErrno, ErrnoRet: &unknown},
-	}
 }
 
 // FakeRoot returns the filter for a user namespace that has a single id. Calls

@@ -379,13 +379,64 @@ func TestRawSockets(t *testing.T) {
 	} {
 		t.Run(tt.goarch+"/"+tt.name, func(t *testing.T) {
 			profile := selectRules(tt.goarch, dockerCaps(), seccomp.KernelVersion{Kernel: 6, Major: 1})
-			profile.Syscalls = append(noRawSockets(), profile.Syscalls...)
+			profile.Syscalls = slices.Concat(noRawSockets(), noRawOptions(), profile.Syscalls)
 			filter, err := compile(profile)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got := machine(t, filter)(call{arch: tt.arch, nr: tt.nr, args: tt.args}); got != tt.want {
 				t.Errorf("%#x, want %#x", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestBroker: sockets of the internet, and netlink sockets for routes, wait for an
+// answer by any interface. All other calls are as before.
+func TestBroker(t *testing.T) {
+	const (
+		allow, eperm, notify = unix.SECCOMP_RET_ALLOW, unix.SECCOMP_RET_ERRNO | 1, unix.SECCOMP_RET_USER_NOTIF
+		x64, ia32, a64       = unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_AARCH64
+		flags                = unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
+	)
+	for _, tt := range []struct {
+		goarch, name string
+		arch, nr     uint32
+		args         [6]uint64
+		want         uint32
+	}{
+		{"amd64", "stream", x64, 41, [6]uint64{unix.AF_INET, unix.SOCK_STREAM | flags}, notify},
+		{"amd64", "datagram", x64, 41, [6]uint64{unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_UDP}, notify},
+		{"amd64", "packets in order", x64, 41, [6]uint64{unix.AF_INET6, unix.SOCK_SEQPACKET, unix.IPPROTO_SCTP}, notify},
+		{"amd64", "more bits than the kernel reads", x64, 41, [6]uint64{1<<32 | unix.AF_INET, 1<<32 | unix.SOCK_STREAM}, notify},
+		{"amd64", "raw", x64, 41, [6]uint64{unix.AF_INET, unix.SOCK_RAW}, allow},
+		{"amd64", "packet by its old type", x64, 41, [6]uint64{unix.AF_INET, unix.SOCK_PACKET}, allow},
+		{"amd64", "packet", x64, 41, [6]uint64{unix.AF_PACKET, unix.SOCK_DGRAM}, allow},
+		{"amd64", "routes", x64, 41, [6]uint64{unix.AF_NETLINK, unix.SOCK_RAW | flags, unix.NETLINK_ROUTE}, notify},
+		{"amd64", "other netlink", x64, 41, [6]uint64{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_KOBJECT_UEVENT}, allow},
+		{"amd64", "unix", x64, 41, [6]uint64{unix.AF_UNIX, unix.SOCK_STREAM}, allow},
+		{"amd64", "still denied", x64, 41, [6]uint64{unix.AF_ALG, unix.SOCK_SEQPACKET}, eperm},
+		{"amd64", "mark", x64, 54, [6]uint64{3, unix.SOL_SOCKET, unix.SO_MARK}, eperm},
+		{"amd64", "another option", x64, 54, [6]uint64{3, unix.SOL_SOCKET, unix.SO_REUSEADDR}, allow},
+		{"amd64", "x32 stream", x64, 0x40000000 + 41, [6]uint64{unix.AF_INET, unix.SOCK_STREAM}, notify},
+		{"amd64", "i386 stream", ia32, 359, [6]uint64{unix.AF_INET, unix.SOCK_STREAM}, notify},
+		{"amd64", "i386 socketcall for a socket", ia32, 102, [6]uint64{1}, notify},
+		{"amd64", "i386 socketcall for another call", ia32, 102, [6]uint64{3}, allow},
+		{"arm64", "stream", a64, 198, [6]uint64{unix.AF_INET, unix.SOCK_STREAM}, notify},
+		{"arm64", "unix", a64, 198, [6]uint64{unix.AF_UNIX, unix.SOCK_STREAM}, allow},
+	} {
+		t.Run(tt.goarch+"/"+tt.name, func(t *testing.T) {
+			profile := selectRules(tt.goarch, dockerCaps(), seccomp.KernelVersion{Kernel: 6, Major: 1})
+			profile.Syscalls = slices.Concat(brokered(), noRawOptions(), profile.Syscalls)
+			filter, err := compile(profile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := machine(t, filter)(call{arch: tt.arch, nr: tt.nr, args: tt.args}); got != tt.want {
+				t.Errorf("%#x, want %#x", got, tt.want)
+			}
+			if tt.nr != 102 && (tt.want == notify) != Brokered(int(int32(tt.args[0])), int(int32(tt.args[1])), int(int32(tt.args[2]))) && tt.args[0] != 3 {
+				t.Error("Brokered says something else")
 			}
 		})
 	}
@@ -476,7 +527,7 @@ func TestFakeRootProfile(t *testing.T) {
 func TestUnknown(t *testing.T) {
 	for name, p := range map[string]*specs.LinuxSeccomp{
 		"architecture": {DefaultAction: specs.ActErrno, Architectures: []specs.Arch{specs.ArchS390X}},
-		"action":       {DefaultAction: specs.ActNotify, Architectures: []specs.Arch{specs.ArchX86_64}},
+		"action":       {DefaultAction: specs.ActTrace, Architectures: []specs.Arch{specs.ArchX86_64}},
 		"operator": {DefaultAction: specs.ActErrno, Architectures: []specs.Arch{specs.ArchX86_64}, Syscalls: []specs.LinuxSyscall{
 			{Names: []string{"open"}, Action: specs.ActAllow, Args: []specs.LinuxSeccompArg{{Op: "SCMP_CMP_SIMILAR"}}}}},
 		"argument": {DefaultAction: specs.ActErrno, Architectures: []specs.Arch{specs.ArchX86_64}, Syscalls: []specs.LinuxSyscall{

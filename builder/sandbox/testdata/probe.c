@@ -1,16 +1,22 @@
 // probe does from inside a command what a shell cannot. Each way prints one line.
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int result(const char *what, long r)
@@ -57,6 +63,113 @@ static int give(const char *name, int fd)
 	return result("give", read(s, &byte, 1) == 1 ? 0 : -1);
 }
 
+// tcp connects a socket to a port of this machine.
+static int tcp(int s, int port)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+
+	return s < 0 ? -1 : connect(s, (struct sockaddr *)&addr, sizeof(addr));
+}
+
+// listen_abstract listens on abstract sockets, the last with a name that the kernel
+// gives, says so through a socket in the file system, and waits until that ends.
+static int listen_abstract(const char *name, const char *tell)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	socklen_t size = offsetof(struct sockaddr_un, sun_path) + strlen(name);
+	int stream = socket(AF_UNIX, SOCK_STREAM, 0), datagram = socket(AF_UNIX, SOCK_DGRAM, 0);
+	int named = socket(AF_UNIX, SOCK_STREAM, 0), s = dial(tell, SOCK_STREAM);
+
+	memcpy(addr.sun_path + 1, name + 1, strlen(name) - 1);
+	if (bind(stream, (struct sockaddr *)&addr, size) < 0 || listen(stream, 1) < 0)
+		return result("stream", -1);
+	addr.sun_path[1]++;
+	if (bind(datagram, (struct sockaddr *)&addr, size) < 0)
+		return result("datagram", -1);
+	if (bind(named, (struct sockaddr *)&addr, sizeof(addr.sun_family)) < 0 || listen(named, 1) < 0)
+		return result("named", -1);
+	size = sizeof(addr);
+	getsockname(named, (struct sockaddr *)&addr, &size);
+	write(s, addr.sun_path + 1, size - offsetof(struct sockaddr_un, sun_path) - 1);
+	read(s, addr.sun_path, 1);
+	return result("listened", 0);
+}
+
+#ifdef __x86_64__
+// socketcall makes a socket as old C libraries for 32-bit x86 do.
+static int socketcall(int domain, int type, int protocol)
+{
+	int *args = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	long r;
+
+	args[0] = domain, args[1] = type, args[2] = protocol;
+	__asm__ volatile("int $0x80" : "=a"(r) : "a"(102), "b"(1), "c"(args) : "memory", "r8", "r9", "r10", "r11");
+	if ((int)r < 0)
+		return errno = -(int)r, -1;
+	return r;
+}
+#else
+#define socketcall socket
+#endif
+
+// kinds says what becomes of sockets of several kinds.
+static int kinds(int port)
+{
+	struct rlimit none = {3, 3};
+	int s;
+
+	result("tcp", tcp(socket(AF_INET, SOCK_STREAM, 0), port));
+	result("udp", tcp(socket(AF_INET, SOCK_DGRAM, 0), port));
+	result("tcp6", socket(AF_INET6, SOCK_STREAM, 0));
+	result("socketcall", tcp(socketcall(AF_INET, SOCK_STREAM, 0), port));
+	result("socketcall for another", socketcall(AF_UNIX, SOCK_STREAM, 0));
+	result("high bits", tcp(syscall(SYS_socket, AF_INET | 1L << 32, SOCK_STREAM | 1L << 32, 0), port));
+	s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	printf("flags: %d %d\n", fcntl(s, F_GETFD) == FD_CLOEXEC, (fcntl(s, F_GETFL) & O_NONBLOCK) != 0);
+	s = socket(AF_INET, SOCK_STREAM, 0);
+	printf("no flags: %d %d\n", fcntl(s, F_GETFD) == FD_CLOEXEC, (fcntl(s, F_GETFL) & O_NONBLOCK) != 0);
+	result("unknown protocol", socket(AF_INET, SOCK_STREAM, 250));
+	result("unknown flag", socket(AF_INET, SOCK_STREAM | 0x100000, 0));
+	setrlimit(RLIMIT_NOFILE, &none);
+	return result("too many", socket(AF_INET, SOCK_STREAM, 0));
+}
+
+static void nothing(int sig) { (void)sig; }
+
+// many makes sockets in several processes at once, while signals come, and ends
+// some of them on the way.
+static int many(void)
+{
+	struct sigaction act = {.sa_handler = nothing, .sa_flags = SA_RESTART};
+	struct itimerval often = {{0, 300}, {0, 300}};
+	int bad = 0, status;
+
+	sigaction(SIGALRM, &act, NULL);
+	for (int i = 0; i < 8; i++) {
+		pid_t victim, p = fork();
+		if (p)
+			continue;
+		victim = fork();
+		if (!victim)
+			for (;;)
+				close(socket(AF_INET, SOCK_DGRAM, 0));
+		setitimer(ITIMER_REAL, &often, NULL);
+		for (int n = 0; n < 300; n++) {
+			int domain = 0, s = socket(n % 2 ? AF_INET : AF_INET6, SOCK_STREAM, 0);
+			socklen_t size = sizeof(domain);
+			if (s < 3 || getsockopt(s, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != (n % 2 ? AF_INET : AF_INET6))
+				_exit(1);
+			close(s);
+		}
+		kill(victim, SIGKILL);
+		_exit(0);
+	}
+	while (wait(&status) > 0)
+		bad += status != 0;
+	printf("bad: %d\n", bad);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "", *arg = argc > 2 ? argv[2] : "";
@@ -74,6 +187,12 @@ int main(int argc, char **argv)
 		return result("packet", socket(AF_PACKET, SOCK_RAW, htons(3))),
 		       result("raw", socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)),
 		       result("stream", socket(AF_INET, SOCK_STREAM, 0));
+	if (!strcmp(what, "listen"))
+		return listen_abstract(arg, argv[3]);
+	if (!strcmp(what, "kinds"))
+		return kinds(atoi(arg));
+	if (!strcmp(what, "many"))
+		return many();
 	if (!strcmp(what, "key"))
 		return result("key", syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_SESSION_KEYRING, "user", arg, 0));
 	if (!strcmp(what, "inherited")) {

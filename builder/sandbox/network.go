@@ -1,0 +1,107 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/network"
+	"github.com/sinter-build/sinter/builder/sandbox/seccomp"
+)
+
+// privateNetwork is the network namespace that commands share. It is made for the
+// first of them: one for each would make each slower.
+var privateNetwork = sync.OnceValues(network.New)
+
+// canScope reports whether the kernel can keep commands from connecting to abstract
+// sockets outside of their sandbox.
+var canScope = sync.OnceValue(inside.CanScope)
+
+// usesBroker reports whether a command is to have its network by a broker. One with
+// the host's network has the namespace itself, and one with all privileges no filter
+// that would stop its calls.
+func (s *Spec) usesBroker() bool { return s.Network == NetDefault && !s.Insecure }
+
+// namespace returns the network namespace for a command, or nil: then it has its
+// own, or the host's.
+func (s *Spec) namespace() *network.Namespace {
+	if !s.usesBroker() {
+		return nil
+	}
+	ns, err := privateNetwork()
+	if err != nil {
+		return nil
+	}
+	return ns
+}
+
+// Exposed says why abstract Unix sockets lead from a command to other programs of
+// this machine, or from them to it, more than was asked for. It is nil when they do
+// not.
+func Exposed(s Spec) error {
+	switch {
+	case s.Network == NetNone:
+		return nil
+	case s.usesBroker():
+		_, err := privateNetwork()
+		return err
+	case !canScope():
+		return errors.New("this kernel has no Landlock scopes, which Linux 6.12 has")
+	}
+	return nil
+}
+
+// networkFilter returns the seccomp filter that a command's network asks for.
+func networkFilter(s Spec, ns *network.Namespace) ([]byte, error) {
+	switch {
+	case ns != nil:
+		return brokerFilter()
+	case s.Network != NetNone && ownsNetwork():
+		return hostNetworkFilter()
+	}
+	return defaultFilter()
+}
+
+// The filters are the same for every command; they are made once.
+var (
+	defaultFilter     = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.Default(capNames())) })
+	hostNetworkFilter = sync.OnceValues(func() ([]byte, error) { return rawFilter(seccomp.DefaultInHostNetwork(capNames())) })
+	brokerFilter      = sync.OnceValues(func() ([]byte, error) {
+		return rawFilter(seccomp.DefaultWithBroker(capNames(), ownsNetwork()))
+	})
+)
+
+// ownsNetwork reports whether capabilities of this process have power over the
+// network that it is in: its user namespace, or one below, owns the network
+// namespace. A plain user's capabilities have none over the host's.
+var ownsNetwork = sync.OnceValue(func() bool {
+	ns, err := unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(ns)
+	owner, err := unix.IoctlRetInt(ns, unix.NS_GET_USERNS)
+	if err != nil {
+		return err != unix.EPERM // the owner is out of reach
+	}
+	unix.Close(owner)
+	return true
+})
+
+// connect gives a command its namespace and a broker, as open files of its init
+// from the number first on. Without a namespace there is no broker.
+func connect(ns *network.Namespace, p *inside.Plan, first int) (*network.Broker, []*os.File, error) {
+	if ns == nil {
+		return nil, nil, nil
+	}
+	broker, err := network.NewBroker()
+	if err != nil {
+		return nil, nil, fmt.Errorf("connecting the command to the network: %w", err)
+	}
+	p.Network, p.Broker, p.FilterFlags = first, first+1, ns.FilterFlags
+	return broker, []*os.File{ns.File, broker.Socket()}, nil
+}

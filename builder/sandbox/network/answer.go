@@ -1,0 +1,94 @@
+package network
+
+import (
+	"encoding/binary"
+	"errors"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/builder/sandbox/seccomp"
+)
+
+// takeCall waits for a system call. It is nil when no process is left that could
+// make one.
+func takeCall(listener syscall.RawConn) (*notification, error) {
+	var n *notification
+	var err error
+	rerr := listener.Read(func(fd uintptr) bool {
+		for {
+			// Taking a call blocks whatever the file is set to, so this looks before.
+			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			_, err = unix.Poll(poll, 0)
+			switch events := poll[0].Revents; {
+			case err == unix.EINTR:
+				continue
+			case err != nil:
+				return true
+			case events == 0:
+				return false
+			case events&unix.POLLIN == 0:
+				return true
+			}
+			n = new(notification)
+			if err = receive(int(fd), n); err != unix.ENOENT {
+				return true
+			}
+			n = nil // who called has ended, or calls again after a signal
+		}
+	})
+	return n, errors.Join(rerr, err)
+}
+
+// socketCall are the arguments of a socket(2).
+type socketCall struct{ domain, kind, protocol int }
+
+// answer makes the socket that a call asks for, or lets the kernel make it.
+func answer(listener int, n *notification) error {
+	call, errno := arguments(listener, n)
+	if errno != 0 {
+		return respond(listener, &response{id: n.id, error: -int32(errno)})
+	}
+	if !seccomp.Brokered(call.domain, call.kind, call.protocol) {
+		// What the kernel then makes is in the command's own network, whatever
+		// became of its arguments since.
+		return respond(listener, &response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE})
+	}
+	fd, err := unix.Socket(call.domain, call.kind|unix.SOCK_CLOEXEC, call.protocol)
+	if err == nil {
+		defer unix.Close(fd)
+		err = addFile(listener, &addFD{
+			id: n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, file: uint32(fd), newFlags: uint32(call.kind & unix.SOCK_CLOEXEC),
+		})
+	}
+	if errors.As(err, &errno) {
+		return respond(listener, &response{id: n.id, error: -int32(errno)})
+	}
+	return err
+}
+
+// arguments are those of a socket(2), or of a socketcall(2) for a socket.
+func arguments(listener int, n *notification) (socketCall, unix.Errno) {
+	if n.arch != unix.AUDIT_ARCH_I386 || n.call != socketcall386 {
+		return socketCall{int(int32(n.args[0])), int(int32(n.args[1])), int(int32(n.args[2]))}, 0
+	}
+	var memory [12]byte
+	local := []unix.Iovec{{Base: &memory[0]}}
+	local[0].SetLen(len(memory))
+	remote := []unix.RemoteIovec{{Base: uintptr(uint32(n.args[1])), Len: len(memory)}}
+	read, err := unix.ProcessVMReadv(int(n.pid), local, remote, 0)
+	var errno unix.Errno
+	switch {
+	case errors.As(err, &errno):
+		return socketCall{}, errno
+	case read != len(memory):
+		return socketCall{}, unix.EFAULT
+	case !waits(listener, n.id):
+		return socketCall{}, unix.ESRCH // of another process: nobody gets this answer
+	}
+	word := func(i int) int { return int(int32(binary.LittleEndian.Uint32(memory[4*i:]))) }
+	return socketCall{word(0), word(1), word(2)}, 0
+}
+
+// socketcall386 is the number of socketcall(2) for 32-bit x86.
+const socketcall386 = 102

@@ -1,0 +1,352 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
+)
+
+// What this file holds: a command uses the network of this machine, and is not in
+// its namespace.
+
+// shared reports whether commands share this process's network namespace, where
+// the kernel leaves nothing else.
+func shared() bool {
+	_, err := privateNetwork()
+	return err != nil
+}
+
+// accept answers TCP connections to a port of this machine.
+func accept(t *testing.T) (port int) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func TestNetwork(t *testing.T) {
+	b := newBox(t)
+	s := b.sh("ls /sys/class/net /proc/sys/net/ipv4/conf | sort; ip -o addr show dev lo | head -n1 | awk '{print $4}'")
+	s.Network = NetNone
+	b.want(s, "\n/proc/sys/net/ipv4/conf:\n/sys/class/net:\nall\ndefault\nlo\nlo\n127.0.0.1/8\n")
+	host, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	interfaces, err := exec.Command("busybox", "ip", "-o", "link").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := accept(t)
+	for _, mode := range []NetMode{NetHost, NetDefault} {
+		for _, insecure := range []bool{false, true} {
+			same := "0"
+			if mode == NetDefault && !insecure && !shared() {
+				same = "1"
+			}
+			s = b.sh(fmt.Sprintf("test $(readlink /proc/self/ns/net) = '%s'; echo $?; ip -o link; busybox nc 127.0.0.1 %d </dev/null && echo connected; ls /sys/class/net", host, port))
+			s.Network, s.Insecure = mode, insecure
+			names, err := exec.Command("ls", "/sys/class/net").Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.want(s, same+"\n"+string(interfaces)+"connected\n"+string(names))
+		}
+	}
+}
+
+// Sockets of the internet are made in this machine's network, as they were asked
+// for; a user's and those of a 32-bit program too.
+func TestSocketKinds(t *testing.T) {
+	b := newProbe(t)
+	port := accept(t)
+	socketcall, highBits := "ok", "ok"
+	if shared() {
+		highBits = "EPERM" // Docker's profile compares all bits
+	}
+	if shared() && ownsNetwork() {
+		socketcall = "ENOSYS"
+	}
+	for _, user := range []string{"", "1000"} {
+		s := b.spec("probe", "kinds", fmt.Sprint(port))
+		s.User = user
+		b.want(s, strings.ReplaceAll(strings.ReplaceAll(`tcp: ok
+udp: ok
+tcp6: ok
+socketcall: SOCKETCALL
+socketcall for another: SOCKETCALL
+high bits: HIGH
+flags: 1 1
+no flags: 0 0
+unknown protocol: EPROTONOSUPPORT
+unknown flag: EINVAL
+too many: EMFILE
+`, "SOCKETCALL", socketcall), "HIGH", highBits))
+	}
+}
+
+// Every call gets its own socket, though signals interrupt it and processes end
+// while they wait.
+func TestManySockets(t *testing.T) {
+	b := newProbe(t)
+	b.want(b.spec("probe", "many"), "bad: 0\n")
+}
+
+// abstract listens on abstract sockets, for streams and for datagrams.
+func abstract(t *testing.T) (name string) {
+	t.Helper()
+	name = fmt.Sprintf("@sinter-test-%d-%s", os.Getpid(), filepath.Base(t.TempDir()))
+	stream, err := net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stream.Close() })
+	datagram, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name + "-d", Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { datagram.Close() })
+	return name
+}
+
+// Abstract sockets belong to the network namespace. Those of others are out of reach,
+// as is theirs where the command was given the host's network.
+func TestAbstractSockets(t *testing.T) {
+	b := newProbe(t)
+	name := abstract(t)
+	script := fmt.Sprintf("probe connect %s; probe connect %s-d", name, name)
+	for _, network := range []NetMode{NetDefault, NetHost, NetNone} {
+		for _, insecure := range []bool{false, true} {
+			s := b.sh(script)
+			s.Network, s.Insecure = network, insecure
+			refused := "ECONNREFUSED"
+			if network != NetNone && s.namespace() == nil {
+				if !canScope() {
+					continue
+				}
+				refused = "EPERM"
+			}
+			// No socket of the other kind has this name.
+			b.want(s, fmt.Sprintf("stream: %[1]s\ndatagram: ECONNREFUSED\nstream: ECONNREFUSED\ndatagram: %[1]s\n", refused))
+		}
+	}
+}
+
+// Nor do others reach those that a command listens on, through which they could give
+// it a directory of the host.
+func TestCommandListens(t *testing.T) {
+	b := newProbe(t)
+	if shared() {
+		t.Skip("this kernel lets commands have no network but its own")
+	}
+	dir := t.TempDir()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	reached := make(chan error, 1)
+	go func() {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			reached <- err
+			return
+		}
+		defer c.Close()
+		buf := make([]byte, 64)
+		n, err := c.Read(buf)
+		for _, at := range []net.UnixAddr{
+			{Name: "@sinter-listens", Net: "unix"}, {Name: "@tinter-listens", Net: "unixgram"}, {Name: "@" + string(buf[:n]), Net: "unix"},
+		} {
+			other, derr := net.DialUnix(at.Net, nil, &at)
+			if derr == nil {
+				other.Close()
+				err = errors.Join(err, fmt.Errorf("the command was reached at %q", at.Name))
+			} else if !errors.Is(derr, unix.ECONNREFUSED) {
+				err = errors.Join(err, derr)
+			}
+		}
+		reached <- err
+	}()
+	s := b.spec("probe", "listen", "@sinter-listens", "/s/s")
+	s.Mounts = []Mount{{Type: MountBind, Dest: "/s", Source: dir}}
+	b.want(s, "listened: ok\n")
+	l.Close()
+	if err := <-reached; err != nil {
+		t.Error(err)
+	}
+}
+
+// Two commands at once do not reach each other by abstract sockets where the kernel
+// has scopes.
+func TestCommandsListen(t *testing.T) {
+	b := newProbe(t)
+	if !canScope() {
+		t.Skip("this kernel has no scopes")
+	}
+	dir := t.TempDir()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := b.spec("probe", "listen", "@sinter-listens", "/s/s")
+	s.Mounts = []Mount{{Type: MountBind, Dest: "/s", Source: dir}}
+	done := make(chan error, 1)
+	go func() {
+		out, _, err := b.run(s)
+		if err == nil && out != "listened: ok\n" {
+			err = errors.New(out)
+		}
+		l.Close()
+		done <- err
+	}()
+	if c, err := l.AcceptUnix(); err == nil {
+		if _, err := io.ReadAtLeast(c, make([]byte, 64), 1); err != nil {
+			t.Error(err)
+		}
+		b.want(b.spec("probe", "connect", "@sinter-listens"), "stream: EPERM\ndatagram: ECONNREFUSED\n")
+		c.Close()
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A kernel without Landlock, or one on which a filter denies it, runs commands all
+// the same.
+func TestWithoutScopes(t *testing.T) {
+	b := newBox(t)
+	if userns.Inside() {
+		t.Skip("a filter needs root, or no_new_privs")
+	}
+	s := b.sh("echo ran")
+	var scoped bool
+	done := make(chan string)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the filter ends with the thread
+		if err := denyLandlock(); err != nil {
+			done <- err.Error()
+			return
+		}
+		scoped = inside.CanScope()
+		out, _, err := b.run(s)
+		done <- fmt.Sprint(out, err)
+	}()
+	if got := <-done; got != "ran\n<nil>" || scoped {
+		t.Errorf("%s, scopes %v", got, scoped)
+	}
+}
+
+// denyLandlock makes Landlock unknown to this thread and what it starts.
+func denyLandlock() error {
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_LANDLOCK_CREATE_RULESET, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program))); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// No command reads what the host sends and receives. In a network of its own it may
+// have such sockets.
+func TestRawSockets(t *testing.T) {
+	b := newProbe(t)
+	for _, mode := range []NetMode{NetDefault, NetHost, NetNone} {
+		s := b.spec("probe", "raw")
+		s.Network = mode
+		raw := "ok"
+		if mode != NetNone && s.namespace() == nil {
+			raw = "EPERM"
+		}
+		b.want(s, strings.ReplaceAll("packet: RAW\nraw: RAW\nstream: ok\n", "RAW", raw))
+	}
+}
+
+// Of nested seccomp filters one can have a listener. Where another program has it,
+// commands share the network namespace, and a build is told.
+func TestListenerOutside(t *testing.T) {
+	newProbe(t)
+	if userns.Inside() {
+		t.Skip("a part of TestRootless is enough")
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the filter ends with the thread
+		allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+		program := unix.SockFprog{Len: 1, Filter: &allow}
+		_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&program)))
+		if errno != 0 {
+			done <- errno
+			return
+		}
+		cmd := exec1(t, self1(t), "-test.v", "-test.run", "^(TestNetwork|TestSocketKinds|TestManySockets|TestAbstractSockets|TestRawSockets|TestExposed)$")
+		cmd.Env = append(os.Environ(), listenerEnv+"=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "--- PASS: TestExposed") {
+			err = fmt.Errorf("%w\n%s", err, out)
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// listenerEnv says that a program outside has the listener.
+const listenerEnv = "SANDBOX_LISTENER_OUTSIDE"
+
+func TestExposed(t *testing.T) {
+	newBox(t)
+	want := ""
+	if os.Getenv(listenerEnv) != "" {
+		want = "answering system calls: another program around this one answers them already"
+	} else if shared() {
+		t.Skip("this kernel cannot do it")
+	}
+	got := ""
+	if err := Exposed(Spec{}); err != nil {
+		got = err.Error()
+	}
+	if got != want {
+		t.Errorf("%q, not %q", got, want)
+	}
+	if err := Exposed(Spec{Network: NetNone}); err != nil {
+		t.Error(err)
+	}
+	for _, s := range []Spec{{Network: NetHost}, {Insecure: true}} {
+		if err := Exposed(s); (err == nil) != canScope() {
+			t.Errorf("%+v: %v, scopes: %v", s, err, canScope())
+		}
+	}
+}
