@@ -3,6 +3,7 @@ package network
 import (
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,33 @@ func takeCall(listener syscall.RawConn) (*notification, error) {
 // socketCall are the arguments of a socket(2).
 type socketCall struct{ domain, kind, protocol int }
 
+// make makes the socket as one without capabilities would. The kernel asks for those
+// of a netlink socket's maker as well as for those of who writes to it: ours would
+// let a privileged program that is made to write to it change the network.
+func (c socketCall) make() (int, error) {
+	runtime.LockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var all [2]unix.CapUserData
+	if err := unix.Capget(&header, &all[0]); err != nil {
+		runtime.UnlockOSThread()
+		return -1, err
+	}
+	none := all
+	none[0].Effective, none[1].Effective = 0, 0
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		runtime.UnlockOSThread()
+		return -1, err
+	}
+	fd, err := unix.Socket(c.domain, c.kind|unix.SOCK_CLOEXEC, c.protocol)
+	if cerr := unix.Capset(&header, &all[0]); cerr != nil {
+		// The thread stays locked, and ends with its goroutine.
+		unix.Close(fd)
+		return -1, errors.Join(err, cerr)
+	}
+	runtime.UnlockOSThread()
+	return fd, err
+}
+
 // answer makes the socket that a call asks for, or lets the kernel make it.
 func answer(listener int, n *notification) error {
 	call, errno := arguments(listener, n)
@@ -54,7 +82,7 @@ func answer(listener int, n *notification) error {
 		// became of its arguments since.
 		return respond(listener, &response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE})
 	}
-	fd, err := unix.Socket(call.domain, call.kind|unix.SOCK_CLOEXEC, call.protocol)
+	fd, err := call.make()
 	if err == nil {
 		defer unix.Close(fd)
 		err = addFile(listener, &addFD{

@@ -1,10 +1,13 @@
 package network
 
 import (
+	"encoding/binary"
+	"errors"
 	"os"
 	"runtime"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,4 +101,57 @@ func TestNew(t *testing.T) {
 	if got := read("/proc/self/ns/net"); got != before {
 		t.Errorf("the first thread is in %s, not %s", got, before)
 	}
+}
+
+// A socket for routes cannot be used to change them, by a program that
+// takes it for its output.
+func TestRoutesAreToLookAt(t *testing.T) {
+	done := make(chan error)
+	go onOwnThread(func() { done <- linkUp(t) })
+	err := <-done
+	if err == errNoNamespace {
+		t.Skip(err)
+	}
+	if err != unix.EPERM {
+		t.Errorf("%v, not %v", err, unix.EPERM)
+	}
+}
+
+var errNoNamespace = errors.New("a network namespace cannot be made here")
+
+// linkUp asks the kernel to bring up the loopback interface, by a socket that a
+// broker would make.
+func linkUp(t *testing.T) error {
+	if unix.Unshare(unix.CLONE_NEWNET) != nil {
+		return errNoNamespace
+	}
+	fd, err := socketCall{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE}.make()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	const loopback = 1
+	message := struct {
+		unix.NlMsghdr
+		unix.IfInfomsg
+	}{
+		unix.NlMsghdr{Type: unix.RTM_NEWLINK, Flags: unix.NLM_F_REQUEST | unix.NLM_F_ACK},
+		unix.IfInfomsg{Index: loopback, Flags: unix.IFF_UP, Change: unix.IFF_UP},
+	}
+	message.Len = uint32(unsafe.Sizeof(message))
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&message)), unsafe.Sizeof(message))
+	// Not sent to an address: who gives one means what it does, and alone counts.
+	if _, err := unix.Write(fd, raw); err != nil {
+		return err
+	}
+	answer := make([]byte, 4096)
+	n, _, err := unix.Recvfrom(fd, answer, 0)
+	if err != nil {
+		return err
+	}
+	if n < unix.NLMSG_HDRLEN+4 {
+		t.Error("the answer is too short")
+		return nil
+	}
+	return unix.Errno(-int32(binary.LittleEndian.Uint32(answer[unix.NLMSG_HDRLEN:])))
 }
