@@ -157,6 +157,20 @@ func TestAbstractSockets(t *testing.T) {
 	}
 }
 
+// listener is a command that listens on abstract sockets, and where it says so.
+func listener(t *testing.T, b *box) (*net.UnixListener, Spec) {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	s := b.spec("probe", "listen", "@sinter-listens", "/s/s")
+	s.Mounts = []Mount{{Type: MountBind, Dest: "/s", Source: dir}}
+	return l, s
+}
+
 // Nor do others reach those that a command listens on, through which they could give
 // it a directory of the host.
 func TestCommandListens(t *testing.T) {
@@ -164,12 +178,7 @@ func TestCommandListens(t *testing.T) {
 	if shared() {
 		t.Skip("this kernel lets commands have no network but its own")
 	}
-	dir := t.TempDir()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l, s := listener(t, b)
 	reached := make(chan error, 1)
 	go func() {
 		c, err := l.AcceptUnix()
@@ -193,8 +202,6 @@ func TestCommandListens(t *testing.T) {
 		}
 		reached <- err
 	}()
-	s := b.spec("probe", "listen", "@sinter-listens", "/s/s")
-	s.Mounts = []Mount{{Type: MountBind, Dest: "/s", Source: dir}}
 	b.want(s, "listened: ok\n")
 	l.Close()
 	if err := <-reached; err != nil {
@@ -209,14 +216,7 @@ func TestCommandsListen(t *testing.T) {
 	if !canScope() {
 		t.Skip("this kernel has no scopes")
 	}
-	dir := t.TempDir()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	s := b.spec("probe", "listen", "@sinter-listens", "/s/s")
-	s.Mounts = []Mount{{Type: MountBind, Dest: "/s", Source: dir}}
+	l, s := listener(t, b)
 	done := make(chan error, 1)
 	go func() {
 		out, _, err := b.run(s)
