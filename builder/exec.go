@@ -19,6 +19,7 @@ import (
 // exec runs a command on its parent's layers. What the command changed becomes
 // one more layer.
 func (e *engine) exec(ctx context.Context, n *parser.Node, op parser.Exec) (value, error) {
+	sandbox.Prepare()
 	if err := e.slots.Acquire(ctx, 1); err != nil {
 		return value{}, err
 	}
@@ -46,7 +47,7 @@ func (e *engine) exec(ctx context.Context, n *parser.Node, op parser.Exec) (valu
 		return value{}, err
 	}
 	if err := sandbox.Exposed(spec); err != nil {
-		e.warn(fmt.Sprintf("RUN shares abstract Unix sockets with other programs of this machine: %s; "+
+		e.warn(fmt.Sprintf("RUN and other programs of this machine can reach each other through abstract Unix sockets: %s; "+
 			"RUN --network=none and --network none have no such sockets", err))
 	}
 	if err := e.runCommand(ctx, n, op, spec); err != nil {

@@ -21,6 +21,13 @@ var privateNetwork = sync.OnceValues(network.New)
 // sockets outside of their sandbox.
 var canScope = sync.OnceValue(inside.CanScope)
 
+// Prepare begins to make, in the background, what the first command needs and all
+// commands share.
+var Prepare = sync.OnceFunc(func() {
+	go func() { _, _ = privateNetwork() }()
+	go func() { _, _ = brokerFilter() }()
+})
+
 // usesBroker reports whether a command is to have its network by a broker. One with
 // the host's network has the namespace itself, and one with all privileges no filter
 // that would stop its calls.

@@ -306,7 +306,7 @@ func TestListenerOutside(t *testing.T) {
 		allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
 		program := unix.SockFprog{Len: 1, Filter: &allow}
 		_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER, uintptr(unsafe.Pointer(&program)))
-		if errno != 0 {
+		if errno != 0 && errno != unix.EBUSY {
 			done <- errno
 			return
 		}
@@ -330,7 +330,7 @@ func TestExposed(t *testing.T) {
 	newBox(t)
 	want := ""
 	if os.Getenv(listenerEnv) != "" {
-		want = "answering system calls: another program around this one answers them already"
+		want = "answering its calls of socket(2): another program around sinter answers system calls already"
 	} else if shared() {
 		t.Skip("this kernel cannot do it")
 	}

@@ -77,7 +77,7 @@ func open() (*Namespace, error) {
 	}
 	flags, err := tryListener()
 	if err != nil {
-		return nil, fmt.Errorf("answering system calls: %w", err)
+		return nil, fmt.Errorf("answering its calls of socket(2): %w", err)
 	}
 	f, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
@@ -101,7 +101,7 @@ func tryListener() (uint32, error) {
 		listener, err = loadListener(flags)
 	}
 	if errors.Is(err, unix.EBUSY) {
-		return 0, errors.New("another program around this one answers them already")
+		return 0, errors.New("another program around sinter answers system calls already")
 	}
 	if err != nil {
 		return 0, err
@@ -113,7 +113,7 @@ func tryListener() (uint32, error) {
 	if errors.Is(err, unix.ENOENT) {
 		return flags, nil
 	}
-	return 0, errors.New("this takes Linux 5.14 or later")
+	return 0, errors.New("that takes Linux 5.14 or later")
 }
 
 func loadListener(flags uint32) (int, error) {
