@@ -51,7 +51,8 @@ type Spec struct {
 // NetMode is the network that a command sees.
 type NetMode string
 
-// The networks. The default is the host's.
+// The networks. By default a command uses the host's from a namespace of its own
+// (see package network); NetHost is the host's namespace.
 const (
 	NetDefault NetMode = ""
 	NetHost    NetMode = "host"

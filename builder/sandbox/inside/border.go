@@ -94,8 +94,8 @@ func CanScope() bool {
 }
 
 // restrictScopes keeps this thread, and with it the command that it starts, from
-// abstract sockets and processes of the host: abstract sockets belong to the
-// network namespace, which is the host's, and pass on open directories. This
+// abstract sockets and processes of others: abstract sockets belong to the network
+// namespace, which may be the host's, and pass on open directories. This
 // thread is in the same scope as the command, so that the command can signal it as
 // it could signal any first process. Where the kernel has no scopes, nothing
 // happens (see CanScope).
