@@ -104,6 +104,10 @@ func PasswordWarning(address string) string {
 	if err != nil || u.User == nil || !strings.Contains(u.User.String(), mask) {
 		return ""
 	}
-	return fmt.Sprintf("the address of %s has a password or token, which whoever sees the command or the Dockerfile can read; give it as a secret: "+
-		"--secret id=GIT_AUTH_TOKEN.%[1]s,src=FILE for a repository, --secret id=HTTP_AUTH_HEADER_%[2]s,src=FILE for a download", u.Host, u.Hostname())
+	what := "a user name that may be a token"
+	if _, ok := u.User.Password(); ok {
+		what = "a password or token"
+	}
+	return fmt.Sprintf("the address of %s has %s, which whoever sees the command or the Dockerfile can read; give it as a secret: "+
+		"--secret id=GIT_AUTH_TOKEN.%[1]s,src=FILE for a repository, --secret id=HTTP_AUTH_HEADER_%[3]s,src=FILE for a download", u.Host, what, u.Hostname())
 }

@@ -37,6 +37,24 @@ func TestRedact(t *testing.T) {
 	}
 }
 
+func TestPasswordWarning(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://user:pass@host/x": "the address of host has a password or token,",
+		"https://:pass@host/x":     "the address of host has a password or token,",
+		"https://ghp_1@host:1/x":   "the address of host:1 has a user name that may be a token,",
+		"ssh://git@host/x":         "",
+		"https://host/x":           "",
+	} {
+		got := PasswordWarning(address)
+		if !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("%s: %q, not %q", address, got, want)
+		}
+		if want != "" && !strings.Contains(got, "HTTP_AUTH_HEADER_host,src=FILE") {
+			t.Errorf("%s: %q", address, got)
+		}
+	}
+}
+
 // FuzzRedact: what url.Parse takes for a password is never left.
 func FuzzRedact(f *testing.F) {
 	for _, s := range []string{"u:hunter2@host/x", "u:p@ss@host", "u:%40@h", "u:'x'@h", ":@h", "a:b@[::1]:1/"} {

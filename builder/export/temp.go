@@ -59,7 +59,7 @@ func tryTemp(p *hostfile.Place) (_ *temp, lost bool, err error) {
 	}
 	// Some file systems have no locks; there, age decides.
 	err = unix.Flock(int(t.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) || !t.nameless && !isNamed(t.dir, t.name, t.file) {
+	if errors.Is(err, unix.EWOULDBLOCK) || !t.nameless && !hostfile.NamesAt(t.dir, t.name, t.file) {
 		t.close()
 		return nil, true, nil
 	}
@@ -212,17 +212,8 @@ func removeUnheld(dir int, name string) error {
 	case err != nil && time.Since(time.Unix(st.Mtim.Unix())) < stale:
 		return nil
 	}
-	if !isNamed(dir, name, f) {
+	if !hostfile.NamesAt(dir, name, f) {
 		return nil
 	}
 	return unix.Unlinkat(dir, name, 0)
-}
-
-// isNamed reports whether the file that dir has as name is f.
-func isNamed(dir int, name string, f *os.File) bool {
-	var now, opened unix.Stat_t
-	if unix.Fstatat(dir, name, &now, unix.AT_SYMLINK_NOFOLLOW) != nil || unix.Fstat(int(f.Fd()), &opened) != nil {
-		return false
-	}
-	return now.Dev == opened.Dev && now.Ino == opened.Ino
 }

@@ -60,5 +60,5 @@ func (e *LocalError) Error() string {
 
 // HintText says what to do.
 func (e *LocalError) HintText() string {
-	return "no server may send sinter to addresses of this machine's link, where clouds serve credentials; if this is what you want, write the address itself"
+	return "no server may send sinter to addresses of this machine's link, where clouds serve credentials: do not trust this one, or have it name another address"
 }

@@ -347,7 +347,7 @@ func TestHTTPLinkLocal(t *testing.T) {
 	for _, target := range []string{"http://169.254.169.254/latest/meta-data", "http://innocent.example/"} {
 		from := redirectTo(t, func(*http.Request) string { return target })
 		_, err := testRemotes(t, t.TempDir(), nil).HTTP(t.Context(), parser.HTTP{URL: from.URL})
-		if err == nil || !strings.Contains(err.Error(), "link-local address 169.254.169.254") || !strings.Contains(hintOf(err), "write the address itself") {
+		if err == nil || !strings.Contains(err.Error(), "link-local address 169.254.169.254") || !strings.Contains(hintOf(err), "have it name another address") {
 			t.Errorf("%s: got %v, hint %q", target, err, hintOf(err))
 		}
 		if n := from.requests.Load(); n != 1 {

@@ -108,13 +108,23 @@ func ownLock(f *os.File) error {
 }
 
 // Names reports whether path, not followed, is the open file f.
-func Names(path string, f *os.File) bool {
-	now, err := os.Lstat(path)
+func Names(path string, f *os.File) bool { return NamesAt(unix.AT_FDCWD, path, f) }
+
+// NamesAt reports whether a name in an open directory, not followed, is the open
+// file f.
+func NamesAt(dir int, name string, f *os.File) bool {
+	var now, opened unix.Stat_t
+	if unix.Fstatat(dir, name, &now, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return false
+	}
+	raw, err := f.SyscallConn()
 	if err != nil {
 		return false
 	}
-	opened, err := f.Stat()
-	return err == nil && os.SameFile(now, opened)
+	if cerr := raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &opened) }); cerr != nil || err != nil {
+		return false
+	}
+	return now.Dev == opened.Dev && now.Ino == opened.Ino
 }
 
 // Hold waits until the open file f can be locked, and fails when ctx ends first;
