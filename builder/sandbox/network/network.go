@@ -69,7 +69,11 @@ func onOwnThread(f func()) {
 
 // open changes this thread.
 func open() (*Namespace, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+	err := unix.Unshare(unix.CLONE_NEWNET)
+	if errors.Is(err, unix.ENOSPC) {
+		return nil, errors.New("making a network namespace: there are as many as sysctl user.max_net_namespaces allows")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("making a network namespace: %w", err)
 	}
 	if err := inside.LoopbackUp(); err != nil {
