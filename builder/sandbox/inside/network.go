@@ -2,6 +2,7 @@ package inside
 
 import (
 	"fmt"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -27,13 +28,19 @@ func LoopbackUp() error {
 	return nil
 }
 
-// enterNetwork moves this thread, and with it the command, to the network
-// namespace that the plan gives.
+// enterNetwork moves all threads, and with this one the command, to the network
+// namespace that the plan gives: /proc/1/task shows everybody the network of each
+// thread, with the names of its abstract sockets, and to root the files by which some
+// modules are controlled. In a binary with cgo, Go moves no other thread.
 func (in *sandboxInit) enterNetwork() error {
 	if in.plan.Network <= 0 {
 		return nil
 	}
-	if err := unix.Setns(in.plan.Network, unix.CLONE_NEWNET); err != nil {
+	_, _, err := syscall.AllThreadsSyscall(unix.SYS_SETNS, uintptr(in.plan.Network), unix.CLONE_NEWNET, 0)
+	if err == unix.ENOTSUP {
+		_, _, err = syscall.RawSyscall(unix.SYS_SETNS, uintptr(in.plan.Network), unix.CLONE_NEWNET, 0)
+	}
+	if err != 0 {
 		return fmt.Errorf("entering the network namespace: %w", err)
 	}
 	return nil
