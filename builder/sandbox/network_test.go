@@ -111,6 +111,31 @@ too many: EMFILE
 	}
 }
 
+// A socket is its caller's: with a port of another user, whose sockets share it, it
+// takes no connections.
+func TestSocketOwner(t *testing.T) {
+	b := newProbe(t)
+	share := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		cerr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+		return errors.Join(cerr, err)
+	}}
+	l, err := share.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	port := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+	b.want(b.spec("probe", "share", port), "share: ok\n")
+	foreign := "share: EADDRINUSE\n"
+	if userns.Single() {
+		foreign = "share: ok\n" // that one has another name only
+	}
+	s := b.spec("probe", "share", port)
+	s.User = "1000"
+	b.want(s, foreign)
+	b.want(b.spec("probe", "share-as", port, "1000"), foreign)
+}
+
 // /proc shows the network of every thread there is, so none is in that of this
 // machine.
 func TestNoThreadOutside(t *testing.T) {

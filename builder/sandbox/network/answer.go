@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -85,6 +86,9 @@ func answer(listener int, n *notification) error {
 	fd, err := call.make()
 	if err == nil {
 		defer unix.Close(fd)
+		err = giveTo(listener, n, fd)
+	}
+	if err == nil {
 		err = addFile(listener, &addFD{
 			id: n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, file: uint32(fd), newFlags: uint32(call.kind & unix.SOCK_CLOEXEC),
 		})
@@ -93,6 +97,23 @@ func answer(listener int, n *notification) error {
 		return respond(listener, &response{id: n.id, error: -int32(errno)})
 	}
 	return err
+}
+
+// giveTo makes the caller's user the owner of a socket. Where sockets share a port
+// (SO_REUSEPORT), and in the rules of a firewall, it is the owner that counts.
+func giveTo(listener int, n *notification, socket int) error {
+	// The directory of a process is its effective user's, whatever else there is not.
+	var thread unix.Stat_t
+	err := unix.Stat("/proc/"+strconv.FormatUint(uint64(n.pid), 10), &thread)
+	switch {
+	case !waits(listener, n.id):
+		return unix.ESRCH // of another process: nobody gets this answer
+	case err != nil:
+		return unix.EACCES // hidden from this process
+	case int(thread.Uid) == unix.Geteuid():
+		return nil
+	}
+	return unix.Fchown(socket, int(thread.Uid), -1)
 }
 
 // arguments are those of a socket(2), or of a socketcall(2) for a socket.

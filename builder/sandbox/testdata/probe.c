@@ -71,6 +71,17 @@ static int tcp(int s, int port)
 	return s < 0 ? -1 : connect(s, (struct sockaddr *)&addr, sizeof(addr));
 }
 
+// share binds a socket to a port that another has bound, and shares with its own user.
+static int share(int port)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int on = 1, s = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (setsockopt(s, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
+		return result("option", -1);
+	return result("share", bind(s, (struct sockaddr *)&addr, sizeof(addr)));
+}
+
 // listen_abstract listens on abstract sockets, the last with a name that the kernel
 // gives, says so through a socket in the file system, and waits until that ends.
 static int listen_abstract(const char *name, const char *tell)
@@ -191,6 +202,10 @@ int main(int argc, char **argv)
 		return listen_abstract(arg, argv[3]);
 	if (!strcmp(what, "kinds"))
 		return kinds(atoi(arg));
+	if (!strcmp(what, "share"))
+		return share(atoi(arg));
+	if (!strcmp(what, "share-as"))
+		return seteuid(atoi(argv[3])), share(atoi(arg));
 	if (!strcmp(what, "many"))
 		return many();
 	if (!strcmp(what, "key"))
