@@ -105,7 +105,7 @@ func connect(ns *network.Namespace, p *inside.Plan, first int) (*network.Broker,
 	if ns == nil {
 		return nil, nil, nil
 	}
-	broker, err := network.NewBroker()
+	broker, err := ns.NewBroker()
 	if err != nil {
 		return nil, nil, fmt.Errorf("connecting the command to the network: %w", err)
 	}

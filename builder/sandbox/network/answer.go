@@ -3,8 +3,10 @@ package network
 import (
 	"encoding/binary"
 	"errors"
+	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -72,8 +74,9 @@ func (c socketCall) make() (int, error) {
 	return fd, err
 }
 
-// answer makes the socket that a call asks for, or lets the kernel make it.
-func answer(listener int, n *notification) error {
+// answer makes the socket that a call asks for, or lets the kernel make it. killable
+// says that only the end of its caller interrupts the call.
+func answer(listener int, n *notification, killable bool) error {
 	call, errno := arguments(listener, n)
 	if errno != 0 {
 		return respond(listener, &response{id: n.id, error: -int32(errno)})
@@ -86,12 +89,10 @@ func answer(listener int, n *notification) error {
 	fd, err := call.make()
 	if err == nil {
 		defer unix.Close(fd)
-		err = giveTo(listener, n, fd)
+		err = own(listener, n, fd)
 	}
 	if err == nil {
-		err = addFile(listener, &addFD{
-			id: n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, file: uint32(fd), newFlags: uint32(call.kind & unix.SOCK_CLOEXEC),
-		})
+		err = give(listener, &addFD{id: n.id, file: uint32(fd), newFlags: uint32(call.kind & unix.SOCK_CLOEXEC)}, killable)
 	}
 	if errors.As(err, &errno) {
 		return respond(listener, &response{id: n.id, error: -int32(errno)})
@@ -99,9 +100,12 @@ func answer(listener int, n *notification) error {
 	return err
 }
 
-// giveTo makes the caller's user the owner of a socket. Where sockets share a port
+// own makes the caller's user the owner of a socket. Where sockets share a port
 // (SO_REUSEPORT), and in the rules of a firewall, it is the owner that counts.
-func giveTo(listener int, n *notification, socket int) error {
+func own(listener int, n *notification, socket int) error {
+	if !ownProc() {
+		return nil
+	}
 	// The directory of a process is its effective user's, whatever else there is not.
 	var thread unix.Stat_t
 	err := unix.Stat("/proc/"+strconv.FormatUint(uint64(n.pid), 10), &thread)
@@ -114,6 +118,28 @@ func giveTo(listener int, n *notification, socket int) error {
 		return nil
 	}
 	return unix.Fchown(socket, int(thread.Uid), -1)
+}
+
+// ownProc reports whether /proc shows processes by the numbers that they have here: it
+// may be that of a PID namespace around this one.
+var ownProc = sync.OnceValue(func() bool {
+	self, err := os.Readlink("/proc/self")
+	return err == nil && self == strconv.Itoa(os.Getpid())
+})
+
+// give answers a call with an open file. In two steps nothing that interrupts this
+// process does harm: neither a signal nor that it is stopped (Ctrl-Z, a debugger, the
+// machine's sleep). A call that a signal interrupts would be left with a file that it
+// does not know, though.
+func give(listener int, file *addFD, killable bool) error {
+	if !killable {
+		return sendFile(listener, file)
+	}
+	number, err := addFile(listener, file)
+	if err != nil {
+		return err
+	}
+	return respond(listener, &response{id: file.id, value: int64(number)})
 }
 
 // arguments are those of a socket(2), or of a socketcall(2) for a socket.

@@ -13,18 +13,22 @@ import (
 // makes none.
 type Broker struct {
 	ours, theirs *os.File
+	killable     bool // see answer
 	// done is closed after the last answer; nil until Start.
 	done chan struct{}
 	err  error
 }
 
-// NewBroker makes a broker.
-func NewBroker() (*Broker, error) {
+// NewBroker makes a broker for a command in the namespace.
+func (ns *Namespace) NewBroker() (*Broker, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("making a socket: %w", err)
 	}
-	b := &Broker{theirs: os.NewFile(uintptr(fds[1]), "broker")}
+	b := &Broker{
+		theirs:   os.NewFile(uintptr(fds[1]), "broker"),
+		killable: ns.FilterFlags&unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV != 0,
+	}
 	if b.ours, err = pollable(fds[0], "broker"); err != nil {
 		b.theirs.Close()
 		return nil, err
@@ -93,7 +97,7 @@ func (b *Broker) serve() error {
 		if err != nil || n == nil {
 			return errors.Join(err, answers.Wait())
 		}
-		answers.Go(func() error { return answer(fd, n) })
+		answers.Go(func() error { return answer(fd, n, b.killable) })
 	}
 }
 

@@ -52,15 +52,15 @@ func checkSizes() error {
 	return nil
 }
 
-func ioctl(fd int, request uintptr, arg unsafe.Pointer) error {
+func ioctl(fd int, request uintptr, arg unsafe.Pointer) (int, error) {
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg))
+		result, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg))
 		switch errno {
 		case 0:
-			return nil
+			return int(result), nil
 		case unix.EINTR:
 		default:
-			return errno
+			return -1, errno
 		}
 	}
 }
@@ -68,23 +68,30 @@ func ioctl(fd int, request uintptr, arg unsafe.Pointer) error {
 // receive takes the next system call that waits. It is ENOENT when that has gone.
 func receive(listener int, n *notification) error {
 	*n = notification{}
-	return ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n))
+	_, err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(n))
+	return err
 }
 
-// respond answers a call. That nobody waits for the answer any more is no failure:
-// who called has ended, or calls again after a signal.
+// respond answers a call. That nobody waits for the answer any more is not a
+// failure: who called has ended, or calls again after a signal.
 func respond(listener int, r *response) error {
-	err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(r))
+	_, err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(r))
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINPROGRESS) {
 		return nil
 	}
 	return err
 }
 
-// addFile gives the caller an open file. With SECCOMP_ADDFD_FLAG_SEND, the call
-// returns its number; then a signal for this thread must not come in between: the
-// kernel (6.18 too) would let the call return 0 without a file.
-func addFile(listener int, a *addFD) error {
+// addFile gives the caller an open file, and returns its number there. The call
+// still waits for its answer.
+func addFile(listener int, a *addFD) (int, error) {
+	return ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(a))
+}
+
+// sendFile gives the caller an open file, whose number is its answer, in one step.
+// Whatever interrupts this thread in between makes the kernel (6.18 too) let the
+// call return 0 without a file, so no signal may; SIGSTOP cannot be held back.
+func sendFile(listener int, a *addFD) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var all, old unix.Sigset_t
@@ -94,12 +101,14 @@ func addFile(listener int, a *addFD) error {
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
 		return err
 	}
-	err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(a))
+	a.flags |= unix.SECCOMP_ADDFD_FLAG_SEND
+	_, err := addFile(listener, a)
 	return errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil))
 }
 
 // waits reports whether a system call still waits for its answer: its thread has
 // not ended, and no other has its number.
 func waits(listener int, id uint64) bool {
-	return ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&id)) == nil
+	_, err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&id))
+	return err == nil
 }

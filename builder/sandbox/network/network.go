@@ -113,7 +113,7 @@ func tryListener() (uint32, error) {
 	defer unix.Close(listener)
 	// Nothing waits for an answer; a kernel that does not know the flag says so
 	// before it looks.
-	err = addFile(listener, &addFD{flags: unix.SECCOMP_ADDFD_FLAG_SEND, file: uint32(listener)})
+	err = sendFile(listener, &addFD{file: uint32(listener)})
 	if errors.Is(err, unix.ENOENT) {
 		return flags, nil
 	}

@@ -29,7 +29,7 @@ func TestBrokerEnds(t *testing.T) {
 		"several files": {send([]byte("x"), unix.UnixRights(0, 1, 2, 3)), "too many open files"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, err := NewBroker()
+			b, err := new(Namespace).NewBroker()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +48,7 @@ func TestBrokerEnds(t *testing.T) {
 			}
 		})
 	}
-	b, err := NewBroker()
+	b, err := new(Namespace).NewBroker()
 	if err != nil {
 		t.Fatal(err)
 	}
