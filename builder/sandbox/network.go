@@ -99,8 +99,8 @@ var ownsNetwork = sync.OnceValue(func() bool {
 	return true
 })
 
-// connect gives a command its namespace and a broker, as open files of its init
-// from the number first on. Without a namespace there is no broker.
+// connect gives a command a broker and what goes with it, as open files of its init
+// from the number first on. Without a namespace there is none.
 func connect(ns *network.Namespace, p *inside.Plan, first int) (*network.Broker, []*os.File, error) {
 	if ns == nil {
 		return nil, nil, nil
@@ -109,6 +109,11 @@ func connect(ns *network.Namespace, p *inside.Plan, first int) (*network.Broker,
 	if err != nil {
 		return nil, nil, fmt.Errorf("connecting the command to the network: %w", err)
 	}
-	p.Network, p.Broker, p.FilterFlags = first, first+1, ns.FilterFlags
-	return broker, []*os.File{ns.File, broker.Socket()}, nil
+	p.Broker, p.FilterFlags = first, ns.FilterFlags
+	files := []*os.File{broker.Socket()}
+	if ownsNetwork() {
+		p.SysNetwork = first + 1
+		files = append(files, ns.Outer)
+	}
+	return broker, files, nil
 }

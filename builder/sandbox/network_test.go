@@ -142,9 +142,6 @@ func TestNoThreadOutside(t *testing.T) {
 	if shared() {
 		t.Skip("this kernel lets commands have no network but its own")
 	}
-	if _, _, err := syscall.AllThreadsSyscall(unix.SYS_GETPPID, 0, 0, 0); err == unix.ENOTSUP {
-		t.Skip("Go moves no other threads in a binary with cgo")
-	}
 	b := newBox(t)
 	name := abstract(t)
 	b.want(b.sh(fmt.Sprintf(`set -- /proc/1/task/*; [ $# -gt 1 ] && echo threads; cat /proc/[0-9]*/task/*/net/unix 2>/dev/null | grep -c '%s'; true`, name)), "threads\n0\n")

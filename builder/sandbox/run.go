@@ -40,7 +40,7 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 	}
 	defer group.remove()
 	kills := group.oomKills()
-	r, err := runInit(ctx, spec, p, ns, group)
+	r, err := runIn(ctx, spec, p, ns, group)
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
@@ -80,6 +80,18 @@ func failure(r inside.Report) error {
 		return &inside.HintError{Err: err, Hint: r.Hint}
 	}
 	return err
+}
+
+// runIn starts the init in a network namespace, or in this process's, and returns its
+// report.
+func runIn(ctx context.Context, s Spec, p *inside.Plan, ns *network.Namespace, group *group) (r inside.Report, err error) {
+	if ns == nil {
+		return runInit(ctx, s, p, nil, group)
+	}
+	if nerr := ns.Do(func() { r, err = runInit(ctx, s, p, ns, group) }); nerr != nil {
+		return r, nerr
+	}
+	return r, err
 }
 
 // runInit starts the init and returns its report.

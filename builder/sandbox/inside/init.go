@@ -112,10 +112,6 @@ func (in *sandboxInit) prepare() (*command, error) {
 	if err := in.mountAll(); err != nil {
 		return nil, err
 	}
-	// Only now: /sys shows the network in which it was mounted.
-	if err := in.enterNetwork(); err != nil {
-		return nil, err
-	}
 	if user.Home, err = homeOf(in.root, user.Uid); err != nil {
 		return nil, err
 	}

@@ -55,11 +55,11 @@ type Plan struct {
 	ResolvConf, Hosts []byte
 	// Filter and FakeRoot are seccomp programs in memory layout, or empty.
 	Filter, FakeRoot []byte
-	// Network is an open network namespace that the command enters, and Broker a
-	// socket by which the listener of its filter is passed to the builder, loaded
-	// with FilterFlags. 0 is none.
-	Network, Broker int
-	FilterFlags     uint32
+	// Broker is a socket by which the listener of the filter, loaded with
+	// FilterFlags, is passed to the builder, in whose network namespace the init is
+	// not. SysNetwork is that namespace, for /sys, if it may be used. 0 is none.
+	Broker, SysNetwork int
+	FilterFlags        uint32
 }
 
 // MountType is what a mount shows.

@@ -314,7 +314,7 @@ func (in *sandboxInit) mountSys() error {
 	if in.plan.Insecure {
 		attr = inert
 	}
-	mount, err := NewMount("sysfs", attr)
+	mount, err := in.newSys(attr)
 	own := err == nil
 	if errors.Is(err, unix.EPERM) {
 		mount, err = unix.OpenTree(unix.AT_FDCWD, "/sys", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)

@@ -2,7 +2,6 @@ package inside
 
 import (
 	"fmt"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,22 +27,28 @@ func LoopbackUp() error {
 	return nil
 }
 
-// enterNetwork moves all threads, and with this one the command, to the network
-// namespace that the plan gives: /proc/1/task shows everybody the network of each
-// thread, with the names of its abstract sockets, and to root the files by which some
-// modules are controlled. In a binary with cgo, Go moves no other thread.
-func (in *sandboxInit) enterNetwork() error {
-	if in.plan.Network <= 0 {
-		return nil
+// newSys makes a /sys that shows the network of the builder, which a command with a
+// broker is not in. It is EPERM where that network belongs to others.
+func (in *sandboxInit) newSys(attr int) (int, error) {
+	if in.plan.Broker == 0 {
+		return NewMount("sysfs", attr)
 	}
-	_, _, err := syscall.AllThreadsSyscall(unix.SYS_SETNS, uintptr(in.plan.Network), unix.CLONE_NEWNET, 0)
-	if err == unix.ENOTSUP {
-		_, _, err = syscall.RawSyscall(unix.SYS_SETNS, uintptr(in.plan.Network), unix.CLONE_NEWNET, 0)
+	if in.plan.SysNetwork == 0 {
+		return -1, unix.EPERM
 	}
-	if err != 0 {
-		return fmt.Errorf("entering the network namespace: %w", err)
+	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening the network namespace: %w", err)
 	}
-	return nil
+	defer unix.Close(own)
+	if err := unix.Setns(in.plan.SysNetwork, unix.CLONE_NEWNET); err != nil {
+		return -1, fmt.Errorf("entering the builder's network namespace: %w", err)
+	}
+	mount, err := NewMount("sysfs", attr)
+	if serr := unix.Setns(own, unix.CLONE_NEWNET); serr != nil {
+		return -1, fmt.Errorf("leaving the builder's network namespace: %w", serr)
+	}
+	return mount, err
 }
 
 // handover is the message that passes the listener of a seccomp filter to the

@@ -103,8 +103,8 @@ func (p *Plan) code(c *codec) {
 	text(c, &p.Hosts)
 	text(c, &p.Filter)
 	text(c, &p.FakeRoot)
-	number(c, &p.Network)
 	number(c, &p.Broker)
+	number(c, &p.SysNetwork)
 	number(c, &p.FilterFlags)
 }
 

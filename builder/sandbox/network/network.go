@@ -26,8 +26,9 @@ import (
 
 // Namespace is a network namespace for commands, with a loopback interface.
 type Namespace struct {
-	// File is the open namespace.
-	File *os.File
+	file *os.File
+	// Outer is the one that this process is in.
+	Outer *os.File
 	// FilterFlags are those to load a filter with whose listener is a Broker's.
 	FilterFlags uint32
 }
@@ -83,12 +84,35 @@ func open() (*Namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("answering its calls of socket(2): %w", err)
 	}
-	f, err := os.Open("/proc/thread-self/ns/net")
-	if err != nil {
+	ns := &Namespace{FilterFlags: flags}
+	if ns.file, err = os.Open("/proc/thread-self/ns/net"); err != nil {
 		return nil, err
 	}
-	return &Namespace{File: f, FilterFlags: flags}, nil
+	if ns.Outer, err = os.Open("/proc/self/ns/net"); err != nil {
+		ns.file.Close()
+		return nil, err
+	}
+	return ns, nil
 }
+
+// Do calls f in the namespace: a process that it starts has no thread outside. Its
+// thread ends with it.
+func (ns *Namespace) Do(f func()) error {
+	done := make(chan error)
+	go onOwnThread(func() {
+		err := unix.Setns(int(ns.file.Fd()), unix.CLONE_NEWNET)
+		if err != nil {
+			done <- fmt.Errorf("entering the network namespace: %w", err)
+			return
+		}
+		f()
+		done <- nil
+	})
+	return <-done
+}
+
+// Close frees a namespace.
+func (ns *Namespace) Close() error { return errors.Join(ns.file.Close(), ns.Outer.Close()) }
 
 // tryListener loads a filter with a listener on this thread, and returns the flags
 // that the kernel takes for one.

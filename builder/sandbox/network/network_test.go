@@ -83,7 +83,7 @@ func TestNew(t *testing.T) {
 		if err != nil {
 			t.Skip("not here: ", err)
 		}
-		ns.File.Close()
+		ns.Close()
 		done := make(chan string)
 		for range 10 {
 			go func() {
