@@ -182,6 +182,55 @@ func TestStopped(t *testing.T) {
 	}
 }
 
+// When this process cannot open the file, the step fails and says so: the command
+// cannot know why it got no socket, and may take another path.
+func TestTooManyFiles(t *testing.T) {
+	b := newProbe(t)
+	if shared() {
+		t.Skip("commands make their sockets themselves")
+	}
+	dir := t.TempDir()
+	var fifos [2]*os.File
+	for i, name := range []string{"says", "hears"} {
+		file := filepath.Join(dir, name)
+		if err := unix.Mkfifo(file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(file, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		fifos[i] = f
+	}
+	s := b.sh("probe raw >/dev/null; echo >/s/says; read x </s/hears; probe raw | tail -n1; echo >/s/says; read x </s/hears")
+	s.Mounts = []Mount{{Type: MountBind, Dest: "/s", Source: dir}}
+	var own unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &own); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		for _, limit := range []unix.Rlimit{{Cur: 3, Max: own.Max}, own} {
+			_, err := fifos[0].Read(make([]byte, 1))
+			if err := errors.Join(err, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)); err != nil {
+				done <- err
+				return
+			}
+			fmt.Fprintln(fifos[1])
+		}
+		done <- nil
+	}()
+	out, _, err := b.run(s)
+	if derr := <-done; derr != nil {
+		t.Fatal(derr)
+	}
+	var hint *inside.HintError
+	if out != "stream: EMFILE\n" || !errors.Is(err, unix.EMFILE) || !errors.As(err, &hint) {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
 // abstract listens on abstract sockets, for streams and for datagrams.
 func abstract(t *testing.T) (name string) {
 	t.Helper()

@@ -3,6 +3,7 @@ package network
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"strconv"
@@ -87,6 +88,11 @@ func answer(listener int, n *notification, killable bool) error {
 		return respond(listener, &response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE})
 	}
 	fd, err := call.make()
+	var ours error
+	if errors.Is(err, unix.EMFILE) {
+		// The limit is this process's, and nothing that the command could know.
+		ours = fmt.Errorf("making a socket for the command: %w", err)
+	}
 	if err == nil {
 		defer unix.Close(fd)
 		err = own(listener, n, fd)
@@ -95,9 +101,9 @@ func answer(listener int, n *notification, killable bool) error {
 		err = give(listener, &addFD{id: n.id, file: uint32(fd), newFlags: uint32(call.kind & unix.SOCK_CLOEXEC)}, killable)
 	}
 	if errors.As(err, &errno) {
-		return respond(listener, &response{id: n.id, error: -int32(errno)})
+		err = respond(listener, &response{id: n.id, error: -int32(errno)})
 	}
-	return err
+	return errors.Join(err, ours)
 }
 
 // own makes the caller's user the owner of a socket. Where sockets share a port
