@@ -50,7 +50,7 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 		return res, &ExitError{Args: spec.Args, Result: res}
 	}
 	if err != nil {
-		return Result{}, tooManyFiles(fmt.Errorf("running the sandbox: %w", err))
+		return Result{}, fmt.Errorf("running the sandbox: %w", err)
 	}
 	if spec.Upper != "" {
 		if err := removeStubs(spec.Upper, r.Stubs); err != nil {
@@ -67,14 +67,6 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 	// A shell reports its child's signal as its own exit code.
 	res.OOM = res.ExitCode == 128+int(unix.SIGKILL) && group.oomKills() > kills
 	return res, &ExitError{Args: spec.Args, Result: res, Reason: r.Reason, Hint: r.Hint}
-}
-
-// tooManyFiles says what to do when this process may open no more files.
-func tooManyFiles(err error) error {
-	if errors.Is(err, unix.EMFILE) {
-		return &inside.HintError{Err: err, Hint: "raise the limit of open files (ulimit -n): every step that runs needs several"}
-	}
-	return err
 }
 
 // failure is the init's own failure.

@@ -49,7 +49,7 @@ func (a *app) report(ctx context.Context, err error) int {
 		a.printStep(step)
 	}
 	fmt.Fprintf(a.stderr, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(err.Error(), "\n"))))
-	hints := []string{hint(err), a.fullDisk(err)}
+	hints := []string{hint(err), a.fullDisk(err), tooManyFiles(err)}
 	if isFull(err) {
 		hints = hints[1:] // nothing else is the matter
 	}
@@ -63,6 +63,14 @@ func (a *app) report(ctx context.Context, err error) int {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// tooManyFiles says what to do when this process may open no more files.
+func tooManyFiles(err error) string {
+	if errors.Is(err, unix.EMFILE) {
+		return "raise the limit of open files (ulimit -n): every step that runs at the same time needs some"
+	}
+	return ""
 }
 
 // leastRoom is what a disk must have free, in bytes, not to count as full.
