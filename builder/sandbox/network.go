@@ -3,7 +3,10 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -116,4 +119,22 @@ func connect(ns *network.Namespace, p *inside.Plan, first int) (*network.Broker,
 		files = append(files, ns.Outer)
 	}
 	return broker, files, nil
+}
+
+// numberedInterfaces replaces the names of interfaces in the addresses of name
+// servers (fe80::1%eth0) with their numbers, which sockets take as well: C libraries
+// look up names in the command's network namespace, which does not have them.
+func numberedInterfaces(resolvConf []byte) []byte {
+	lines := strings.Split(string(resolvConf), "\n")
+	for i, line := range lines {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "nameserver" {
+			continue
+		}
+		_, name, _ := strings.Cut(fields[1], "%")
+		if found, err := net.InterfaceByName(name); err == nil {
+			lines[i] = strings.Replace(line, "%"+name, "%"+strconv.Itoa(found.Index), 1)
+		}
+	}
+	return []byte(strings.Join(lines, "\n"))
 }

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -228,6 +229,32 @@ func TestTooManyFiles(t *testing.T) {
 	if out != "stream: EMFILE\n" || !errors.Is(err, unix.EMFILE) {
 		t.Errorf("%q, %v", out, err)
 	}
+}
+
+// Name servers with link-local addresses are found by the numbers of interfaces.
+func TestNumberedInterfaces(t *testing.T) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const conf = "# fe80::1%lo\nnameserver fe80::1%lo\n  nameserver\tfe80::2%lo # lo\nnameserver fe80::1%no-such\nnameserver fe80::1%\nnameserver 10.0.0.1\nnameserver\nsearch fe80::1%lo"
+	want := strings.NewReplacer("er fe80::1%lo", fmt.Sprintf("er fe80::1%%%d", lo.Index), "2%lo", fmt.Sprintf("2%%%d", lo.Index)).Replace(conf)
+	if got := string(numberedInterfaces([]byte(conf))); got != want {
+		t.Errorf("%s\nnot\n%s", got, want)
+	}
+}
+
+func FuzzNumberedInterfaces(f *testing.F) {
+	f.Add([]byte("nameserver fe80::1%lo\n"))
+	f.Fuzz(func(t *testing.T, conf []byte) {
+		once := numberedInterfaces(conf)
+		if bytes.Count(once, []byte("\n")) != bytes.Count(conf, []byte("\n")) {
+			t.Errorf("%q has other lines: %q", conf, once)
+		}
+		if !bytes.Contains(conf, []byte("%")) && !bytes.Equal(once, conf) {
+			t.Errorf("%q became %q", conf, once)
+		}
+	})
 }
 
 // abstract listens on abstract sockets, for streams and for datagrams.

@@ -45,6 +45,9 @@ func newPlan(s Spec, ns *network.Namespace) (*inside.Plan, error) {
 	if p.ResolvConf, err = os.ReadFile("/etc/resolv.conf"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("reading the host's name servers: %w", err)
 	}
+	if ns != nil {
+		p.ResolvConf = numberedInterfaces(p.ResolvConf)
+	}
 	if p.Limits, err = limits(s.Ulimits); err != nil {
 		return nil, err
 	}
