@@ -80,29 +80,38 @@ func running(t *testing.T, mark string) (n int) {
 // ended are collected.
 func orphans(t *testing.T) bool {
 	t.Helper()
-	children, err := filepath.Glob("/proc/self/task/[0-9]*/children")
-	if err != nil || len(children) == 0 {
+	alive := false
+	for _, pid := range children(t) {
+		ended, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
+		alive = alive || err != nil || ended == 0
+	}
+	return alive
+}
+
+// children are the processes whose parent this one is.
+func children(t *testing.T) (pids []int) {
+	t.Helper()
+	lists, err := filepath.Glob("/proc/self/task/[0-9]*/children")
+	if err != nil || len(lists) == 0 {
 		t.Fatal("the kernel does not tell who our children are:", err)
 	}
-	alive := false
-	for _, f := range children {
-		pids, err := os.ReadFile(f)
+	for _, f := range lists {
+		list, err := os.ReadFile(f)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // a thread that ended
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, field := range strings.Fields(string(pids)) {
+		for _, field := range strings.Fields(string(list)) {
 			pid, err := strconv.Atoi(field)
 			if err != nil {
 				t.Fatal(err)
 			}
-			ended, err := unix.Wait4(pid, nil, unix.WNOHANG, nil)
-			alive = alive || err != nil || ended == 0
+			pids = append(pids, pid)
 		}
 	}
-	return alive
+	return pids
 }
 
 func waitFor(t *testing.T, what string, ok func() bool) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -74,6 +75,10 @@ func failure(r inside.Report) error {
 	doing := "preparing the sandbox"
 	if r.Ended {
 		doing = "keeping what the command wrote"
+	}
+	if r.Ended && r.Hint == "" && strings.HasSuffix(r.Err, unix.EMFILE.Error()) {
+		// It had enough before the command ran.
+		r.Hint = "the command lowered the limit of open files of process 1, which is sinter's (prlimit)"
 	}
 	err := fmt.Errorf("%s: %s", doing, r.Err)
 	if r.Hint != "" {
@@ -144,7 +149,10 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, ns *network.Namespace,
 		cmd.Process.Kill()
 	}
 	if werr := cmd.Wait(); werr != nil && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE)) {
-		err = fmt.Errorf("the init ended early: %w", werr)
+		err = &inside.HintError{
+			Err:  fmt.Errorf("the init ended early: %w", werr),
+			Hint: "either this machine ran short of memory, or the command lowered the resource limits of process 1, which is sinter's (prlimit)",
+		}
 	}
 	return r, errors.Join(err, broker.Close(), printed.finish())
 }
