@@ -128,7 +128,7 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	for _, text := range b.secrets.unset() {
 		b.warn(text)
 	}
-	if b.agents, err = parseAgents(f.ssh); err != nil {
+	if b.agents, err = parseAgents(ctx, f.ssh); err != nil {
 		return call, req, err
 	}
 	if b.volumes, err = f.volumeList(); err != nil {

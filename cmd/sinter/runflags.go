@@ -21,7 +21,7 @@ import (
 // registerRun registers what RUN commands see and may do.
 func (f *buildFlags) registerRun(s *pflag.FlagSet) {
 	s.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret: `id=ID[,src=FILE|,env=VARIABLE]`")
-	s.StringArrayVar(&f.ssh, "ssh", nil, "agent or keys for RUN --mount=type=ssh: `default|ID[=SOCKET|KEY[,KEY]]`")
+	s.StringArrayVar(&f.ssh, "ssh", nil, "agent or keys (files or pipes) for RUN --mount=type=ssh: `default|ID[=SOCKET|KEY[,KEY]]`")
 	s.StringArrayVarP(&f.volumes, "volume", "v", nil, "show `HOST:PATH[:ro]` of this machine to RUN; it is no part of the image and decides nothing about the cache")
 	s.StringVar(&f.network, "network", "default", "network of RUN: default uses this machine's, host is in its network namespace, none has no other host")
 	s.StringSliceVar(&f.addHosts, "add-host", nil, "line for /etc/hosts: `NAME:IP`, or NAME:host-gateway for this machine")

@@ -133,10 +133,13 @@ func (s secrets) read(ctx context.Context, id string) ([]byte, error) {
 // agents are what --ssh gave, by ID.
 type agents map[string]ssh.Source
 
-func parseAgents(list []string) (agents, error) {
+func parseAgents(ctx context.Context, list []string) (agents, error) {
 	all := agents{}
 	for _, text := range list {
 		src, err := ssh.Parse(text)
+		if err == nil {
+			src, err = src.ReadKeys(ctx)
+		}
 		if err != nil {
 			return nil, badFlag("ssh", text, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/buildkit/util/archiveutil"
 
 	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/sandbox/ssh"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers/hostfile"
@@ -125,6 +126,11 @@ func (f *buildFlags) namesPipe() bool {
 	if list, err := parseSecrets(f.secrets); err == nil {
 		for _, s := range list {
 			names = append(names, s.file)
+		}
+	}
+	for _, text := range f.ssh {
+		if src, err := ssh.Parse(text); err == nil {
+			names = append(names, src.Keys...)
 		}
 	}
 	return slices.ContainsFunc(names, func(name string) bool {

@@ -17,14 +17,14 @@ func FuzzKeyFile(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readKey(path); err != nil {
+		if _, err := readKey(t.Context(), path); err != nil {
 			return
 		}
-		ring, err := (Source{ID: DefaultID, Keys: []string{path}}).keyring()
+		src, err := Source{ID: DefaultID, Keys: []string{path}}.ReadKeys(t.Context())
 		if err != nil {
 			return
 		}
-		if keys, err := ring.List(); err != nil || len(keys) != 1 {
+		if keys, err := src.ring.List(); err != nil || len(keys) != 1 {
 			t.Errorf("%v, %v", keys, err)
 		}
 	})

@@ -24,7 +24,8 @@ const maxSocketPath = 107
 // Listen serves a source's keys on a new socket with this owner and mode
 // (permission bits), until stop is called or the context is done. Stop cuts
 // connections off, removes the socket and returns when nothing is left. An
-// agent that cannot be reached is an error here, not in the command.
+// agent that cannot be reached is an error here, not in the command. The source's
+// keys must have been read.
 func Listen(ctx context.Context, path string, uid, gid int, mode uint32, src Source) (stop func(), err error) {
 	connect, err := src.connector()
 	if err != nil {
@@ -85,16 +86,11 @@ type connector func() (agent.ExtendedAgent, io.Closer, error)
 // connector returns how connections get at the source's keys.
 func (s Source) connector() (connector, error) {
 	if s.Socket == "" {
-		ring, err := s.keyring()
-		if err != nil {
-			return nil, err
-		}
-		keys, ok := ring.(agent.ExtendedAgent)
-		if !ok {
-			return nil, fmt.Errorf("ssh %q: keyring %T lacks extended signatures", s.ID, ring)
+		if s.ring == nil {
+			return nil, fmt.Errorf("ssh %q: neither an agent nor keys", s.ID)
 		}
 		return func() (agent.ExtendedAgent, io.Closer, error) {
-			return keys, io.NopCloser(nil), nil
+			return s.ring, io.NopCloser(nil), nil
 		}, nil
 	}
 	connect := func() (agent.ExtendedAgent, io.Closer, error) {

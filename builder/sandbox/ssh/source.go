@@ -5,6 +5,7 @@
 package ssh
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -28,10 +29,13 @@ type Source struct {
 	ID     string
 	Socket string
 	Keys   []string
+
+	ring agent.ExtendedAgent // holds the keys once they are read
 }
 
 // Parse reads the flag --ssh of docker build: ID[=SOCKET|KEY[,KEY]]. Without a
-// path it means the agent that SSH_AUTH_SOCK names. The files must exist.
+// path it means the agent that SSH_AUTH_SOCK names. The files must exist; they are
+// read by ReadKeys.
 func Parse(flag string) (Source, error) {
 	id, list, _ := strings.Cut(flag, "=")
 	s := Source{ID: id}
@@ -70,8 +74,7 @@ func (s Source) check() error {
 		return fmt.Errorf("ssh %q: a socket and keys together", s.ID)
 	}
 	if s.Socket == "" {
-		_, err := s.keyring()
-		return err
+		return nil
 	}
 	info, err := os.Stat(s.Socket)
 	if err != nil {
@@ -83,27 +86,32 @@ func (s Source) check() error {
 	return nil
 }
 
-// keyring reads the key files.
-func (s Source) keyring() (agent.Agent, error) {
-	ring := agent.NewKeyring()
-	if len(s.Keys) == 0 {
-		return nil, fmt.Errorf("ssh %q: neither an agent nor keys", s.ID)
+// ReadKeys returns the source with the content of its key files. It reads each of
+// them once, as one may be a pipe. A source with an agent stays as it is.
+func (s Source) ReadKeys(ctx context.Context) (Source, error) {
+	if s.Socket != "" {
+		return s, nil
+	}
+	ring, ok := agent.NewKeyring().(agent.ExtendedAgent)
+	if !ok {
+		return s, fmt.Errorf("ssh %q: keyring lacks extended signatures", s.ID)
 	}
 	for _, path := range s.Keys {
-		key, err := readKey(path)
+		key, err := readKey(ctx, path)
 		if err != nil {
-			return nil, fmt.Errorf("ssh %q: key %s: %w", s.ID, path, err)
+			return s, fmt.Errorf("ssh %q: key %s: %w", s.ID, path, err)
 		}
 		if err := ring.Add(agent.AddedKey{PrivateKey: key, Comment: path}); err != nil {
-			return nil, fmt.Errorf("ssh %q: key %s: %w", s.ID, path, err)
+			return s, fmt.Errorf("ssh %q: key %s: %w", s.ID, path, err)
 		}
 	}
-	return ring, nil
+	s.ring = ring
+	return s, nil
 }
 
 // readKey reads a private key of any of the formats of ssh-keygen.
-func readKey(path string) (any, error) {
-	data, err := hostfile.Read(path, maxKeySize)
+func readKey(ctx context.Context, path string) (any, error) {
+	data, err := hostfile.ReadStream(ctx, path, maxKeySize)
 	var size *hostfile.SizeError
 	if errors.As(err, &size) {
 		return nil, fmt.Errorf("larger than %d bytes, not a private key", maxKeySize)

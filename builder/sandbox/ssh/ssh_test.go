@@ -105,6 +105,16 @@ func dial(t testing.TB, path string) agent.ExtendedAgent {
 	return agent.NewClient(conn)
 }
 
+// withKeys reads a source's keys.
+func withKeys(t testing.TB, src Source) Source {
+	t.Helper()
+	src, err := src.ReadKeys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
 // checkAgent lists and signs with every key, then tries to change the agent.
 func checkAgent(t *testing.T, a agent.ExtendedAgent, want int) {
 	t.Helper()
@@ -170,7 +180,35 @@ func TestKeys(t *testing.T) {
 	if src.ID != "id" || !slices.Equal(src.Keys, files) || src.Socket != "" {
 		t.Errorf("%+v", src)
 	}
-	checkAgent(t, dial(t, serve(t, src)), 3)
+	checkAgent(t, dial(t, serve(t, withKeys(t, src))), 3)
+}
+
+// TestKeyPipe: a key in a pipe is read once for all sockets, and the wait for it
+// ends with the context.
+func TestKeyPipe(t *testing.T) {
+	key, err := os.ReadFile(keyFile(t, ed25519Key(t), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	src, err := Parse("id=" + pipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = os.WriteFile(pipe, key, 0) }()
+	read := withKeys(t, src)
+	for range 2 {
+		checkAgent(t, dial(t, serve(t, read)), 1)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stopped := errors.New("stopped")
+	cancel(stopped)
+	if _, err := src.ReadKeys(ctx); !errors.Is(err, stopped) {
+		t.Errorf("nobody writes: %v", err)
+	}
 }
 
 func TestAgent(t *testing.T) {
@@ -207,11 +245,13 @@ func TestOpenSSH(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = hers.Process.Kill(); _ = hers.Wait() })
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("ssh-agent makes no socket")
+			t.Fatalf("ssh-agent does not listen: %v", err)
 		}
 	}
 	add := func(socket string, args ...string) (string, error) {
@@ -287,7 +327,11 @@ func TestParseErrors(t *testing.T) {
 		"named with spaces = /nowhere": "no such file",
 	} {
 		t.Setenv("SSH_AUTH_SOCK", "")
-		if s, err := Parse(flag); err == nil || !strings.Contains(err.Error(), want) {
+		s, err := Parse(flag)
+		if err == nil {
+			s, err = s.ReadKeys(t.Context())
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %+v, %v; want %q", flag, s, err, want)
 		}
 	}
@@ -298,7 +342,7 @@ func TestParseErrors(t *testing.T) {
 }
 
 func TestSocket(t *testing.T) {
-	src := Source{ID: "a", Keys: []string{keyFile(t, ed25519Key(t), "")}}
+	src := withKeys(t, Source{ID: "a", Keys: []string{keyFile(t, ed25519Key(t), "")}})
 	long := filepath.Join(t.TempDir(), strings.Repeat("d", 100), strings.Repeat("e", 100))
 	if err := os.MkdirAll(long, 0o700); err != nil {
 		t.Fatal(err)
@@ -424,7 +468,7 @@ func FuzzClient(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 5, 13, 0, 0, 0, 255})
 	f.Add([]byte{255, 255, 255, 255})
 	f.Add([]byte{0, 0, 0, 0})
-	path := serve(f, Source{ID: "a", Keys: []string{keyFile(f, ed25519Key(f), "")}})
+	path := serve(f, withKeys(f, Source{ID: "a", Keys: []string{keyFile(f, ed25519Key(f), "")}}))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
 		if err != nil {
