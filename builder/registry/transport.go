@@ -136,6 +136,13 @@ func CheckAuthority(path string) error { return addAuthority(x509.NewCertPool(),
 
 func addAuthority(pool *x509.CertPool, path string) error {
 	pem, err := hostfile.Read(path, hostfile.MaxConfig)
+	var kind *hostfile.KindError
+	if errors.As(err, &kind) {
+		return &Error{
+			Msg:  fmt.Sprintf("reading the certificates in %s: %v", path, kind),
+			Hint: "the certificates are read for each registry: write them to a regular file and name that",
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("reading the certificates in %s: %w", path, err)
 	}

@@ -35,7 +35,7 @@ Exit codes:
 	flags.StringVar(&a.rootFlag, "root", "", "folder of images and cache (default $SINTER_ROOT, else /var/lib/sinter for root, else $XDG_DATA_HOME/sinter)")
 	flags.StringArrayVar(&a.mirrors, "registry-mirror", nil, "`HOST=MIRROR`: pulls from HOST ask MIRROR first (repeatable)")
 	flags.StringArrayVar(&a.insecure, "registry-insecure", nil, "speak plain HTTP, or do not verify TLS, with `HOST` (repeatable)")
-	flags.StringArrayVar(&a.caFiles, "registry-ca", nil, "trust the certificates in `FILE` (repeatable)")
+	flags.StringArrayVar(&a.caFiles, "registry-ca", nil, "trust the certificates in `FILE` (not a pipe; repeatable)")
 	flags.IntVar(&a.retries, "retry", -1, "how `OFTEN` to repeat a registry request that failed for a passing reason; when given, also to wait for a registry that cannot be reached")
 	flags.Lookup("retry").DefValue = "4"
 	flags.DurationVar(&a.retryDelay, "retry-delay", 0, "`PAUSE` before the first repetition, which doubles each time (default 300ms)")
