@@ -36,7 +36,7 @@ type FS interface {
 	Digest(ctx context.Context, e layers.Entry) (digest.Digest, error)
 }
 
-// maxLinks is how many symlinks a path may lead through.
+// maxLinks is how many symlinks a path in an image may lead through, as in BuildKit.
 const maxLinks = 255
 
 // Resolve follows the symlinks in name as a process would that has its root

@@ -24,8 +24,9 @@ type Place struct {
 	Open bool
 }
 
-// maxLinks is how many symlinks are followed, as in the kernel.
-const maxLinks = 40
+// MaxLinks is how many symlinks on the way to a file are followed, as in the kernel
+// (path_resolution(7)).
+const MaxLinks = 40
 
 // ForeignError is something of another user's in a directory that everybody may
 // write to. It would decide where our data go.
@@ -55,7 +56,7 @@ func Find(path string) (*Place, error) {
 	}
 	at := unix.AT_FDCWD
 	var above *os.File // what at is the descriptor of
-	for range maxLinks {
+	for range MaxLinks {
 		dir, err := openDir(at, path)
 		if above != nil {
 			_ = above.Close()

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // mountPoints opens what is mounted on, and makes what is missing. What it made
@@ -86,15 +88,13 @@ func inProc(fd int) (bool, error) {
 	return st.Type == unix.PROC_SUPER_MAGIC, err
 }
 
-const maxLinks = 40 // as the kernel
-
 // find opens a path, making it when missing. The path may have ".." in it.
 func (p *mountPoints) find(name string, dir bool, links int) (int, error) {
 	fd, err := openBelow(p.root, name, unix.O_PATH)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return fd, err
 	}
-	if links == maxLinks {
+	if links == hostfile.MaxLinks {
 		return -1, unix.ELOOP
 	}
 	name = strings.TrimRight(name, "/")
