@@ -179,7 +179,7 @@ func (s *session) explainNetwork(err error) error {
 		e.Hint = "check the network and the proxy settings (HTTPS_PROXY, NO_PROXY)"
 	case strings.Contains(err.Error(), "realm host"):
 		e.Msg = fmt.Sprintf("registry %s: it sends logins to another address: %s", s.host, brief(err))
-		e.Hint = "such an address is trusted when it is the registry's own, or a host name: set the registry's realm so"
+		e.Hint = "the registry's configuration is wrong, or it is hostile: its realm must be a host name or the registry's own address; do not log in before its operator has explained this"
 	case strings.Contains(err.Error(), "bearer"), strings.Contains(err.Error(), "www-authenticate"), errors.As(err, &syntax):
 		e.Msg = fmt.Sprintf("registry %s: its answer about logins cannot be understood: %s", s.host, brief(err))
 		e.Hint = notRegistryHint

@@ -85,7 +85,7 @@ func TestWrongLogins(t *testing.T) {
 		{`Bearer realm="http://HOST/token"`, "<html>", "its answer about logins cannot be understood", "leads to a registry"},
 		{`Bearer realm="http://HOST/token"`, "{}", "its answer about logins cannot be understood", "leads to a registry"},
 		{`Bearer`, "", "its answer about logins cannot be understood", "leads to a registry"},
-		{`Bearer realm="http://10.0.0.1/token"`, "", "it sends logins to another address", "set the registry's realm"},
+		{`Bearer realm="http://10.0.0.1/token"`, "", "it sends logins to another address", "its realm must be a host name"},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/token" {
