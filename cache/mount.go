@@ -56,7 +56,7 @@ func holdMount(ctx context.Context, base, sharing string) (func(), error) {
 	case "locked":
 		f, err = hostfile.Lock(ctx, path, "a cache mount with sharing=locked, which another command uses", hostfile.Exclusive)
 	default:
-		f, err = hostfile.Lock(ctx, path, "a cache mount, which another command has for itself", hostfile.Shared)
+		f, err = hostfile.Lock(ctx, path, "a cache mount, which another command uses exclusively", hostfile.Shared)
 	}
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ func openPlace(p *hostfile.Place, dest string) (*os.Root, error) {
 	want, err := found.Stat()
 	got, rerr := root.Stat(".")
 	if err = errors.Join(err, rerr); err == nil && !os.SameFile(got, want) {
-		err = hinted(errors.New("another directory took its place"), "choose a directory that only this user can replace")
+		err = hinted(errors.New("it was replaced by another directory"), "choose a directory that only this user can replace")
 	}
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
@@ -90,7 +90,7 @@ func (t turns) lock(ctx context.Context, d *os.File, name string) (unlock func()
 	if err := unix.Fstat(int(d.Fd()), &st); err != nil {
 		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
 	}
-	what := "the directory " + name + ", into which another build writes"
+	what := "the directory " + name + ", which another build is writing into"
 	unlock, err = t.store.Lock(ctx, fmt.Sprintf("output-%x-%x", st.Dev, st.Ino), what)
 	if err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func (t turns) lock(ctx context.Context, d *os.File, name string) (unlock func()
 		unlock()
 		return nil, context.Cause(ctx)
 	case bounded.Err() != nil:
-		t.warn(fmt.Sprintf("another process has kept the directory %s locked for %v: writing into it all the same; if that is a build, the two may overwrite each other's files", name, t.wait))
+		t.warn(fmt.Sprintf("another process has kept the directory %s locked for %v: writing into it anyway; if that process is a build, the two may overwrite each other's files", name, t.wait))
 	}
 	return unlock, nil
 }

@@ -20,11 +20,11 @@ func explainGit(what string, s gitSource, err error) error {
 	case says(err, "Permission denied ("):
 		e.Hint = hintOfKey(s)
 	case says(err, "REMOTE HOST IDENTIFICATION HAS CHANGED"):
-		e.Hint = "the host shows another key than known_hosts has: make sure that it is the right host before you replace the key"
+		e.Hint = "the key of the host is not the one in known_hosts: make sure that it is the right host before you replace the key there"
 	case says(err, "Host key verification failed"):
 		e.Hint = hintOfHostKey(failed.stderr)
 	case redirects(err):
-		e.Hint = "the repository or a submodule has moved, and a token is not sent after it: write the new address"
+		e.Hint = "the repository or a submodule has moved, and tokens are not sent to another server: write the new address"
 	case says(err, "Could not resolve host", "Failed to connect", "Could not connect", "Connection refused", "Connection timed out", "unable to connect"):
 		e.Hint = fmt.Sprintf("check that %s is up, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", s.remote.host)
 	case says(err, "not found", "does not appear to be a git repository", "does not exist"):
@@ -36,8 +36,8 @@ func explainGit(what string, s gitSource, err error) error {
 // hintOfKey is what to do when ssh had no key that the server takes.
 func hintOfKey(s gitSource) string {
 	if s.agent == "" {
-		return "keys are used only for repositories whose own address is of ssh: write USER@HOST:PATH.git and give an agent or a key " +
-			"with --ssh default, or give the submodule an address of https"
+		return "keys are used only when the repository itself has an SSH address: write USER@HOST:PATH.git and give an agent or a key " +
+			"with --ssh default, or give the submodule an HTTPS address"
 	}
 	return fmt.Sprintf("give an agent that has the key, or the key itself: --ssh %s, --ssh %[1]s=FILE", s.agent)
 }
@@ -54,5 +54,5 @@ func hintOfHostKey(said string) string {
 	if name, port, err := net.SplitHostPort(host); err == nil {
 		scan = "-p " + port + " " + name
 	}
-	return fmt.Sprintf("no known_hosts file has the key of %s: ssh-keyscan %s shows it; compare it with what the owner of the host says, then add it to ~/.ssh/known_hosts", host, scan)
+	return fmt.Sprintf("no known_hosts file has the key of %s: ssh-keyscan %s shows it; compare it with the one that the owner of the host publishes, then add it to ~/.ssh/known_hosts", host, scan)
 }

@@ -170,7 +170,7 @@ func (r *Remotes) followGit(ctx context.Context, address, authorization string) 
 		if !redirect.SameOrigin(req.URL, via[0].URL) {
 			return &RemoteError{
 				Msg:  fmt.Sprintf("the token for %s would be sent to %s, where the repository redirects to", originOf(via[0].URL), originOf(req.URL)),
-				Hint: fmt.Sprintf("if %s may have it, write the address there: %s", req.URL.Host, withoutRefs(req.URL)),
+				Hint: fmt.Sprintf("if %s may have the token, use this address: %s", req.URL.Host, withoutRefs(req.URL)),
 			}
 		}
 		return redirect.Check(req, via)

@@ -223,7 +223,7 @@ func TestGitSSH(t *testing.T) {
 	_, other := newKey(t)
 	known = fmt.Sprintf("[%s]:%s %s", host, port, ssh.MarshalAuthorizedKey(other.PublicKey()))
 	_, err = gitFile(t, testRemotes(t, t.TempDir(), nil), parser.Git{FullURL: url, KnownSSHHosts: known}, "f")
-	if err == nil || !strings.Contains(hintOf(err), "another key") {
+	if err == nil || !strings.Contains(hintOf(err), "not the one in known_hosts") {
 		t.Errorf("with another key: got %v, hint %q", err, hintOf(err))
 	}
 }

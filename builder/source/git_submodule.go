@@ -107,7 +107,7 @@ func submodulePaths(listed string) ([]string, error) {
 func refusedSubmodule(name, reason string) error {
 	return &RemoteError{
 		Msg:  fmt.Sprintf("the submodule %q is refused: %s", name, reason),
-		Hint: "such paths are used to write files outside of the repository; to go without submodules add ?submodules=false to the address",
+		Hint: "such submodules can make git write outside the repository; to build without submodules, add ?submodules=false to the address",
 	}
 }
 

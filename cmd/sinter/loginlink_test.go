@@ -29,7 +29,7 @@ func TestLoginFollowsNoForeignLink(t *testing.T) {
 	if code := run(args, strings.NewReader("secret\n"), &stderr, &stderr); code != exitFailed {
 		t.Errorf("exit code %d", code)
 	}
-	if !strings.Contains(stderr.String(), "is a symlink of user 54321") {
+	if !strings.Contains(stderr.String(), "is a symlink that belongs to user 54321") {
 		t.Errorf("got %s", &stderr)
 	}
 	if data, err := os.ReadFile(victim); string(data) != "{}" || err != nil {

@@ -123,7 +123,7 @@ func (s secrets) read(ctx context.Context, id string) ([]byte, error) {
 	var size *hostfile.SizeError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("the file %s has gone", src.file)
+		return nil, fmt.Errorf("the file %s no longer exists", src.file)
 	case errors.As(err, &size):
 		return nil, fmt.Errorf("the secret %s has more than %d bytes", src.file, maxSecret)
 	}

@@ -73,11 +73,13 @@ func Open(path string) (*os.File, error) {
 // looked for.
 type OutsideError struct{ Path string }
 
-func (e *OutsideError) Error() string { return e.Path + " leads out of the directory by a symlink" }
+func (e *OutsideError) Error() string {
+	return e.Path + " leads out of the directory through a symlink"
+}
 
 // HintText says what to do about it.
 func (e *OutsideError) HintText() string {
-	return "give a copy in which files take the place of symlinks: cp -rL makes one"
+	return "give a copy with files in place of the symlinks: cp -rL makes one"
 }
 
 // OpenIn is Open for a file below root. Symlinks are followed, but one that leads

@@ -91,7 +91,7 @@ func ownLock(f *os.File) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return &OwnerError{
 			Path: "the lock " + f.Name(), Reason: "is not a regular file",
-			Hint: "remove it: a lock is made anew when it is needed",
+			Hint: "remove it: sinter creates its locks again when it needs them",
 		}
 	}
 	if !isOurs(&st) {

@@ -48,7 +48,7 @@ func CheckOwner(dir string, entries []string, rootUnknown bool) error {
 	}
 	if st.Mode&unix.S_IWOTH != 0 && st.Mode&unix.S_ISVTX == 0 && !isMount(dir, &st) {
 		return &OwnerError{
-			Path: dir, Reason: "can be written to by everybody, who could replace what is in it",
+			Path: dir, Reason: "is writable by everybody, so anybody could replace what is in it",
 			Hint: fmt.Sprintf("chmod o-w %s, or use a directory below it: SINTER_ROOT=%s", dir, filepath.Join(dir, "sinter")),
 		}
 	}
@@ -92,9 +92,9 @@ func foreignOwner(path string, st *unix.Stat_t, writable bool) error {
 func ownerHint(path string, owner uint32, user int, writable bool) string {
 	switch {
 	case owner == overflowID:
-		return "the file system hides its owners: keep the store on a local one, with --root DIR or SINTER_ROOT"
+		return "the file system does not show who owns its files: keep the store on a local one, with --root DIR or SINTER_ROOT"
 	case user == 0:
-		return "run sinter without sudo, or with SINTER_ROOT elsewhere"
+		return "run sinter without sudo, or set SINTER_ROOT to a directory of root's"
 	case writable:
 		return "use a directory of your own below it: SINTER_ROOT=" + filepath.Join(path, "sinter")
 	}

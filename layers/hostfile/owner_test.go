@@ -104,8 +104,8 @@ func TestOwnerHint(t *testing.T) {
 		writable bool
 		want     string
 	}{
-		{overflowID, 1000, true, "hides its owners"},
-		{overflowID, 0, true, "hides its owners"},
+		{overflowID, 1000, true, "does not show who owns its files"},
+		{overflowID, 0, true, "does not show who owns its files"},
 		{1000, 0, true, "without sudo"},
 		{1001, 1000, true, "SINTER_ROOT=/dir/sinter"},
 		{1001, 1000, false, "chown"},

@@ -37,7 +37,7 @@ type ForeignError struct {
 }
 
 func (e *ForeignError) Error() string {
-	return fmt.Sprintf("%s is %s of user %d in a directory that everybody may write to", e.Path, e.Kind, e.Owner)
+	return fmt.Sprintf("%s is %s that belongs to user %d, in a directory that everybody may write to", e.Path, e.Kind, e.Owner)
 }
 
 // HintText says what to do about it.
