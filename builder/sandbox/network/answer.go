@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -17,32 +16,30 @@ import (
 
 // takeCall waits for a system call. It is nil when no process is left that could
 // make one.
-func takeCall(listener syscall.RawConn) (*notification, error) {
-	var n *notification
-	var err error
-	rerr := listener.Read(func(fd uintptr) bool {
-		for {
-			// Taking a call blocks whatever the file is set to, so this looks before.
-			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			_, err = unix.Poll(poll, 0)
-			switch events := poll[0].Revents; {
-			case err == unix.EINTR:
-				continue
-			case err != nil:
-				return true
-			case events == 0:
-				return false
-			case events&unix.POLLIN == 0:
-				return true
+//
+// It does not leave the waiting to the runtime: a signal for this process (SIGSTOP
+// too) at the wrong moment makes the kernel say POLLERR, which the runtime takes for
+// a file that cannot be waited for.
+func takeCall(listener int) (*notification, error) {
+	for {
+		poll := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
+		_, err := unix.Poll(poll, -1)
+		switch events := poll[0].Revents; {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return nil, err
+		case events&unix.POLLIN != 0:
+			// Who called may have ended, or calls again after a signal.
+			n := new(notification)
+			if err := receive(listener, n); !errors.Is(err, unix.ENOENT) {
+				return n, err
 			}
-			n = new(notification)
-			if err = receive(int(fd), n); err != unix.ENOENT {
-				return true
-			}
-			n = nil // who called has ended, or calls again after a signal
+		case events&unix.POLLNVAL != 0:
+			return nil, unix.EBADF
+		case events&unix.POLLHUP != 0:
+			return nil, nil
 		}
-	})
-	return n, errors.Join(rerr, err)
+	}
 }
 
 // socketCall are the arguments of a socket(2).

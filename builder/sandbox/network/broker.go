@@ -80,20 +80,13 @@ func (b *Broker) serve() error {
 		return err
 	}
 	defer listener.Close()
-	fd := -1
-	raw, err := listener.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(number uintptr) { fd = int(number) })
-	}
-	if err != nil {
-		return err
-	}
+	fd := int(listener.Fd())
 	// An answer waits until its caller has run: one that does not shall not keep
 	// the others waiting.
 	var answers errgroup.Group
 	answers.SetLimit(maxAnswers)
 	for {
-		n, err := takeCall(raw)
+		n, err := takeCall(fd)
 		if err != nil || n == nil {
 			return errors.Join(err, answers.Wait())
 		}
@@ -140,11 +133,7 @@ func (b *Broker) takeListener() (*os.File, error) {
 	if err != nil {
 		return fail(err)
 	}
-	f, err := pollable(fds[0], "listener")
-	if err != nil {
-		return fail(err)
-	}
-	return f, nil
+	return os.NewFile(uintptr(fds[0]), "listener"), nil
 }
 
 // pollable takes over an open file, so that the runtime waits for it.
