@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -52,13 +54,17 @@ func port(u *url.URL) string {
 type LocalError struct{ Host, Addr string }
 
 func (e *LocalError) Error() string {
-	if e.Host == e.Addr {
-		return fmt.Sprintf("the server sends us to the link-local address %s", e.Addr)
+	kind := "link-local address"
+	if a, err := netip.ParseAddr(e.Addr); err == nil && slices.Contains(metadata, a) {
+		kind = "metadata address"
 	}
-	return fmt.Sprintf("the server sends us to %s, which has the link-local address %s", e.Host, e.Addr)
+	if e.Host == e.Addr {
+		return fmt.Sprintf("the server sends us to the %s %s", kind, e.Addr)
+	}
+	return fmt.Sprintf("the server sends us to %s, which has the %s %s", e.Host, kind, e.Addr)
 }
 
 // HintText says what to do.
 func (e *LocalError) HintText() string {
-	return "no server may send sinter to addresses of this machine's link, where clouds serve credentials: do not trust this one, or have it name another address"
+	return "no server may send sinter to link-local and metadata addresses, where clouds serve credentials: do not trust this one, or have it name another address"
 }

@@ -250,7 +250,7 @@ func (q *request) explain(err error) error {
 	var refused *redirect.LocalError
 	switch {
 	case errors.As(err, &refused):
-		e.Err, e.Hint = refused, refused.HintText()
+		e.Err, e.Hint = refused, refused.HintText()+"; if you want the file from there, write its own address"
 	case errors.As(err, &status):
 		e.Hint = q.statusHint(status.code)
 	case errors.As(err, &certificate):
