@@ -114,7 +114,7 @@ func restrictScopes() error {
 	if errno == unix.E2BIG {
 		return &HintError{
 			Err:  fmt.Errorf("keeping the command from abstract sockets: landlock_restrict_self: %w", errno),
-			Hint: "sinter runs inside of as many Landlock sandboxes as the kernel stacks: start it outside of one of them",
+			Hint: "sinter already runs inside the maximum number of nested Landlock sandboxes: start it outside of one of them",
 		}
 	}
 	if errno != 0 {
