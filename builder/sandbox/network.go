@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -16,9 +17,70 @@ import (
 	"github.com/sinter-build/sinter/builder/sandbox/seccomp"
 )
 
-// privateNetwork is the network namespace that commands share. It is made for the
-// first of them: one for each would make each slower.
-var privateNetwork = sync.OnceValues(network.New)
+// idle are network namespaces that no command is in. Every command that has a broker
+// has one to itself: commands that share one would share abstract sockets. Each is
+// used again, since making one costs 0.7 ms.
+var idle = make(chan *network.Namespace, 64)
+
+// privateNetwork makes the namespace of the first command. The error is a reason for
+// commands to do without.
+var privateNetwork = sync.OnceValue(func() error {
+	ns, err := network.New()
+	if err == nil {
+		idle <- ns
+	}
+	return err
+})
+
+// takeNamespace returns a network namespace for a command, or nil: then it has its
+// own, or the host's.
+func takeNamespace(ctx context.Context, s *Spec) (*network.Namespace, error) {
+	if !s.usesBroker() {
+		return nil, nil
+	}
+	if err := privateNetwork(); err != nil {
+		return nil, passing(err)
+	}
+	select {
+	case ns := <-idle:
+		return ns, nil
+	default:
+	}
+	ns, err := network.New()
+	if err == nil {
+		return ns, nil
+	}
+	// As many as there can be are in use.
+	select {
+	case ns := <-idle:
+		return ns, nil
+	case <-ctx.Done():
+		return nil, errors.Join(context.Cause(ctx), err)
+	}
+}
+
+// passing returns an error that may be gone the next time: what a command can reach
+// does not depend on it.
+func passing(err error) error {
+	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN} {
+		if errors.Is(err, errno) {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveBack takes a namespace back when nothing of its command is left.
+func giveBack(ns *network.Namespace) {
+	if ns == nil {
+		return
+	}
+	select {
+	case idle <- ns:
+	default:
+		ns.Close()
+	}
+}
 
 // canScope reports whether the kernel can keep commands from connecting to abstract
 // sockets outside of their sandbox.
@@ -27,7 +89,7 @@ var canScope = sync.OnceValue(inside.CanScope)
 // Prepare begins to make, in the background, what the first command needs and all
 // commands share.
 var Prepare = sync.OnceFunc(func() {
-	go func() { _, _ = privateNetwork() }()
+	go func() { _ = privateNetwork() }()
 	go func() { _, _ = brokerFilter() }()
 })
 
@@ -35,19 +97,6 @@ var Prepare = sync.OnceFunc(func() {
 // the host's network has the namespace itself, and one with all privileges no filter
 // that would stop its calls.
 func (s *Spec) usesBroker() bool { return s.Network == NetDefault && !s.Insecure }
-
-// namespace returns the network namespace for a command, or nil: then it has its
-// own, or the host's.
-func (s *Spec) namespace() *network.Namespace {
-	if !s.usesBroker() {
-		return nil
-	}
-	ns, err := privateNetwork()
-	if err != nil {
-		return nil
-	}
-	return ns
-}
 
 // Exposed says why abstract Unix sockets lead from a command to other programs of
 // this machine, or from them to it, more than was asked for. It is nil when they do
@@ -57,8 +106,10 @@ func Exposed(s Spec) error {
 	case s.Network == NetNone:
 		return nil
 	case s.usesBroker():
-		_, err := privateNetwork()
-		return err
+		if err := privateNetwork(); passing(err) == nil {
+			return err
+		}
+		return nil // the step fails
 	case !canScope():
 		return errors.New("this kernel has no Landlock scopes, which Linux 6.12 has")
 	}

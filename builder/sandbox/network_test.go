@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,11 +14,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/network"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
@@ -27,9 +30,11 @@ import (
 // shared reports whether commands share this process's network namespace, where
 // the kernel leaves nothing else.
 func shared() bool {
-	_, err := privateNetwork()
-	return err != nil
+	return privateNetwork() != nil
 }
+
+// private reports whether a command has a broker.
+func private(s Spec) bool { return s.usesBroker() && !shared() }
 
 // accept answers TCP connections to a port of this machine.
 func accept(t *testing.T) (port int) {
@@ -157,21 +162,32 @@ func TestManySockets(t *testing.T) {
 	if shared() {
 		return
 	}
-	ns, err := privateNetwork()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func(flags uint32) { ns.FilterFlags = flags }(ns.FilterFlags)
-	ns.FilterFlags = 0
+	eachIdle(func(ns *network.Namespace) {
+		flags := ns.FilterFlags
+		ns.FilterFlags = 0
+		t.Cleanup(func() { ns.FilterFlags = flags })
+	})
 	b.want(b.spec("probe", "many"), "bad: 0\n")
+}
+
+// eachIdle calls f with every namespace for the next commands.
+func eachIdle(f func(*network.Namespace)) {
+	for range len(idle) {
+		ns := <-idle
+		f(ns)
+		idle <- ns
+	}
 }
 
 // Nor does it matter that this process is stopped on the way, as by Ctrl-Z.
 func TestStopped(t *testing.T) {
 	b := newProbe(t)
-	if ns := (&Spec{}).namespace(); ns != nil && ns.FilterFlags == 0 {
-		t.Skip("before Linux 5.19 it does")
-	}
+	shared() // makes one
+	eachIdle(func(ns *network.Namespace) {
+		if ns.FilterFlags == 0 {
+			t.Skip("before Linux 5.19 it does")
+		}
+	})
 	s := b.spec("probe", "many")
 	stops := exec.Command("busybox", "sh", "-c", "for i in $(busybox seq 300); do kill -STOP $PPID; kill -CONT $PPID; busybox usleep 300; done")
 	if err := stops.Start(); err != nil {
@@ -285,7 +301,7 @@ func TestAbstractSockets(t *testing.T) {
 			s := b.sh(script)
 			s.Network, s.Insecure = network, insecure
 			refused := "ECONNREFUSED"
-			if network != NetNone && s.namespace() == nil {
+			if network != NetNone && !private(s) {
 				if !canScope() {
 					continue
 				}
@@ -349,32 +365,90 @@ func TestCommandListens(t *testing.T) {
 	}
 }
 
-// Two commands at once do not reach each other by abstract sockets where the kernel
-// has scopes.
+// Two commands at once do not reach each other by abstract sockets, and each has the
+// names to itself.
 func TestCommandsListen(t *testing.T) {
 	b := newProbe(t)
-	if !canScope() {
-		t.Skip("this kernel has no scopes")
+	if shared() {
+		t.Skip("this kernel lets commands have no network but its own")
 	}
-	l, s := listener(t, b)
-	done := make(chan error, 1)
-	go func() {
-		out, _, err := b.run(s)
-		if err == nil && out != "listened: ok\n" {
-			err = errors.New(out)
+	var conns []*net.UnixConn
+	done := make(chan error)
+	for range 2 {
+		l, s := listener(t, b)
+		go func() {
+			out, _, err := b.run(s)
+			if err == nil && out != "listened: ok\n" {
+				err = errors.New(out)
+			}
+			l.Close()
+			done <- err
+		}()
+		c, err := l.AcceptUnix()
+		if err != nil {
+			t.Error(err)
+			continue // the command's own error tells more
 		}
-		l.Close()
-		done <- err
-	}()
-	if c, err := l.AcceptUnix(); err == nil {
 		if _, err := io.ReadAtLeast(c, make([]byte, 64), 1); err != nil {
 			t.Error(err)
 		}
-		b.want(b.spec("probe", "connect", "@sinter-listens"), "stream: EPERM\ndatagram: ECONNREFUSED\n")
+		conns = append(conns, c)
+	}
+	b.want(b.spec("probe", "connect", "@sinter-listens"), "stream: ECONNREFUSED\ndatagram: ECONNREFUSED\n")
+	for _, c := range conns {
 		c.Close()
 	}
-	if err := <-done; err != nil {
-		t.Error(err)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Where no more namespaces can be made, a command waits for that of another.
+func TestNamespacesUsedUp(t *testing.T) {
+	b := newBox(t)
+	const limit = "/proc/sys/user/max_net_namespaces" // of this user namespace
+	if !userns.Inside() || shared() {
+		t.Skip("the limit would be the machine's")
+	}
+	before, err := os.ReadFile(limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(value []byte) {
+		if err := os.WriteFile(limit, value, 0); err != nil {
+			t.Error(err)
+		}
+	}
+	set([]byte("0"))
+	defer set(before)
+	var held []*network.Namespace
+	for range len(idle) {
+		held = append(held, <-idle)
+	}
+	giveBack(held[0])
+	done := make(chan error)
+	for range 3 {
+		s := b.sh("sleep 0.1")
+		go func() {
+			_, err := Run(t.Context(), s)
+			done <- err
+		}()
+	}
+	for range 3 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	<-idle
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, errors.New("cause"))
+	defer cancel()
+	if _, err := Run(ctx, b.sh("true")); err == nil || !strings.Contains(err.Error(), "cause") || !strings.Contains(err.Error(), "max_net_namespaces") {
+		t.Errorf("got %v", err)
+	}
+	for _, ns := range held {
+		giveBack(ns)
 	}
 }
 
@@ -426,7 +500,7 @@ func TestRawSockets(t *testing.T) {
 		s := b.spec("probe", "raw")
 		s.Network = mode
 		raw := "ok"
-		if mode != NetNone && s.namespace() == nil {
+		if mode != NetNone && !private(s) {
 			raw = "EPERM"
 		}
 		b.want(s, strings.ReplaceAll("packet: RAW\nraw: RAW\nstream: ok\n", "RAW", raw))

@@ -29,7 +29,11 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 		return Result{}, errors.New("running a command: there is none")
 	}
 	start := time.Now()
-	ns := spec.namespace()
+	ns, err := takeNamespace(ctx, &spec)
+	if err != nil {
+		return Result{}, fmt.Errorf("preparing the sandbox: %w", err)
+	}
+	defer giveBack(ns)
 	p, err := newPlan(spec, ns)
 	if err != nil {
 		return Result{}, fmt.Errorf("preparing the sandbox: %w", err)
