@@ -70,10 +70,18 @@ func passing(err error) error {
 	return nil
 }
 
-// giveBack takes a namespace back when nothing of its command is left.
+// giveBack takes a namespace back when its command has ended. The command may have
+// passed a socket to a process outside, which would reach the next command by it:
+// then another namespace takes its place, unless none can be made.
 func giveBack(ns *network.Namespace) {
 	if ns == nil {
 		return
+	}
+	if ns.Left {
+		if another, err := network.New(); err == nil {
+			ns.Close()
+			ns = another
+		}
 	}
 	select {
 	case idle <- ns:

@@ -405,6 +405,46 @@ func TestCommandsListen(t *testing.T) {
 	}
 }
 
+// Nor does a process outside that was given a socket of one command reach the next.
+func TestSocketGivenAway(t *testing.T) {
+	b, k := newProbe(t), newTaker(t)
+	if shared() {
+		t.Skip("this kernel lets commands have no network but its own")
+	}
+	for range len(idle) - 1 { // so that both would be in the same namespace
+		ns := <-idle
+		defer giveBack(ns)
+	}
+	s := b.spec("probe", "give-socket", "/s/s")
+	s.Mounts = k.mount()
+	b.want(s, "give: ok\n")
+	given := <-k.taken
+	if given == nil {
+		t.Fatal("nothing was given away")
+	}
+	defer given.Close()
+	l, s := listener(t, b)
+	reached := make(chan error, 1)
+	go func() {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			reached <- err
+			return
+		}
+		defer c.Close()
+		if _, err := io.ReadAtLeast(c, make([]byte, 64), 1); err != nil {
+			reached <- err
+			return
+		}
+		reached <- unix.Connect(int(given.Fd()), &unix.SockaddrUnix{Name: "@sinter-listens"})
+	}()
+	b.want(s, "listened: ok\n")
+	l.Close()
+	if err := <-reached; !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("the command was reached: %v", err)
+	}
+}
+
 // Where no more namespaces can be made, a command waits for that of another.
 func TestNamespacesUsedUp(t *testing.T) {
 	b := newBox(t)

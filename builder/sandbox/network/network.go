@@ -13,6 +13,7 @@
 package network
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -31,6 +32,8 @@ type Namespace struct {
 	Outer *os.File
 	// FilterFlags are those to load a filter with whose listener is a Broker's.
 	FilterFlags uint32
+	// Left says that sockets of the namespace were open when Do returned.
+	Left bool
 }
 
 // New makes a namespace, and tries what a Broker needs: Linux 5.14, and no process
@@ -106,9 +109,17 @@ func (ns *Namespace) Do(f func()) error {
 			return
 		}
 		f()
+		ns.Left = socketsLeft()
 		done <- nil
 	})
 	return <-done
+}
+
+// socketsLeft reports whether anybody has a socket of this thread's network
+// namespace open, or may have.
+func socketsLeft() bool {
+	data, err := os.ReadFile("/proc/thread-self/net/sockstat")
+	return err != nil || !bytes.HasPrefix(data, []byte("sockets: used 0\n"))
 }
 
 // Close frees a namespace.

@@ -194,6 +194,8 @@ int main(int argc, char **argv)
 		return give(arg, open("/", O_RDONLY | O_DIRECTORY));
 	if (!strcmp(what, "give-file"))
 		return give(arg, open("/given", O_WRONLY | O_CREAT, 0666));
+	if (!strcmp(what, "give-socket"))
+		return give(arg, socket(AF_UNIX, SOCK_STREAM, 0));
 	if (!strcmp(what, "raw"))
 		return result("packet", socket(AF_PACKET, SOCK_RAW, htons(3))),
 		       result("raw", socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)),
