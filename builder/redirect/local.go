@@ -94,6 +94,13 @@ var (
 // isLocal reports whether an address, in whatever form, is link-local or one of
 // the metadata addresses.
 func isLocal(a netip.Addr) bool {
+	a = embedded(a)
+	return a.IsLinkLocalUnicast() || slices.Contains(metadata, a)
+}
+
+// embedded returns the IPv4 address that an IPv6 address embeds, or the address
+// itself, without its zone.
+func embedded(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	for _, net := range embedding {
 		if net.Contains(a) {
@@ -101,7 +108,7 @@ func isLocal(a netip.Addr) bool {
 			a = netip.AddrFrom4([4]byte(b[12:]))
 		}
 	}
-	return a.IsLinkLocalUnicast() || slices.Contains(metadata, a)
+	return a
 }
 
 // First is the request that a chain of redirects began with.

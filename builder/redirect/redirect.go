@@ -55,7 +55,7 @@ type LocalError struct{ Host, Addr string }
 
 func (e *LocalError) Error() string {
 	kind := "link-local address"
-	if a, err := netip.ParseAddr(e.Addr); err == nil && slices.Contains(metadata, a) {
+	if a, err := netip.ParseAddr(e.Addr); err == nil && slices.Contains(metadata, embedded(a)) {
 		kind = "metadata address"
 	}
 	if e.Host == e.Addr {

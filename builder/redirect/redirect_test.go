@@ -100,6 +100,25 @@ func TestLinkLocal(t *testing.T) {
 	}
 }
 
+// TestKindOfAddress: the error names the kind of address in whatever form it is.
+func TestKindOfAddress(t *testing.T) {
+	ctx := context.WithValue(t.Context(), guarded{}, "host")
+	for addr, kind := range map[string]string{
+		"169.254.1.1":              "link-local address",
+		"::ffff:169.254.1.1":       "link-local address",
+		"fe80::1%lo":               "link-local address",
+		"100.100.100.200":          "metadata address",
+		"::ffff:100.100.100.200":   "metadata address",
+		"64:ff9b::100.100.100.200": "metadata address",
+		"fd00:ec2::254%lo":         "metadata address",
+	} {
+		err := Control(ctx, "tcp", net.JoinHostPort(addr, "80"), nil)
+		if err == nil || !strings.Contains(err.Error(), "the "+kind+" ") {
+			t.Errorf("%s: %v", addr, err)
+		}
+	}
+}
+
 // TestLinkLocalNamed: what the user asks for is not refused.
 func TestLinkLocalNamed(t *testing.T) {
 	if err := Control(t.Context(), "tcp4", "169.254.169.254:80", nil); err != nil {
