@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -327,6 +325,18 @@ func listener(t *testing.T, b *box) (*net.UnixListener, Spec) {
 	return l, s
 }
 
+// listening waits until that command listens, and returns the name that the kernel
+// gave it. The command ends with end.
+func listening(l *net.UnixListener) (name string, end func(), err error) {
+	c, err := l.AcceptUnix()
+	if err != nil {
+		return "", func() {}, err
+	}
+	buf := make([]byte, 64)
+	n, err := c.Read(buf)
+	return string(buf[:n]), func() { c.Close() }, err
+}
+
 // Nor do others reach those that a command listens on, through which they could give
 // it a directory of the host.
 func TestCommandListens(t *testing.T) {
@@ -337,16 +347,10 @@ func TestCommandListens(t *testing.T) {
 	l, s := listener(t, b)
 	reached := make(chan error, 1)
 	go func() {
-		c, err := l.AcceptUnix()
-		if err != nil {
-			reached <- err
-			return
-		}
-		defer c.Close()
-		buf := make([]byte, 64)
-		n, err := c.Read(buf)
+		name, end, err := listening(l)
+		defer end()
 		for _, at := range []net.UnixAddr{
-			{Name: "@sinter-listens", Net: "unix"}, {Name: "@tinter-listens", Net: "unixgram"}, {Name: "@" + string(buf[:n]), Net: "unix"},
+			{Name: "@sinter-listens", Net: "unix"}, {Name: "@tinter-listens", Net: "unixgram"}, {Name: "@" + name, Net: "unix"},
 		} {
 			other, derr := net.DialUnix(at.Net, nil, &at)
 			if derr == nil {
@@ -372,7 +376,7 @@ func TestCommandsListen(t *testing.T) {
 	if shared() {
 		t.Skip("this kernel lets commands have no network but its own")
 	}
-	var conns []*net.UnixConn
+	var ends []func()
 	done := make(chan error)
 	for range 2 {
 		l, s := listener(t, b)
@@ -384,19 +388,15 @@ func TestCommandsListen(t *testing.T) {
 			l.Close()
 			done <- err
 		}()
-		c, err := l.AcceptUnix()
+		_, end, err := listening(l)
 		if err != nil {
-			t.Error(err)
-			continue // the command's own error tells more
+			t.Error(err) // the command's own error tells more
 		}
-		if _, err := io.ReadAtLeast(c, make([]byte, 64), 1); err != nil {
-			t.Error(err)
-		}
-		conns = append(conns, c)
+		ends = append(ends, end)
 	}
 	b.want(b.spec("probe", "connect", "@sinter-listens"), "stream: ECONNREFUSED\ndatagram: ECONNREFUSED\n")
-	for _, c := range conns {
-		c.Close()
+	for _, end := range ends {
+		end()
 	}
 	for range 2 {
 		if err := <-done; err != nil {
@@ -426,13 +426,9 @@ func TestSocketGivenAway(t *testing.T) {
 	l, s := listener(t, b)
 	reached := make(chan error, 1)
 	go func() {
-		c, err := l.AcceptUnix()
+		_, end, err := listening(l)
+		defer end()
 		if err != nil {
-			reached <- err
-			return
-		}
-		defer c.Close()
-		if _, err := io.ReadAtLeast(c, make([]byte, 64), 1); err != nil {
 			reached <- err
 			return
 		}
@@ -482,9 +478,11 @@ func TestNamespacesUsedUp(t *testing.T) {
 		}
 	}
 	<-idle
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, errors.New("cause"))
-	defer cancel()
-	if _, err := Run(ctx, b.sh("true")); err == nil || !strings.Contains(err.Error(), "cause") || !strings.Contains(err.Error(), "max_net_namespaces") {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stopped := errors.New("stopped")
+	cancel(stopped)
+	s := b.sh("true")
+	if _, err := takeNamespace(ctx, &s); !errors.Is(err, stopped) || !strings.Contains(err.Error(), "max_net_namespaces") {
 		t.Errorf("got %v", err)
 	}
 	for _, ns := range held {

@@ -19,14 +19,20 @@ func TestBrokerEnds(t *testing.T) {
 	if err := none.Close(); err != nil {
 		t.Error(err)
 	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	fd := int(null.Fd())
 	for name, tt := range map[string]struct {
 		init func(t *testing.T, socket int)
 		err  string
 	}{
 		"nothing":       {func(*testing.T, int) {}, ""},
 		"no listener":   {send([]byte("x"), nil), "the message has none"},
-		"another file":  {send([]byte("x"), unix.UnixRights(0)), "inappropriate ioctl"},
-		"several files": {send([]byte("x"), unix.UnixRights(0, 1, 2, 3)), "too many open files"},
+		"another file":  {send([]byte("x"), unix.UnixRights(fd)), "inappropriate ioctl"},
+		"several files": {send([]byte("x"), unix.UnixRights(fd, fd, fd, fd)), "too many open files"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, err := new(Namespace).NewBroker()
