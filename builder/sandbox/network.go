@@ -27,7 +27,7 @@ var idle = make(chan *network.Namespace, 64)
 var privateNetwork = sync.OnceValue(func() error {
 	ns, err := network.New()
 	if err == nil {
-		idle <- ns
+		keep(ns)
 	}
 	return err
 })
@@ -43,7 +43,7 @@ func takeNamespace(ctx context.Context, s *Spec) (*network.Namespace, error) {
 	}
 	select {
 	case ns := <-idle:
-		return ns, nil
+		return made(ns)
 	default:
 	}
 	ns, err := network.New()
@@ -53,10 +53,22 @@ func takeNamespace(ctx context.Context, s *Spec) (*network.Namespace, error) {
 	// As many as there can be are in use.
 	select {
 	case ns := <-idle:
-		return ns, nil
+		return made(ns)
 	case <-ctx.Done():
 		return nil, errors.Join(context.Cause(ctx), err)
 	}
+}
+
+// made makes a namespace that could not be made when it was due.
+func made(ns *network.Namespace) (*network.Namespace, error) {
+	if ns != nil {
+		return ns, nil
+	}
+	ns, err := network.New()
+	if err != nil {
+		keep(nil) // or others would wait for it in vain
+	}
+	return ns, err
 }
 
 // passing returns an error that may be gone the next time: what a command can reach
@@ -72,21 +84,26 @@ func passing(err error) error {
 
 // giveBack takes a namespace back when its command has ended. The command may have
 // passed a socket to a process outside, which would reach the next command by it:
-// then another namespace takes its place, unless none can be made.
+// then another namespace takes its place. Where none can be made, the next command
+// tries again, and fails if it has to.
 func giveBack(ns *network.Namespace) {
 	if ns == nil {
 		return
 	}
 	if ns.Left {
-		if another, err := network.New(); err == nil {
-			ns.Close()
-			ns = another
-		}
+		ns.Close()
+		ns, _ = network.New()
 	}
+	keep(ns)
+}
+
+func keep(ns *network.Namespace) {
 	select {
 	case idle <- ns:
 	default:
-		ns.Close()
+		if ns != nil {
+			ns.Close()
+		}
 	}
 }
 

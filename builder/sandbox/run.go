@@ -155,7 +155,7 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, ns *network.Namespace,
 	if werr := cmd.Wait(); werr != nil && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE)) {
 		err = &inside.HintError{
 			Err:  fmt.Errorf("the init ended early: %w", werr),
-			Hint: "either this machine ran short of memory, or the command lowered the resource limits of process 1, which is sinter's (prlimit)",
+			Hint: "somebody killed it, this machine ran short of memory, or the command lowered the resource limits of process 1, which is sinter's (prlimit)",
 		}
 	}
 	return r, errors.Join(err, broker.Close(), printed.finish())
