@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
@@ -79,10 +78,6 @@ func failure(r inside.Report) error {
 	doing := "preparing the sandbox"
 	if r.Ended {
 		doing = "keeping what the command wrote"
-	}
-	if r.Ended && r.Hint == "" && strings.HasSuffix(r.Err, unix.EMFILE.Error()) {
-		// It had enough before the command ran.
-		r.Hint = "the command lowered the limit of open files of process 1, which is sinter's (prlimit)"
 	}
 	err := fmt.Errorf("%s: %s", doing, r.Err)
 	if r.Hint != "" {

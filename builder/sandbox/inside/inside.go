@@ -12,6 +12,8 @@ package inside
 import (
 	"errors"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // Name is os.Args[0] of the init.
@@ -115,8 +117,12 @@ type Report struct {
 func (r *Report) fail(err error) {
 	r.Err = err.Error()
 	var h *HintError
-	if errors.As(err, &h) {
+	switch {
+	case errors.As(err, &h):
 		r.Hint = h.Hint
+	case r.Ended && errors.Is(err, unix.EMFILE):
+		// It had enough before the command ran.
+		r.Hint = "the command lowered the limit of open files of process 1, which is sinter's (prlimit)"
 	}
 }
 
