@@ -303,6 +303,17 @@ func newTaker(t *testing.T) *taker {
 	return k
 }
 
+// given is what was taken.
+func (k *taker) given(t *testing.T) *os.File {
+	t.Helper()
+	f := <-k.taken
+	if f == nil {
+		t.Fatal("nothing was given away")
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
 func (k *taker) mount() []Mount { return []Mount{{Type: MountBind, Dest: "/s", Source: k.dir}} }
 
 // A step ends with its command, though another process has its output open.
@@ -314,11 +325,7 @@ func TestOutputGivenAway(t *testing.T) {
 	if err != nil || out != strings.Repeat("x", 50000)+"\ngive: ok\nend\n" {
 		t.Fatalf("%v: %d bytes, %q at the end", err, len(out), out[max(0, len(out)-30):])
 	}
-	f := <-k.taken
-	if f == nil {
-		t.Fatal("nothing was given away")
-	}
-	f.Close()
+	k.given(t)
 }
 
 // What a command wrote does not change after its end, though another process has
@@ -328,11 +335,7 @@ func TestRootGivenAway(t *testing.T) {
 	s := b.sh("umask 0; chmod 777 /; probe give-root /s/s")
 	s.Mounts = k.mount()
 	b.want(s, "give: ok\n")
-	root := <-k.taken
-	if root == nil {
-		t.Fatal("nothing was given away")
-	}
-	defer root.Close()
+	root := k.given(t)
 	fd, err := unix.Openat(int(root.Fd()), "later", unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o666)
 	if err != unix.EROFS {
 		t.Errorf("a file was made in the root after the command: %d, %v", fd, err)
@@ -352,11 +355,7 @@ func TestFileGivenAway(t *testing.T) {
 	if !errors.As(err, &h) || !strings.Contains(err.Error(), "still has one of its files open") {
 		t.Errorf("%v: %s", err, out)
 	}
-	f := <-k.taken
-	if f == nil {
-		t.Fatal("nothing was given away")
-	}
-	defer f.Close()
+	k.given(t)
 }
 
 // A step that fails has its own exit code, whatever it leaves behind.

@@ -75,7 +75,10 @@ func onOwnThread(f func()) {
 func open() (*Namespace, error) {
 	err := unix.Unshare(unix.CLONE_NEWNET)
 	if errors.Is(err, unix.ENOSPC) {
-		return nil, errors.New("making a network namespace: there are as many as sysctl user.max_net_namespaces allows")
+		return nil, &inside.HintError{
+			Err:  errors.New("making a network namespace: there are as many as sysctl user.max_net_namespaces allows"),
+			Hint: "raise that limit, or run fewer builds at the same time",
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("making a network namespace: %w", err)
