@@ -25,7 +25,13 @@ func (e *engine) runCommand(ctx context.Context, n *parser.Node, op parser.Exec,
 		})
 	}
 	s.Stdout, s.Stderr = out(1), out(2)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	sound := e.checkBelow(ctx, s, cancel)
 	res, err := sandbox.Run(ctx, s)
+	if changed := sound(); changed != nil {
+		return changed
+	}
 	if err != nil {
 		for _, code := range op.ValidExitCodes {
 			if res.ExitCode == code && code != 0 && ctx.Err() == nil {
@@ -38,6 +44,25 @@ func (e *engine) runCommand(ctx context.Context, n *parser.Node, op parser.Exec,
 		return &CommandError{Err: err, ExitCode: res.ExitCode, Output: tail.String()}
 	}
 	return nil
+}
+
+// checkBelow compares the directories that a command reads with what was stored,
+// while the command runs, and stops it if there is a difference. The function that
+// it returns waits for the result.
+func (e *engine) checkBelow(ctx context.Context, s sandbox.Spec, stop context.CancelCauseFunc) func() error {
+	dirs := slices.Clone(s.Lower)
+	for _, m := range s.Mounts {
+		dirs = append(dirs, m.Lower...)
+	}
+	result := make(chan error, 1)
+	go func() {
+		err := e.Layers.CheckDirs(ctx, dirs)
+		if err != nil {
+			stop(err)
+		}
+		result <- err
+	}()
+	return func() error { return <-result }
 }
 
 // CommandError is a RUN command that failed.

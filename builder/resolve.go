@@ -129,7 +129,7 @@ func (e *engine) lookUp(ctx context.Context, key cache.Key) (value, bool) {
 	for _, o := range r.Outputs {
 		c := make(layers.Chain, 0, len(o.Layers))
 		for _, name := range o.Layers {
-			l, err := e.layer(ctx, layers.ID(name))
+			l, err := e.layer(layers.ID(name))
 			if err != nil {
 				if !errors.Is(err, fs.ErrNotExist) {
 					e.warn(fmt.Sprintf("a cached layer cannot be used, the step will run: %v", err))
@@ -143,21 +143,23 @@ func (e *engine) lookUp(ctx context.Context, key cache.Key) (value, bool) {
 	return v, true
 }
 
-// layer returns a layer that can be used. What cannot be got from a blob must be
-// there, and the table of contents with it.
-func (e *engine) layer(ctx context.Context, id layers.ID) (layers.Layer, error) {
+// layer returns a layer that can be used.
+func (e *engine) layer(id layers.ID) (layers.Layer, error) {
 	l, err := e.Layers.Get(id)
-	if err != nil || e.Layers.CanHave(l) {
+	if err != nil {
 		return l, err
 	}
-	if l.Descriptor.Digest != "" {
-		return l, fmt.Errorf("layer %s: its blob %s is damaged or gone", id, l.Descriptor.Digest)
+	err = e.Layers.Usable(l)
+	if errors.Is(err, store.ErrNoForm) {
+		// Not once for each layer: in a store that was copied it is about many.
+		err = errCopied
 	}
-	if _, err := e.Layers.Tree(ctx, l); err != nil {
-		return l, fmt.Errorf("reading its table of contents: %w", err)
-	}
-	return l, nil
+	return l, err
 }
+
+// errCopied is about layers of which there is nothing but a directory that was not
+// made here.
+var errCopied = errors.New("it is there only as a directory that sinter did not make: the store was copied, or changed")
 
 // resolveInputs resolves all inputs of n, side by side.
 func (e *engine) resolveInputs(ctx context.Context, n *parser.Node) error {

@@ -3,12 +3,17 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/collect"
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
 )
 
 func newVerifyCmd(a *app) *cobra.Command {
@@ -49,9 +54,13 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 	if err != nil {
 		return err
 	}
+	steps, err := stepsOf(env.Cache, problems)
+	if err != nil {
+		return err
+	}
 	bad := len(problems)
 	for _, p := range problems {
-		if _, err := fmt.Fprintln(a.stdout, p); err != nil {
+		if _, err := fmt.Fprintf(a.stdout, "%s%s\n", p, cost(p, steps)); err != nil {
 			return err
 		}
 		if repair {
@@ -80,6 +89,44 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 	}
 	_, err = fmt.Fprintf(a.stdout, "everything is as it must be: %d images\n", images)
 	return err
+}
+
+// stepsOf returns the names of the steps whose results are lost.
+func stepsOf(c *cache.Store, problems []store.Problem) (map[layers.ID][]string, error) {
+	steps := map[layers.ID][]string{}
+	if !slices.ContainsFunc(problems, func(p store.Problem) bool { return p.Lost }) {
+		return steps, nil
+	}
+	records, err := c.All()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		for _, o := range r.Record.Outputs {
+			for _, id := range o.Layers {
+				if id := layers.ID(id); !slices.Contains(steps[id], r.Record.Name) {
+					steps[id] = append(steps[id], r.Record.Name)
+				}
+			}
+		}
+	}
+	return steps, nil
+}
+
+// cost says which steps have to run again because of a problem.
+func cost(p store.Problem, steps map[layers.ID][]string) string {
+	names := steps[p.Layer]
+	if !p.Lost || len(names) == 0 {
+		return ""
+	}
+	const shown = 3
+	slices.Sort(names)
+	more := ""
+	if len(names) > shown {
+		more = fmt.Sprintf(" and %d more", len(names)-shown)
+		names = names[:shown]
+	}
+	return "; to be run again: " + strings.Join(names, "; ") + more
 }
 
 func verifyHint(repair bool) string {

@@ -136,7 +136,7 @@ func (w *upperWalk) entry(ctx context.Context, parent int, p, name string, fresh
 func (w *upperWalk) describe(parent int, p, name string, st *unix.Stat_t) (layers.Entry, error) {
 	e := layers.Entry{
 		Path: p, Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid),
-		ModTime: time.Unix(st.Mtim.Unix()).UnixNano(), Offset: -1,
+		ModTime: ModTime(st), Offset: -1,
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -168,6 +168,9 @@ func (w *upperWalk) describe(parent int, p, name string, st *unix.Stat_t) (layer
 	}
 	return e, readXattrs(&e, "/proc/self/fd/"+strconv.Itoa(parent)+"/"+name)
 }
+
+// ModTime is the time of the last change of a file's content, as entries have it.
+func ModTime(st *unix.Stat_t) int64 { return time.Unix(st.Mtim.Unix()).UnixNano() }
 
 // tree puts together what is kept: changed entries, all names of a file of
 // which one has changed, and parents.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -43,7 +42,8 @@ func (s *Store) Adopt(ctx context.Context, upper string, lower layers.Chain, own
 	if err != nil {
 		return l, false, err
 	}
-	if err := os.Rename(upper, filepath.Join(dir, s.dirName())); err != nil {
+	form := filepath.Join(dir, s.dirName())
+	if err := s.keepDir(ctx, upper, form); err != nil {
 		return l, false, fmt.Errorf("keeping a layer: %w", err)
 	}
 	m := meta{Layer: layers.Layer{ID: id, Created: created, RootOwner: owner}}

@@ -27,6 +27,27 @@ func (s *Store) CanHave(l layers.Layer) bool {
 	return l.Descriptor.Digest.Validate() == nil && (len(l.Origins) > 0 && s.opt.Fetch != nil || s.whole(l.Descriptor))
 }
 
+// Usable says why a layer cannot be used, if it cannot: ErrNoForm when what is left
+// of it is at most a directory that is not the one that was made here.
+func (s *Store) Usable(l layers.Layer) error {
+	if s.CanHave(l) {
+		return nil
+	}
+	if l.Descriptor.Digest != "" {
+		return fmt.Errorf("layer %s: its blob %s is damaged or gone", l.ID, l.Descriptor.Digest)
+	}
+	if _, err := s.tree(l.ID); err != nil {
+		return fmt.Errorf("layer %s: reading its table of contents: %w", l.ID, err)
+	}
+	if _, err := os.Lstat(s.layerPath(l.ID, tarName)); err == nil {
+		return nil
+	}
+	if _, ok := s.dirOf(l.ID); ok {
+		return nil
+	}
+	return ofLayer(l, ErrNoForm)
+}
+
 // HasBlob reports whether the blob is on disk.
 func (s *Store) HasBlob(d digest.Digest) bool {
 	if d.Validate() != nil {

@@ -9,6 +9,9 @@ import (
 	"github.com/sinter-build/sinter/layers"
 )
 
+// ErrNoForm is about a layer of which nothing is left that can be read.
+var ErrNoForm = errors.New("no blob, tar or directory of it can be used")
+
 // A LayerError is a layer that could not be had, or that cannot be read.
 type LayerError struct {
 	Layer layers.Layer
@@ -29,6 +32,8 @@ func (e *LayerError) Unwrap() error { return e.Err }
 func (e *LayerError) HintText() string {
 	var disk *fs.PathError
 	switch {
+	case errors.Is(e.Err, ErrChanged):
+		return "build again: the layer is then made anew; nothing but sinter may change files in its store"
 	case errors.As(e.Err, &disk), errors.Is(e.Err, context.Canceled):
 		return ""
 	case len(e.Layer.Origins) > 0:

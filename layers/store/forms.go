@@ -162,7 +162,7 @@ func (s *Store) View(ctx context.Context, c layers.Chain) (*layers.View, error) 
 func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
 	l := c[len(c)-1]
 	dir := s.layerPath(l.ID, s.dirName())
-	if isDir(dir) {
+	if s.isMade(dir) {
 		return dir, nil
 	}
 	t, err := s.Tree(ctx, l)
@@ -174,7 +174,7 @@ func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
 		return "", err
 	}
 	dir += suffix
-	if isDir(dir) {
+	if s.isMade(dir) {
 		return dir, nil
 	}
 	unlock, err := s.lockLayer(ctx, l.ID)
@@ -182,24 +182,51 @@ func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	if isDir(dir) {
+	if s.isMade(dir) {
 		return dir, nil
 	}
-	tmp, err := s.TempDir("fs-")
-	if err != nil {
-		return "", err
-	}
-	open := func(e layers.Entry) (io.ReadCloser, error) { return s.OpenFile(ctx, l, e) }
-	if err := s.unpack(ctx, t, open, tmp); err != nil {
-		return "", fmt.Errorf("unpacking layer %s: %w", l.ID, errors.Join(err, folder.RemoveAll(tmp)))
-	}
-	if err := s.markUnsynced(s.layerPath(l.ID, ""), l.ID); err != nil {
-		return "", err
-	}
-	if err := os.Rename(tmp, dir); err != nil {
+	if err := s.makeDir(ctx, l, t, dir); err != nil {
 		return "", fmt.Errorf("unpacking layer %s: %w", l.ID, err)
 	}
 	return dir, nil
+}
+
+// makeDir makes the directory form dir of a layer. The caller holds the layer's
+// lock.
+func (s *Store) makeDir(ctx context.Context, l layers.Layer, t *layers.Tree, dir string) error {
+	if err := s.haveContent(ctx, l, t); err != nil {
+		return err
+	}
+	tmp, err := s.TempDir("fs-")
+	if err != nil {
+		return err
+	}
+	open := func(e layers.Entry) (io.ReadCloser, error) {
+		r, err := s.openForm(l.ID, e)
+		return verified(l, e, r, err)
+	}
+	if err := s.unpack(ctx, t, open, tmp); err != nil {
+		return errors.Join(err, folder.RemoveAll(tmp))
+	}
+	if err := s.markUnsynced(s.layerPath(l.ID, ""), l.ID); err != nil {
+		return err
+	}
+	return s.keepDir(ctx, tmp, dir)
+}
+
+// haveContent makes sure that the layer's files can be read from one of its forms:
+// when there is none left, the blob is inflated. The caller holds the layer's lock.
+func (s *Store) haveContent(ctx context.Context, l layers.Layer, t *layers.Tree) error {
+	if _, err := s.openTar(l.ID); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, ok := s.dirOf(l.ID); ok {
+		return nil
+	}
+	if !slices.ContainsFunc(t.Entries, func(e layers.Entry) bool { return e.Kind == layers.File }) {
+		return nil
+	}
+	return s.inflate(ctx, l)
 }
 
 // withParents returns the tree with the directories that it does not list but
@@ -264,11 +291,6 @@ const firstNamespace = "user:[4026531837]"
 func inUserNamespace() bool {
 	link, err := os.Readlink("/proc/self/ns/user")
 	return err == nil && link != firstNamespace
-}
-
-func isDir(path string) bool {
-	info, err := os.Lstat(path)
-	return err == nil && info.IsDir()
 }
 
 // markUnsynced notes below dir that the layer must not be believed on another

@@ -48,15 +48,15 @@ func (s *Store) dirName() string {
 	return dirName
 }
 
-// dirOf returns a directory form of a layer to read files from, if there is one:
-// the contents are the same in both.
+// dirOf returns a directory form of a layer to read files from, if there is one
+// that was made here: the contents are the same in both.
 func (s *Store) dirOf(id layers.ID) (path string, ok bool) {
 	for _, name := range []string{s.dirName(), dirName, oneUserName} {
-		if path = s.layerPath(id, name); isDir(path) {
+		if path = s.layerPath(id, name); s.isMade(path) {
 			return path, true
 		}
 	}
-	return path, false
+	return "", false
 }
 
 func (s *Store) layerPath(id layers.ID, name string) string {
@@ -231,6 +231,7 @@ func (s *Store) forget(id layers.ID) {
 	delete(s.metas, id)
 	delete(s.trees, id)
 	delete(s.unsynced, id)
+	s.dirs.forget(s.layerPath(id, "") + "/")
 	if t, ok := s.tars[id]; ok {
 		_ = t.close()
 		delete(s.tars, id)

@@ -108,7 +108,7 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blob io.Writer, c archive.Compression) (*layers.Tree, archive.Packed, error) {
 	root, ok := s.dirOf(l.ID)
 	if !ok {
-		return nil, archive.Packed{}, fmt.Errorf("%w: neither a tar nor a directory is there", fs.ErrNotExist)
+		return nil, archive.Packed{}, ErrNoForm
 	}
 	w := archive.NewPacker(blob, c, nil, nil)
 	defer w.Abort()
@@ -117,7 +117,7 @@ func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blo
 		if ctx.Err() != nil {
 			return nil, archive.Packed{}, context.Cause(ctx)
 		}
-		e, err := addFrom(w, root, e)
+		e, err := s.addFrom(w, root, e)
 		if err != nil {
 			return nil, archive.Packed{}, err
 		}
@@ -127,13 +127,13 @@ func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blo
 	return out, p, err
 }
 
-func addFrom(w *archive.Packer, root string, e layers.Entry) (layers.Entry, error) {
+func (s *Store) addFrom(w *archive.Packer, root string, e layers.Entry) (layers.Entry, error) {
 	if e.Kind != layers.File {
 		return w.Add(e, nil)
 	}
-	f, err := openBelow(root, e.Path)
+	f, err := openStored(root, e)
 	if err != nil {
-		return e, fmt.Errorf("file %q: %w", e.Path, err)
+		return e, s.changed(root, err)
 	}
 	defer f.Close()
 	return w.Add(e, f)

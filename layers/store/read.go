@@ -29,6 +29,11 @@ func (t *openTar) close() error { return errors.Join(t.Tar.Close(), t.file.Close
 // there is. It fails at its end when the content is not what e.Digest says.
 func (s *Store) OpenFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
 	r, err := s.openFile(ctx, l, e)
+	return verified(l, e, r, err)
+}
+
+// verified is r, the content of e, held against the digest that is known.
+func verified(l layers.Layer, e layers.Entry, r io.ReadCloser, err error) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: file %q: %w", l.ID, e.Path, err)
 	}
@@ -39,24 +44,9 @@ func (s *Store) OpenFile(ctx context.Context, l layers.Layer, e layers.Entry) (i
 }
 
 func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
-	if e.Kind != layers.File {
-		return nil, errors.New("not a regular file")
-	}
-	// The tar comes first: a plain user may not be allowed to read the
-	// files of others in the directory.
-	if e.Offset != -1 {
-		t, err := s.openTar(l.ID)
-		if err == nil {
-			return t.Content(e)
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
-	dir, _ := s.dirOf(l.ID)
-	f, err := openBelow(dir, e.Path)
-	if !errors.Is(err, fs.ErrNotExist) || e.Offset == -1 {
-		return f, err
+	r, err := s.openForm(l.ID, e)
+	if lost := errors.Is(err, ErrNoForm) || errors.Is(err, ErrChanged); !lost || e.Offset == -1 {
+		return r, err
 	}
 	// Only its description is left: the blob is got and inflated again.
 	unlock, err := s.lockLayer(ctx, l.ID)
@@ -72,6 +62,34 @@ func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (i
 		return nil, err
 	}
 	return t.Content(e)
+}
+
+// openForm opens a regular file in one of the layer's forms; ErrNoForm when there
+// is none to read it from.
+func (s *Store) openForm(id layers.ID, e layers.Entry) (io.ReadCloser, error) {
+	if e.Kind != layers.File {
+		return nil, errors.New("not a regular file")
+	}
+	// The tar comes first: a plain user may not be allowed to read the
+	// files of others in the directory.
+	if e.Offset != -1 {
+		t, err := s.openTar(id)
+		if err == nil {
+			return t.Content(e)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	dir, ok := s.dirOf(id)
+	if !ok {
+		return nil, ErrNoForm
+	}
+	r, err := openStored(dir, e)
+	if err != nil {
+		return nil, s.changed(dir, err)
+	}
+	return r, nil
 }
 
 // openTar returns the layer's tar; fs.ErrNotExist when it is in no form that

@@ -53,6 +53,8 @@ type Store struct {
 	trees    map[layers.ID]*layers.Tree
 	tars     map[layers.ID]*openTar
 	unsynced map[layers.ID]bool
+
+	dirs dirs
 }
 
 // Open makes the folders below root and removes what dead processes left.
@@ -64,6 +66,7 @@ func Open(root string, opt Options) (*Store, error) {
 		root: root, opt: opt, boot: bootID(),
 		metas: map[layers.ID]meta{}, trees: map[layers.ID]*layers.Tree{},
 		tars: map[layers.ID]*openTar{}, unsynced: map[layers.ID]bool{},
+		dirs: dirs{known: map[string]*knownDir{}},
 	}
 	if err := makeFolders(root); err != nil {
 		return nil, fmt.Errorf("making the store: %w", err)

@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -23,9 +23,13 @@ type Problem struct {
 	Path string
 	// Text says what is wrong with it.
 	Text string
-	// Blob or Layer is what has to go.
+	// Blob or Layer is what has to go; of a layer only this form of it, if
+	// there is one named.
 	Blob  digest.Digest
 	Layer layers.ID
+	Form  string
+	// Lost says that nothing is left to make the layer of.
+	Lost bool
 }
 
 func (p Problem) String() string { return p.Path + ": " + p.Text }
@@ -33,22 +37,29 @@ func (p Problem) String() string { return p.Path + ": " + p.Text }
 // Repair removes what is wrong, so that it is made or got again when it is
 // needed. Nobody else may use the store meanwhile.
 func (s *Store) Repair(p Problem) error {
-	if p.Blob != "" {
+	switch {
+	case p.Blob != "":
 		return s.RemoveBlob(p.Blob)
+	case p.Form == "" || p.Lost:
+		return s.RemoveLayer(p.Layer)
+	case p.Form == tarName:
+		s.forget(p.Layer)
+		return removeIfThere(s.layerPath(p.Layer, tarName))
 	}
-	return s.RemoveLayer(p.Layer)
+	return s.removeDir(s.layerPath(p.Layer, p.Form))
 }
 
-// Verify reads everything and reports what does not match its digest or is
-// torn.
+// verification is one reading of everything.
+type verification struct {
+	*Store
+	problems []Problem
+	bad      map[digest.Digest]bool // blobs
+}
+
+// Verify reads everything and reports what does not match its digest, is torn, or
+// is a directory that was not made here or was changed since.
 func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
-	var problems []Problem
-	report := func(p Problem) {
-		if rel, err := filepath.Rel(s.root, p.Path); err == nil {
-			p.Path = rel
-		}
-		problems = append(problems, p)
-	}
+	v := &verification{Store: s, bad: map[digest.Digest]bool{}}
 	blobs, err := s.Blobs()
 	if err != nil {
 		return nil, err
@@ -59,7 +70,8 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 			return nil, context.Cause(ctx)
 		}
 		if err != nil {
-			report(Problem{Path: s.blobPath(b.Digest), Text: err.Error(), Blob: b.Digest})
+			v.bad[b.Digest] = true
+			v.report(Problem{Path: s.blobPath(b.Digest), Text: err.Error(), Blob: b.Digest})
 		}
 	}
 	ids, err := s.IDs()
@@ -67,14 +79,19 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 		return nil, err
 	}
 	for _, id := range ids {
-		if err := s.verifyLayer(ctx, id); err != nil {
-			report(Problem{Path: s.layerPath(id, ""), Text: err.Error(), Layer: id})
-		}
+		v.layer(ctx, id)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 	}
-	return problems, nil
+	return v.problems, nil
+}
+
+func (v *verification) report(p Problem) {
+	if rel, err := filepath.Rel(v.root, p.Path); err == nil {
+		p.Path = rel
+	}
+	v.problems = append(v.problems, p)
 }
 
 func verifyFile(ctx context.Context, path string, want ocispec.Descriptor) error {
@@ -87,45 +104,101 @@ func verifyFile(ctx context.Context, path string, want ocispec.Descriptor) error
 	return err
 }
 
-func (s *Store) verifyLayer(ctx context.Context, id layers.ID) error {
-	m, err := s.readMeta(id)
+// layer reports what is wrong with a layer.
+func (v *verification) layer(ctx context.Context, id layers.ID) {
+	l, t, err := v.described(id)
+	if err != nil {
+		v.report(Problem{Path: v.layerPath(id, ""), Text: err.Error(), Layer: id, Lost: true})
+		return
+	}
+	blob := l.Descriptor.Digest != "" && (v.whole(l.Descriptor) && !v.bad[l.Descriptor.Digest] || len(l.Origins) > 0)
+	if t == nil {
+		// Nobody has wanted it yet: the blob is enough to make it of.
+		if !blob {
+			v.report(Problem{Path: v.layerPath(id, ""), Text: "it has no table of contents", Layer: id, Lost: true})
+		}
+		return
+	}
+	wrong, sound := v.forms(ctx, l, t)
+	if !blob && !sound && len(wrong) == 0 {
+		wrong = append(wrong, Problem{Path: v.layerPath(id, ""), Text: "it has no content: no blob, no tar, no directory", Layer: id})
+	}
+	for _, p := range wrong {
+		p.Lost = !blob && !sound
+		v.report(p)
+	}
+}
+
+// described returns a layer's description and its table of contents, which is nil
+// if there is none yet.
+func (v *verification) described(id layers.ID) (layers.Layer, *layers.Tree, error) {
+	m, err := v.readMeta(id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return errors.New("its description is missing or damaged; it will be made again when it is needed")
+		err = errors.New("its description is missing or damaged; it will be made again when it is needed")
 	}
 	if err != nil {
-		return err
+		return layers.Layer{}, nil, err
 	}
-	l := m.Layer
-	data, err := os.ReadFile(s.layerPath(id, treeName))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		// Nobody has wanted it yet: the blob is enough to make it of.
-		if l.Descriptor.Digest == "" || !s.whole(l.Descriptor) && len(l.Origins) == 0 {
-			return errors.New("it has no table of contents")
-		}
-		return nil
-	case err != nil:
-		return err
+	data, err := os.ReadFile(v.layerPath(id, treeName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return m.Layer, nil, nil
+	}
+	if err != nil {
+		return layers.Layer{}, nil, err
 	}
 	t, err := layers.DecodeTree(data)
+	return m.Layer, t, err
+}
+
+// forms looks at the tar and the directories of a layer. sound says that one of
+// them is as it must be.
+func (v *verification) forms(ctx context.Context, l layers.Layer, t *layers.Tree) (wrong []Problem, sound bool) {
+	entries, err := os.ReadDir(v.layerPath(l.ID, ""))
+	if err != nil {
+		return []Problem{{Path: v.layerPath(l.ID, ""), Text: err.Error(), Layer: l.ID}}, false
+	}
+	for _, e := range entries {
+		p := Problem{Path: v.layerPath(l.ID, e.Name()), Layer: l.ID, Form: e.Name()}
+		var err error
+		switch {
+		case e.Name() == tarName && l.DiffID != "":
+			var info fs.FileInfo
+			if info, err = e.Info(); err == nil {
+				err = verifyFile(ctx, p.Path, ocispec.Descriptor{Digest: l.DiffID, Size: info.Size()})
+			}
+		case e.IsDir():
+			err = v.dir(ctx, p.Path, t)
+		default:
+			continue
+		}
+		if err == nil {
+			sound = true
+			continue
+		}
+		p.Text = err.Error()
+		wrong = append(wrong, p)
+	}
+	return wrong, sound
+}
+
+// dir says what is wrong with a directory form. Those of processes with other
+// user IDs cannot be read in full here.
+func (v *verification) dir(ctx context.Context, dir string, t *layers.Tree) error {
+	k := v.knownDir(dir)
+	if k == nil {
+		return errors.New("it is not the directory that was made here: the store was copied, or the directory was changed")
+	}
+	if strings.HasPrefix(filepath.Base(dir), oneUserName) != v.opt.SingleUser {
+		return nil
+	}
+	below, err := archive.Fingerprint(ctx, dir)
 	if err != nil {
 		return err
 	}
-	there := false
-	if tar, err := os.Stat(s.layerPath(id, tarName)); err == nil && l.DiffID != "" {
-		want := ocispec.Descriptor{Digest: l.DiffID, Size: tar.Size()}
-		if err := verifyFile(ctx, s.layerPath(id, tarName), want); err != nil {
-			return fmt.Errorf("tar: %w", err)
-		}
-		there = true
+	if below != k.Below {
+		return fmt.Errorf("it was changed: %w", v.difference(dir))
 	}
-	if dir, ok := s.dirOf(id); ok {
-		return verifyDir(ctx, dir, t)
-	}
-	if there || l.Descriptor.Digest != "" && (s.whole(l.Descriptor) || len(l.Origins) > 0) {
-		return nil
-	}
-	return errors.New("it has no content: no blob, no tar, no directory")
+	return verifyDir(ctx, dir, t)
 }
 
 // verifyDir compares the files of a directory with the digests that the tree
@@ -153,102 +226,4 @@ func verifyDir(ctx context.Context, dir string, t *layers.Tree) error {
 		}
 	}
 	return nil
-}
-
-// LayerUsage is the room that a layer's own folder takes.
-type LayerUsage struct {
-	Layer layers.Layer
-	// Size is in bytes, of all forms but the blob.
-	Size int64
-	// Used is when one of its forms was made.
-	Used time.Time
-	// Variants are the diff IDs that the layer has in images which wanted
-	// other times of its files.
-	Variants []digest.Digest
-}
-
-// BlobUsage is the room that a blob takes.
-type BlobUsage struct {
-	Digest digest.Digest
-	Size   int64
-	Made   time.Time
-}
-
-// IDs returns the names of all layers.
-func (s *Store) IDs() ([]layers.ID, error) {
-	entries, err := os.ReadDir(filepath.Join(s.root, "layers"))
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]layers.ID, 0, len(entries))
-	for _, e := range entries {
-		ids = append(ids, layers.ID(e.Name()))
-	}
-	return ids, nil
-}
-
-// Blobs returns all blobs on disk.
-func (s *Store) Blobs() ([]BlobUsage, error) {
-	entries, err := os.ReadDir(filepath.Join(s.root, "blobs", string(digest.SHA256)))
-	if err != nil {
-		return nil, err
-	}
-	var blobs []BlobUsage
-	for _, e := range entries {
-		d := digest.NewDigestFromEncoded(digest.SHA256, e.Name())
-		info, err := e.Info()
-		if d.Validate() != nil || errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		blobs = append(blobs, BlobUsage{Digest: d, Size: info.Size(), Made: info.ModTime()})
-	}
-	return blobs, nil
-}
-
-// Usage returns the room that each layer takes, in no order.
-func (s *Store) Usage() ([]LayerUsage, error) {
-	ids, err := s.IDs()
-	if err != nil {
-		return nil, err
-	}
-	usage := make([]LayerUsage, 0, len(ids))
-	for _, id := range ids {
-		u := LayerUsage{Layer: layers.Layer{ID: id}}
-		if m, err := s.readMeta(id); err == nil {
-			u.Layer = m.Layer
-			for _, v := range m.Variants {
-				if v.DiffID != m.Layer.DiffID {
-					u.Variants = append(u.Variants, v.DiffID)
-				}
-			}
-		}
-		err := filepath.WalkDir(s.layerPath(id, ""), func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				// A plain user may not look into everything.
-				if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-					return nil
-				}
-				return err
-			}
-			info, err := d.Info()
-			if err != nil {
-				return nil
-			}
-			if d.Type().IsRegular() {
-				u.Size += info.Size()
-			}
-			if filepath.Dir(path) == s.layerPath(id, "") && info.ModTime().After(u.Used) && d.Name() != dirName && d.Name() != oneUserName {
-				u.Used = info.ModTime()
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		usage = append(usage, u)
-	}
-	return usage, nil
 }

@@ -137,7 +137,7 @@ func (w *Writer) commit(created time.Time) (layers.Layer, error) {
 			return layers.Layer{}, err
 		}
 	}
-	if w.forms.Dir && !isDir(w.s.layerPath(m.Layer.ID, w.s.dirName())) {
+	if w.forms.Dir && !w.s.isMade(w.s.layerPath(m.Layer.ID, w.s.dirName())) {
 		if err := w.makeDir(); err != nil {
 			return layers.Layer{}, err
 		}
@@ -206,7 +206,10 @@ func (w *Writer) makeDir() error {
 		return err
 	}
 	defer t.close()
-	return w.s.unpack(w.ctx, &w.tree, t.Content, dir)
+	if err := w.s.unpack(w.ctx, &w.tree, t.Content, dir); err != nil {
+		return err
+	}
+	return w.s.markMade(w.ctx, dir)
 }
 
 // place makes the new layer's folder in one rename.
@@ -244,9 +247,11 @@ func (s *Store) placeLayer(dir string, m meta, t *layers.Tree) error {
 	if err := s.markUnsynced(dir, id); err != nil {
 		return err
 	}
-	if err := os.Rename(dir, filepath.Join(s.root, "layers", string(id))); err != nil {
+	final := filepath.Join(s.root, "layers", string(id))
+	if err := os.Rename(dir, final); err != nil {
 		return err
 	}
+	s.dirs.moved(dir, final)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.metas[id], s.trees[id] = m, t
@@ -259,14 +264,8 @@ func (w *Writer) merge(old, m meta) (layers.Layer, error) {
 	if err := w.s.markUnsynced(w.s.layerPath(id, ""), id); err != nil {
 		return layers.Layer{}, err
 	}
-	for _, name := range []string{tarName, w.s.dirName()} {
-		to := w.s.layerPath(id, name)
-		if _, err := os.Lstat(to); err == nil {
-			continue
-		}
-		if err := os.Rename(filepath.Join(w.dir, name), to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return layers.Layer{}, err
-		}
+	if err := w.addForms(id); err != nil {
+		return layers.Layer{}, err
 	}
 	if _, err := w.s.tree(id); errors.Is(err, fs.ErrNotExist) {
 		if err := w.s.putTree(id, &w.tree); err != nil {
@@ -278,6 +277,22 @@ func (w *Writer) merge(old, m meta) (layers.Layer, error) {
 	}
 	old.Layer.Descriptor, old.Chunks, old.Kind, old.Level = m.Layer.Descriptor, m.Chunks, m.Kind, m.Level
 	return old.Layer, w.s.putMeta(old)
+}
+
+// addForms gives a layer that is there the forms that were made for this one.
+func (w *Writer) addForms(id layers.ID) error {
+	to := w.s.layerPath(id, tarName)
+	if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) && w.tar != nil && w.forms.Tar {
+		err = os.Rename(w.tar.Name(), to)
+		if err != nil {
+			return err
+		}
+	}
+	made := filepath.Join(w.dir, w.s.dirName())
+	if !w.s.isMade(made) {
+		return nil
+	}
+	return w.s.keepDir(w.ctx, made, w.s.layerPath(id, w.s.dirName()))
 }
 
 func removeIfThere(path string) error {

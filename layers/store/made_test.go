@@ -1,0 +1,179 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// copyStore copies a store with everything that cp can keep.
+func copyStore(t *testing.T, root string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	if out, err := exec.Command("cp", "-a", root, to).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v\n%s", err, out)
+	}
+	return to
+}
+
+// A directory in a copy of a store is not the one that was made; it is made again
+// where that can be, and otherwise nothing is there.
+func TestCopiedDirDoesNotCount(t *testing.T) {
+	for name, c := range map[string]struct {
+		forms Forms
+		left  bool
+	}{
+		"with a blob": {Forms{Blob: true, Dir: true}, true},
+		"with a tar":  {Forms{Tar: true, Dir: true}, true},
+		"alone":       {Forms{Dir: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			first := open(t, root, Options{})
+			l := write(t, first, c.forms)
+			if err := first.Usable(l); err != nil {
+				t.Errorf("where it was made: %v", err)
+			}
+			s := open(t, copyStore(t, root), Options{})
+			old := s.layerPath(l.ID, dirName)
+			if _, err := os.Stat(old); err != nil {
+				t.Fatal(err)
+			}
+			if s.isMade(old) {
+				t.Error("the copied directory counts")
+			}
+			problems, err := s.Verify(ctx)
+			if err != nil || len(problems) != 1 || problems[0].Form != dirName || problems[0].Lost == c.left {
+				t.Errorf("Verify: %+v, %v", problems, err)
+			}
+			if err := s.Usable(l); (err == nil) != c.left || err != nil && !errors.Is(err, ErrNoForm) {
+				t.Errorf("usable: %v", err)
+			}
+			dir, err := s.Dir(ctx, layers.Chain{l})
+			if (err == nil) != c.left {
+				t.Fatalf("Dir: %q, %v", dir, err)
+			}
+			if c.left {
+				check(t, s, l)
+				return
+			}
+			if err := s.Repair(problems[0]); err != nil {
+				t.Error(err)
+			}
+			if problems, err := s.Verify(ctx); err != nil || len(problems) != 0 {
+				t.Errorf("after the repair: %+v, %v", problems, err)
+			}
+		})
+	}
+}
+
+// What is changed in a directory shows: to whoever reads a file, to CheckDirs in
+// another process, and to Verify. It is then made again of another form.
+func TestChangedDir(t *testing.T) {
+	for name, change := range map[string]func(dir string) error{
+		"longer": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "dir/file"), []byte("hello, all"), 0o644)
+		},
+		"removed": func(dir string) error { return os.Remove(filepath.Join(dir, "dir/file")) },
+		"a directory": func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "dir/file")), os.Mkdir(filepath.Join(dir, "dir/file"), 0o755))
+		},
+		"a symlink": func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "dir/file")), os.Symlink("large", filepath.Join(dir, "dir/file")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			l := write(t, open(t, root, Options{}), Forms{Dir: true})
+			s := open(t, root, Options{})
+			dir, err := s.Dir(ctx, layers.Chain{l})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.CheckDirs(ctx, []string{dir}); err != nil {
+				t.Fatalf("before the change: %v", err)
+			}
+			if err := change(dir); err != nil {
+				t.Fatal(err)
+			}
+			if problems, err := s.Verify(ctx); err != nil || len(problems) != 1 || !problems[0].Lost {
+				t.Errorf("Verify: %+v, %v", problems, err)
+			}
+			other := open(t, root, Options{})
+			if err := other.CheckDirs(ctx, []string{dir}); !errors.Is(err, ErrChanged) {
+				t.Errorf("CheckDirs: %v", err)
+			}
+			if err := other.Usable(l); !errors.Is(err, ErrNoForm) {
+				t.Errorf("usable afterwards: %v", err)
+			}
+		})
+		t.Run(name+", read", func(t *testing.T) {
+			s := open(t, t.TempDir(), Options{})
+			l := write(t, s, Forms{Dir: true})
+			tree, err := s.Tree(ctx, l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i, _ := tree.Find("dir/file")
+			if err := change(s.layerPath(l.ID, dirName)); err != nil {
+				t.Fatal(err)
+			}
+			e := tree.Entries[i]
+			e.Offset = -1 // as of a directory that a command left
+			if _, err := s.OpenFile(ctx, l, e); !errors.Is(err, ErrChanged) {
+				t.Errorf("reading the file: %v", err)
+			}
+			if _, ok := s.dirOf(l.ID); ok {
+				t.Error("the directory still counts")
+			}
+		})
+	}
+}
+
+// A layer whose tar is gone is made again of its blob, or is an error: nobody waits
+// for a lock that he holds himself.
+func TestTarIsGone(t *testing.T) {
+	root := t.TempDir()
+	l := write(t, open(t, root, Options{}), Forms{Tar: true})
+	s := open(t, root, Options{})
+	if err := os.Remove(s.layerPath(l.ID, tarName)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Usable(l); !errors.Is(err, ErrNoForm) {
+		t.Errorf("usable: %v", err)
+	}
+	if dir, err := s.Dir(ctx, layers.Chain{l}); err == nil {
+		t.Errorf("Dir: %s", dir)
+	}
+}
+
+// The same of a layer that was pulled.
+func TestPulledTarIsGone(t *testing.T) {
+	l, blob := pulled(t)
+	root := t.TempDir()
+	opt := Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(blob)), nil
+	}}
+	first := open(t, root, opt)
+	if err := first.Known(ctx, l); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Tree(ctx, l); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(first.layerPath(l.ID, tarName)); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, root, opt)
+	if _, err := s.Dir(ctx, layers.Chain{l}); err != nil {
+		t.Fatal(err)
+	}
+	check(t, s, l)
+}

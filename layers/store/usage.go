@@ -1,0 +1,111 @@
+package store
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// LayerUsage is the room that a layer's own folder takes.
+type LayerUsage struct {
+	Layer layers.Layer
+	// Size is in bytes, of all forms but the blob.
+	Size int64
+	// Used is when one of its forms was made.
+	Used time.Time
+	// Variants are the diff IDs that the layer has in images which wanted
+	// other times of its files.
+	Variants []digest.Digest
+}
+
+// BlobUsage is the room that a blob takes.
+type BlobUsage struct {
+	Digest digest.Digest
+	Size   int64
+	Made   time.Time
+}
+
+// IDs returns the names of all layers.
+func (s *Store) IDs() ([]layers.ID, error) {
+	entries, err := os.ReadDir(filepath.Join(s.root, "layers"))
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]layers.ID, 0, len(entries))
+	for _, e := range entries {
+		ids = append(ids, layers.ID(e.Name()))
+	}
+	return ids, nil
+}
+
+// Blobs returns all blobs on disk.
+func (s *Store) Blobs() ([]BlobUsage, error) {
+	entries, err := os.ReadDir(filepath.Join(s.root, "blobs", string(digest.SHA256)))
+	if err != nil {
+		return nil, err
+	}
+	var blobs []BlobUsage
+	for _, e := range entries {
+		d := digest.NewDigestFromEncoded(digest.SHA256, e.Name())
+		info, err := e.Info()
+		if d.Validate() != nil || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		blobs = append(blobs, BlobUsage{Digest: d, Size: info.Size(), Made: info.ModTime()})
+	}
+	return blobs, nil
+}
+
+// Usage returns the room that each layer takes, in no order.
+func (s *Store) Usage() ([]LayerUsage, error) {
+	ids, err := s.IDs()
+	if err != nil {
+		return nil, err
+	}
+	usage := make([]LayerUsage, 0, len(ids))
+	for _, id := range ids {
+		u := LayerUsage{Layer: layers.Layer{ID: id}}
+		if m, err := s.readMeta(id); err == nil {
+			u.Layer = m.Layer
+			for _, v := range m.Variants {
+				if v.DiffID != m.Layer.DiffID {
+					u.Variants = append(u.Variants, v.DiffID)
+				}
+			}
+		}
+		err := filepath.WalkDir(s.layerPath(id, ""), func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				// A plain user may not look into everything.
+				if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+					return nil
+				}
+				return err
+			}
+			info, err := d.Info()
+			if err != nil {
+				return nil
+			}
+			if d.Type().IsRegular() {
+				u.Size += info.Size()
+			}
+			if filepath.Dir(path) == s.layerPath(id, "") && info.ModTime().After(u.Used) && d.Name() != dirName && d.Name() != oneUserName {
+				u.Used = info.ModTime()
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		usage = append(usage, u)
+	}
+	return usage, nil
+}
