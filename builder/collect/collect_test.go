@@ -304,7 +304,7 @@ func openEnv(t *testing.T) Env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Env{Store: s, Cache: c, Images: image.Open(s.Root())}
+	return Env{Store: s, Cache: c, Images: image.Open(s.Root(), s)}
 }
 
 func buildImage(t *testing.T, env Env, content string) *export.Built {

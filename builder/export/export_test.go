@@ -417,7 +417,7 @@ func TestWriteSeveralOutputs(t *testing.T) {
 		outputs = append(outputs, o)
 	}
 	var stdout bytes.Buffer
-	images := image.Open(s.Root())
+	images := image.Open(s.Root(), s)
 	env := Env{Store: s, Images: images, Stdout: &stdout}
 	name := "docker.io/library/app:1"
 	w, err := Write(context.Background(), env, []Image{sample(t, s, amd64)}, Options{}, outputs, []string{name})

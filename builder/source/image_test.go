@@ -72,7 +72,7 @@ func newImageWorld(t *testing.T, mirrors ...string) *imageWorld {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close() })
-	w.tags = image.Open(root)
+	w.tags = image.Open(root, w.store)
 	w.images = NewImages(w.store, w.tags, registry.New(conf))
 	return w
 }

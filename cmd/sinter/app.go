@@ -75,7 +75,7 @@ func (a *app) root() (string, error) {
 // storeEntries are what stands in a store's folder.
 var storeEntries = []string{
 	"oci-layout", "index.json", "blobs", "blobs/sha256", "layers", "steps", "content", "contexts", "mounts",
-	"downloads", "git", "tmp", "locks",
+	"downloads", "git", "tmp", "locks", "unsynced",
 }
 
 // ownRoot is root, refused when it is not this user's: whoever can write to a store
@@ -188,14 +188,11 @@ func (a *app) images() (*image.Images, error) {
 	if a.index != nil {
 		return a.index, nil
 	}
-	if _, err := a.store(); err != nil {
-		return nil, err
-	}
-	root, err := a.root()
+	s, err := a.store()
 	if err != nil {
 		return nil, err
 	}
-	a.index = image.Open(root)
+	a.index = image.Open(s.Root(), s)
 	return a.index, nil
 }
 
@@ -227,13 +224,15 @@ func (a *app) warn(text string) {
 	}
 }
 
-func (a *app) close() {
+// close makes durable what is new in the store.
+func (a *app) close() error {
 	if a.layers == nil {
-		return
+		return nil
 	}
 	if err := a.layers.Close(); err != nil {
-		a.warn(fmt.Sprintf("closing the store: %v", err))
+		return fmt.Errorf("closing the store: %w", err)
 	}
+	return nil
 }
 
 // exitError ends the program with a code, everything having been said.

@@ -25,7 +25,6 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := untilInterrupted()
 	defer stop()
 	a := &app{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
-	defer a.close()
 	ctx = hostfile.WithWaiting(ctx, hostfile.Waiting{Patience: patience, Tell: func(what string) {
 		a.warn("waiting for " + what)
 	}})
@@ -35,5 +34,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if failed := a.close(); err == nil {
+		err = failed
+	} else if failed != nil {
+		a.warn(failed.Error())
+	}
 	return a.report(ctx, err)
 }

@@ -26,7 +26,8 @@ func Fingerprint(ctx context.Context, dir string) (digest.Digest, error) {
 	}
 	f := &fingerprint{}
 	f.group, f.ctx = errgroup.WithContext(ctx)
-	f.group.SetLimit(runtime.GOMAXPROCS(0))
+	// Half of the cores: the others are for the command that runs meanwhile.
+	f.group.SetLimit(max(1, runtime.GOMAXPROCS(0)/2))
 	f.group.Go(func() error { return f.dir(fd, dir, 0) })
 	if err := f.group.Wait(); err != nil {
 		return "", err

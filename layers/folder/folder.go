@@ -16,11 +16,33 @@ import (
 // new one is there. temp is how the file is called while it is being written, but
 // for the end of its name: a path on the same file system.
 func WriteFile(temp, path string, data []byte, mode fs.FileMode) error {
+	return write(temp, path, data, mode, nil)
+}
+
+// WriteDurably is WriteFile for a file that must be on disk when it returns: after
+// the machine has gone down the old file or the whole new one is there. before is
+// called right before the new one takes its place.
+func WriteDurably(temp, path string, data []byte, mode fs.FileMode, before func() error) error {
+	err := write(temp, path, data, mode, func(f *os.File) error { return errors.Join(f.Sync(), before()) })
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func write(temp, path string, data []byte, mode fs.FileMode, before func(*os.File) error) error {
 	f, err := os.CreateTemp(filepath.Dir(temp), filepath.Base(temp))
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
+	if err == nil && before != nil {
+		err = before(f)
+	}
 	err = errors.Join(err, f.Chmod(mode), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)

@@ -17,6 +17,16 @@ func (s *Images) writeFile(path string, data []byte) error {
 	return folder.WriteFile(filepath.Join(s.root, "tmp", ".file-"), path, data, 0o644)
 }
 
+// writeDurably writes a file that names what is in the store, when that is on disk.
+func (s *Images) writeDurably(path string, data []byte) error {
+	return folder.WriteDurably(filepath.Join(s.root, "tmp", ".file-"), path, data, 0o644, func() error {
+		if s.disk == nil {
+			return nil
+		}
+		return s.disk.Sync()
+	})
+}
+
 // makeFolders makes what is needed for writing, also where no store was opened.
 func (s *Images) makeFolders() error {
 	err := os.MkdirAll(filepath.Join(s.root, "blobs/sha256"), 0o755)
@@ -87,6 +97,9 @@ func (s *Images) PutBlob(data []byte, mediaType string) (ocispec.Descriptor, err
 	}
 	if err := s.makeFolders(); err != nil {
 		return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
+	}
+	if s.disk != nil {
+		defer s.disk.Wrote()
 	}
 	if err := s.writeFile(s.blobPath(desc.Digest), data); err != nil {
 		return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)

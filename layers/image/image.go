@@ -6,12 +6,15 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -38,6 +41,15 @@ const maxBlob = 16 << 20
 // Images are the tagged images of one store. Several processes may use one.
 type Images struct {
 	root string
+	disk Disk
+}
+
+// Disk is what makes the content of images durable before they get a name.
+type Disk interface {
+	// Wrote says that there is something new.
+	Wrote()
+	// Sync returns when everything that is new is on disk.
+	Sync() error
 }
 
 // Image is one reference and what it stands for.
@@ -53,8 +65,9 @@ type Image struct {
 	Pulled bool
 }
 
-// Open returns the images of the store at root. Nothing is made before Put.
-func Open(root string) *Images { return &Images{root: root} }
+// Open returns the images of the store at root. Nothing is made before Put. disk
+// may be nil: then only the names are durable.
+func Open(root string, disk Disk) *Images { return &Images{root: root, disk: disk} }
 
 // List returns all images, sorted by reference.
 func (s *Images) List() ([]Image, error) {
@@ -85,8 +98,12 @@ func (s *Images) Get(ref string) (ocispec.Descriptor, error) {
 	return ocispec.Descriptor{}, fmt.Errorf("image %s: %w", ref, fs.ErrNotExist)
 }
 
+// fresh is how long the time of a name is not written again when the name is given
+// to the same image: a build that changes nothing writes nothing.
+const fresh = time.Minute
+
 // Put makes ref stand for the manifest or index that desc describes. An image
-// that had the name before loses it.
+// that had the name before loses it. When Put returns, name and image are on disk.
 func (s *Images) Put(ctx context.Context, ref string, desc ocispec.Descriptor) error {
 	return s.put(ctx, Image{Ref: ref, Desc: desc})
 }
@@ -98,14 +115,18 @@ func (s *Images) PutPulled(ctx context.Context, ref string, desc ocispec.Descrip
 
 func (s *Images) put(ctx context.Context, img Image) error {
 	img.Updated = time.Now().UTC()
+	same := func(d ocispec.Descriptor) bool {
+		old := fromDescriptor(d)
+		if img.Ref == "" {
+			return old.Ref == "" && old.Desc.Digest == img.Desc.Digest
+		}
+		return old.Ref == img.Ref
+	}
 	return s.change(ctx, func(idx *ocispec.Index) error {
-		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool {
-			old := fromDescriptor(d)
-			if img.Ref == "" {
-				return old.Ref == "" && old.Desc.Digest == img.Desc.Digest
-			}
-			return old.Ref == img.Ref
-		})
+		if i := slices.IndexFunc(idx.Manifests, same); i >= 0 && img.isFresh(idx.Manifests[i]) {
+			return nil
+		}
+		idx.Manifests = slices.DeleteFunc(idx.Manifests, same)
 		idx.Manifests = append(idx.Manifests, toDescriptor(img))
 		return nil
 	})
@@ -131,6 +152,14 @@ func (s *Images) remove(ctx context.Context, what string, matches func(Image) bo
 		}
 		return nil
 	})
+}
+
+// isFresh reports whether an entry says all of img, and was written just now.
+func (img Image) isFresh(entry ocispec.Descriptor) bool {
+	old := fromDescriptor(entry)
+	age := img.Updated.Sub(old.Updated)
+	img.Updated = old.Updated
+	return age >= 0 && age < fresh && reflect.DeepEqual(toDescriptor(img), entry)
 }
 
 func fromDescriptor(d ocispec.Descriptor) Image {
@@ -231,19 +260,28 @@ func (s *Images) change(ctx context.Context, do func(*ocispec.Index) error) erro
 	if err := do(idx); err != nil {
 		return err
 	}
+	if err := s.write(idx); err != nil {
+		return fmt.Errorf("writing the list of images: %w", err)
+	}
+	return nil
+}
+
+// write replaces index.json, unless it stays as it is.
+func (s *Images) write(idx *ocispec.Index) error {
 	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 	if err != nil {
 		return err
 	}
 	data, err := json.MarshalIndent(idx, "", "  ")
-	if err == nil {
-		err = s.writeFile(filepath.Join(s.root, ocispec.ImageLayoutFile), layout)
-	}
-	if err == nil {
-		err = s.writeFile(s.indexPath(), append(data, '\n'))
-	}
 	if err != nil {
-		return fmt.Errorf("writing the list of images: %w", err)
+		return err
 	}
-	return nil
+	data = append(data, '\n')
+	if old, err := os.ReadFile(s.indexPath()); err == nil && bytes.Equal(old, data) {
+		return nil
+	}
+	if err := s.writeFile(filepath.Join(s.root, ocispec.ImageLayoutFile), layout); err != nil {
+		return err
+	}
+	return s.writeDurably(s.indexPath(), data)
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,7 +47,7 @@ func putImage(t *testing.T, s *Images, what string) ocispec.Descriptor {
 }
 
 func TestImages(t *testing.T) {
-	s := Open(t.TempDir())
+	s := Open(t.TempDir(), nil)
 	if list, err := s.List(); err != nil || len(list) != 0 {
 		t.Errorf("a new store has %v, %v", list, err)
 	}
@@ -102,7 +103,7 @@ func TestImages(t *testing.T) {
 }
 
 func TestBlobs(t *testing.T) {
-	s := Open(t.TempDir())
+	s := Open(t.TempDir(), nil)
 	desc := putImage(t, s, "a")
 	if again := putImage(t, s, "a"); again.Digest != desc.Digest {
 		t.Errorf("the same image is %s and %s", desc.Digest, again.Digest)
@@ -133,11 +134,11 @@ func TestBlobs(t *testing.T) {
 // share nothing but the folder.
 func TestConcurrentWriters(t *testing.T) {
 	root := t.TempDir()
-	desc := putImage(t, Open(root), "a")
+	desc := putImage(t, Open(root, nil), "a")
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
-			s := Open(root)
+			s := Open(root, nil)
 			for i := range 10 {
 				if err := s.Put(t.Context(), fmt.Sprintf("docker.io/library/w%d:%d", w, i), desc); err != nil {
 					t.Error(err)
@@ -146,7 +147,7 @@ func TestConcurrentWriters(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	list, err := Open(root).List()
+	list, err := Open(root, nil).List()
 	if err != nil || len(list) != 80 {
 		t.Errorf("%d images, %v, want 80", len(list), err)
 	}
@@ -157,7 +158,7 @@ func TestConcurrentWriters(t *testing.T) {
 }
 
 func TestDamagedIndex(t *testing.T) {
-	s := Open(t.TempDir())
+	s := Open(t.TempDir(), nil)
 	for _, text := range []string{"{", `{"manifests":[{"digest":"sha256:12"}]}`, `[]`, ""} {
 		if err := os.WriteFile(s.indexPath(), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -174,7 +175,7 @@ func TestDamagedIndex(t *testing.T) {
 }
 
 func TestOtherToolsReadIt(t *testing.T) {
-	s := Open(t.TempDir())
+	s := Open(t.TempDir(), nil)
 	desc := putImage(t, s, "a")
 	ref := "docker.io/library/app:1"
 	if err := s.Put(t.Context(), ref, desc); err != nil {
@@ -211,4 +212,56 @@ func FuzzIndex(f *testing.F) {
 			}
 		}
 	})
+}
+
+// disk records what the list of images was when it had to be synced.
+type disk struct {
+	t      *testing.T
+	images *Images
+	seen   []int
+	wrote  int
+	err    error
+}
+
+func (d *disk) Wrote() { d.wrote++ }
+
+func (d *disk) Sync() error {
+	list, err := d.images.List()
+	if err != nil {
+		d.t.Error(err)
+	}
+	d.seen = append(d.seen, len(list))
+	return d.err
+}
+
+// An image is on disk before it gets its name, and has none where that fails.
+// Giving the same name again changes nothing.
+func TestSyncedBeforeNamed(t *testing.T) {
+	root := t.TempDir()
+	d := &disk{t: t}
+	d.images = Open(root, d)
+	desc := putImage(t, d.images, "a")
+	if d.wrote == 0 {
+		t.Error("a new blob is not told of")
+	}
+	if err := d.images.Put(t.Context(), "host/a:1", desc); err != nil || !slices.Equal(d.seen, []int{0}) {
+		t.Errorf("the list had %d images, %v", d.seen, err)
+	}
+	before, err := os.Stat(d.images.indexPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.images.Put(t.Context(), "host/a:1", desc); err != nil || len(d.seen) != 1 {
+		t.Errorf("named again: synced for %d, %v", d.seen, err)
+	}
+	if after, err := os.Stat(d.images.indexPath()); err != nil || !os.SameFile(before, after) {
+		t.Errorf("named again: the list was written, %v", err)
+	}
+	d.err = errors.New("the disk is broken")
+	if err := d.images.Put(t.Context(), "host/b:1", desc); !errors.Is(err, d.err) {
+		t.Errorf("on a broken disk: %v", err)
+	}
+	if list, err := d.images.List(); err != nil || len(list) != 1 {
+		t.Errorf("on a broken disk: %+v, %v", list, err)
+	}
 }

@@ -87,6 +87,7 @@ func (s *Store) PutBlob(ctx context.Context, desc ocispec.Descriptor, r io.Reade
 
 // placeBlob gives a complete file its name among the blobs.
 func (s *Store) placeBlob(path string, d digest.Digest) error {
+	defer s.Wrote()
 	err := os.Rename(path, s.blobPath(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(filepath.Dir(s.blobPath(d)), 0o755); err == nil {

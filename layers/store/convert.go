@@ -251,8 +251,10 @@ func (s *Store) remember(ctx context.Context, id layers.ID, w Wanted, v variant)
 	}
 	known[w.name()] = v
 	m.Variants = known
-	if err := s.markUnsynced(s.layerPath(id, ""), id); err != nil {
+	done, err := s.writing(id)
+	if err != nil {
 		return err
 	}
+	defer done()
 	return s.putMeta(m)
 }

@@ -7,11 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
@@ -49,33 +46,6 @@ func (s *Store) Lock(ctx context.Context, name, what string) (unlock func(), err
 		return nil, err
 	}
 	return func() { f.Close() }, nil
-}
-
-// sync makes the layers that this process completed durable: until then they
-// count only until the machine is started again. One syncfs does for all of
-// them, and no step has to wait for it.
-func (s *Store) sync() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.unsynced) == 0 {
-		return nil
-	}
-	dir, err := os.Open(s.root)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return err
-	}
-	for id := range s.unsynced {
-		err := os.Remove(s.layerPath(id, unsyncedName))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		delete(s.unsynced, id)
-	}
-	return nil
 }
 
 // writeFile writes data at path by way of a temporary name.

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 
 	"github.com/sinter-build/sinter/layers"
@@ -121,9 +120,11 @@ func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader)
 	if err := os.MkdirAll(s.layerPath(l.ID, ""), 0o755); err != nil {
 		return err
 	}
-	if err := s.markUnsynced(s.layerPath(l.ID, ""), l.ID); err != nil {
+	done, err := s.writing(l.ID)
+	if err != nil {
 		return err
 	}
+	defer done()
 	if err := os.Rename(f.Name(), s.layerPath(l.ID, tarName)); err != nil {
 		return err
 	}
@@ -208,9 +209,11 @@ func (s *Store) makeDir(ctx context.Context, l layers.Layer, t *layers.Tree, dir
 	if err := s.unpack(ctx, t, open, tmp); err != nil {
 		return errors.Join(err, folder.RemoveAll(tmp))
 	}
-	if err := s.markUnsynced(s.layerPath(l.ID, ""), l.ID); err != nil {
+	done, err := s.writing(l.ID)
+	if err != nil {
 		return err
 	}
+	defer done()
 	return s.keepDir(ctx, tmp, dir)
 }
 
@@ -291,17 +294,4 @@ const firstNamespace = "user:[4026531837]"
 func inUserNamespace() bool {
 	link, err := os.Readlink("/proc/self/ns/user")
 	return err == nil && link != firstNamespace
-}
-
-// markUnsynced notes below dir that the layer must not be believed on another
-// boot of the machine, until sync has been called. The mark appears whole: another
-// process that read half of it would take the layer for lost.
-func (s *Store) markUnsynced(dir string, id layers.ID) error {
-	if err := s.writeFile(filepath.Join(dir, unsyncedName), []byte(s.boot)); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.unsynced[id] = true
-	s.mu.Unlock()
-	return nil
 }

@@ -30,13 +30,18 @@ const madeSuffix = ".made"
 // made here counts. The number of its file system does not belong to it: that
 // changes when the machine starts again.
 type dirMark struct {
-	Inode uint64 `json:"inode"`
+	// Version is markVersion; another is none.
+	Version int    `json:"version"`
+	Inode   uint64 `json:"inode"`
 	// Changed is the time of the last change of its metadata (ctime), in
 	// nanoseconds. The kernel alone sets it, so no copy has the same.
 	Changed int64 `json:"changed"`
 	// Below is the archive.Fingerprint of what is in it.
 	Below digest.Digest `json:"below"`
 }
+
+// markVersion goes up when archive.Fingerprint yields others for the same directory.
+const markVersion = 1
 
 // is reports whether dir is the directory that m is about. What is in it was not
 // looked at.
@@ -144,6 +149,9 @@ func readMark(dir string) (dirMark, error) {
 	if err == nil {
 		err = json.Unmarshal(payload, &m)
 	}
+	if err == nil && m.Version != markVersion {
+		err = errDamaged
+	}
 	return m, err
 }
 
@@ -154,7 +162,7 @@ func (s *Store) markMade(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	m := dirMark{Below: below}
+	m := dirMark{Version: markVersion, Below: below}
 	if m.Inode, m.Changed, err = identity(dir); err != nil {
 		return err
 	}

@@ -17,12 +17,11 @@ import (
 
 // The files of one layer, below layers/<id>/.
 const (
-	metaName     = "layer.json" // what the layer is, sealed
-	treeName     = "tree"       // its table of contents
-	tarName      = "tar"        // uncompressed
-	dirName      = "fs"         // as a directory
-	oneUserName  = "fs-oneuser" // as a directory in which one user owns everything
-	unsyncedName = "unsynced"   // not durable yet; holds the boot ID
+	metaName    = "layer.json" // what the layer is, sealed
+	treeName    = "tree"       // its table of contents
+	tarName     = "tar"        // uncompressed
+	dirName     = "fs"         // as a directory
+	oneUserName = "fs-oneuser" // as a directory in which one user owns everything
 )
 
 // meta is what layer.json holds.
@@ -107,19 +106,9 @@ func (s *Store) readMeta(id layers.ID) (meta, error) {
 		s.opt.Warn(fmt.Sprintf("layer %s is damaged and will be made again: %v", id, err))
 		return meta{}, fs.ErrNotExist
 	}
-	boot, err := os.ReadFile(s.layerPath(id, unsyncedName))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return m, nil
-	case err != nil:
-		return meta{}, err
-	case string(boot) != s.boot:
-		// The machine went down before the layer was safe on disk.
+	if s.isLost(id) {
 		return meta{}, fs.ErrNotExist
 	}
-	s.mu.Lock()
-	s.unsynced[id] = true
-	s.mu.Unlock()
 	return m, nil
 }
 
@@ -214,14 +203,14 @@ func (s *Store) RemoveLayer(id layers.ID) error {
 	}
 	if err := os.Rename(from, filepath.Join(to, "layer")); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return os.Remove(to)
+			return errors.Join(os.Remove(to), s.unmark(id))
 		}
 		return fmt.Errorf("removing layer %s: %w", id, err)
 	}
 	if err := folder.RemoveAll(to); err != nil {
 		return fmt.Errorf("removing layer %s: %w", id, err)
 	}
-	return nil
+	return s.unmark(id)
 }
 
 // forget drops what is kept in memory of a layer.
@@ -230,7 +219,6 @@ func (s *Store) forget(id layers.ID) {
 	defer s.mu.Unlock()
 	delete(s.metas, id)
 	delete(s.trees, id)
-	delete(s.unsynced, id)
 	s.dirs.forget(s.layerPath(id, "") + "/")
 	if t, ok := s.tars[id]; ok {
 		_ = t.close()

@@ -92,9 +92,11 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 	}
 	m.Layer.DiffID = p.DiffID
 	m.describe(p, c)
-	if err := s.markUnsynced(s.layerPath(m.Layer.ID, ""), m.Layer.ID); err != nil {
+	done, err := s.writing(m.Layer.ID)
+	if err != nil {
 		return err
 	}
+	defer done()
 	// The tree before the description: with the old description the new
 	// tree's offsets are not used, the other way round they would be wrong.
 	if err := s.putTree(m.Layer.ID, t); err != nil {

@@ -44,17 +44,16 @@ type Store struct {
 	opt  Options
 	// tmp is this process's own temporary folder, locked by own as long as
 	// the process lives.
-	tmp  string
-	own  *os.File
-	boot string
+	tmp string
+	own *os.File
 
-	mu       sync.Mutex
-	metas    map[layers.ID]meta
-	trees    map[layers.ID]*layers.Tree
-	tars     map[layers.ID]*openTar
-	unsynced map[layers.ID]bool
+	mu    sync.Mutex
+	metas map[layers.ID]meta
+	trees map[layers.ID]*layers.Tree
+	tars  map[layers.ID]*openTar
 
 	dirs dirs
+	disk durability
 }
 
 // Open makes the folders below root and removes what dead processes left.
@@ -63,9 +62,8 @@ func Open(root string, opt Options) (*Store, error) {
 		opt.Warn = func(string) {}
 	}
 	s := &Store{
-		root: root, opt: opt, boot: bootID(),
-		metas: map[layers.ID]meta{}, trees: map[layers.ID]*layers.Tree{},
-		tars: map[layers.ID]*openTar{}, unsynced: map[layers.ID]bool{},
+		root: root, opt: opt,
+		metas: map[layers.ID]meta{}, trees: map[layers.ID]*layers.Tree{}, tars: map[layers.ID]*openTar{},
 		dirs: dirs{known: map[string]*knownDir{}},
 	}
 	if err := makeFolders(root); err != nil {
@@ -76,6 +74,9 @@ func Open(root string, opt Options) (*Store, error) {
 	}
 	if err := s.ownTemp(); err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	if err := s.openDurability(); err != nil {
+		return nil, fmt.Errorf("opening the store: %w", errors.Join(err, folder.RemoveAll(s.tmp), s.own.Close()))
 	}
 	return s, nil
 }
@@ -102,7 +103,7 @@ func (s *Store) Root() string { return s.root }
 // Close makes the new layers durable and removes this process's temporary
 // files. Nothing of the store may be in use any more.
 func (s *Store) Close() error {
-	err := s.sync()
+	err := s.closeDurability()
 	s.mu.Lock()
 	for id, t := range s.tars {
 		err = errors.Join(err, t.close())

@@ -287,33 +287,6 @@ func TestOneUsersDirectoriesAreTheirOwn(t *testing.T) {
 	}
 }
 
-// TestFormsOnAnotherBoot: what was made of a layer is not believed when the machine
-// went down before it was durable.
-func TestFormsOnAnotherBoot(t *testing.T) {
-	l, blob := pulled(t)
-	root := t.TempDir()
-	s := open(t, root, Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(blob)), nil
-	}})
-	if err := s.Known(t.Context(), l); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Tree(ctx, l); err != nil {
-		t.Fatal(err)
-	}
-	other := open(t, root, Options{})
-	other.boot = "another"
-	if _, err := other.Get(l.ID); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("got %v before it was durable", err)
-	}
-	if err := s.sync(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := other.Get(l.ID); err != nil {
-		t.Errorf("got %v when it was durable", err)
-	}
-}
-
 func TestDamagedLayerIsNone(t *testing.T) {
 	root := t.TempDir()
 	l := write(t, open(t, root, Options{}), Forms{Tar: true})
@@ -332,46 +305,6 @@ func TestDamagedLayerIsNone(t *testing.T) {
 	}
 	s := open(t, root, Options{})
 	check(t, s, write(t, s, Forms{Blob: true}))
-}
-
-func TestLayerOfAnotherBootIsNone(t *testing.T) {
-	root := t.TempDir()
-	s := open(t, root, Options{})
-	l := write(t, s, Forms{Tar: true})
-	marker := filepath.Join(root, "layers", string(l.ID), unsyncedName)
-	if err := os.WriteFile(marker, []byte("another boot"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := open(t, root, Options{}).Get(l.ID); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("got %v", err)
-	}
-	if err := s.sync(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := open(t, root, Options{}).Get(l.ID); err != nil {
-		t.Errorf("after sync: %v", err)
-	}
-}
-
-// TestMarkAppearsWhole: another process that looks at a layer while it gets one more
-// form finds the old mark or the new one, never an empty file.
-func TestMarkAppearsWhole(t *testing.T) {
-	s := open(t, t.TempDir(), Options{})
-	dir, id := t.TempDir(), layers.ID("x")
-	if err := s.markUnsynced(dir, id); err != nil {
-		t.Fatal(err)
-	}
-	first, err := os.Stat(filepath.Join(dir, unsyncedName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.markUnsynced(dir, id); err != nil {
-		t.Fatal(err)
-	}
-	second, err := os.Stat(filepath.Join(dir, unsyncedName))
-	if err != nil || os.SameFile(first, second) {
-		t.Errorf("the mark was written in place (%v)", err)
-	}
 }
 
 func TestLeftoversGo(t *testing.T) {

@@ -133,6 +133,9 @@ func (v *verification) layer(ctx context.Context, id layers.ID) {
 // if there is none yet.
 func (v *verification) described(id layers.ID) (layers.Layer, *layers.Tree, error) {
 	m, err := v.readMeta(id)
+	if v.isLost(id) {
+		err = errors.New("it was not on disk when the machine went down; it will be made again when it is needed")
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = errors.New("its description is missing or damaged; it will be made again when it is needed")
 	}

@@ -244,9 +244,11 @@ func (s *Store) placeLayer(dir string, m meta, t *layers.Tree) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
-	if err := s.markUnsynced(dir, id); err != nil {
+	done, err := s.writing(id)
+	if err != nil {
 		return err
 	}
+	defer done()
 	final := filepath.Join(s.root, "layers", string(id))
 	if err := os.Rename(dir, final); err != nil {
 		return err
@@ -261,9 +263,11 @@ func (s *Store) placeLayer(dir string, m meta, t *layers.Tree) error {
 // merge adds to a layer that is there the forms that it does not have.
 func (w *Writer) merge(old, m meta) (layers.Layer, error) {
 	id := m.Layer.ID
-	if err := w.s.markUnsynced(w.s.layerPath(id, ""), id); err != nil {
+	done, err := w.s.writing(id)
+	if err != nil {
 		return layers.Layer{}, err
 	}
+	defer done()
 	if err := w.addForms(id); err != nil {
 		return layers.Layer{}, err
 	}

@@ -1,0 +1,193 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// killed is a store whose process was killed.
+func killed(t *testing.T, root string, opt Options) *Store {
+	t.Helper()
+	s, err := Open(root, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.disk.fs.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *Store) kill(t *testing.T) {
+	t.Helper()
+	if err := s.own.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// goDown makes the marks of s those of another boot.
+func (s *Store) goDown(t *testing.T) {
+	t.Helper()
+	if err := os.Rename(s.ownMarks(), filepath.Join(s.root, unsyncedName, "another."+s.disk.own)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func marks(t *testing.T, root string) int {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(root, unsyncedName, "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(found)
+}
+
+// What was not on disk when the machine went down is made again.
+func TestMachineWentDown(t *testing.T) {
+	root := t.TempDir()
+	s := killed(t, root, Options{})
+	l := write(t, s, Forms{Tar: true})
+	s.kill(t)
+	if _, err := open(t, root, Options{}).Get(l.ID); err != nil {
+		t.Errorf("on the same boot: %v", err)
+	}
+	s.goDown(t)
+	other := open(t, root, Options{})
+	if _, err := other.Get(l.ID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("on another boot: %v", err)
+	}
+	if problems, err := other.Verify(ctx); err != nil || len(problems) != 1 || !problems[0].Lost {
+		t.Errorf("Verify: %+v, %v", problems, err)
+	}
+	waiting := open(t, root, Options{})
+	write(t, other, Forms{Tar: true})
+	for name, s := range map[string]*Store{"that made it again": other, "that was open": waiting, "that opens now": open(t, root, Options{})} {
+		if _, err := s.Get(l.ID); err != nil {
+			t.Errorf("made again, for the process %s: %v", name, err)
+		}
+	}
+}
+
+// The same of a form that a layer got.
+func TestFormsOnAnotherBoot(t *testing.T) {
+	l, blob := pulled(t)
+	root := t.TempDir()
+	s := killed(t, root, Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(blob)), nil
+	}})
+	if err := s.Known(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Tree(ctx, l); err != nil {
+		t.Fatal(err)
+	}
+	s.kill(t)
+	s.goDown(t)
+	if _, err := open(t, root, Options{}).Get(l.ID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v before it was durable", err)
+	}
+}
+
+// A process on another machine that shares the volume is alive.
+func TestOtherMachineIsUp(t *testing.T) {
+	root := t.TempDir()
+	s := killed(t, root, Options{})
+	l := write(t, s, Forms{Tar: true})
+	s.goDown(t)
+	if _, err := open(t, root, Options{}).Get(l.ID); err != nil {
+		t.Errorf("got %v", err)
+	}
+	s.kill(t)
+}
+
+// A process that writes makes durable what dead ones left; one that reads does not,
+// and nobody touches the marks of the living.
+func TestWhoSyncs(t *testing.T) {
+	root := t.TempDir()
+	dead := killed(t, root, Options{})
+	write(t, dead, Forms{Tar: true})
+	dead.kill(t)
+	alive := open(t, root, Options{})
+	done, err := alive.writing("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := reader.Usage(); err != nil {
+		t.Error(err)
+	}
+	if err := reader.Close(); err != nil || marks(t, root) != 2 {
+		t.Errorf("after a process that reads: %d marks, %v", marks(t, root), err)
+	}
+	writer, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, writer, Forms{Blob: true})
+	if err := writer.Sync(); err != nil || marks(t, root) != 3 {
+		t.Errorf("after a sync in between: %d marks, %v", marks(t, root), err)
+	}
+	if err := writer.Close(); err != nil || marks(t, root) != 1 {
+		t.Errorf("after a process that writes: %d marks, %v", marks(t, root), err)
+	}
+	done()
+}
+
+// When the file system fails to write, that is an error, and the layers are lost
+// for every process.
+func TestSyncFails(t *testing.T) {
+	for _, when := range []string{"sync", "close"} {
+		t.Run(when, func(t *testing.T) {
+			root := t.TempDir()
+			s, err := Open(root, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := write(t, s, Forms{Tar: true})
+			healthy := s.disk.fs
+			broken, err := os.Open(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := broken.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s.disk.fs = broken
+			var failed *SyncError
+			if when == "sync" {
+				if err := s.Sync(); !errors.As(err, &failed) {
+					t.Errorf("Sync: %v", err)
+				}
+				s.disk.fs = healthy
+				if err := s.Close(); err != nil {
+					t.Errorf("Close: %v", err)
+				}
+			} else {
+				if err := s.Close(); !errors.As(err, &failed) {
+					t.Errorf("Close: %v", err)
+				}
+				if err := healthy.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			next := open(t, root, Options{})
+			if _, err := next.Get(l.ID); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("afterwards: %v", err)
+			}
+			check(t, next, write(t, next, Forms{Tar: true}))
+		})
+	}
+}
