@@ -20,7 +20,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
@@ -83,7 +82,11 @@ func Take(ctx context.Context, env Env) (*Stock, error) {
 		return nil, err
 	}
 	for _, img := range list {
-		s.Images = append(s.Images, needs(ctx, env.Store, img))
+		needed, err := needs(env.Images, img)
+		if err != nil {
+			return nil, err
+		}
+		s.Images = append(s.Images, needed)
 	}
 	if s.Records, err = env.Cache.All(); err != nil {
 		return nil, err
@@ -115,25 +118,6 @@ func Take(ctx context.Context, env Env) (*Stock, error) {
 		s.Notes = append(s.Notes, notes...)
 	}
 	return s, ctx.Err()
-}
-
-// needs finds the blobs and layers of an image. Of one that is damaged only the
-// manifest counts.
-func needs(ctx context.Context, s *store.Store, img image.Image) Image {
-	n := Image{Image: img, Blobs: map[digest.Digest]bool{img.Desc.Digest: true}, DiffIDs: map[digest.Digest]bool{}}
-	b, err := export.Stored(ctx, s, img.Desc)
-	if err != nil {
-		return n
-	}
-	for _, d := range b.Blobs() {
-		n.Blobs[d.Digest] = true
-	}
-	for _, m := range b.Manifests {
-		for _, l := range m.Layers {
-			n.DiffIDs[l.DiffID] = true
-		}
-	}
-	return n
 }
 
 // folders measures everything directly in a folder of the store.

@@ -68,20 +68,29 @@ func OpenBlob(dir string, d digest.Digest) (*os.File, error) {
 	return hostfile.OpenIn(root, filepath.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded()))
 }
 
+// ErrDamaged is what reading a blob yields that is not what its descriptor says, or
+// that cannot be a manifest, index or config.
+var ErrDamaged = errors.New("damaged")
+
 // ReadBlob returns a manifest, index or config, verified.
 func (s *Images) ReadBlob(desc ocispec.Descriptor) ([]byte, error) {
 	if err := desc.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("blob %q: %w", desc.Digest, err)
+		return nil, fmt.Errorf("blob %q: %w: %w", desc.Digest, ErrDamaged, err)
 	}
 	if desc.Size > maxBlob {
-		return nil, fmt.Errorf("blob %s: %d bytes are too many for a manifest or config", desc.Digest, desc.Size)
+		return nil, fmt.Errorf("blob %s: %w: %d bytes are too many for a manifest or config", desc.Digest, ErrDamaged, desc.Size)
 	}
 	data, err := hostfile.Read(s.blobPath(desc.Digest), maxBlob)
+	var long *hostfile.SizeError
+	var kind *hostfile.KindError
+	if errors.As(err, &long) || errors.As(err, &kind) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}
 	if digest.FromBytes(data) != desc.Digest {
-		return nil, fmt.Errorf("blob %s is damaged", desc.Digest)
+		return nil, fmt.Errorf("blob %s is %w", desc.Digest, ErrDamaged)
 	}
 	return data, nil
 }

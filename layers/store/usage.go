@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -74,15 +75,19 @@ func (s *Store) Usage() ([]LayerUsage, error) {
 	usage := make([]LayerUsage, 0, len(ids))
 	for _, id := range ids {
 		u := LayerUsage{Layer: layers.Layer{ID: id}}
-		if m, err := s.readMeta(id); err == nil {
+		m, err := s.readMeta(id)
+		switch {
+		case err == nil:
 			u.Layer = m.Layer
 			for _, v := range m.Variants {
 				if v.DiffID != m.Layer.DiffID {
 					u.Variants = append(u.Variants, v.DiffID)
 				}
 			}
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("layer %s: %w", id, err)
 		}
-		err := filepath.WalkDir(s.layerPath(id, ""), func(path string, d fs.DirEntry, err error) error {
+		err = filepath.WalkDir(s.layerPath(id, ""), func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
 				// A plain user may not look into everything.
 				if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
