@@ -42,7 +42,7 @@ func (e *engine) image(ctx context.Context, n *parser.Node) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
-	missing := slices.ContainsFunc(c, func(l layers.Layer) bool { return !e.Layers.HasBlob(l.Descriptor.Digest) })
+	missing := slices.ContainsFunc(c, func(l layers.Layer) bool { return !e.Layers.Has(l.Descriptor) })
 	if missing {
 		e.instant(n)
 	} else {

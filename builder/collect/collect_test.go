@@ -276,7 +276,7 @@ func TestApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range again.Blobs() {
-		if !env.Store.HasBlob(d.Digest) {
+		if !env.Store.Has(d) {
 			t.Errorf("blob %s of the kept image is gone", d.Digest)
 		}
 	}

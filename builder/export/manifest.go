@@ -109,7 +109,7 @@ func (b *Built) read(ctx context.Context, desc ocispec.Descriptor, depth int) er
 			b.attached = append(b.attached, desc)
 		}
 		for _, d := range index.Manifests {
-			if !b.store.HasBlob(d.Digest) {
+			if !b.store.Has(d) {
 				b.Missing = append(b.Missing, d)
 				continue
 			}

@@ -261,7 +261,7 @@ func complete(ctx context.Context, s *store.Store, images []Image) error {
 			return &Error{fmt.Sprintf("image %s: none of its manifests is there", img.Desc.Digest)}
 		}
 		for _, d := range b.Blobs() {
-			if len(b.Origins(d.Digest)) == 0 && !s.HasBlob(d.Digest) {
+			if len(b.Origins(d.Digest)) == 0 && !s.Has(d) {
 				return fmt.Errorf("image %s: its blob %s is not in the archive", img.Desc.Digest, d.Digest)
 			}
 		}

@@ -74,7 +74,7 @@ func (s *Images) layoutChain(ctx context.Context, op parser.OCILayout, platform 
 
 func (s *Images) copyBlob(ctx context.Context, l layout, desc ocispec.Descriptor) error {
 	f, err := l.open(desc.Digest)
-	if errors.Is(err, fs.ErrNotExist) && s.store.HasBlob(desc.Digest) {
+	if errors.Is(err, fs.ErrNotExist) && s.store.Has(desc) {
 		return nil
 	}
 	if err != nil {

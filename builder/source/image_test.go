@@ -228,7 +228,7 @@ func TestChainIsFetchedWhenRead(t *testing.T) {
 		if l.DiffID.String() != want.String() || string(l.ID) != want.Hex || len(l.Origins) != 1 || l.Origins[0] != w.host+"/team/app" {
 			t.Errorf("layer %d is %+v", i, l)
 		}
-		if w.store.HasBlob(l.Descriptor.Digest) {
+		if w.store.Has(l.Descriptor) {
 			t.Errorf("layer %d was fetched before it was needed", i)
 		}
 	}

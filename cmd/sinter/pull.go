@@ -110,9 +110,6 @@ func (a *app) pullPlatform(ctx context.Context, ref registry.Ref, p ocispec.Plat
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelDownloads)
 	for _, l := range chain {
-		if a.layers.HasBlob(l.Descriptor.Digest) {
-			continue
-		}
 		group.Go(func() error { return a.download(ctx, l, progress) })
 	}
 	return meta.Digest.String(), group.Wait()
@@ -130,8 +127,18 @@ func (a *app) warnOfPlatform(ref registry.Ref, config []byte, wanted ocispec.Pla
 	}
 }
 
-// download gets the blob of a layer into the store.
+// download gets the blob of a layer into the store, unless it is there and right:
+// a pull is what people do when something is damaged.
 func (a *app) download(ctx context.Context, l layers.Layer, progress func(event.Progress)) error {
+	if a.layers.Intact(ctx, l.Descriptor) {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if err := a.layers.RemoveBlob(l.Descriptor.Digest); err != nil {
+		return err
+	}
 	sources, err := a.imageSources()
 	if err != nil {
 		return err

@@ -158,7 +158,7 @@ func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string,
 		}
 		for _, d := range built.Blobs() {
 			// A pulled layer comes when it is needed.
-			if !env.Store.HasBlob(d.Digest) && len(built.Origins(d.Digest)) == 0 {
+			if !env.Store.Has(d) && len(built.Origins(d.Digest)) == 0 {
 				lines = append(lines, fmt.Sprintf("image %s: its blob %s is missing", name, d.Digest))
 			}
 		}

@@ -48,13 +48,15 @@ func (s *Store) Usable(l layers.Layer) error {
 	return ofLayer(l, ErrNoForm)
 }
 
-// HasBlob reports whether the blob is on disk.
-func (s *Store) HasBlob(d digest.Digest) bool {
-	if d.Validate() != nil {
-		return false
-	}
-	_, err := os.Lstat(s.blobPath(d))
-	return err == nil
+// Has reports whether the blob is on disk with its full length. Whether its bytes
+// are right shows when it is read.
+func (s *Store) Has(desc ocispec.Descriptor) bool {
+	return desc.Digest.Validate() == nil && s.whole(desc)
+}
+
+// Intact reads a blob and reports whether it is there and right.
+func (s *Store) Intact(ctx context.Context, desc ocispec.Descriptor) bool {
+	return s.Has(desc) && verifyFile(ctx, s.blobPath(desc.Digest), desc) == nil
 }
 
 // PutBlob keeps what r holds as the blob that desc describes, after verifying

@@ -41,7 +41,7 @@ func (s *Store) Tree(ctx context.Context, l layers.Layer) (*layers.Tree, error) 
 // inflate makes tree and tar of a layer from its blob. When the blob on disk
 // has gone bad and can be got again, it is. The caller holds the layer's lock.
 func (s *Store) inflate(ctx context.Context, l layers.Layer) error {
-	had := s.HasBlob(l.Descriptor.Digest)
+	had := s.Has(l.Descriptor)
 	err := s.inflateOnce(ctx, l)
 	if err == nil || !had || !errors.Is(err, ErrCorrupt) || len(l.Origins) == 0 || s.opt.Fetch == nil {
 		return err

@@ -186,7 +186,7 @@ func TestKnownLayerIsFetchedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s.HasBlob(l.Descriptor.Digest) || fetched > 0 {
+	if s.Has(l.Descriptor) || fetched > 0 {
 		t.Fatal("it was fetched before somebody wanted it")
 	}
 	var wg sync.WaitGroup
@@ -220,7 +220,7 @@ func TestWrongBlobIsRefused(t *testing.T) {
 			if _, err := s.Tree(ctx, l); !errors.Is(err, ErrCorrupt) {
 				t.Errorf("got %v", err)
 			}
-			if s.HasBlob(l.Descriptor.Digest) {
+			if s.Has(l.Descriptor) {
 				t.Error("it was kept")
 			}
 		})
