@@ -10,7 +10,8 @@ SHARED    ?= ../shared
 
 # What the tests use beside Go. The names are Debian's.
 TEST_PACKAGES := busybox-static docker-registry apache2-utils skopeo umoci buildah crun \
-	uidmap mmdebstrap zstd xz-utils bzip2 libcap2-bin attr gcc libc6-dev ca-certificates python3
+	uidmap mmdebstrap zstd xz-utils bzip2 libcap2-bin attr gcc libc6-dev ca-certificates python3 \
+	zip unzip strace
 DEMO_PACKAGES := busybox-static uidmap
 
 .PHONY: build demo test check suite bench conformance fuzz real clean demo-packages test-packages
@@ -36,9 +37,9 @@ check:
 	$(GO) run $(STATICCHECK) ./...
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 
-# Our own conformance cases, as root and as plain users.
+# Our own conformance cases, as root and as plain users, and injected faults.
 suite:
-	CGO_ENABLED=0 $(GO) test -timeout 15m -run '^(TestConformance|TestScriptAsPlainUser)$$' ./cmd/sinter
+	CGO_ENABLED=0 $(GO) test -timeout 15m -run '^(TestConformance|TestScriptAsPlainUser|TestFaults)$$' ./cmd/sinter
 
 # The reference builder's cases, when they are there.
 conformance: $(BIN)

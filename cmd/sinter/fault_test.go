@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
+)
+
+const faultDockerfile = `FROM base AS one
+ARG N
+RUN echo $N >/one
+FROM base
+COPY file /file
+COPY --from=one /one /one
+ARG N
+RUN mkdir /d && echo $N >/d/two && chmod 4755 /d/two
+`
+
+// TestFaults lets one system call of a command fail, or has the kernel kill the
+// command in it. Whatever that call was: a command that says that it worked has
+// worked, what had a name before is whole, and the command works when it is called
+// again.
+func TestFaults(t *testing.T) {
+	if os.Getuid() != 0 || userns.Inside() {
+		t.Skip("needs root, to trace what sinter starts")
+	}
+	if underRace {
+		t.Skip("make suite runs it, without the race detector")
+	}
+	f := newFaults(t)
+	for _, c := range f.commands() {
+		for _, fault := range []struct {
+			what string
+			when []int
+		}{
+			{"renameat,renameat2:signal=KILL", []int{1, 2, 3, 5, 8}},
+			{"fsync,syncfs:error=EIO", []int{1, 2}},
+			{"openat:error=EIO", []int{4, 9, 17}},
+			{"openat:error=EMFILE", []int{6}},
+			{"write:error=ENOSPC", []int{2, 4}},
+			{"mkdirat:error=ENOSPC", []int{1, 3}},
+		} {
+			for _, when := range fault.when {
+				f.try(t, c, fault.what, when)
+			}
+		}
+		if f.hits == 0 {
+			t.Errorf("%s: no fault had an effect", c.name)
+		}
+		f.hits = 0
+	}
+}
+
+// faults are the commands that are tried, in a store that is the same at each
+// beginning.
+type faults struct {
+	bin, store, ctx, base, archive string
+	// kept is an image that has a name when the fault happens; want is what the
+	// build yields.
+	kept, want string
+	// hits counts the commands that a fault stopped.
+	hits int
+}
+
+type faultyCommand struct {
+	name string
+	args []string
+	// worked looks at the result of a command that says it worked.
+	worked func(t *testing.T, store string)
+}
+
+func newFaults(t *testing.T) *faults {
+	t.Helper()
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Fatal("strace is missing: install it, or run make test-packages")
+	}
+	if out, err := exec.Command("strace", "-o", "/dev/null", "true").CombinedOutput(); err != nil {
+		t.Skipf("no process can be traced here: %s", out)
+	}
+	registry := serveRegistry(t)
+	pushBase(t, registry+"/base:latest")
+	f := &faults{bin: t.TempDir(), store: filepath.Join(t.TempDir(), "store"), ctx: t.TempDir(), base: registry + "/base"}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, filepath.Join(f.bin, programName)); err != nil {
+		t.Fatal(err)
+	}
+	writeAt(t, filepath.Join(f.ctx, "Dockerfile"), []byte(faultDockerfile))
+	writeAt(t, filepath.Join(f.ctx, "file"), []byte("x"))
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	f.must(t, elsewhere, f.build("app", "2")...)
+	f.want = f.digest(t, elsewhere, "app")
+	f.archive = filepath.Join(f.ctx, "..", "app.tar")
+	f.must(t, elsewhere, "save", "-o", f.archive, "app")
+	f.must(t, f.store, f.build("kept", "1")...)
+	f.kept = f.digest(t, f.store, "kept")
+	return f
+}
+
+func (f *faults) build(name, n string) []string {
+	return []string{"build", "-q", "--build-context", "base=docker-image://" + f.base, "--build-arg", "SOURCE_DATE_EPOCH=1700000000", "--build-arg", "N=" + n, "-t", name, f.ctx}
+}
+
+func (f *faults) commands() []faultyCommand {
+	named := func(name string, want *string) func(t *testing.T, store string) {
+		return func(t *testing.T, store string) {
+			t.Helper()
+			f.whole(t, store, name, *want)
+		}
+	}
+	return []faultyCommand{
+		{"build", f.build("app", "2"), named("app", &f.want)},
+		{"cached build", f.build("other", "1"), named("other", &f.kept)},
+		{"tag", []string{"tag", "kept", "tagged"}, named("tagged", &f.kept)},
+		{"load", []string{"load", "-q", "-i", f.archive}, named("app", &f.want)},
+		{"pull", []string{"pull", "-q", f.base}, func(t *testing.T, store string) { f.must(t, store, "save", "-o", "/dev/null", f.base) }},
+		{"prune", []string{"prune", "-f", "-a"}, func(*testing.T, string) {}},
+	}
+}
+
+func (f *faults) command(store string, before []string, args ...string) *exec.Cmd {
+	all := append(before[:len(before):len(before)], filepath.Join(f.bin, programName))
+	c := exec.Command(all[0], append(all[1:], args...)...)
+	if len(before) == 0 {
+		c.Args[0] = programName
+	} else {
+		c.Args[len(before)] = programName // found on PATH
+	}
+	c.Env = append(os.Environ(), "SINTER_ROOT="+store, "PATH="+f.bin+":"+os.Getenv("PATH"))
+	return c
+}
+
+func (f *faults) must(t *testing.T, store string, args ...string) string {
+	t.Helper()
+	out, err := f.command(store, nil, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (f *faults) digest(t *testing.T, store, name string) string {
+	t.Helper()
+	return f.must(t, store, "inspect", "-f", "{{.Id}}", name)
+}
+
+// whole reads every byte of an image.
+func (f *faults) whole(t *testing.T, store, name, want string) {
+	t.Helper()
+	if got := f.digest(t, store, name); got != want {
+		t.Errorf("%s is %s, not %s", name, got, want)
+	}
+	f.must(t, store, "save", "-o", filepath.Join(t.TempDir(), "out.tar"), name)
+}
+
+func (f *faults) try(t *testing.T, c faultyCommand, fault string, when int) {
+	t.Run(fmt.Sprintf("%s/%s/%d", c.name, fault, when), func(t *testing.T) {
+		store := filepath.Join(t.TempDir(), "store")
+		if out, err := exec.Command("cp", "-a", f.store, store).CombinedOutput(); err != nil {
+			t.Fatalf("cp: %v\n%s", err, out)
+		}
+		call, _, _ := strings.Cut(fault, ":")
+		inject := fmt.Sprintf("inject=%s:when=%d", fault, when)
+		out, err := f.command(store, []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e", inject}, c.args...).CombinedOutput()
+		if err == nil {
+			c.worked(t, store)
+		} else {
+			f.hits++
+		}
+		f.whole(t, store, "kept", f.kept)
+		f.must(t, store, c.args...)
+		c.worked(t, store)
+		f.whole(t, store, "kept", f.kept)
+		f.must(t, store, "verify", "--repair")
+		f.must(t, store, "verify")
+		if t.Failed() {
+			t.Logf("with the fault: %v\n%s", err, out)
+		}
+	})
+}
