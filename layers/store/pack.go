@@ -84,11 +84,11 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 	if err := errors.Join(blob.Chmod(0o644), blob.Close()); err != nil {
 		return err
 	}
-	if err := s.placeBlob(blob.Name(), p.Digest); err != nil {
-		return err
-	}
 	if m.Layer.DiffID != "" && m.Layer.DiffID != p.DiffID {
 		return fmt.Errorf("%w: packed again it is %s, not %s", ErrCorrupt, p.DiffID, m.Layer.DiffID)
+	}
+	if err := s.placeBlob(blob.Name(), p.Digest); err != nil {
+		return err
 	}
 	m.Layer.DiffID = p.DiffID
 	m.describe(p, c)
