@@ -86,11 +86,11 @@ func (e *engine) imageRecipe(ctx context.Context, n *parser.Node, id *identity) 
 		return err
 	}
 	id.recipe.Add("operation", "image")
-	diffs := make([]string, 0, len(v.chains[0]))
-	for _, l := range v.chains[0] {
-		diffs = append(diffs, l.DiffID.String())
+	var base []string
+	for _, l := range v.chains[0].IDs() {
+		base = append(base, string(l))
 	}
-	id.recipe.AddList("base layers", diffs...)
+	id.recipe.AddList("base layers", base...)
 	return nil
 }
 

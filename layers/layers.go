@@ -5,7 +5,9 @@
 package layers
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -13,9 +15,42 @@ import (
 )
 
 // ID names one layer in a store. It is the hex part of the diff ID for a
-// layer whose bytes were known when it was made (pulled, or written by COPY),
-// and a random name for one that a command made.
+// layer whose bytes were known when it was made here (by COPY), a random name
+// for one that a command made, and BaseID for a layer of somebody's image.
 type ID string
+
+// basePrefix begins the IDs of layers that came with an image.
+const basePrefix = "base-"
+
+// BaseID names a layer of an image by its blob and the diff ID that the image's
+// config claims. What an image says of its layers is thus said of these alone:
+// no other blob, and no layer that was made here, goes by the same name. OCI's
+// and Docker's media types mean the same.
+func BaseID(desc ocispec.Descriptor, diffID digest.Digest) ID {
+	said := fmt.Sprintf("%s\n%s\n%d\n%s", OCIType(desc.MediaType), desc.Digest, desc.Size, diffID)
+	return ID(basePrefix + digest.FromString(said).Encoded())
+}
+
+// IsBase reports whether the layer came with an image, rather than being made
+// here.
+func (id ID) IsBase() bool { return strings.HasPrefix(string(id), basePrefix) }
+
+// Docker's media types of layers, image manifest version 2, schema 2.
+const (
+	DockerLayer     = "application/vnd.docker.image.rootfs.diff.tar"
+	DockerLayerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+)
+
+// OCIType returns OCI's name for a media type of Docker's. Any other type stays.
+func OCIType(mediaType string) string {
+	switch mediaType {
+	case DockerLayer:
+		return ocispec.MediaTypeImageLayer
+	case DockerLayerGzip:
+		return ocispec.MediaTypeImageLayerGzip
+	}
+	return mediaType
+}
 
 // EmptyID names the layer that changes nothing: the digest of a tar without
 // entries, 1024 zero bytes.
@@ -27,7 +62,8 @@ const EmptyID ID = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3
 type Layer struct {
 	ID ID `json:"id"`
 	// DiffID is the digest of the uncompressed tar; empty until the layer
-	// has been packed for the first time.
+	// has been packed for the first time. That of an image's layer is only a
+	// claim until the blob has been inflated.
 	DiffID digest.Digest `json:"diffID,omitempty"`
 	// Descriptor describes the compressed blob; its Digest is empty until
 	// the layer has been packed.

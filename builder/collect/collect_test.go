@@ -122,7 +122,7 @@ func TestPlanVariants(t *testing.T) {
 		s := &stocked{}
 		s.layer("app", 40)
 		s.blob("variant", 40)
-		s.Layers[0].Variants = []digest.Digest{dig("other"), dig("diff variant")}
+		s.Layers[0].Variants = []digest.Digest{dig("other"), dig("variant")}
 		s.image("docker.io/library/app:1", false, 40, "variant")
 		s.step("app", 40, "app")
 		want := ""
@@ -132,6 +132,21 @@ func TestPlanVariants(t *testing.T) {
 		if got := s.names(s.Plan(Options{All: all})); got != want {
 			t.Errorf("all %v: %q goes, not %q", all, got, want)
 		}
+	}
+}
+
+// TestPlanClaims: a layer of another image that claims the diff ID of a kept image's
+// layer is not kept for that.
+func TestPlanClaims(t *testing.T) {
+	s := &stocked{}
+	s.layer("app", 40)
+	s.image("docker.io/library/app:1", false, 40, "app")
+	claims := layers.Layer{DiffID: dig("diff app"), Descriptor: ocispec.Descriptor{Digest: dig("orphan")}}
+	claims.ID = layers.BaseID(claims.Descriptor, claims.DiffID)
+	s.Layers = append(s.Layers, store.LayerUsage{Layer: claims, Size: 10, Used: ago(40)})
+	s.blob("orphan", 40)
+	if got, want := s.names(s.Plan(Options{})), "blob orphan, layer "+string(claims.ID); got != want {
+		t.Errorf("%q goes, not %q", got, want)
 	}
 }
 

@@ -120,11 +120,18 @@ func (p *planning) images() {
 		id := l.Layer.ID
 		p.there[id] = true
 		p.sizes[id] = l.Size + blobs[l.Layer.Descriptor.Digest]
-		// An image is complete with a variant's blob alone; the layer is
-		// then cache of what the image is made of.
-		p.heldLayers[id] = diffIDs[l.Layer.DiffID] ||
-			!p.o.All && slices.ContainsFunc(l.Variants, func(d digest.Digest) bool { return diffIDs[d] })
+		p.heldLayers[id] = p.needed(l, diffIDs)
 	}
+}
+
+// needed reports whether kept images, whose diff IDs these are, need a layer. An
+// image is complete with a variant's blob alone; the layer is then cache of what the
+// image is made of.
+func (p *planning) needed(l store.LayerUsage, diffIDs map[digest.Digest]bool) bool {
+	// Another image's layer may only claim the diff ID.
+	its := !l.Layer.ID.IsBase() || p.heldBlobs[l.Layer.Descriptor.Digest]
+	return its && diffIDs[l.Layer.DiffID] ||
+		!p.o.All && slices.ContainsFunc(l.Variants, func(blob digest.Digest) bool { return p.heldBlobs[blob] })
 }
 
 // evictable is a piece of the cache that may have to go.

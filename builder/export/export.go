@@ -140,14 +140,23 @@ func (b *Built) Blobs() []ocispec.Descriptor {
 }
 
 // Open returns the bytes of a blob; a base layer that is not in the store is
-// got. The reader fails at its end when the bytes are not those of the digest.
+// got, and must have the diff ID that its image claims. The reader fails at its end
+// when the bytes are not those of the digest.
 func (b *Built) Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	l, ok := b.byDigest[desc.Digest]
 	if !ok {
 		l = layers.Layer{ID: layers.ID(desc.Digest.Encoded()), Descriptor: desc}
 	}
 	l.Descriptor = desc
-	return b.store.OpenBlob(ctx, l)
+	r, err := b.store.OpenBlob(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	// A base layer may have come only now.
+	if err := b.store.CheckDiffID(ctx, l); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
 }
 
 // Origins are repositories that are known to have the blob.
@@ -243,7 +252,10 @@ func (o Options) layersOf(ctx context.Context, s *store.Store, chain layers.Chai
 		}
 		group.Go(func() (err error) {
 			// What Convert compares are OCI types.
-			l.Descriptor.MediaType = layerType(l.Descriptor.MediaType, false)
+			l.Descriptor.MediaType = layers.OCIType(l.Descriptor.MediaType)
+			if err := s.CheckDiffID(ctx, l); err != nil {
+				return err
+			}
 			if l, err = s.Convert(ctx, l, w); err != nil {
 				return err
 			}

@@ -21,8 +21,6 @@ const (
 	dockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
 	dockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	dockerConfig       = "application/vnd.docker.container.image.v1+json"
-	dockerLayer        = "application/vnd.docker.image.rootfs.diff.tar"
-	dockerLayerGzip    = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 )
 
 var versioned = specs.Versioned{SchemaVersion: 2}
@@ -30,19 +28,14 @@ var versioned = specs.Versioned{SchemaVersion: 2}
 // maxManifest is the most that a manifest, index or config may have, in bytes.
 const maxManifest = 16 << 20
 
-// layerType translates a layer's media type between OCI's and Docker's names.
-// One that the other side has no name for stays.
+// layerType is the name that OCI, or Docker, has for a layer's media type of OCI's.
+// One that Docker has no name for stays.
 func layerType(mediaType string, docker bool) string {
-	toOCI := map[string]string{
-		dockerLayer: ocispec.MediaTypeImageLayer, dockerLayerGzip: ocispec.MediaTypeImageLayerGzip,
-	}
-	for d, oci := range toOCI {
-		switch {
-		case docker && mediaType == oci:
-			return d
-		case !docker && mediaType == d:
-			return oci
-		}
+	switch {
+	case docker && mediaType == ocispec.MediaTypeImageLayer:
+		return layers.DockerLayer
+	case docker && mediaType == ocispec.MediaTypeImageLayerGzip:
+		return layers.DockerLayerGzip
 	}
 	return mediaType
 }
@@ -156,12 +149,7 @@ func (b *Built) readManifest(ctx context.Context, desc ocispec.Descriptor, manif
 		if err := diffID.Validate(); err != nil {
 			return fmt.Errorf("config %s: diff ID %q: %w", manifest.Config.Digest, diffID, err)
 		}
-		l := layers.Layer{ID: layers.ID(diffID.Encoded()), DiffID: diffID}
-		if known, err := b.store.Get(l.ID); err == nil {
-			l = known
-		}
-		l.Descriptor = d
-		m.Layers = append(m.Layers, l)
+		m.Layers = append(m.Layers, b.store.Base(d, diffID))
 	}
 	b.Manifests = append(b.Manifests, m)
 	return nil

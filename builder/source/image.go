@@ -111,14 +111,7 @@ func (s *Images) know(ctx context.Context, l layers.Layer) (layers.Layer, error)
 	if err := s.store.Known(ctx, l); err != nil {
 		return l, err
 	}
-	known, err := s.store.Get(l.ID)
-	if err != nil {
-		return l, err
-	}
-	if known.Descriptor.Digest == l.Descriptor.Digest {
-		l.Origins, l.Created = known.Origins, known.Created
-	}
-	return l, nil
+	return s.store.Get(l.ID)
 }
 
 // pulled reports whether the image came from the repository of ref.

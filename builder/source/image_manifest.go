@@ -130,7 +130,8 @@ func (m *manifest) checkConfig() error {
 	return nil
 }
 
-// chain returns the layers of an image, the first limit of them if limit > 0.
+// chain returns the layers of an image, the first limit of them if limit > 0. Their
+// diff IDs are what the config claims.
 func (m *manifest) chain(limit int, origins []string) layers.Chain {
 	n := len(m.content.Layers)
 	if limit > 0 {
@@ -139,9 +140,9 @@ func (m *manifest) chain(limit int, origins []string) layers.Chain {
 	chain := make(layers.Chain, n)
 	for i, d := range m.content.Layers[:n] {
 		diff := m.image.RootFS.DiffIDs[i]
+		desc := ocispec.Descriptor{MediaType: layers.OCIType(d.MediaType), Digest: d.Digest, Size: d.Size}
 		chain[i] = layers.Layer{
-			ID: layers.ID(diff.Encoded()), DiffID: diff, Origins: slices.Clone(origins),
-			Descriptor: ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size},
+			ID: layers.BaseID(desc, diff), DiffID: diff, Origins: slices.Clone(origins), Descriptor: desc,
 		}
 	}
 	return chain

@@ -225,7 +225,7 @@ func TestChainIsFetchedWhenRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if l.DiffID.String() != want.String() || string(l.ID) != want.Hex || len(l.Origins) != 1 || l.Origins[0] != w.host+"/team/app" {
+		if l.DiffID.String() != want.String() || l.ID != layers.BaseID(l.Descriptor, l.DiffID) || len(l.Origins) != 1 || l.Origins[0] != w.host+"/team/app" {
 			t.Errorf("layer %d is %+v", i, l)
 		}
 		if w.store.Has(l.Descriptor) {

@@ -80,6 +80,9 @@ func TestScript(t *testing.T) {
 			"same":         cmdSame,
 			"replace":      cmdReplace,
 			"ssh-key":      cmdSSHKey,
+			"claim":        cmdClaim,
+			"recompress":   cmdRecompress,
+			"image-layers": cmdImageLayers,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {

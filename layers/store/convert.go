@@ -145,7 +145,7 @@ func (s *Store) converted(l layers.Layer, w Wanted) (layers.Layer, bool) {
 
 // describes reports whether the blob of l was made here and m knows how.
 func (m meta) describes(l layers.Layer) bool {
-	return m.Kind != "" && m.Layer.Descriptor.Digest == l.Descriptor.Digest
+	return m.madeHere() && m.Layer.Descriptor.Digest == l.Descriptor.Digest
 }
 
 func (s *Store) convert(ctx context.Context, l layers.Layer, w Wanted) (variant, error) {
@@ -175,7 +175,11 @@ func (s *Store) convert(ctx context.Context, l layers.Layer, w Wanted) (variant,
 	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return variant{}, err
 	}
-	if w.Epoch == nil && p.DiffID != l.DiffID {
+	switch {
+	case w.Epoch != nil || p.DiffID == l.DiffID:
+	case l.ID.IsBase():
+		return variant{}, ofLayer(l, checkDiffID(l, p.DiffID))
+	default:
 		return variant{}, ErrCorrupt
 	}
 	desc := ocispec.Descriptor{MediaType: w.Compression.MediaType(), Digest: p.Digest, Size: p.Size}

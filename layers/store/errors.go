@@ -36,6 +36,8 @@ func (e *LayerError) HintText() string {
 		return "build again: the layer is then made anew; nothing but sinter may change files in its store"
 	case errors.As(e.Err, &disk), errors.Is(e.Err, context.Canceled):
 		return ""
+	case len(e.Layer.Origins) == 0 && errors.Is(e.Err, ErrDiffID):
+		return "the image that the layer came with is at fault: choose another, or have it built again"
 	case len(e.Layer.Origins) > 0:
 		return fmt.Sprintf("the image in %s is at fault: choose another tag, or have it built and pushed again", e.Layer.Origins[0])
 	}

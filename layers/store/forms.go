@@ -38,11 +38,19 @@ func (s *Store) Tree(ctx context.Context, l layers.Layer) (*layers.Tree, error) 
 	return s.tree(l.ID)
 }
 
-// inflate makes tree and tar of a layer from its blob. When the blob on disk
-// has gone bad and can be got again, it is. The caller holds the layer's lock.
+// inflate makes tree and tar of a layer from its blob. The caller holds the layer's
+// lock.
 func (s *Store) inflate(ctx context.Context, l layers.Layer) error {
+	return s.withSoundBlob(l, func() error {
+		return s.readThrough(ctx, l, func(blob io.Reader) error { return s.inflateFrom(ctx, l, blob) })
+	})
+}
+
+// withSoundBlob calls read, which reads the blob of l. When the blob on disk has gone
+// bad and can be got again, it is, and read is called once more.
+func (s *Store) withSoundBlob(l layers.Layer, read func() error) error {
 	had := s.Has(l.Descriptor)
-	err := s.inflateOnce(ctx, l)
+	err := read()
 	if err == nil || !had || !errors.Is(err, ErrCorrupt) || len(l.Origins) == 0 || s.opt.Fetch == nil {
 		return err
 	}
@@ -50,7 +58,7 @@ func (s *Store) inflate(ctx context.Context, l layers.Layer) error {
 	if err := s.RemoveBlob(l.Descriptor.Digest); err != nil {
 		return err
 	}
-	return s.inflateOnce(ctx, l)
+	return read()
 }
 
 // tree reads the table of contents from disk; fs.ErrNotExist when there is no
@@ -76,13 +84,14 @@ func (s *Store) tree(id layers.ID) (*layers.Tree, error) {
 	return t, nil
 }
 
-func (s *Store) inflateOnce(ctx context.Context, l layers.Layer) error {
+// readThrough calls read with the blob of l and reads what that left.
+func (s *Store) readThrough(ctx context.Context, l layers.Layer, read func(blob io.Reader) error) error {
 	blob, err := s.OpenBlob(ctx, l)
 	if err != nil {
 		return err
 	}
 	defer blob.Close()
-	err = s.inflateFrom(ctx, l, blob)
+	err = read(blob)
 	// The blob's own digest shows at its end. When it is wrong, it is the
 	// reason for whatever else is.
 	_, wrong := io.Copy(io.Discard, archive.ContextReader(ctx, blob))
@@ -111,8 +120,8 @@ func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader)
 	if err != nil {
 		return err
 	}
-	if l.DiffID != "" && diffID != l.DiffID {
-		return fmt.Errorf("%w: uncompressed it is %s, but the image says %s", ErrCorrupt, diffID, l.DiffID)
+	if err := checkDiffID(l, diffID); err != nil {
+		return err
 	}
 	if err := errors.Join(w.Flush(), holes.Finish(), f.Chmod(0o644)); err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -36,7 +35,14 @@ type meta struct {
 	Level int `json:"level,omitempty"`
 	// Variants are other blobs that were made of the layer: see Convert.
 	Variants map[string]variant `json:"variants,omitempty"`
+	// Verified says of an image's layer that its blob was inflated and has the
+	// diff ID that the image claims. A table of contents says so as well.
+	Verified bool `json:"verified,omitempty"`
 }
+
+// madeHere reports whether the blob is one of ours, so that it is known how it
+// was compressed.
+func (m meta) madeHere() bool { return m.Kind != "" && !m.Layer.ID.IsBase() }
 
 // dirName is how this process calls the directories that it makes of layers: where
 // it can make files of one user only, they serve no other process.
@@ -87,6 +93,21 @@ func (s *Store) meta(id layers.ID) (meta, error) {
 }
 
 func (s *Store) readMeta(id layers.ID) (meta, error) {
+	m, err := s.decodeMeta(id)
+	if err != nil {
+		return m, err
+	}
+	if m.isFormerClaim() {
+		return meta{}, fs.ErrNotExist
+	}
+	if s.isLost(id) {
+		return meta{}, fs.ErrNotExist
+	}
+	return m, nil
+}
+
+// decodeMeta reads layer.json, whatever it says.
+func (s *Store) decodeMeta(id layers.ID) (meta, error) {
 	var m meta
 	if id == "" || filepath.Base(string(id)) != string(id) {
 		return m, fs.ErrNotExist
@@ -99,14 +120,11 @@ func (s *Store) readMeta(id layers.ID) (meta, error) {
 	if err == nil {
 		err = json.Unmarshal(payload, &m)
 	}
-	if err == nil && m.Layer.ID != id {
+	if err == nil && (m.Layer.ID != id || id.IsBase() && id != layers.BaseID(m.Layer.Descriptor, m.Layer.DiffID)) {
 		err = errors.New("it is about another layer")
 	}
 	if err != nil {
 		s.opt.Warn(fmt.Sprintf("layer %s is damaged and will be made again: %v", id, err))
-		return meta{}, fs.ErrNotExist
-	}
-	if s.isLost(id) {
 		return meta{}, fs.ErrNotExist
 	}
 	return m, nil
@@ -130,57 +148,6 @@ func (s *Store) putMeta(m meta) error {
 	s.metas[m.Layer.ID] = m
 	s.mu.Unlock()
 	return nil
-}
-
-// Known notes a layer of which only the description is known: its blob comes
-// when it is needed. Of a layer that is there already, only the origins are
-// added.
-func (s *Store) Known(ctx context.Context, l layers.Layer) error {
-	if l.ID == "" || l.DiffID == "" || l.Descriptor.Digest == "" {
-		return errors.New("a known layer has an ID, a diff ID and a descriptor")
-	}
-	if old, err := s.meta(l.ID); err == nil && old.Layer.Descriptor.Digest != "" && containsAll(old.Layer.Origins, l.Origins) {
-		return nil
-	}
-	unlock, err := s.lockLayer(ctx, l.ID)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	old, err := s.readMeta(l.ID)
-	if err == nil {
-		merged := old.Layer.Origins
-		for _, o := range l.Origins {
-			if !slices.Contains(merged, o) {
-				merged = append(merged[:len(merged):len(merged)], o)
-			}
-		}
-		if old.Layer.Descriptor.Digest == "" {
-			old.Layer.Descriptor, old.Chunks, old.Kind, old.Level = l.Descriptor, nil, "", 0
-		}
-		old.Layer.Origins = merged
-		return s.putMeta(old)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	// Nothing that is half there may be taken for a part of it.
-	if err := s.RemoveLayer(l.ID); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Join(s.root, "layers", string(l.ID)), 0o755); err != nil {
-		return err
-	}
-	return s.putMeta(meta{Layer: l})
-}
-
-func containsAll(list, wanted []string) bool {
-	for _, w := range wanted {
-		if !slices.Contains(list, w) {
-			return false
-		}
-	}
-	return true
 }
 
 // lockLayer lets one at a time change what stands of a layer.

@@ -167,7 +167,7 @@ func pulled(t *testing.T) (layers.Layer, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Origins = []string{"example.com/base"}
+	l.ID, l.Origins = layers.BaseID(l.Descriptor, l.DiffID), []string{"example.com/base"}
 	return l, blob
 }
 

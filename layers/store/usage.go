@@ -20,8 +20,7 @@ type LayerUsage struct {
 	Size int64
 	// Used is when one of its forms was made.
 	Used time.Time
-	// Variants are the diff IDs that the layer has in images which wanted
-	// other times of its files.
+	// Variants are the layer's other blobs, which images wanted.
 	Variants []digest.Digest
 }
 
@@ -80,9 +79,7 @@ func (s *Store) Usage() ([]LayerUsage, error) {
 		case err == nil:
 			u.Layer = m.Layer
 			for _, v := range m.Variants {
-				if v.DiffID != m.Layer.DiffID {
-					u.Variants = append(u.Variants, v.DiffID)
-				}
+				u.Variants = append(u.Variants, v.Descriptor.Digest)
 			}
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("layer %s: %w", id, err)
