@@ -57,6 +57,7 @@ func (w Wanted) name() string {
 // that it has; the others that were made are remembered and used again while
 // they are there.
 func (s *Store) Convert(ctx context.Context, l layers.Layer, w Wanted) (layers.Layer, error) {
+	l = s.asMade(l)
 	w, err := s.needed(ctx, l, w)
 	if err != nil {
 		return l, err
@@ -121,6 +122,16 @@ func (s *Store) Convertible(ctx context.Context, l layers.Layer, w Wanted) (bool
 	return done && w.Epoch != nil, nil
 }
 
+// asMade returns a layer that was made here with the blob that the store has of it,
+// rather than a variant.
+func (s *Store) asMade(l layers.Layer) layers.Layer {
+	m, err := s.meta(l.ID)
+	if err != nil || !m.madeHere() {
+		return l
+	}
+	return m.Layer
+}
+
 // converted returns the layer when a blob as wanted is there, or none has to be
 // made.
 func (s *Store) converted(l layers.Layer, w Wanted) (layers.Layer, bool) {
@@ -128,19 +139,25 @@ func (s *Store) converted(l layers.Layer, w Wanted) (layers.Layer, bool) {
 	if err != nil {
 		m = meta{Layer: l}
 	}
+	if w.Epoch == nil && m.suffices(l, w) {
+		return l, true
+	}
 	if v, ok := m.Variants[w.name()]; ok && s.whole(v.Descriptor) {
 		return v.of(l), true
 	}
-	switch own := m.describes(l); {
-	case w.Epoch != nil:
-		return l, false
-	case own:
-		return l, m.Kind == w.Compression.Type && m.Level == w.Compression.Level
+	return l, false
+}
+
+// suffices reports whether the layer's own blob is as wanted. Of one that was made
+// elsewhere the level is not known.
+func (m meta) suffices(l layers.Layer, w Wanted) bool {
+	switch {
+	case m.describes(l):
+		return m.Kind == w.Compression.Type && m.Level == w.Compression.Level
 	case !w.Force:
-		return l, true
+		return true
 	}
-	// Of a blob made elsewhere the level is not known.
-	return l, l.Descriptor.MediaType == w.Compression.MediaType() && w.Compression.Level == 0
+	return l.Descriptor.MediaType == w.Compression.MediaType() && w.Compression.Level == 0
 }
 
 // describes reports whether the blob of l was made here and m knows how.

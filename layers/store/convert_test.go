@@ -122,6 +122,43 @@ func TestConvertForeign(t *testing.T) {
 	}
 }
 
+// TestConvertForcedOnce: what one image wanted by force is not what the next gets
+// without.
+func TestConvertForcedOnce(t *testing.T) {
+	l, blob := pulled(t)
+	s := open(t, t.TempDir(), Options{})
+	know(t, s, l, blob)
+	forced := convert(t, s, l, Wanted{Compression: zstd, Force: true})
+	if got := convert(t, s, l, Wanted{Compression: zstd}); !sameBlob(got, l) {
+		t.Errorf("without force it is %+v", got)
+	}
+	if got := convert(t, s, l, Wanted{Compression: zstd, Force: true}); !sameBlob(got, forced) {
+		t.Errorf("with force again it is %+v", got)
+	}
+}
+
+// TestConvertVariant converts what is a variant already.
+func TestConvertVariant(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	l, err := s.Pack(ctx, write(t, s, Forms{Tar: true}), zstd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gzip := convert(t, s, l, Wanted{})
+	if got := convert(t, s, gzip, Wanted{Compression: zstd}); !sameBlob(got, l) {
+		t.Errorf("back to zstd it is %+v", got)
+	}
+	fresh := open(t, t.TempDir(), Options{})
+	nine := archive.Compression{Type: archive.Gzip, Level: 9}
+	want, err := fresh.Pack(ctx, write(t, fresh, Forms{Tar: true}), nine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := convert(t, s, gzip, Wanted{Compression: nine}); !sameBlob(got, want) {
+		t.Errorf("at level 9 it is %+v, not %+v", got, want)
+	}
+}
+
 func TestConvertClampsTimes(t *testing.T) {
 	for name, forms := range map[string]Forms{"blob": {Blob: true}, "tar": {Tar: true}, "directory": {Dir: true}} {
 		t.Run(name, func(t *testing.T) {
