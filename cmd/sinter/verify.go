@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ func newVerifyCmd(a *app) *cobra.Command {
 		Use:   "verify",
 		Short: "Check everything in the store",
 		Long: `Read everything in the store and compare it with its digests: blobs, layers,
-images, downloads. With --repair what is damaged is removed; builds and pulls make
+images with their diff IDs, downloads. With --repair what is damaged is removed; builds and pulls make
 or get it again. Running builds are waited for then.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -146,6 +147,7 @@ func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string,
 	if err != nil {
 		return nil, 0, err
 	}
+	layersOf := layerCheck{store: env.Store, done: map[layers.ID]error{}}
 	for _, img := range list {
 		name := familiar(img.Ref)
 		if name == "" {
@@ -162,6 +164,36 @@ func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string,
 				lines = append(lines, fmt.Sprintf("image %s: its blob %s is missing", name, d.Digest))
 			}
 		}
+		for _, m := range built.Manifests {
+			for _, err := range layersOf.check(ctx, m.Layers) {
+				lines = append(lines, fmt.Sprintf("image %s: %v", name, err))
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, 0, context.Cause(ctx)
+		}
 	}
 	return lines, len(list), nil
+}
+
+// layerCheck inflates the layers of images, each once.
+type layerCheck struct {
+	store *store.Store
+	done  map[layers.ID]error
+}
+
+// check returns what is wrong with the diff IDs of an image's layers. What is not
+// there, or is damaged, is told of elsewhere.
+func (c layerCheck) check(ctx context.Context, chain layers.Chain) (wrong []error) {
+	for _, l := range chain {
+		err, known := c.done[l.ID]
+		if !known && c.store.Has(l.Descriptor) {
+			err = c.store.VerifyDiffID(ctx, l)
+			c.done[l.ID] = err
+		}
+		if err != nil && !errors.Is(err, store.ErrCorrupt) {
+			wrong = append(wrong, err)
+		}
+	}
+	return wrong
 }

@@ -133,8 +133,8 @@ func (s *Store) CheckDiffID(ctx context.Context, l layers.Layer) error {
 	case m.Verified || !s.whole(m.Layer.Descriptor):
 		return nil
 	}
-	if err := s.withSoundBlob(m.Layer, func() error { return s.inflatesTo(ctx, m.Layer) }); err != nil {
-		return ofLayer(m.Layer, err)
+	if err := s.withSoundBlob(m.Layer, func() error { return s.VerifyDiffID(ctx, m.Layer) }); err != nil {
+		return err
 	}
 	m.Verified = true
 	return s.putMeta(m)
@@ -150,9 +150,10 @@ func (s *Store) verified(id layers.ID) bool {
 	return err == nil
 }
 
-// inflatesTo compares the inflated blob of l with its diff ID, and keeps nothing.
-func (s *Store) inflatesTo(ctx context.Context, l layers.Layer) error {
-	return s.readThrough(ctx, l, func(blob io.Reader) error {
+// VerifyDiffID inflates the blob of a layer and fails with ErrDiffID when it has
+// another diff ID, with ErrCorrupt when it is damaged. Nothing of it is kept.
+func (s *Store) VerifyDiffID(ctx context.Context, l layers.Layer) error {
+	return ofLayer(l, s.readThrough(ctx, l, func(blob io.Reader) error {
 		plain, _, err := archive.Decompress(blob)
 		if err != nil {
 			return err
@@ -163,7 +164,7 @@ func (s *Store) inflatesTo(ctx context.Context, l layers.Layer) error {
 			return err
 		}
 		return checkDiffID(l, got)
-	})
+	}))
 }
 
 func containsAll(list, wanted []string) bool {
