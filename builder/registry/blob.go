@@ -31,6 +31,57 @@ func (c *Client) Blob(ctx context.Context, repository string, desc ocispec.Descr
 	if err != nil {
 		return nil, err
 	}
+	return c.blob(ctx, places, desc)
+}
+
+// ReadBlob returns a small blob of a repository, such as a config, of at most
+// limit bytes. Its digest and size are verified; what arrives damaged is fetched
+// again, and of a mirror's damaged blob the registry itself is asked.
+func (c *Client) ReadBlob(ctx context.Context, repository string, desc ocispec.Descriptor, limit int64) ([]byte, error) {
+	if err := desc.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("blob %q: %w", desc.Digest, err)
+	}
+	if desc.Size < 0 || desc.Size > limit {
+		return nil, fmt.Errorf("blob %s has %d bytes, not between 0 and the %d that are allowed", desc.Digest, desc.Size, limit)
+	}
+	ref, err := parseRepository(repository)
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	err = c.try(ctx, ref, func(s *session) error {
+		return c.retry.intact(ctx, func() (err error) {
+			data, err = c.wholeBlob(ctx, s.endpoint, desc)
+			return err
+		})
+	})
+	return data, err
+}
+
+func (c *Client) wholeBlob(ctx context.Context, e endpoint, desc ocispec.Descriptor) ([]byte, error) {
+	r, err := c.blob(ctx, []endpoint{e}, desc)
+	if err != nil {
+		return nil, err
+	}
+	// The byte more tells a blob that is too long.
+	data, err := io.ReadAll(io.LimitReader(r, desc.Size+1))
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
+		return nil, &corruptError{&Error{
+			Msg:  fmt.Sprintf("blob %s arrived damaged: the registry %s sent %s", desc.Digest, e.host, got),
+			Hint: "try again; if it stays so, the registry or a proxy in between damages what it sends",
+		}}
+	}
+	if int64(len(data)) != desc.Size {
+		return nil, fmt.Errorf("blob %s has more than the %d bytes that the manifest says", desc.Digest, desc.Size)
+	}
+	return data, nil
+}
+
+// blob streams a blob from the first of places that has it.
+func (c *Client) blob(ctx context.Context, places []endpoint, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &blobReader{
 		places: places, desc: desc, policy: &c.retry,
@@ -145,7 +196,8 @@ func (r *blobReader) connect() error {
 		if ended := r.ended(); ended != nil {
 			return ended
 		}
-		if r.places[0].mirror {
+		// A mirror that was asked alone is named by who asked.
+		if r.places[0].mirror && len(r.places) > 1 {
 			err = fmt.Errorf("mirror %s: %w", r.places[0].host, err)
 		}
 		failed = append(failed, err)

@@ -54,6 +54,14 @@ func (s *session) explain(err error, ref *Ref) error {
 	return s.explainNetwork(err)
 }
 
+// brokenOff is the error of a body that could not be read to its end.
+func (s *session) brokenOff(err error, ref *Ref) error {
+	if passing(err) {
+		return &corruptError{s.explain(err, ref)}
+	}
+	return s.explain(err, ref)
+}
+
 // explainAnswer is for registries that say no.
 func (s *session) explainAnswer(err error, answer *transport.Error, ref *Ref) error {
 	what := s.host + "/" + s.path

@@ -32,14 +32,16 @@ var accepted = strings.Join([]string{
 }, ", ")
 
 // Resolve fetches the manifest or index that ref names. Its bytes are verified
-// against ref's digest, if it has one. The error of an image that no registry
-// has is ErrNotFound.
+// against ref's digest, or else against the one that the registry tells. The
+// error of an image that no registry has is ErrNotFound.
 func (c *Client) Resolve(ctx context.Context, ref Ref) (ocispec.Descriptor, []byte, error) {
 	var desc ocispec.Descriptor
 	var data []byte
-	err := c.try(ctx, ref, func(s *session) (err error) {
-		desc, data, err = s.manifest(ctx, ref)
-		return err
+	err := c.try(ctx, ref, func(s *session) error {
+		return c.retry.intact(ctx, func() (err error) {
+			desc, data, err = s.manifest(ctx, ref)
+			return err
+		})
 	})
 	return desc, data, err
 }
@@ -129,7 +131,7 @@ func (s *session) manifest(ctx context.Context, ref Ref) (ocispec.Descriptor, []
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
 	if err != nil {
-		return ocispec.Descriptor{}, nil, s.explain(err, &ref)
+		return ocispec.Descriptor{}, nil, s.brokenOff(err, &ref)
 	}
 	if len(data) > maxManifest {
 		return ocispec.Descriptor{}, nil, fmt.Errorf("%s: the manifest has more than %d bytes", ref, maxManifest)
@@ -144,14 +146,49 @@ func (s *session) manifest(ctx context.Context, ref Ref) (ocispec.Descriptor, []
 			Hint: "push the image again with a current tool",
 		}
 	}
+	if err := s.verify(ctx, ref, resp.Header, data); err != nil {
+		return desc, nil, err
+	}
 	if ref.Digest != "" {
-		if got := ref.Digest.Algorithm().FromBytes(data); got != ref.Digest {
-			return desc, nil, fmt.Errorf("%s: the registry %s sent another manifest: %s", ref, s.host, got)
-		}
 		desc.Digest = ref.Digest
 	}
 	return desc, data, nil
 }
+
+// verify holds a manifest against the digest that was asked for and against
+// that which the registry tells, with the manifest or in answer to HEAD.
+func (s *session) verify(ctx context.Context, ref Ref, header http.Header, data []byte) error {
+	if ref.Digest != "" {
+		if got := ref.Digest.Algorithm().FromBytes(data); got != ref.Digest {
+			return &corruptError{fmt.Errorf("%s: the registry %s sent another manifest: %s", ref, s.host, got)}
+		}
+		return nil
+	}
+	said := digest.Digest(header.Get(digestHeader))
+	if said == "" {
+		desc, err := s.head(ctx, ref)
+		if err != nil {
+			// Some registries tell no digest at all.
+			return ctx.Err()
+		}
+		said = desc.Digest
+	}
+	if err := said.Validate(); err != nil {
+		return &corruptError{&Error{
+			Msg: fmt.Sprintf("%s: the registry %s sent %q as the digest of the manifest", ref, s.host, said), Hint: notRegistryHint, Err: err,
+		}}
+	}
+	if got := said.Algorithm().FromBytes(data); got != said {
+		return &corruptError{&Error{
+			Msg:  fmt.Sprintf("%s: the manifest arrived damaged: the registry %s says that it is %s, but it is %s", ref, s.host, said, got),
+			Hint: "try again; if it stays so, the registry or a proxy in between damages what it sends",
+		}}
+	}
+	return nil
+}
+
+// digestHeader is where a registry tells the digest of a manifest or blob.
+const digestHeader = "Docker-Content-Digest"
 
 func mediaType(contentType string) string {
 	t, _, _ := strings.Cut(contentType, ";")
@@ -174,7 +211,7 @@ func (s *session) head(ctx context.Context, ref Ref) (ocispec.Descriptor, error)
 	}
 	desc := ocispec.Descriptor{
 		MediaType: mediaType(resp.Header.Get("Content-Type")),
-		Digest:    digest.Digest(resp.Header.Get("Docker-Content-Digest")), Size: resp.ContentLength,
+		Digest:    digest.Digest(resp.Header.Get(digestHeader)), Size: resp.ContentLength,
 	}
 	if err := desc.Digest.Validate(); err != nil {
 		return desc, fmt.Errorf("%s: the registry %s did not say its digest: %w", ref, s.host, err)

@@ -62,6 +62,26 @@ func (p *retryPolicy) pause(ctx context.Context, n int, asked time.Duration) err
 	}
 }
 
+// corruptError is the failure of a transfer that ended early or brought other
+// bytes than it should. The next one may be right.
+type corruptError struct{ error }
+
+func (e *corruptError) Unwrap() error { return e.error }
+
+// intact calls fetch again as long as it fails with a corruptError.
+func (p *retryPolicy) intact(ctx context.Context, fetch func() error) error {
+	for n := 1; ; n++ {
+		err := fetch()
+		var corrupt *corruptError
+		if !errors.As(err, &corrupt) || n >= p.attempts {
+			return err
+		}
+		if err := p.pause(ctx, n, 0); err != nil {
+			return err
+		}
+	}
+}
+
 // retrying sends requests again that failed for a reason that may pass. A
 // request whose body cannot be had again is sent once.
 type retrying struct {

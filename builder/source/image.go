@@ -227,31 +227,16 @@ func (s *Images) blob(ctx context.Context, ref registry.Ref, desc ocispec.Descri
 		ref.Tag, ref.Digest = "", desc.Digest
 		_, data, err = s.client.Resolve(ctx, ref)
 	} else {
-		data, err = s.fetchConfig(ctx, ref, desc)
+		data, err = s.client.ReadBlob(ctx, ref.Repository(), desc, maxConfig)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if desc.Size > 0 && desc.Size != int64(len(data)) {
+		return nil, fmt.Errorf("blob %s has %d bytes, not the %d of its descriptor", desc.Digest, len(data), desc.Size)
 	}
 	_, err = s.keep(desc, data)
 	return data, err
-}
-
-func (s *Images) fetchConfig(ctx context.Context, ref registry.Ref, desc ocispec.Descriptor) ([]byte, error) {
-	if desc.Size > maxConfig {
-		return nil, fmt.Errorf("config %s has %d bytes, more than the %d that are allowed", desc.Digest, desc.Size, maxConfig)
-	}
-	r, err := s.client.Blob(ctx, ref.Repository(), desc)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(r, maxConfig))
-	if err = errors.Join(err, r.Close()); err != nil {
-		return nil, err
-	}
-	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
-		return nil, fmt.Errorf("config %s: the registry sent something else: %s", desc.Digest, got)
-	}
-	return data, nil
 }
 
 // Fetch gets the blob of a layer from one of its origins. It is not verified.

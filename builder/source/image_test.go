@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -140,6 +141,13 @@ func addPlatform(idx v1.ImageIndex, img mutate.Appendable, platform string) v1.I
 		d.Platform = &v1.Platform{OS: os, Architecture: arch, Variant: variant}
 	}
 	return mutate.AppendManifests(idx, mutate.IndexAddendum{Add: img, Descriptor: d})
+}
+
+// ofSize is an index whose descriptor of img has another size than img.
+func ofSize(img v1.Image, size int64) v1.ImageIndex {
+	return mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
+		Add: img, Descriptor: v1.Descriptor{Size: size, Platform: &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}},
+	})
 }
 
 func author(t *testing.T, config []byte) string {
@@ -340,6 +348,7 @@ func TestImagesThatAreNone(t *testing.T) {
 		{withLayer("text/plain"), `layer 3: it is of the type "text/plain"`, "choose another"},
 		{short, "names 1 layers where the manifest has 2", "choose another"},
 		{mutate.ConfigMediaType(good, "application/vnd.cncf.helm.config.v1+json"), "not an image but an artifact of the type application/vnd.cncf.helm.config.v1+json", "another tag"},
+		{ofSize(good, 77), "bytes, not the 77 of its descriptor", "choose another"},
 		{addPlatform(empty.Index, good, "unknown/unknown"), "nor for any other platform", "choose another"},
 	} {
 		w.push(fmt.Sprintf("bad:%d", i), tt.img)
