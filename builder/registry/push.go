@@ -185,6 +185,7 @@ func (p *push) blob(ctx context.Context, desc ocispec.Descriptor) error {
 	return nil
 }
 
+// has reports whether the repository has a blob.
 func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	req, err := p.session.request(ctx, http.MethodHead, "blobs/"+desc.Digest.String())
 	if err != nil {
@@ -198,7 +199,7 @@ func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusNotFound); err != nil {
 		return false, p.session.explain(err, nil)
 	}
-	return resp.StatusCode == http.StatusOK, nil
+	return resp.StatusCode == http.StatusOK && describes(resp, desc), nil
 }
 
 func (p *push) manifest(ctx context.Context, name string, m document) error {
@@ -218,5 +219,5 @@ func (p *push) manifest(ctx context.Context, name string, m document) error {
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted); err != nil {
 		return p.session.explain(err, nil)
 	}
-	return nil
+	return p.confirmManifest(ctx, resp, name, m)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,6 +38,8 @@ type testRegistry struct {
 	mu       sync.Mutex
 	requests []string
 	before   func(w http.ResponseWriter, r *http.Request) bool
+	// change changes what the registry answers; optional.
+	change func(r *http.Request, rec *httptest.ResponseRecorder)
 }
 
 func newTestRegistry(t *testing.T) *testRegistry {
@@ -48,8 +51,17 @@ func newTestRegistry(t *testing.T) *testRegistry {
 		reg.requests = append(reg.requests, r.Method+" "+r.URL.Path)
 		before := reg.before
 		reg.mu.Unlock()
-		if before == nil || !before(w, r) {
+		switch {
+		case before != nil && before(w, r):
+		case reg.change == nil:
 			inner.ServeHTTP(w, r)
+		default:
+			rec := httptest.NewRecorder()
+			inner.ServeHTTP(rec, r)
+			reg.change(r, rec)
+			maps.Copy(w.Header(), rec.Header())
+			w.WriteHeader(rec.Code)
+			_, _ = io.Copy(w, rec.Body)
 		}
 	}))
 	t.Cleanup(s.Close)

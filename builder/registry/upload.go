@@ -110,7 +110,10 @@ func (p *push) uploadOnce(ctx context.Context, desc ocispec.Descriptor, from str
 	}
 	defer resp.Body.Close()
 	wait := retryAfter(resp.Header.Get("Retry-After"), time.Now())
-	return wait, transport.CheckError(resp, http.StatusCreated, http.StatusNoContent, http.StatusOK)
+	if err := transport.CheckError(resp, http.StatusCreated, http.StatusNoContent, http.StatusOK); err != nil {
+		return wait, err
+	}
+	return wait, p.confirmBlob(ctx, resp, desc)
 }
 
 // begin starts an upload and returns where to send it: "" when the registry has
@@ -143,13 +146,29 @@ func (p *push) begin(ctx context.Context, desc ocispec.Descriptor, from string) 
 		return "", err
 	}
 	if resp.StatusCode == http.StatusCreated {
-		return "", nil
+		return p.beginAfterMount(ctx, resp, desc, from)
 	}
 	location, err := resp.Location()
 	if err != nil {
 		return "", fmt.Errorf("the registry did not say where to send a blob: %w", err)
 	}
 	return location.String(), nil
+}
+
+// beginAfterMount is begin for a registry that claims to have mounted the blob:
+// where it has not, the blob is sent.
+func (p *push) beginAfterMount(ctx context.Context, resp *http.Response, desc ocispec.Descriptor, from string) (string, error) {
+	ok, err := p.mounted(ctx, resp, desc)
+	switch {
+	case err != nil || ok:
+		return "", err
+	case from != "":
+		return p.begin(ctx, desc, "")
+	}
+	return "", &Error{
+		Msg:  fmt.Sprintf("the registry %s answered %q to the beginning of an upload, but does not have the blob", p.session.host, resp.Status),
+		Hint: notRegistryHint,
+	}
 }
 
 // uploadBody reads what is sent, and remembers why that failed.

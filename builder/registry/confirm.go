@@ -1,0 +1,73 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// What answers success to every request is not a registry. So a success counts
+// when it says what only a registry can know, and otherwise when the blob or
+// manifest is there afterwards.
+
+// describes reports whether the answer to HEAD is about the blob: it tells its
+// digest, or at least its length.
+func describes(resp *http.Response, desc ocispec.Descriptor) bool {
+	if said := resp.Header.Get(digestHeader); said != "" {
+		return said == desc.Digest.String()
+	}
+	return resp.ContentLength == desc.Size
+}
+
+// mounted reports whether a registry has really mounted a blob.
+func (p *push) mounted(ctx context.Context, resp *http.Response, desc ocispec.Descriptor) (bool, error) {
+	d := desc.Digest.String()
+	if resp.Header.Get(digestHeader) == d || strings.Contains(resp.Header.Get("Location"), d) {
+		return true, nil
+	}
+	return p.has(ctx, desc)
+}
+
+// confirmBlob fails unless the registry has a blob that it claims to have taken.
+func (p *push) confirmBlob(ctx context.Context, resp *http.Response, desc ocispec.Descriptor) error {
+	said := resp.Header.Get(digestHeader)
+	if resp.StatusCode == http.StatusCreated && (said == "" || said == desc.Digest.String()) {
+		return nil
+	}
+	has, err := p.has(ctx, desc)
+	if err == nil && !has {
+		err = p.unconfirmed(resp, "the blob "+desc.Digest.String())
+	}
+	return err
+}
+
+// confirmManifest is confirmBlob for the manifest at a tag or digest.
+func (p *push) confirmManifest(ctx context.Context, resp *http.Response, name string, m document) error {
+	said, want := resp.Header.Get(digestHeader), m.desc.Digest.String()
+	if said == want || said == "" && resp.StatusCode == http.StatusCreated {
+		return nil
+	}
+	at := p.ref
+	at.Tag, at.Digest = name, ""
+	if name == want {
+		at.Tag, at.Digest = "", m.desc.Digest
+	}
+	got, _, err := p.session.manifest(ctx, at)
+	if err != nil {
+		return fmt.Errorf("looking for the manifest after the push: %w", err)
+	}
+	if got.Digest != m.desc.Digest {
+		return p.unconfirmed(resp, "the manifest "+want)
+	}
+	return nil
+}
+
+func (p *push) unconfirmed(resp *http.Response, what string) error {
+	return &Error{
+		Msg:  fmt.Sprintf("the registry %s answered %q to PUT of %s, but does not have it", p.session.host, resp.Status, what),
+		Hint: notRegistryHint,
+	}
+}
