@@ -93,6 +93,9 @@ type Result struct {
 type TargetResult struct {
 	Target parser.Target
 	Chain  layers.Chain
+	// Built is when an image of this config and these layers was first built;
+	// zero without Config.Blobs, and with an epoch.
+	Built time.Time
 }
 
 // Stats counts the steps (commands and file operations) of a build.
@@ -250,9 +253,8 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 		}
 	}
 	if e.Blobs && !e.planOnly {
-		for i, t := range res.Targets {
-			var err error
-			if res.Targets[i].Chain, err = e.packs.chain(ctx, t.Chain); err != nil {
+		for i := range res.Targets {
+			if err := e.finish(ctx, &res.Targets[i]); err != nil {
 				return nil, err
 			}
 		}

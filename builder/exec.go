@@ -163,7 +163,7 @@ func (e *engine) makeUpper(ctx context.Context, root layers.Chain, upper string)
 // dirs returns the directory forms of a chain's layers, making those that are
 // missing.
 func (e *engine) dirs(ctx context.Context, c layers.Chain) ([]string, error) {
-	c = slices.DeleteFunc(slices.Clone(c), func(l layers.Layer) bool { return l.ID == layers.EmptyID })
+	c = withoutEmpty(c)
 	dirs := make([]string, len(c))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
@@ -177,6 +177,10 @@ func (e *engine) dirs(ctx context.Context, c layers.Chain) ([]string, error) {
 		return nil, err
 	}
 	return lastOfEach(dirs), nil
+}
+
+func withoutEmpty(c layers.Chain) layers.Chain {
+	return slices.DeleteFunc(slices.Clone(c), func(l layers.Layer) bool { return l.ID == layers.EmptyID })
 }
 
 // lastOfEach returns dirs without those that come again later: an overlay

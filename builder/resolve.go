@@ -100,7 +100,11 @@ func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, run fu
 
 // put writes down what a step yielded.
 func (e *engine) put(id identity, name string, v value, took time.Duration) error {
-	r := &cache.Record{Key: id.key, Name: name, Duration: took, Created: time.Now().UTC()}
+	return e.putAt(id, name, v, time.Now().UTC(), took)
+}
+
+func (e *engine) putAt(id identity, name string, v value, at time.Time, took time.Duration) error {
+	r := &cache.Record{Key: id.key, Name: name, Duration: took, Created: at}
 	// The parts are for people; the key has been made.
 	for _, p := range id.recipe {
 		r.Parts.Add(p.Name, parser.Redact(p.Value))

@@ -77,7 +77,7 @@ func (e *engine) joinLayers(ctx context.Context, c layers.Chain, base int) (laye
 			return layers.Layer{}, fmt.Errorf("file %q: %w", n.Path, err)
 		}
 	}
-	return w.Commit(c[len(c)-1].Created)
+	return w.Commit(time.Now().UTC())
 }
 
 func (e *engine) copyEntry(ctx context.Context, w *store.Writer, n layers.Named, c layers.Chain) (err error) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -37,7 +36,8 @@ func finishConfig(img Image, chain layers.Chain) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	history := fillHistory(known.History, chain)
+	made := img.made()
+	history := fillHistory(known.History, chain, made)
 	if img.Epoch != nil {
 		clampHistory(history, base, time.Unix(*img.Epoch, 0).UTC())
 	}
@@ -48,6 +48,8 @@ func finishConfig(img Image, chain layers.Chain) ([]byte, error) {
 	_, hasCreated := fields["created"]
 	set := map[string]any{"rootfs": rootfs, "history": history}
 	switch created := known.Created; {
+	case !hasCreated && made != nil:
+		set["created"] = made
 	case !hasCreated:
 		set["created"] = lastTime(history)
 	case img.Epoch != nil && created != nil && created.After(time.Unix(*img.Epoch, 0)):
@@ -76,98 +78,15 @@ func emptyConfig(p ocispec.Platform) ([]byte, error) {
 	return json.Marshal(img)
 }
 
-func baseHistory(config []byte) ([]ocispec.History, error) {
-	if len(config) == 0 {
-		return nil, nil
-	}
-	var base ocispec.Image
-	if err := json.Unmarshal(config, &base); err != nil {
-		return nil, fmt.Errorf("reading the config of the base image: %w", err)
-	}
-	return base.History, nil
-}
-
-// fillHistory makes the history agree with the layers: as many entries with a
-// layer as there are layers, and a time for each.
-func fillHistory(history []ocispec.History, chain layers.Chain) []ocispec.History {
-	history = append([]ocispec.History{}, history...)
-	var n int
-	for i := range history {
-		if history[i].EmptyLayer {
-			continue
-		}
-		if n == len(chain) {
-			history[i].EmptyLayer = true
-			continue
-		}
-		if history[i].Created == nil {
-			history[i].Created = timeOf(chain[n])
-		}
-		n++
-	}
-	for _, l := range chain[n:] {
-		history = append(history, ocispec.History{Created: timeOf(l), Comment: "buildkit.exporter.image.v0"})
-	}
-	fillTimes(history)
-	return history
-}
-
-func timeOf(l layers.Layer) *time.Time {
-	if l.Created.IsZero() {
+// made is when the image was built, as it may be told; nil when that is not
+// known.
+func (img Image) made() *time.Time {
+	t := img.Built.UTC()
+	switch {
+	case img.Epoch != nil:
+		t = time.Unix(*img.Epoch, 0).UTC()
+	case img.Built.IsZero():
 		return nil
 	}
-	t := l.Created.UTC()
 	return &t
-}
-
-// fillTimes gives entries without a time that of the layer before, or of the
-// first new layer when they are right after the base image.
-func fillTimes(history []ocispec.History) {
-	var created *time.Time
-	missing := false
-	for _, h := range history {
-		if h.Created == nil {
-			missing = true
-			continue
-		}
-		created = h.Created
-		if missing {
-			break
-		}
-	}
-	missing = false
-	for i, h := range history {
-		switch {
-		case h.Created == nil:
-			missing = true
-			history[i].Created = created
-		case missing:
-			created = h.Created
-		}
-	}
-}
-
-// clampHistory lets nothing be younger than epoch but what the base image
-// brought.
-func clampHistory(history, base []ocispec.History, epoch time.Time) {
-	diverged := false
-	for i, h := range history {
-		if !diverged && i < len(base) && reflect.DeepEqual(h, base[i]) {
-			continue
-		}
-		diverged = true
-		if h.Created == nil || h.Created.After(epoch) {
-			history[i].Created = &epoch
-		}
-	}
-}
-
-func lastTime(history []ocispec.History) *time.Time {
-	var last *time.Time
-	for _, h := range history {
-		if h.Created != nil {
-			last = h.Created
-		}
-	}
-	return last
 }

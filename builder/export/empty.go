@@ -11,7 +11,8 @@ import (
 
 // dropEmpty leaves the empty layers of steps that changed nothing out of the
 // image, and marks their history entries as such. Those of the base image stay:
-// its layers are used again as they are; base is how many these are.
+// its layers are used again as they are; base is how many these are. Where the
+// history of the base image tells of fewer layers, entries are added.
 func dropEmpty(img Image) (_ Image, chain layers.Chain, base int, err error) {
 	chain = img.Chain
 	if len(img.Config) == 0 {
@@ -25,18 +26,19 @@ func dropEmpty(img Image) (_ Image, chain layers.Chain, base int, err error) {
 	if err := json.Unmarshal(img.Config, &known); err != nil {
 		return img, nil, 0, fmt.Errorf("reading the image config: %w", err)
 	}
+	var b ocispec.Image
 	if len(img.BaseConfig) > 0 {
-		var b ocispec.Image
 		if err := json.Unmarshal(img.BaseConfig, &b); err != nil {
 			return img, nil, 0, fmt.Errorf("reading the config of the base image: %w", err)
 		}
 		base = len(b.RootFS.DiffIDs)
 	}
-	kept := withoutEmpty(chain, known.History, base)
-	if len(kept) == len(chain) {
+	history := completed(known.History, b, chain)
+	kept := withoutEmpty(chain, history, base)
+	if len(kept) == len(chain) && len(history) == len(known.History) {
 		return img, chain, base, nil
 	}
-	if fields["history"], err = json.Marshal(known.History); err != nil {
+	if fields["history"], err = json.Marshal(history); err != nil {
 		return img, nil, 0, fmt.Errorf("writing the image config: %w", err)
 	}
 	img.Config, err = json.Marshal(fields)

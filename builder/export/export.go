@@ -37,6 +37,9 @@ type Image struct {
 	BaseConfig []byte
 	// Chain are the layers.
 	Chain layers.Chain
+	// Built is when this image was built for the first time. Without it (zero)
+	// the image has the time of its last layer.
+	Built time.Time
 	// Epoch (seconds since 1970) is the latest time that may be in config,
 	// history and files, but for those of the base image; optional.
 	Epoch *int64

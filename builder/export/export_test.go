@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -293,15 +294,20 @@ func TestHistory(t *testing.T) {
 		name    string
 		history []entry
 		chain   layers.Chain
+		built   int // -1: not known
 		want    []entry
 	}{
-		{"times of layers", []entry{{-1, false}, {-1, false}}, chain(1, 2), []entry{{1, false}, {2, false}}},
-		{"base keeps its times", []entry{{0, false}, {-1, false}}, chain(5, 2), []entry{{0, false}, {2, false}}},
-		{"empty ones after the base get the first new layer's", []entry{{0, false}, {-1, true}, {-1, false}, {-1, true}}, chain(-1, 3),
+		{"times of layers", []entry{{-1, false}, {-1, false}}, chain(1, 2), 9, []entry{{1, false}, {2, false}}},
+		{"base keeps its times", []entry{{0, false}, {-1, false}}, chain(5, 2), 9, []entry{{0, false}, {2, false}}},
+		{"empty ones after the base get the first new layer's", []entry{{0, false}, {-1, true}, {-1, false}, {-1, true}}, chain(-1, 3), -1,
 			[]entry{{0, false}, {3, true}, {3, false}, {3, true}}},
-		{"only empty ones are new", []entry{{0, false}, {-1, true}}, chain(-1), []entry{{0, false}, {0, true}}},
-		{"layers without entries", nil, chain(1, 2), []entry{{1, false}, {2, false}}},
-		{"entries without layers", []entry{{0, false}, {-1, false}}, chain(0), []entry{{0, false}, {0, true}}},
+		{"empty ones at the end get the time of the build", []entry{{0, false}, {-1, true}, {-1, false}, {-1, true}}, chain(-1, 3), 9,
+			[]entry{{0, false}, {3, true}, {3, false}, {9, true}}},
+		{"only empty ones are new", []entry{{0, false}, {-1, true}}, chain(-1), 9, []entry{{0, false}, {9, true}}},
+		{"only empty ones are new, at an unknown time", []entry{{0, false}, {-1, true}}, chain(-1), -1, []entry{{0, false}, {0, true}}},
+		{"no layer has a time", []entry{{-1, true}, {-1, false}}, chain(-1), 9, []entry{{9, true}, {9, false}}},
+		{"layers without entries", nil, chain(1, 2), 9, []entry{{1, false}, {2, false}}},
+		{"entries without layers", []entry{{0, false}, {-1, false}}, chain(0), 9, []entry{{0, false}, {9, true}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var history []ocispec.History
@@ -312,14 +318,98 @@ func TestHistory(t *testing.T) {
 				}
 				history = append(history, h)
 			}
+			var built *time.Time
+			if c.built >= 0 {
+				built = at(c.built)
+			}
 			var got []entry
-			for _, h := range fillHistory(history, c.chain) {
+			for _, h := range fillHistory(history, c.chain, built) {
 				got = append(got, entry{int(h.Created.Sub(noon) / time.Hour), h.EmptyLayer})
 			}
 			if !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got %v, want %v", got, c.want)
 			}
 		})
+	}
+}
+
+// The time of an image is that of its build, or the epoch; not that of the base
+// image, nor none.
+func TestCreated(t *testing.T) {
+	s := openStore(t)
+	old, built := noon.Add(-1000*time.Hour), noon.Add(time.Hour)
+	epoch := noon.Add(-time.Hour).Unix()
+	below := layer(t, s, time.Time{}, regular("f", "of the base"))
+	above := layer(t, s, noon, regular("g", "new"))
+	base := ocispec.Image{Platform: amd64, Created: &old, History: []ocispec.History{{CreatedBy: "ADD rootfs", Created: &old}}}
+	base.RootFS.DiffIDs = []digest.Digest{below.DiffID}
+	for _, c := range []struct {
+		name    string
+		base    bool
+		history []ocispec.History
+		chain   layers.Chain
+	}{
+		{"base alone", true, nil, layers.Chain{below}},
+		{"base and ENV", true, []ocispec.History{{CreatedBy: "ENV", EmptyLayer: true}}, layers.Chain{below}},
+		{"base, COPY, ENV", true, []ocispec.History{{CreatedBy: "COPY"}, {CreatedBy: "ENV", EmptyLayer: true}}, layers.Chain{below, above}},
+		{"base and COPY", true, []ocispec.History{{CreatedBy: "COPY"}}, layers.Chain{below, above}},
+		{"scratch and ENV", false, []ocispec.History{{CreatedBy: "ENV", EmptyLayer: true}}, layers.Chain{}},
+		{"scratch", false, nil, layers.Chain{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := ocispec.Image{Platform: amd64, History: c.history}
+			img := Image{Platform: amd64, Chain: c.chain, Built: built}
+			if c.base {
+				img.BaseConfig, _ = json.Marshal(base)
+				config.History = append(slices.Clone(base.History), c.history...)
+			}
+			img.Config, _ = json.Marshal(config)
+			got := readConfig(t, s, assemble(t, s, Options{}, img))
+			if got.Created == nil || !got.Created.Equal(built) {
+				t.Errorf("created %v, want %v", got.Created, built)
+			}
+			img.Epoch = &epoch
+			got = readConfig(t, s, assemble(t, s, Options{}, img))
+			if got.Created == nil || got.Created.Unix() != epoch {
+				t.Errorf("created %v, want the epoch", got.Created)
+			}
+		})
+	}
+}
+
+// A base image that tells of fewer layers than it has gets the entries that it
+// lacks, and those of new layers stay with these.
+func TestHistoryOfBaseIsCompleted(t *testing.T) {
+	s := openStore(t)
+	one, two := layer(t, s, time.Time{}, regular("1", "1")), layer(t, s, time.Time{}, regular("2", "2"))
+	above := layer(t, s, noon, regular("new", "new"))
+	empty := layers.Layer{ID: layers.EmptyID}
+	base := ocispec.Image{Platform: amd64, History: []ocispec.History{{CreatedBy: "ADD"}, {CreatedBy: "CMD", EmptyLayer: true}}}
+	base.RootFS.DiffIDs = []digest.Digest{one.DiffID, two.DiffID}
+	config := ocispec.Image{Platform: amd64, History: append(slices.Clone(base.History),
+		ocispec.History{CreatedBy: "RUN nothing"}, ocispec.History{CreatedBy: "COPY new"})}
+	img := Image{Platform: amd64, Chain: layers.Chain{one, two, empty, above}}
+	img.BaseConfig, _ = json.Marshal(base)
+	img.Config, _ = json.Marshal(config)
+	var got []string
+	for _, h := range readConfig(t, s, assemble(t, s, Options{}, img)).History {
+		line := h.CreatedBy
+		if h.EmptyLayer {
+			line += " (empty)"
+		}
+		got = append(got, line)
+	}
+	want := []string{"ADD", "CMD (empty)", "layer " + two.DiffID.String(), "RUN nothing (empty)", "COPY new"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	// Also where no entry is the base's, or no config tells anything.
+	for _, img := range []Image{{Platform: amd64, Chain: layers.Chain{one, above}}, {Platform: amd64, Config: []byte(`{"os":"linux","architecture":"amd64"}`), Chain: layers.Chain{one, above}}} {
+		for i, h := range readConfig(t, s, assemble(t, s, Options{}, img)).History {
+			if h.CreatedBy != "layer "+img.Chain[i].DiffID.String() {
+				t.Errorf("entry %d: created by %q", i, h.CreatedBy)
+			}
+		}
 	}
 }
 

@@ -269,7 +269,7 @@ func (b *building) export(ctx context.Context, result *builder.Result) error {
 	for i, t := range result.Targets {
 		targets[i] = export.Image{
 			Platform: t.Target.Platform, Config: t.Target.Config, BaseConfig: t.Target.BaseConfig,
-			Chain: t.Chain, Epoch: t.Target.Epoch,
+			Chain: t.Chain, Built: t.Built, Epoch: t.Target.Epoch,
 		}
 	}
 	written, err := export.Write(ctx, env, targets, b.assembly, b.outputs, b.names)

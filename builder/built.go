@@ -1,0 +1,64 @@
+package builder
+
+import (
+	"context"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
+)
+
+// finish packs the layers of a target and finds out when it was built.
+func (e *engine) finish(ctx context.Context, r *TargetResult) (err error) {
+	if r.Chain, err = e.packs.chain(ctx, r.Chain); err != nil {
+		return err
+	}
+	if r.Target.Epoch == nil {
+		r.Built, err = e.built(ctx, r)
+	}
+	return err
+}
+
+// built returns when a target was first built with this config and these layers:
+// now, unless there is a record of it. So a build in which nothing is new yields
+// the same image again. The layers do not tell: the last steps may have changed no
+// file, or have yielded a layer that another image has had for long.
+func (e *engine) built(ctx context.Context, r *TargetResult) (time.Time, error) {
+	var id identity
+	id.recipe.Add("operation", "image")
+	id.recipe.Add("config", digest.FromBytes(r.Target.Config).String())
+	id.recipe.Add("base config", digest.FromBytes(r.Target.BaseConfig).String())
+	// Empty layers are in no image: with them the record would not be kept for
+	// as long as the image is.
+	chain := withoutEmpty(r.Chain)
+	for _, name := range chain.IDs() {
+		id.recipe.Add("layer", string(name))
+	}
+	id.key = id.recipe.Key()
+	if at, ok := e.lookUpBuilt(id.key); ok {
+		return at, nil
+	}
+	name := "image for " + platforms.FormatAll(r.Target.Platform)
+	unlock, err := e.Cache.Lock(ctx, id.key, name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer unlock()
+	// Another process may have built it.
+	if at, ok := e.lookUpBuilt(id.key); ok {
+		return at, nil
+	}
+	at := time.Now().UTC()
+	return at, e.putAt(id, name, value{chains: []layers.Chain{chain}}, at, 0)
+}
+
+func (e *engine) lookUpBuilt(key cache.Key) (time.Time, bool) {
+	r, err := e.Cache.Get(key)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return r.Created, true
+}
