@@ -299,7 +299,7 @@ func (d *download) serve(op parser.HTTP) FS {
 		e.GID = *op.GID
 	}
 	if t, err := http.ParseTime(d.LastModified); err == nil {
-		e.ModTime = t.UnixNano()
+		e.ModTime = layers.UnixNano(t)
 	}
 	forget := func() error {
 		if d.dir == "" {

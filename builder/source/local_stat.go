@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +21,7 @@ func (l *Local) stat(dir *os.File, name, base string) (*seen, error) {
 		return nil, &fs.PathError{Op: "stat", Path: filepath.Join(l.dir, name), Err: err}
 	}
 	s := &seen{stamp: stampOf(&st), entry: layers.Entry{
-		Path: name, Mode: uint32(st.Mode) & 0o7777, ModTime: st.Mtim.Nano(), Offset: -1,
+		Path: name, Mode: uint32(st.Mode) & 0o7777, ModTime: layers.UnixNano(time.Unix(st.Mtim.Unix())), Offset: -1,
 	}}
 	e := &s.entry
 	switch st.Mode & unix.S_IFMT {

@@ -324,6 +324,24 @@ func TestChangedFiles(t *testing.T) {
 	}
 }
 
+// Times that nanoseconds cannot tell are the nearest, not others.
+func TestFarTimes(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "late/", "early/")
+	for name, seconds := range map[string]int64{"late": 1e10, "early": -1e10} {
+		at := unix.Timespec{Sec: seconds}
+		if err := unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(dir, name), []unix.Timespec{at, at}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := open(t, dir, "").Select(parser.Local{})
+	for _, name := range []string{"late", "early"} {
+		if e, ok, err := f.Lookup(name); err != nil || !ok || (e.ModTime > 0) != (name == "late") {
+			t.Errorf("%s: %d, %v, %v", name, e.ModTime, ok, err)
+		}
+	}
+}
+
 func TestReading(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "d/Dockerfile", "link -> d/Dockerfile", "out -> ../../../etc/hostname", "abs -> /d/Dockerfile")

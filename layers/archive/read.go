@@ -12,7 +12,6 @@ import (
 	"math"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -175,7 +174,7 @@ func entryOf(h *tar.Header) (layers.Entry, error) {
 		Mode:    uint32(h.Mode) & 0o7777,
 		UID:     OwnerID(h.Uid),
 		GID:     OwnerID(h.Gid),
-		ModTime: unixNano(h.ModTime),
+		ModTime: layers.UnixNano(h.ModTime),
 		Offset:  -1,
 	}
 	switch h.Typeflag {
@@ -218,18 +217,6 @@ func OwnerID(n int) int {
 		return 0
 	}
 	return int(id)
-}
-
-// unixNano is t in nanoseconds, or the nearest that can be said so.
-func unixNano(t time.Time) int64 {
-	const most = math.MaxInt64 / int64(time.Second)
-	switch s := t.Unix(); {
-	case s >= most:
-		return most * int64(time.Second)
-	case s <= -most:
-		return -most * int64(time.Second)
-	}
-	return t.UnixNano()
 }
 
 // IsSparse says whether the content of h is stored as a map and pieces.

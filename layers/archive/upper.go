@@ -170,7 +170,7 @@ func (w *upperWalk) describe(parent int, p, name string, st *unix.Stat_t) (layer
 }
 
 // ModTime is the time of the last change of a file's content, as entries have it.
-func ModTime(st *unix.Stat_t) int64 { return time.Unix(st.Mtim.Unix()).UnixNano() }
+func ModTime(st *unix.Stat_t) int64 { return layers.UnixNano(time.Unix(st.Mtim.Unix())) }
 
 // tree puts together what is kept: changed entries, all names of a file of
 // which one has changed, and parents.

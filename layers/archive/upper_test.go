@@ -137,6 +137,31 @@ func TestWalkUpperRefuses(t *testing.T) {
 	}
 }
 
+// Times that nanoseconds cannot tell are the nearest, not others.
+func TestWalkUpperFarTimes(t *testing.T) {
+	dir := t.TempDir()
+	for name, seconds := range map[string]int64{"late": 1e10, "early": -1e10} {
+		at := unix.Timespec{Sec: seconds, Nsec: 1}
+		if err := errors.Join(os.Mkdir(dir+"/"+name, 0o755), unix.UtimesNanoAt(unix.AT_FDCWD, dir+"/"+name, []unix.Timespec{at, at}, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree, err := WalkUpper(t.Context(), dir, layers.NewView(nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range tree.Entries {
+		// A file system may have limits of its own.
+		var st unix.Stat_t
+		if err := unix.Stat(dir+"/"+e.Path, &st); err != nil {
+			t.Fatal(err)
+		}
+		if want := layers.UnixNano(time.Unix(st.Mtim.Unix())); e.ModTime != want || (e.ModTime > 0) != (e.Path == "late") {
+			t.Errorf("%s: %d, want %d", e.Path, e.ModTime, want)
+		}
+	}
+}
+
 func TestIDMap(t *testing.T) {
 	ranges := []idRange{{0, 1}, {1000, 10}}
 	for id, want := range map[int]bool{0: true, 1: false, 999: false, 1000: true, 1009: true, 1010: false, -1: false} {
