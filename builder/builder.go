@@ -70,8 +70,9 @@ type Config struct {
 	// Squash makes one layer of all that a target has over its base image.
 	Squash bool
 	// Epoch, in seconds since 1970, is the latest time that files of new
-	// layers will have where they are exported to; optional. It decides no
-	// step: with another one everything stays cached.
+	// layers will have where they are exported to, and that of files which a
+	// step made; optional. It decides no step: with another one everything
+	// stays cached.
 	Epoch *int64
 	// SingleUser says that commands can only make files that belong to one
 	// user, whatever they ask for. Their results are then other ones.
@@ -224,7 +225,7 @@ func (e *engine) eachBelow(n *parser.Node, fn func(*job) bool) {
 
 func (e *engine) build(ctx context.Context) (*Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	e.packs = newPacks(ctx, e.Layers, store.Wanted{Compression: e.Compression, Epoch: e.Epoch})
+	e.packs = newPacks(ctx, e.Layers, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
 	defer e.packs.wait()
 	defer cancel(nil)
 	e.declare()
@@ -261,6 +262,15 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 	}
 	res.Stats = e.stats()
 	return res, nil
+}
+
+// epoch is what becomes of times in the layers that are packed while later steps
+// run.
+func (e *engine) epoch() *layers.Epoch {
+	if e.Epoch == nil {
+		return nil
+	}
+	return &layers.Epoch{Seconds: *e.Epoch}
 }
 
 func (v value) chain(output int) (layers.Chain, error) {

@@ -13,7 +13,7 @@ import (
 func Open(ctx context.Context, g *parser.Graph, in parser.Input, c Config) (source.FS, error) {
 	c.Blobs = false
 	e := newEngine(g, c)
-	e.packs = newPacks(ctx, e.Layers, store.Wanted{Compression: e.Compression, Epoch: e.Epoch})
+	e.packs = newPacks(ctx, e.Layers, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
 	e.declare()
 	return e.files(ctx, in)
 }

@@ -66,7 +66,7 @@ var quote = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
 
 // keyVersion is part of every key. Raise it when the same recipe begins to
 // mean another result.
-const keyVersion = "sinter step 1"
+const keyVersion = "sinter step 2"
 
 // Key returns the digest of the recipe.
 func (r Recipe) Key() Key {

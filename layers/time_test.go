@@ -28,3 +28,41 @@ func TestUnixNano(t *testing.T) {
 		}
 	}
 }
+
+func TestEpoch(t *testing.T) {
+	const second = int64(time.Second)
+	early, late := &Epoch{Seconds: 1000}, &Epoch{Seconds: 1_700_000_000}
+	for _, tt := range []struct {
+		epoch         *Epoch
+		modTime, want int64
+	}{
+		{nil, 5*second + 1, 5 * second},
+		{nil, -1, -second},
+		{nil, MadeTime, MadeTime},
+		{early, 5 * second, 5 * second},
+		{early, 2000*second + 1, 1000 * second},
+		{early, MadeTime, 1000 * second},
+		{late, 2000 * second, 2000 * second},
+		{late, MadeTime, 1_700_000_000 * second},
+		{late, MadeTime + 5, 1_700_000_000 * second},
+		{late, MadeTime - 1, MadeTime - second},
+		{late, math.MaxInt64, 1_700_000_000 * second},
+		{&Epoch{Seconds: math.MaxInt64}, MadeTime, UnixNano(time.Unix(math.MaxInt64, 0))},
+		{&Epoch{Seconds: 1000, Keep: true}, 2000 * second, 2000 * second},
+		{&Epoch{Seconds: 1000, Keep: true}, MadeTime, 1000 * second},
+	} {
+		if got := tt.epoch.Apply(tt.modTime); got != tt.want {
+			t.Errorf("%d with %+v: %d, want %d", tt.modTime, tt.epoch, got, tt.want)
+		}
+	}
+}
+
+// Zip archives tell local time, from 1980 on.
+func TestMadeTimeIsInZip(t *testing.T) {
+	for _, hours := range []int{-12, 14} {
+		zone := time.FixedZone("", hours*60*60)
+		if at := time.Unix(0, MadeTime).In(zone); at.Year() < 1980 {
+			t.Errorf("in the zone %d it is %s", hours, at)
+		}
+	}
+}

@@ -15,8 +15,8 @@ import (
 //
 // A path is hidden by a whiteout above it, by an opaque directory above it
 // and by anything that is not a directory on the way to it. Directories that
-// no layer lists, but that have something below them, exist with mode 0755
-// and owner 0:0, and so does the root.
+// no layer lists, but that have something below them, exist with mode 0755,
+// owner 0:0 and MadeTime, and so does the root.
 type View struct {
 	trees []*Tree // the lowest first
 }
@@ -274,7 +274,7 @@ func (t *Tree) follow(e Entry) Entry {
 }
 
 func impliedDir(p string) Entry {
-	return Entry{Path: p, Kind: Dir, Mode: 0o755, Offset: -1}
+	return Entry{Path: p, Kind: Dir, Mode: 0o755, ModTime: MadeTime, Offset: -1}
 }
 
 // childPath returns the ancestor of p (or p) that is directly in dir.

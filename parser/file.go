@@ -2,12 +2,21 @@ package parser
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/moby/buildkit/solver/pb"
 )
 
-// fileOp translates a list of file actions.
-func fileOp(f *pb.FileOp, inputs int) (FileOp, error) {
+// fileOp translates a list of file actions. What these make at the epoch, such as
+// a WORKDIR, gets no time: outputs give it the epoch, and with another one the step
+// is the same.
+func fileOp(f *pb.FileOp, inputs int, epoch *time.Time) (FileOp, error) {
+	timestamp := func(ns int64) *int64 {
+		if ns == -1 || epoch != nil && ns == epoch.UnixNano() {
+			return nil
+		}
+		return &ns
+	}
 	actions := make([]FileAction, len(f.Actions))
 	for i, pa := range f.Actions {
 		a := FileAction{Input: int(pa.Input), Secondary: -1, Output: int(pa.Output)}
@@ -15,7 +24,7 @@ func fileOp(f *pb.FileOp, inputs int) (FileOp, error) {
 		switch pt := pa.Action.(type) {
 		case *pb.FileAction_Copy:
 			a.Secondary = int(pa.SecondaryInput)
-			a.Action = copyAction(pt.Copy)
+			a.Action = copyAction(pt.Copy, timestamp(pt.Copy.Timestamp))
 		case *pb.FileAction_Mkdir:
 			p := pt.Mkdir
 			a.Action = Mkdir{
@@ -53,7 +62,7 @@ func fileOp(f *pb.FileOp, inputs int) (FileOp, error) {
 	return FileOp{Actions: actions}, nil
 }
 
-func copyAction(p *pb.FileActionCopy) Copy {
+func copyAction(p *pb.FileActionCopy, timestamp *int64) Copy {
 	mode := p.ModeStr
 	if mode == "" && p.Mode >= 0 {
 		mode = fmt.Sprintf("%04o", p.Mode)
@@ -70,16 +79,8 @@ func copyAction(p *pb.FileActionCopy) Copy {
 		Include:            p.IncludePatterns,
 		Exclude:            p.ExcludePatterns,
 		RequiredPaths:      p.RequiredPaths,
-		Timestamp:          timestamp(p.Timestamp),
+		Timestamp:          timestamp,
 	}
-}
-
-// timestamp is nil for -1, which stands for "as it is".
-func timestamp(ns int64) *int64 {
-	if ns == -1 {
-		return nil
-	}
-	return &ns
 }
 
 func owner(p *pb.ChownOpt) *Owner {

@@ -103,6 +103,9 @@ func (f *frontend) convert(ctx context.Context, e *entry, p *ocispec.Platform, w
 
 func graph(images []converted) (*Graph, error) {
 	t := newTranslation()
+	if len(images) > 0 {
+		t.epoch = images[0].result.Epoch // all have the same
+	}
 	targets := make([]Target, len(images))
 	for i, img := range images {
 		var err error

@@ -3,6 +3,7 @@ package parser_test
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -358,6 +359,23 @@ func TestEpochOfContext(t *testing.T) {
 	m.modified = &modified
 	if got := epoch("https://example.com/Dockerfile", m); got == nil || *got != 1700000002 {
 		t.Errorf("of a server: %v", got)
+	}
+}
+
+// TestEpochIsInNoStep: with another epoch every step is the same.
+func TestEpochIsInNoStep(t *testing.T) {
+	m := withDockerfile("FROM debian:12\nWORKDIR /w\nCOPY <<EOF /f\nx\nEOF\nADD a /b/\nRUN c\n")
+	steps := func(epoch string) (list []parser.FileOp, execs []parser.Exec) {
+		req := amd64()
+		req.Epoch = epoch
+		g := parse(t, req, m)
+		return ops[parser.FileOp](g), ops[parser.Exec](g)
+	}
+	files, execs := steps("")
+	for _, epoch := range []string{"1", "1700000000", "99999999999"} {
+		if f, e := steps(epoch); !reflect.DeepEqual(f, files) || !reflect.DeepEqual(e, execs) {
+			t.Errorf("with the epoch %s: %+v, %+v, want %+v, %+v", epoch, f, e, files, execs)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package parser
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
@@ -17,6 +18,8 @@ type translation struct {
 	byID   map[digest.Digest]*Node
 	files  []SourceFile
 	fileAt map[string]int
+	// epoch is SOURCE_DATE_EPOCH, which no operation tells.
+	epoch *time.Time
 }
 
 func newTranslation() *translation {
@@ -115,7 +118,7 @@ func (t *translation) node(data []byte, meta *pb.OpMetadata) (*Node, error) {
 	case *pb.Op_Exec:
 		n.Op, err = exec(o.Exec, len(ins), meta.GetLinuxResources())
 	case *pb.Op_File:
-		n.Op, err = fileOp(o.File, len(ins))
+		n.Op, err = fileOp(o.File, len(ins), t.epoch)
 	case *pb.Op_Merge:
 		n.Op = Merge{}
 		n.Inputs, err = mergeInputs(o.Merge, ins)

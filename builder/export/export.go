@@ -55,7 +55,8 @@ type Options struct {
 	// also of those that were made elsewhere.
 	Compression      archive.Compression
 	ForceCompression bool
-	// KeepTimes leaves the times of files as they are, also with an epoch.
+	// KeepTimes leaves the times of files as they are, also with an epoch, but
+	// for those that have no time of their own.
 	KeepTimes   bool
 	Annotations Annotations
 }
@@ -250,8 +251,8 @@ func (o Options) layersOf(ctx context.Context, s *store.Store, chain layers.Chai
 	group.SetLimit(parallelConversions)
 	for i, l := range chain {
 		w := store.Wanted{Compression: o.Compression, Force: o.ForceCompression}
-		if i >= base && !o.KeepTimes {
-			w.Epoch = epoch
+		if i >= base && epoch != nil {
+			w.Epoch = &layers.Epoch{Seconds: *epoch, Keep: o.KeepTimes}
 		}
 		group.Go(func() (err error) {
 			// What Convert compares are OCI types.

@@ -127,7 +127,7 @@ type fileID struct {
 func (r rootfs) walk(fn func(e layers.Entry, layer int) error) error {
 	names := map[fileID]string{}
 	if r.prefix != "" {
-		dir := layers.Entry{Path: r.prefix, Kind: layers.Dir, Mode: 0o755, Offset: -1}
+		dir := layers.Entry{Path: r.prefix, Kind: layers.Dir, Mode: 0o755, ModTime: layers.MadeTime, Offset: -1}
 		r.clamp(&dir)
 		if err := fn(dir, -1); err != nil {
 			return err

@@ -21,7 +21,7 @@ type made struct {
 
 // inode returns a file of that kind in the directory parent.
 func (m made) inode(kind layers.Kind, parent layers.Entry) *inode {
-	e := layers.Entry{Kind: kind, Mode: m.mode}
+	e := layers.Entry{Kind: kind, Mode: m.mode, ModTime: layers.MadeTime}
 	if parent.Mode&0o2000 != 0 {
 		// As the kernel does below a directory with the setgid bit.
 		e.GID = parent.GID

@@ -3,8 +3,8 @@
 // written straight as a layer. Nothing is mounted and no file is copied twice.
 // The behaviour is that of BuildKit's file operations.
 //
-// Files that an action makes without a time of their own have the time 0, so
-// that the same input gives the same bytes.
+// What an action makes without a time of its own has layers.MadeTime, so that the
+// same input gives the same bytes.
 package fileop
 
 import (

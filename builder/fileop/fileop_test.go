@@ -40,7 +40,11 @@ func (w *recorder) lines() []string {
 			line += " " + name
 		}
 		if e.Kind != layers.Whiteout {
-			line += fmt.Sprintf(" @%d", e.ModTime/1e9)
+			if e.ModTime == layers.MadeTime {
+				line += " @made"
+			} else {
+				line += fmt.Sprintf(" @%d", e.ModTime/1e9)
+			}
 		}
 		out = append(out, line)
 	}
@@ -94,14 +98,14 @@ func TestCopy(t *testing.T) {
 			src: "f", dest: "/f", want: "f file 4711 0:0 text @77",
 		}, {
 			name: "parents are made", context: "f text", src: "f", dest: "/a/b/f",
-			want: "a dir 0755 0:0 @0\na/b dir 0755 0:0 @0\na/b/f file 0644 0:0 text @1000000000",
+			want: "a dir 0755 0:0 @made\na/b dir 0755 0:0 @made\na/b/f file 0644 0:0 text @1000000000",
 		}, {
 			name: "existing parents stay as they are", context: "f text", base: "a dir mode=0711 owner=3:4 time=9",
-			src: "f", dest: "/a/b/", want: "a dir 0711 3:4 @9\na/b dir 0755 0:0 @0\na/b/f file 0644 0:0 text @1000000000",
+			src: "f", dest: "/a/b/", want: "a dir 0711 3:4 @9\na/b dir 0755 0:0 @made\na/b/f file 0644 0:0 text @1000000000",
 		}, {
 			name: "chown and parents", context: "f text", base: "a dir mode=0711 owner=3:4 time=9", src: "f", dest: "/a/b/",
 			change: func(c *parser.Copy) { c.Owner = num(7, 8) },
-			want:   "a dir 0711 3:4 @9\na/b dir 0755 7:8 @0\na/b/f file 0644 7:8 text @1000000000",
+			want:   "a dir 0711 3:4 @9\na/b dir 0755 7:8 @made\na/b/f file 0644 7:8 text @1000000000",
 		}, {
 			name: "chown leaves an existing destination alone", context: "d/f text\nd/sub/f text", base: "a dir owner=3:4\na/sub dir owner=3:4 mode=0700", src: "d", dest: "/a",
 			change: func(c *parser.Copy) { c.Owner = num(7, 8) },
@@ -109,7 +113,7 @@ func TestCopy(t *testing.T) {
 		}, {
 			name: "chmod counts for parents and directories too", context: "d/f text mode=0600\nd/sub dir", src: "d", dest: "/x/y/",
 			change: func(c *parser.Copy) { c.Mode = "0644" },
-			want:   "x dir 0644 0:0 @0\nx/y dir 0644 0:0 @1000000000\nx/y/f file 0644 0:0 text @1000000000\nx/y/sub dir 0644 0:0 @1000000000",
+			want:   "x dir 0644 0:0 @made\nx/y dir 0644 0:0 @1000000000\nx/y/f file 0644 0:0 text @1000000000\nx/y/sub dir 0644 0:0 @1000000000",
 		}, {
 			name: "a symbolic chmod keeps directories passable", context: "d/f text mode=0600\nd/x text mode=0700", src: "d", dest: "/d/",
 			change: func(c *parser.Copy) { c.Mode = "u=rwX,go=rX" },
@@ -119,7 +123,7 @@ func TestCopy(t *testing.T) {
 			want: "d dir 0755 0:0 @1000000000\nd/f file 0644 0:0 text @1000000000\nd/l -> f 0:0 @1000000000",
 		}, {
 			name: "links that match a wildcard are followed each", context: "a text\nb text2\nlink1 link:a\nlink2 link:b", src: "link*", dest: "/d/",
-			want: "d dir 0755 0:0 @0\nd/link1 file 0644 0:0 text @1000000000\nd/link2 file 0644 0:0 text2 @1000000000",
+			want: "d dir 0755 0:0 @made\nd/link1 file 0644 0:0 text @1000000000\nd/link2 file 0644 0:0 text2 @1000000000",
 		}, {
 			name: "no match is no error and makes nothing", context: "f text", src: "missing*", dest: "/subdir/", want: "",
 		}, {
@@ -137,7 +141,7 @@ func TestCopy(t *testing.T) {
 			name: "an escaped question mark with a wildcard", context: "n?pe text\nnope no", src: `n\?p*`, dest: "/f", want: "f file 0644 0:0 text @1000000000",
 		}, {
 			name: "two stars are one", context: "a/x.go text\na/b/x.go text", src: "**/x.go", dest: "/d/",
-			want: "d dir 0755 0:0 @0\nd/x.go file 0644 0:0 text @1000000000",
+			want: "d dir 0755 0:0 @made\nd/x.go file 0644 0:0 text @1000000000",
 		}, {
 			name: "a symlink cannot replace a directory", context: "d/x link:y", base: "x dir", src: "d", dest: "/", err: "cannot replace to directory /x with file",
 		}, {
@@ -239,16 +243,16 @@ func TestActions(t *testing.T) {
 		actions    []parser.Action
 		want, err  string
 	}{
-		{"a directory", "", []parser.Action{parser.Mkdir{Path: "/a", Mode: 0o755}}, "a dir 0755 0:0 @0", ""},
+		{"a directory", "", []parser.Action{parser.Mkdir{Path: "/a", Mode: 0o755}}, "a dir 0755 0:0 @made", ""},
 		{"with parents", "a dir", []parser.Action{parser.Mkdir{Path: "/a/b/c", Mode: 0o700, MakeParents: true, Owner: num(1, 2), Timestamp: &ns}}, "a dir 0755 0:0 @1000000000\na/b dir 0700 1:2 @5\na/b/c dir 0700 1:2 @5", ""},
 		{"one that is there", "a dir mode=0700", []parser.Action{parser.Mkdir{Path: "/a", Mode: 0o755, MakeParents: true}}, "", ""},
 		{"without its parent", "", []parser.Action{parser.Mkdir{Path: "/a/b", Mode: 0o755}}, "", "no such file"},
 		{"below a file", "a text", []parser.Action{parser.Mkdir{Path: "/a/b", Mode: 0o755, MakeParents: true}}, "", "not a directory"},
 		{"a file", "", []parser.Action{parser.Mkfile{Path: "/f", Mode: 0o600, Data: []byte("x"), Timestamp: &ns}}, "f file 0600 0:0 x @5", ""},
-		{"a file through a symlink", "l link:d/f\nd dir", []parser.Action{parser.Mkfile{Path: "/l", Mode: 0o600, Data: []byte("x")}}, "d dir 0755 0:0 @1000000000\nd/f file 0600 0:0 x @0", ""},
+		{"a file through a symlink", "l link:d/f\nd dir", []parser.Action{parser.Mkfile{Path: "/l", Mode: 0o600, Data: []byte("x")}}, "d dir 0755 0:0 @1000000000\nd/f file 0600 0:0 x @made", ""},
 		{"a file over a directory", "f dir", []parser.Action{parser.Mkfile{Path: "/f"}}, "", "is a directory"},
 		{"a file over the root", "", []parser.Action{parser.Mkfile{Path: "/"}}, "", "is a directory"},
-		{"a symlink", "", []parser.Action{parser.MkSymlink{Old: "../x", New: "/l", Owner: num(1, 2)}}, "l -> ../x 1:2 @0", ""},
+		{"a symlink", "", []parser.Action{parser.MkSymlink{Old: "../x", New: "/l", Owner: num(1, 2)}}, "l -> ../x 1:2 @made", ""},
 		{"a symlink over a file", "l text", []parser.Action{parser.MkSymlink{Old: "x", New: "/l"}}, "", "exists"},
 		{"remove", "a/b text\na/c text", []parser.Action{parser.Remove{Path: "/a/b"}}, "a dir 0755 0:0 @1000000000\na/b whiteout", ""},
 		{"remove all", "a/b text\nc text", []parser.Action{parser.Remove{Path: "/*", AllowWildcard: true}}, "a whiteout\nc whiteout", ""},
@@ -257,9 +261,9 @@ func TestActions(t *testing.T) {
 		{"remove nothing", "", []parser.Action{parser.Remove{Path: "/a/b", AllowNotFound: true}}, "", ""},
 		{"remove what is missing", "", []parser.Action{parser.Remove{Path: "/a"}}, "", "not found"},
 		{"make and remove", "", []parser.Action{parser.Mkfile{Path: "/f"}, parser.Remove{Path: "/f"}}, "", ""},
-		{"remove and make again", "d/old text", []parser.Action{parser.Remove{Path: "/d"}, parser.Mkdir{Path: "/d", Mode: 0o755}, parser.Mkfile{Path: "/d/new", Mode: 0o644}}, "d dir 0755 0:0 opaque @0\nd/new file 0644 0:0  @0", ""},
-		{"a directory where a file was", "d text", []parser.Action{parser.Remove{Path: "/d"}, parser.Mkdir{Path: "/d", Mode: 0o755}}, "d dir 0755 0:0 @0", ""},
-		{"below a setgid directory", "d dir mode=2755 owner=0:9", []parser.Action{parser.Mkdir{Path: "/d/e", Mode: 0o755}}, "d dir 2755 0:9 @1000000000\nd/e dir 2755 0:9 @0", ""},
+		{"remove and make again", "d/old text", []parser.Action{parser.Remove{Path: "/d"}, parser.Mkdir{Path: "/d", Mode: 0o755}, parser.Mkfile{Path: "/d/new", Mode: 0o644}}, "d dir 0755 0:0 opaque @made\nd/new file 0644 0:0  @made", ""},
+		{"a directory where a file was", "d text", []parser.Action{parser.Remove{Path: "/d"}, parser.Mkdir{Path: "/d", Mode: 0o755}}, "d dir 0755 0:0 @made", ""},
+		{"below a setgid directory", "d dir mode=2755 owner=0:9", []parser.Action{parser.Mkdir{Path: "/d/e", Mode: 0o755}}, "d dir 2755 0:9 @1000000000\nd/e dir 2755 0:9 @made", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if strings.Contains(tc.base, "owner=") && os.Getuid() != 0 {
@@ -395,7 +399,7 @@ func TestDirectoryAsBase(t *testing.T) {
 	if _, err := Apply(context.Background(), op, []Input{{FS: buildContext(t, dir, parser.Local{})}}, "", func(int) (Writer, error) { return w, nil }); err != nil {
 		t.Fatal(err)
 	}
-	want := "a dir 0755 0:0 @1000000000\na/f file 0644 0:0 text @1000000000\nb dir 0755 0:0 @0"
+	want := "a dir 0755 0:0 @1000000000\na/f file 0644 0:0 text @1000000000\nb dir 0755 0:0 @made"
 	if got := strings.Join(w.lines(), "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

@@ -136,7 +136,7 @@ func (t *tree) Lookup(p string) (layers.Entry, bool, error) {
 	case shows:
 		return t.base.Lookup(p)
 	case p == "":
-		return layers.Entry{Kind: layers.Dir, Mode: 0o755}, true, nil
+		return layers.Entry{Kind: layers.Dir, Mode: 0o755, ModTime: layers.MadeTime}, true, nil
 	}
 	return layers.Entry{}, false, nil
 }

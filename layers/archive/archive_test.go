@@ -262,7 +262,7 @@ func TestWriteGNUTar(t *testing.T) {
 
 func TestEpoch(t *testing.T) {
 	var buf bytes.Buffer
-	epoch := int64(1000)
+	epoch := layers.Epoch{Seconds: 1000}
 	w := NewWriter(&buf, &epoch)
 	for i, test := range []struct{ in, want int64 }{{999_999_999_999, 999e9}, {1000e9, 1000e9}, {1001e9, 1000e9}, {-1, -1e9}} {
 		e, err := w.Add(layers.Entry{Path: string(rune('a' + i)), Kind: layers.Dir, ModTime: test.in}, nil)

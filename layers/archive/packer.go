@@ -20,10 +20,10 @@ type Packer struct {
 }
 
 // NewPacker returns a Packer to blob. The uncompressed tar is also written
-// to tar unless that is nil. With an epoch (seconds since 1970) no entry has
-// a later modification time. A compression that does not exist is reported
+// to tar unless that is nil. An epoch (or nil) changes modification times. A
+// compression that does not exist is reported
 // by Add and Close.
-func NewPacker(blob io.Writer, c Compression, tar io.Writer, epoch *int64) *Packer {
+func NewPacker(blob io.Writer, c Compression, tar io.Writer, epoch *layers.Epoch) *Packer {
 	k := newChunker(blob, c, tar)
 	return &Packer{s: newStream(k, epoch, k), k: k, err: c.Check()}
 }

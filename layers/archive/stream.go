@@ -31,10 +31,10 @@ const (
 type stream struct {
 	tw    *tar.Writer
 	out   counter
-	epoch *int64   // the latest mtime, in seconds
-	cut   *chunker // told where entries and contents begin; nil without compression
-	last  string   // the path of the last entry, to check the order
-	some  bool     // an entry has been written
+	epoch *layers.Epoch // what becomes of times
+	cut   *chunker      // told where entries and contents begin; nil without compression
+	last  string        // the path of the last entry, to check the order
+	some  bool          // an entry has been written
 	buf   []byte
 	sum   hash.Hash
 	files map[string]metadata // of the files so far, for their hardlinks
@@ -60,7 +60,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func newStream(w io.Writer, epoch *int64, cut *chunker) *stream {
+func newStream(w io.Writer, epoch *layers.Epoch, cut *chunker) *stream {
 	s := &stream{out: counter{w: w}, epoch: epoch, cut: cut, sum: sha256.New(), files: make(map[string]metadata)}
 	s.tw = tar.NewWriter(&s.out)
 	return s
@@ -119,17 +119,13 @@ func (s *stream) check(e layers.Entry) error {
 	return nil
 }
 
-// modTime is the entry's time as it goes into the tar: whole seconds, not
-// after the epoch. Deletions have no time.
+// modTime is the entry's time as it goes into the tar: whole seconds, as the
+// epoch wants them. Deletions have no time.
 func (s *stream) modTime(e layers.Entry) int64 {
 	if e.Kind == layers.Whiteout {
 		return 0
 	}
-	seconds := floorSeconds(e.ModTime)
-	if s.epoch != nil && seconds > *s.epoch {
-		seconds = *s.epoch
-	}
-	return seconds * int64(time.Second)
+	return s.epoch.Apply(e.ModTime)
 }
 
 func floorSeconds(ns int64) int64 {

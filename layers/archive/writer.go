@@ -20,9 +20,8 @@ type Writer struct {
 	err error
 }
 
-// NewWriter returns a Writer to tar. With an epoch (seconds since 1970) no
-// entry has a later modification time.
-func NewWriter(tar io.Writer, epoch *int64) *Writer {
+// NewWriter returns a Writer to tar. An epoch (or nil) changes modification times.
+func NewWriter(tar io.Writer, epoch *layers.Epoch) *Writer {
 	w := &Writer{sum: sha256.New()}
 	w.buf = bufio.NewWriterSize(io.MultiWriter(tar, w.sum), copyBufferSize)
 	w.s = newStream(w.buf, epoch, nil)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -25,9 +24,9 @@ type Wanted struct {
 	// Force wants the compression also of a blob that was made elsewhere;
 	// otherwise such a blob stays as it is.
 	Force bool
-	// Epoch, in seconds since 1970, is the latest time that a file may have;
-	// nil leaves the times as they are.
-	Epoch *int64
+	// Epoch says what becomes of the times of files; nil leaves them as they
+	// are.
+	Epoch *layers.Epoch
 }
 
 // variant is another blob of the files of a layer.
@@ -47,12 +46,16 @@ func (w Wanted) name() string {
 	if w.Epoch == nil {
 		return w.Compression.String()
 	}
-	return w.Compression.String() + " not after " + strconv.FormatInt(*w.Epoch, 10)
+	what := " not after "
+	if w.Epoch.Keep {
+		what = " made at "
+	}
+	return w.Compression.String() + what + strconv.FormatInt(w.Epoch.Seconds, 10)
 }
 
 // Convert returns the layer with a blob that is as wanted: with the descriptor
-// of another blob of the same files and, when files were younger than the
-// epoch, another diff ID. Its bytes are those that a Packer would have written
+// of another blob of the same files and, when the epoch changes the time of
+// some, another diff ID. Its bytes are those that a Packer would have written
 // at once, whatever blob there was before. The layer in the store keeps the blob
 // that it has; the others that were made are remembered and used again while
 // they are there.
@@ -98,8 +101,9 @@ func (s *Store) needed(ctx context.Context, l layers.Layer, w Wanted) (Wanted, e
 	if err != nil {
 		return w, err
 	}
-	younger := func(e layers.Entry) bool { return time.Unix(0, e.ModTime).Unix() > *w.Epoch }
-	if !slices.ContainsFunc(t.Entries, younger) {
+	var none *layers.Epoch
+	changes := func(e layers.Entry) bool { return w.Epoch.Apply(e.ModTime) != none.Apply(e.ModTime) }
+	if !slices.ContainsFunc(t.Entries, changes) {
 		w.Epoch = nil
 	}
 	return w, nil

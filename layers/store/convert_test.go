@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"testing"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -164,7 +165,7 @@ func TestConvertClampsTimes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, t.TempDir(), Options{})
 			l := write(t, s, forms)
-			late, early := int64(3), int64(2)
+			late, early := layers.Epoch{Seconds: 3}, layers.Epoch{Seconds: 2}
 			if got := convert(t, s, l, Wanted{Epoch: &late}); got.DiffID != l.DiffID {
 				t.Errorf("nothing is younger, but the diff ID changed to %s", got.DiffID)
 			}
@@ -181,6 +182,41 @@ func TestConvertClampsTimes(t *testing.T) {
 				t.Errorf("zstd is %+v", z)
 			}
 			check(t, s, l)
+		})
+	}
+}
+
+// What has no time of its own gets the epoch, also a later one, and also where
+// other times are kept.
+func TestConvertGivesTimes(t *testing.T) {
+	for name, forms := range map[string]Forms{"blob": {Blob: true}, "tar": {Tar: true}, "directory": {Dir: true}} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, t.TempDir(), Options{})
+			w, err := s.NewWriter(ctx, forms, archive.Compression{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Abort()
+			made := layers.Entry{Path: "made", Kind: layers.Dir, Mode: 0o755, ModTime: layers.MadeTime}
+			own := layers.Entry{Path: "own", Kind: layers.Dir, Mode: 0o755, ModTime: 5e9}
+			if err := errors.Join(w.Add(made, nil), w.Add(own, nil)); err != nil {
+				t.Fatal(err)
+			}
+			l, err := w.Commit(time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for epoch, want := range map[layers.Epoch][2]int64{
+				{Seconds: 2}: {2, 2}, {Seconds: 2, Keep: true}: {2, 5}, {Seconds: 1_700_000_000}: {1_700_000_000, 5},
+			} {
+				got := times(t, s, convert(t, s, l, Wanted{Epoch: &epoch}))
+				if got["made/"] != want[0] || got["own/"] != want[1] {
+					t.Errorf("%+v: got %v, want %v", epoch, got, want)
+				}
+			}
+			if got := times(t, s, convert(t, s, l, Wanted{})); got["made/"] != layers.MadeTime/1e9 || got["own/"] != 5 {
+				t.Errorf("without an epoch: %v", got)
+			}
 		})
 	}
 }
