@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
@@ -94,11 +95,22 @@ func (f *frontend) convert(ctx context.Context, e *entry, p *ocispec.Platform, w
 	if err != nil {
 		return converted{}, err
 	}
+	if err := checkEpoch(res.Epoch); err != nil {
+		return converted{}, err
+	}
 	def, err := res.State.Marshal(ctx)
 	if err != nil {
 		return converted{}, fmt.Errorf("failed to marshal LLB definition: %w", err)
 	}
 	return converted{platform: p, result: res, definition: def}, nil
+}
+
+// checkEpoch refuses an epoch that an image's config cannot tell.
+func checkEpoch(epoch *time.Time) error {
+	if epoch == nil || epoch.Year() >= 0 && epoch.Year() <= 9999 {
+		return nil
+	}
+	return fmt.Errorf("invalid SOURCE_DATE_EPOCH: %d is not between the years 0 and 9999", epoch.Unix())
 }
 
 func graph(images []converted) (*Graph, error) {
