@@ -25,7 +25,7 @@ func (e *engine) finish(ctx context.Context, r *TargetResult) (err error) {
 // built returns when a target was first built with this config and these layers:
 // now, unless there is a record of it. So a build in which nothing is new yields
 // the same image again. The layers do not tell: the last steps may have changed no
-// file, or have yielded a layer that another image has had for long.
+// file, or have yielded a layer that is much older.
 func (e *engine) built(ctx context.Context, r *TargetResult) (time.Time, error) {
 	var id identity
 	id.recipe.Add("operation", "image")

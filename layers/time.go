@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// UnixNano returns t as an Entry's ModTime: in nanoseconds since 1970, or the
-// nearest that can be said so. These reach from 1677 to 2262; file systems know
-// more.
+// UnixNano returns t as an Entry's ModTime, in nanoseconds since 1970. These reach
+// from 1677 to 2262, fewer years than file systems have: a time outside becomes
+// the nearest one inside.
 func UnixNano(t time.Time) int64 {
 	const most = math.MaxInt64 / int64(time.Second)
 	switch s := t.Unix(); {
@@ -19,10 +19,10 @@ func UnixNano(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// MadeTime is the ModTime of what a build makes without being told a time, such
-// as parent directories and heredoc files: 1980-01-02T00:00:00Z. It is the same
-// everywhere, so that the same input gives the same bytes, and zip archives, and
-// with them wheels and jars, can tell it in every time zone: they begin with 1980.
+// MadeTime is the ModTime of files that a build makes and that have no time of
+// their own, such as parent directories and heredoc files: 1980-01-02T00:00:00Z.
+// It is a constant, so that the same input gives the same bytes. Zip archives, and
+// with them wheels and jars, can store it in every time zone: they begin with 1980.
 const MadeTime = 315_619_200 * int64(time.Second)
 
 // Epoch says which times the entries of a layer have in an output.

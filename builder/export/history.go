@@ -68,8 +68,8 @@ func fillHistory(history []ocispec.History, chain layers.Chain, made *time.Time)
 	return history
 }
 
-// entryFor is the history entry of a layer of which none tells. The text tells
-// nothing that another machine would not know.
+// entryFor is the history entry of a layer that has none. It depends on the layer
+// alone, so that it is the same on every machine.
 func entryFor(l layers.Layer) ocispec.History {
 	return ocispec.History{Created: timeOf(l), CreatedBy: "layer " + l.DiffID.String(), Comment: "buildkit.exporter.image.v0"}
 }

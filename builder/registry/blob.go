@@ -36,7 +36,7 @@ func (c *Client) Blob(ctx context.Context, repository string, desc ocispec.Descr
 
 // ReadBlob returns a small blob of a repository, such as a config, of at most
 // limit bytes. Its digest and size are verified; what arrives damaged is fetched
-// again, and of a mirror's damaged blob the registry itself is asked.
+// again; if a mirror's copy stays damaged, the registry itself is asked.
 func (c *Client) ReadBlob(ctx context.Context, repository string, desc ocispec.Descriptor, limit int64) ([]byte, error) {
 	if err := desc.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("blob %q: %w", desc.Digest, err)
@@ -63,7 +63,7 @@ func (c *Client) wholeBlob(ctx context.Context, e endpoint, desc ocispec.Descrip
 	if err != nil {
 		return nil, err
 	}
-	// The byte more tells a blob that is too long.
+	// One byte more, to notice a blob that is too long.
 	data, err := io.ReadAll(io.LimitReader(r, desc.Size+1))
 	if err = errors.Join(err, r.Close()); err != nil {
 		return nil, err
@@ -71,11 +71,11 @@ func (c *Client) wholeBlob(ctx context.Context, e endpoint, desc ocispec.Descrip
 	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
 		return nil, &corruptError{&Error{
 			Msg:  fmt.Sprintf("blob %s arrived damaged: the registry %s sent %s", desc.Digest, e.host, got),
-			Hint: "try again; if it stays so, the registry or a proxy in between damages what it sends",
+			Hint: damagedHint,
 		}}
 	}
 	if int64(len(data)) != desc.Size {
-		return nil, fmt.Errorf("blob %s has more than the %d bytes that the manifest says", desc.Digest, desc.Size)
+		return nil, fmt.Errorf("blob %s has more than the %d bytes of its descriptor", desc.Digest, desc.Size)
 	}
 	return data, nil
 }
@@ -196,7 +196,7 @@ func (r *blobReader) connect() error {
 		if ended := r.ended(); ended != nil {
 			return ended
 		}
-		// A mirror that was asked alone is named by who asked.
+		// The caller names a mirror that is the only place.
 		if r.places[0].mirror && len(r.places) > 1 {
 			err = fmt.Errorf("mirror %s: %w", r.places[0].host, err)
 		}

@@ -9,11 +9,11 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// What answers success to every request is not a registry. So a success counts
-// when it says what only a registry can know, and otherwise when the blob or
-// manifest is there afterwards.
+// Servers that are not registries, such as login pages, may answer success to
+// every request. A success counts when it names the digest; otherwise the blob or
+// manifest must be there afterwards.
 
-// describes reports whether the answer to HEAD is about the blob: it tells its
+// describes reports whether the answer to HEAD is about the blob: it has its
 // digest, or at least its length.
 func describes(resp *http.Response, desc ocispec.Descriptor) bool {
 	if said := resp.Header.Get(digestHeader); said != "" {
@@ -22,7 +22,7 @@ func describes(resp *http.Response, desc ocispec.Descriptor) bool {
 	return resp.ContentLength == desc.Size
 }
 
-// mounted reports whether a registry has really mounted a blob.
+// mounted reports whether the registry mounted a blob, as it answered.
 func (p *push) mounted(ctx context.Context, resp *http.Response, desc ocispec.Descriptor) (bool, error) {
 	d := desc.Digest.String()
 	if resp.Header.Get(digestHeader) == d || strings.Contains(resp.Header.Get("Location"), d) {
@@ -31,7 +31,7 @@ func (p *push) mounted(ctx context.Context, resp *http.Response, desc ocispec.De
 	return p.has(ctx, desc)
 }
 
-// confirmBlob fails unless the registry has a blob that it claims to have taken.
+// confirmBlob fails unless the registry has the blob whose upload it accepted.
 func (p *push) confirmBlob(ctx context.Context, resp *http.Response, desc ocispec.Descriptor) error {
 	said := resp.Header.Get(digestHeader)
 	if resp.StatusCode == http.StatusCreated && (said == "" || said == desc.Digest.String()) {

@@ -32,7 +32,7 @@ var accepted = strings.Join([]string{
 }, ", ")
 
 // Resolve fetches the manifest or index that ref names. Its bytes are verified
-// against ref's digest, or else against the one that the registry tells. The
+// against ref's digest, or else against the one that the registry reports. The
 // error of an image that no registry has is ErrNotFound.
 func (c *Client) Resolve(ctx context.Context, ref Ref) (ocispec.Descriptor, []byte, error) {
 	var desc ocispec.Descriptor
@@ -155,8 +155,8 @@ func (s *session) manifest(ctx context.Context, ref Ref) (ocispec.Descriptor, []
 	return desc, data, nil
 }
 
-// verify holds a manifest against the digest that was asked for and against
-// that which the registry tells, with the manifest or in answer to HEAD.
+// verify checks a manifest against the digest that was asked for, or against the
+// one that the registry reports with it or in answer to HEAD.
 func (s *session) verify(ctx context.Context, ref Ref, header http.Header, data []byte) error {
 	if ref.Digest != "" {
 		if got := ref.Digest.Algorithm().FromBytes(data); got != ref.Digest {
@@ -168,7 +168,7 @@ func (s *session) verify(ctx context.Context, ref Ref, header http.Header, data 
 	if said == "" {
 		desc, err := s.head(ctx, ref)
 		if err != nil {
-			// Some registries tell no digest at all.
+			// Some registries report no digest at all.
 			return ctx.Err()
 		}
 		said = desc.Digest
@@ -181,14 +181,16 @@ func (s *session) verify(ctx context.Context, ref Ref, header http.Header, data 
 	if got := said.Algorithm().FromBytes(data); got != said {
 		return &corruptError{&Error{
 			Msg:  fmt.Sprintf("%s: the manifest arrived damaged: the registry %s says that it is %s, but it is %s", ref, s.host, said, got),
-			Hint: "try again; if it stays so, the registry or a proxy in between damages what it sends",
+			Hint: damagedHint,
 		}}
 	}
 	return nil
 }
 
-// digestHeader is where a registry tells the digest of a manifest or blob.
+// digestHeader is where a registry reports the digest of a manifest or blob.
 const digestHeader = "Docker-Content-Digest"
+
+const damagedHint = "try again; if it stays so, the registry or a proxy in between damages what it sends"
 
 func mediaType(contentType string) string {
 	t, _, _ := strings.Cut(contentType, ";")

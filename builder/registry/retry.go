@@ -62,8 +62,8 @@ func (p *retryPolicy) pause(ctx context.Context, n int, asked time.Duration) err
 	}
 }
 
-// corruptError is the failure of a transfer that ended early or brought other
-// bytes than it should. The next one may be right.
+// corruptError is the failure of a transfer that ended early or delivered the
+// wrong bytes. Another attempt may succeed.
 type corruptError struct{ error }
 
 func (e *corruptError) Unwrap() error { return e.error }

@@ -155,8 +155,8 @@ func (p *push) begin(ctx context.Context, desc ocispec.Descriptor, from string) 
 	return location.String(), nil
 }
 
-// beginAfterMount is begin for a registry that claims to have mounted the blob:
-// where it has not, the blob is sent.
+// beginAfterMount continues begin when the registry answers that it mounted the
+// blob: if it did not, the blob is sent.
 func (p *push) beginAfterMount(ctx context.Context, resp *http.Response, desc ocispec.Descriptor, from string) (string, error) {
 	ok, err := p.mounted(ctx, resp, desc)
 	switch {
