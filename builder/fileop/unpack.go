@@ -135,37 +135,26 @@ func (u *unpacker) member(h *tar.Header, content io.Reader) error {
 	if u.count++; u.count > maxMembers {
 		return fmt.Errorf("the archive has more than %d files", maxMembers)
 	}
-	if h.Typeflag == tar.TypeLink {
-		return u.link(h, at)
+	meta, err := u.meta(h)
+	if err != nil {
+		return err
 	}
-	f := &inode{meta: u.meta(h)}
-	switch h.Typeflag {
-	case tar.TypeDir:
-		f.meta.Kind = layers.Dir
+	f := &inode{meta: meta}
+	switch meta.Kind {
+	case layers.Hardlink:
+		return u.link(meta, at)
+	case layers.Dir:
 		if isDir && f.meta.Xattrs == nil {
 			f.meta.Xattrs = imageXattrs(was.Xattrs)
 		}
-	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		f.meta.Kind, f.meta.Size = layers.File, h.Size
+	case layers.File:
 		if f.content, err = u.file(h, content); err != nil {
 			return err
 		}
-	case tar.TypeSymlink:
-		if h.Linkname == "" {
-			return fmt.Errorf("a symlink to nothing: %w", syscall.ENOENT)
-		}
-		f.meta.Kind, f.meta.Link, f.meta.Mode = layers.Symlink, h.Linkname, 0o777
-	case tar.TypeChar:
+	case layers.CharDevice:
 		if h.Devmajor == 0 && h.Devminor == 0 {
 			return fmt.Errorf("the device 0:0 marks a deletion: %w", syscall.EPERM)
 		}
-		f.meta.Kind = layers.CharDevice
-	case tar.TypeBlock:
-		f.meta.Kind = layers.BlockDevice
-	case tar.TypeFifo:
-		f.meta.Kind = layers.Fifo
-	default:
-		return fmt.Errorf("unhandled tar header type %d", h.Typeflag)
 	}
 	u.tree.put(at, f)
 	return nil
@@ -281,19 +270,15 @@ func (u *unpacker) lookup(p string) (layers.Entry, bool, error) {
 	return u.tree.Lookup(path.Join(u.root, p))
 }
 
-// meta returns what a member is like, but for its kind.
-func (u *unpacker) meta(h *tar.Header) layers.Entry {
-	e := layers.Entry{
-		Mode: uint32(h.Mode & 0o7777), UID: archive.OwnerID(h.Uid), GID: archive.OwnerID(h.Gid), ModTime: boundTime(h.ModTime),
-		DevMajor: h.Devmajor, DevMinor: h.Devminor, Offset: -1,
-	}
+// meta returns what a member is like.
+func (u *unpacker) meta(h *tar.Header) (layers.Entry, error) {
+	e, err := archive.EntryOf(h)
+	e.ModTime = boundTime(h.ModTime)
 	if u.own != nil {
 		e.UID, e.GID = u.own.uid, u.own.gid
 	}
-	if v, ok := h.PAXRecords[capabilityRecord]; ok {
-		e.Xattrs = map[string]string{capability: v}
-	}
-	return e
+	e.Xattrs = imageXattrs(e.Xattrs)
+	return e, err
 }
 
 // boundTime returns a time in nanoseconds since 1970, and 0 for one that
@@ -307,8 +292,8 @@ func boundTime(t time.Time) int64 {
 }
 
 // link makes at another name of a file that is there already.
-func (u *unpacker) link(h *tar.Header, at string) error {
-	name := rel(h.Linkname)
+func (u *unpacker) link(link layers.Entry, at string) error {
+	name := rel(link.Link)
 	dir, err := source.Resolve(u.lookup, source.Parent(name), true)
 	if err != nil {
 		return err
@@ -319,14 +304,13 @@ func (u *unpacker) link(h *tar.Header, at string) error {
 		return err
 	}
 	if !ok || e.Kind == layers.Dir {
-		return fmt.Errorf("link to %q: %w", h.Linkname, syscall.ENOENT)
+		return fmt.Errorf("link to %q: %w", link.Link, syscall.ENOENT)
 	}
-	meta := u.meta(h)
 	f := u.tree.own(target, e)
-	f.meta.UID, f.meta.GID = meta.UID, meta.GID
-	if e.Kind != layers.Symlink {
-		f.meta.Mode, f.meta.ModTime = meta.Mode, meta.ModTime
+	if e.Kind == layers.Symlink {
+		link.ModTime = e.ModTime // docker's library leaves the time of a symlink
 	}
+	archive.Relink(&f.meta, link)
 	u.tree.put(at, f)
 	return nil
 }

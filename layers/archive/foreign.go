@@ -61,13 +61,16 @@ func (t *foreignTree) spend(n int) error {
 	return nil
 }
 
+func xattrCost(e layers.Entry) (n int) {
+	for name, value := range e.Xattrs {
+		n += len(name) + len(value)
+	}
+	return n
+}
+
 // add gives the name base in dir to e.
 func (t *foreignTree) add(dir, base string, e layers.Entry) error {
-	cost := nodeCost + len(e.Link)
-	for name, value := range e.Xattrs {
-		cost += len(name) + len(value)
-	}
-	if err := t.spend(cost); err != nil {
+	if err := t.spend(nodeCost + len(e.Link) + xattrCost(e)); err != nil {
 		return err
 	}
 	if dir == aufsLinks && e.Kind == layers.File {
@@ -98,23 +101,9 @@ func (t *foreignTree) add(dir, base string, e layers.Entry) error {
 	return nil
 }
 
-// link makes base in dir another name of target.
-func (t *foreignTree) link(dir, base, target string) error {
-	f := t.aufs[path.Base(target)]
-	if !inAufsLinks(target) || f == nil {
-		targetDir, targetBase := path.Split(target)
-		parent, err := t.dir(strings.TrimSuffix(targetDir, "/"), false)
-		if err != nil {
-			return fmt.Errorf("hardlink to %q: %w", target, err)
-		}
-		if parent == nil || parent.children[targetBase] == nil || parent.children[targetBase].file == nil {
-			return fmt.Errorf("hardlink to %q, which is not in the layer", target)
-		}
-		f = parent.children[targetBase].file
-	}
-	if f.Kind == layers.Dir {
-		return fmt.Errorf("hardlink to %q, which is a directory", target)
-	}
+// link makes base in dir another name of e.Link, which is then as e says. What
+// has been at that name goes first, so nothing can be a link to itself.
+func (t *foreignTree) link(dir, base string, e layers.Entry) error {
 	if base == "" {
 		return errors.New("the root is not a directory")
 	}
@@ -122,8 +111,35 @@ func (t *foreignTree) link(dir, base, target string) error {
 	if err != nil {
 		return err
 	}
-	n.file, n.children, n.opaque = f, nil, false
+	n.file, n.children, n.opaque = nil, nil, false
+	f, err := t.linked(e.Link)
+	if err != nil {
+		return err
+	}
+	if err := t.spend(xattrCost(e)); err != nil {
+		return err
+	}
+	Relink(&f.Entry, e)
+	n.file = f
 	return nil
+}
+
+// linked returns the file that a hardlink names.
+func (t *foreignTree) linked(target string) (*file, error) {
+	if f := t.aufs[path.Base(target)]; inAufsLinks(target) && f != nil {
+		return f, nil
+	}
+	dir, base := path.Split(target)
+	parent, err := t.dir(strings.TrimSuffix(dir, "/"), false)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("hardlink to %q: %w", target, err)
+	case parent == nil || parent.children[base] == nil || parent.children[base].file == nil:
+		return nil, fmt.Errorf("hardlink to %q, which is not in the layer", target)
+	case parent.children[base].file.Kind == layers.Dir:
+		return nil, fmt.Errorf("hardlink to %q, which is a directory", target)
+	}
+	return parent.children[base].file, nil
 }
 
 // whiteout takes in the marker file base in dir, which is marker without its

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"math"
 	"path"
 	"strings"
 
@@ -29,7 +28,8 @@ const maxPath = 4095
 // refused, and so is a hardlink to something that the layer does not have.
 // The later of two entries for a path wins. A parent that is a symlink of
 // the same layer is followed inside the root. The first path of a file with
-// several names becomes the File, whatever the order in the tar. Files have
+// several names becomes the File, whatever the order in the tar; the file is as
+// the last of its hardlinks says. Files have
 // the digest of their content and the offset of where it begins; the offset
 // of a sparse file is below -1, which Tar.Content understands.
 func Read(ctx context.Context, tar io.Reader) (t *layers.Tree, diffID digest.Digest, size int64, err error) {
@@ -110,19 +110,18 @@ func (r *foreignReader) entry(ctx context.Context, h *tar.Header, start int64) e
 	}
 	dir, base := path.Split(name)
 	dir = strings.TrimSuffix(dir, "/")
-	if h.Typeflag == tar.TypeLink {
-		target, err := cleanName(h.Linkname)
-		if err != nil {
-			return fmt.Errorf("hardlink: %w", err)
-		}
-		return r.tree.link(dir, base, target)
-	}
-	if marker, ok := strings.CutPrefix(base, whiteoutPrefix); ok && h.Typeflag == tar.TypeReg && !inAufsLinks(name) {
+	if marker, ok := strings.CutPrefix(base, whiteoutPrefix); ok && !inAufsLinks(name) {
 		return r.tree.whiteout(dir, base, marker)
 	}
-	e, err := entryOf(h)
+	e, err := EntryOf(h)
 	if err != nil {
 		return err
+	}
+	if e.Kind == layers.Hardlink {
+		if e.Link, err = cleanName(e.Link); err != nil {
+			return fmt.Errorf("hardlink: %w", err)
+		}
+		return r.tree.link(dir, base, e)
 	}
 	if e.Kind == layers.File {
 		e.Offset = r.in.n
@@ -166,70 +165,6 @@ func cleanName(name string) (string, error) {
 		return "", errors.New("the path has a zero byte")
 	}
 	return clean, nil
-}
-
-// entryOf translates a header; the path is not set.
-func entryOf(h *tar.Header) (layers.Entry, error) {
-	e := layers.Entry{
-		Mode:    uint32(h.Mode) & 0o7777,
-		UID:     OwnerID(h.Uid),
-		GID:     OwnerID(h.Gid),
-		ModTime: layers.UnixNano(h.ModTime),
-		Offset:  -1,
-	}
-	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		e.Kind, e.Size = layers.File, h.Size
-	case tar.TypeDir:
-		e.Kind = layers.Dir
-	case tar.TypeSymlink:
-		e.Kind, e.Link = layers.Symlink, h.Linkname
-		if len(e.Link) > maxPath {
-			return e, fmt.Errorf("the symlink's target is %d bytes long; %d are the most", len(e.Link), maxPath)
-		}
-	case tar.TypeChar:
-		e.Kind, e.DevMajor, e.DevMinor = layers.CharDevice, h.Devmajor, h.Devminor
-	case tar.TypeBlock:
-		e.Kind, e.DevMajor, e.DevMinor = layers.BlockDevice, h.Devmajor, h.Devminor
-	case tar.TypeFifo:
-		e.Kind = layers.Fifo
-	default:
-		return e, fmt.Errorf("type %q is not known", h.Typeflag)
-	}
-	for record, value := range h.PAXRecords {
-		name, ok := strings.CutPrefix(record, xattrRecord)
-		if name = decodeXattrName(name); !ok || !KeepXattr(name) {
-			continue
-		}
-		if e.Xattrs == nil {
-			e.Xattrs = make(map[string]string)
-		}
-		e.Xattrs[name] = value
-	}
-	return e, nil
-}
-
-// OwnerID is an owner's number of a tar as the kernel takes it: 32 bits of it, of which
-// -1 would change nothing and leave root.
-func OwnerID(n int) int {
-	id := uint32(n)
-	if id == math.MaxUint32 {
-		return 0
-	}
-	return int(id)
-}
-
-// IsSparse says whether the content of h is stored as a map and pieces.
-func IsSparse(h *tar.Header) bool {
-	if h.Typeflag == tar.TypeGNUSparse {
-		return true
-	}
-	for record := range h.PAXRecords {
-		if strings.HasPrefix(record, "GNU.sparse.") {
-			return true
-		}
-	}
-	return false
 }
 
 // sparseOffset puts the place of a sparse file's headers into an Offset.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -95,7 +96,6 @@ func TestReadForeign(t *testing.T) {
 		{"hardlink", []tar.Header{file("a", "1"), linkHeader("b", "./a")}, "a:0=1 b:3>a"},
 		{"hardlink backwards", []tar.Header{file("z", "1"), linkHeader("b", "/z"), linkHeader("c", "b")}, "b:0=1 c:3>b z:3>b"},
 		{"hardlink of what is replaced", []tar.Header{file("a", "1"), linkHeader("b", "a"), file("a", "2")}, "a:0=2 b:0=1"},
-		{"hardlink to itself", []tar.Header{file("a", "1"), linkHeader("a", "a")}, "a:0=1"},
 		{"hardlink of a symlink", []tar.Header{symlinkHeader("a", "x"), linkHeader("b", "a")}, "a:2>x b:2>x"},
 		{"whiteout", []tar.Header{file("d/.wh.x", "")}, "d/x:7"},
 		{"whiteout and file", []tar.Header{file(".wh.x", ""), file("x", "1")}, "x:0=1"},
@@ -167,6 +167,8 @@ func TestReadRefuses(t *testing.T) {
 		{"hardlink climbs out", []tar.Header{linkHeader("a", "../../etc/shadow")}, "leads out"},
 		{"hardlink to nothing", []tar.Header{linkHeader("a", "/etc/shadow")}, "not in the layer"},
 		{"hardlink forwards", []tar.Header{linkHeader("a", "b"), file("b")}, "not in the layer"},
+		{"hardlink to itself", []tar.Header{file("a"), linkHeader("a", "a")}, "not in the layer"},
+		{"hardlink in place of the directory that its file is in", []tar.Header{dirHeader("d"), file("d/a"), linkHeader("d", "d/a")}, "not in the layer"},
 		{"hardlink to a directory", []tar.Header{dirHeader("d"), linkHeader("a", "d")}, "is a directory"},
 		{"hardlink to an implied directory", []tar.Header{file("d/x"), linkHeader("a", "d")}, "not in the layer"},
 		{"hardlink as root", []tar.Header{file("a"), linkHeader("./", "a")}, "root"},
@@ -179,7 +181,7 @@ func TestReadRefuses(t *testing.T) {
 		{"long", []tar.Header{file(strings.Repeat("d/", 2048) + "f")}, "bytes long"},
 		{"long through symlinks", []tar.Header{file(deep), symlinkHeader("s", strings.TrimSuffix(deep, "/f")), file("s/e/e/e/e")}, "bytes long"},
 		{"long target", []tar.Header{symlinkHeader("s", strings.Repeat("x", 4096))}, "bytes long"},
-		{"unknown type", []tar.Header{{Name: "a", Typeflag: 'Z'}}, "not known"},
+		{"unknown type", []tar.Header{{Name: "a", Typeflag: 'Z'}}, "unknown tar header type"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -381,4 +383,62 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestReadHardlinkMetadata: a file is as the last of its hardlinks says, which is
+// what link(2), chown(2), chmod(2) and setxattr(2) in BuildKit's order leave.
+func TestReadHardlinkMetadata(t *testing.T) {
+	const capRecord, userRecord = "SCHILY.xattr.security.capability", "SCHILY.xattr.user."
+	file := tar.Header{
+		Name: "a", Mode: 0o755, Uid: 1, ModTime: time.Unix(100, 0), Linkname: "content",
+		PAXRecords: map[string]string{capRecord: "c", userRecord + "x": "1", userRecord + "y": "1"},
+	}
+	link := tar.Header{Typeflag: tar.TypeLink, Name: "b", Linkname: "a", Mode: 0o4700, Uid: 5, Gid: 6, ModTime: time.Unix(200, 0)}
+	attributes := link
+	attributes.PAXRecords = map[string]string{capRecord: "d", userRecord + "y": "2"}
+	third := link
+	third.Name, third.Linkname, third.Mode = "0", "b", 0o600
+	symlink := tar.Header{Typeflag: tar.TypeSymlink, Name: "a", Linkname: "x", Mode: 0o644, ModTime: time.Unix(100, 0)}
+	tests := []struct {
+		name    string
+		headers []tar.Header
+		want    string
+	}{
+		{"one", []tar.Header{file, link}, "4700 5:6 200 map[user.x:1 user.y:1]"},
+		{"attributes", []tar.Header{file, attributes}, "4700 5:6 200 map[security.capability:d user.x:1 user.y:2]"},
+		{"two", []tar.Header{file, link, third}, "600 5:6 200 map[user.x:1 user.y:1]"},
+		{"symlink", []tar.Header{symlink, link}, "777 5:6 200 map[]"},
+		{"replaced before", []tar.Header{file, {Name: "b", Mode: 0o600}, link}, "4700 5:6 200 map[user.x:1 user.y:1]"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			tree, _, _, err := Read(context.Background(), bytes.NewReader(foreign(t, test.headers...)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(tree.Entries) < 2 {
+				t.Fatalf("%d entries", len(tree.Entries))
+			}
+			for _, e := range tree.Entries {
+				got := fmt.Sprintf("%o %d:%d %d %v", e.Mode, e.UID, e.GID, time.Unix(0, e.ModTime).Unix(), e.Xattrs)
+				if got != test.want {
+					t.Errorf("%s: got %s, want %s", e.Path, got, test.want)
+				}
+			}
+		})
+	}
+}
+
+// TestReadWhiteoutOfAnyType: what the name of a deletion stands for does not
+// depend on the type of the entry: AUFS has hardlinks there.
+func TestReadWhiteoutOfAnyType(t *testing.T) {
+	tree, _, _, err := Read(context.Background(), bytes.NewReader(foreign(t,
+		tar.Header{Name: ".wh.a"}, linkHeader(".wh.b", ".wh.a"), symlinkHeader(".wh.c", "x"), dirHeader(".wh.d"),
+	)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := describeTree(tree, nil), "a:7 b:7 c:7 d:7"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }

@@ -272,11 +272,13 @@ func decodeXattrName(name string) string {
 	return strings.NewReplacer("%25", "%", "%3D", "=").Replace(name)
 }
 
+const capability = "security.capability"
+
 // KeepXattr says whether an extended attribute belongs into an image:
 // capabilities and the user's own, but nothing that an overlay or the host's
 // security modules put there.
 func KeepXattr(name string) bool {
-	return name == "security.capability" ||
+	return name == capability ||
 		strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.")
 }
 

@@ -1,0 +1,105 @@
+package archive
+
+import (
+	"archive/tar"
+	"fmt"
+	"maps"
+	"math"
+	"strings"
+	"syscall"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// EntryOf returns what a tar header says of a file, in a layer and in an archive
+// that ADD unpacks alike. The path is not set, and Link is as written, for a
+// symlink and for a hardlink. Every symlink has mode 0777: Linux knows no other.
+func EntryOf(h *tar.Header) (layers.Entry, error) {
+	e := layers.Entry{
+		Mode:    uint32(h.Mode) & 0o7777,
+		UID:     ownerID(h.Uid),
+		GID:     ownerID(h.Gid),
+		ModTime: layers.UnixNano(h.ModTime),
+		Offset:  -1,
+	}
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		e.Kind, e.Size = layers.File, h.Size
+	case tar.TypeDir:
+		e.Kind = layers.Dir
+	case tar.TypeLink:
+		e.Kind, e.Link = layers.Hardlink, h.Linkname
+	case tar.TypeSymlink:
+		e.Kind, e.Link, e.Mode = layers.Symlink, h.Linkname, 0o777
+		if len(e.Link) > maxPath {
+			return e, fmt.Errorf("the symlink's target is %d bytes long; %d are the most", len(e.Link), maxPath)
+		}
+		if e.Link == "" {
+			return e, fmt.Errorf("a symlink to nothing: %w", syscall.ENOENT)
+		}
+	case tar.TypeChar:
+		e.Kind, e.DevMajor, e.DevMinor = layers.CharDevice, h.Devmajor, h.Devminor
+	case tar.TypeBlock:
+		e.Kind, e.DevMajor, e.DevMinor = layers.BlockDevice, h.Devmajor, h.Devminor
+	case tar.TypeFifo:
+		e.Kind = layers.Fifo
+	default:
+		return e, fmt.Errorf("unknown tar header type %q", h.Typeflag)
+	}
+	for record, value := range h.PAXRecords {
+		name, ok := strings.CutPrefix(record, xattrRecord)
+		if name = decodeXattrName(name); !ok || !KeepXattr(name) {
+			continue
+		}
+		setXattr(&e, name, value)
+	}
+	return e, nil
+}
+
+func setXattr(e *layers.Entry, name, value string) {
+	if e.Xattrs == nil {
+		e.Xattrs = make(map[string]string)
+	}
+	e.Xattrs[name] = value
+}
+
+// Relink gives file what link, a hardlink to it, says: owner, mode, time and
+// attributes of the last name are those of all names. Like chown(2), it takes
+// away the capability that the file had. A symlink keeps its mode.
+func Relink(file *layers.Entry, link layers.Entry) {
+	file.UID, file.GID, file.ModTime = link.UID, link.GID, link.ModTime
+	if file.Kind != layers.Symlink {
+		file.Mode = link.Mode
+	}
+	file.Xattrs = maps.Clone(file.Xattrs)
+	delete(file.Xattrs, capability)
+	for name, value := range link.Xattrs {
+		setXattr(file, name, value)
+	}
+	if len(file.Xattrs) == 0 {
+		file.Xattrs = nil
+	}
+}
+
+// ownerID converts a tar header's uid or gid to the kernel's 32-bit ID. -1, which
+// chown(2) reads as "leave unchanged", becomes root.
+func ownerID(n int) int {
+	id := uint32(n)
+	if id == math.MaxUint32 {
+		return 0
+	}
+	return int(id)
+}
+
+// IsSparse says whether the content of h is stored as a map and pieces.
+func IsSparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for record := range h.PAXRecords {
+		if strings.HasPrefix(record, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
