@@ -52,7 +52,7 @@ func relink(entries []Named) {
 	first := map[inode]string{}
 	for i := range entries {
 		e := &entries[i]
-		if e.Kind != File {
+		if !e.Kind.Linkable() || e.Kind == Symlink {
 			continue
 		}
 		file := inode{e.Layer, e.Path}

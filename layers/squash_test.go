@@ -37,7 +37,8 @@ func TestSquashHardlinks(t *testing.T) {
 	file := func(p string) Entry { return Entry{Path: p, Kind: File, Size: 1} }
 	trees := []*Tree{
 		{Entries: []Entry{file("base")}},
-		{Entries: []Entry{file("a"), {Path: "b", Kind: Hardlink, Link: "a"}, {Path: "c", Kind: Hardlink, Link: "a"}}},
+		{Entries: []Entry{file("a"), {Path: "b", Kind: Hardlink, Link: "a"}, {Path: "c", Kind: Hardlink, Link: "a"},
+			{Path: "p1", Kind: Fifo}, {Path: "p2", Kind: Hardlink, Link: "p1"}, {Path: "s1", Kind: Symlink, Link: "x"}, {Path: "s2", Kind: Hardlink, Link: "s1"}}},
 		{Entries: []Entry{{Path: "a", Kind: Whiteout}, {Path: "base", Kind: Whiteout}}},
 	}
 	var got []string
@@ -46,6 +47,7 @@ func TestSquashHardlinks(t *testing.T) {
 	}
 	want := []string{
 		fmt.Sprintf("b %d  1", File), fmt.Sprintf("base %d  -1", Whiteout), fmt.Sprintf("c %d b 1", Hardlink),
+		fmt.Sprintf("p1 %d  1", Fifo), fmt.Sprintf("p2 %d p1 1", Hardlink), fmt.Sprintf("s1 %d x 1", Symlink), fmt.Sprintf("s2 %d x 1", Symlink),
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)

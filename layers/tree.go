@@ -24,6 +24,9 @@ const (
 	Whiteout
 )
 
+// Linkable reports whether a file of this kind can have several names.
+func (k Kind) Linkable() bool { return k != Dir && k != Hardlink && k != Whiteout }
+
 // Entry is one path of a layer.
 type Entry struct {
 	// Path is relative to the root, slash-separated and clean, with no
@@ -101,7 +104,7 @@ func IsClean(path string) bool {
 
 // Validate says what is wrong with the shape of a tree, if anything: paths
 // that are not clean, twice there or out of order, something below what is
-// not a directory, a hardlink to what is not a regular file of the tree.
+// not a directory, a hardlink to what cannot have several names.
 func (t *Tree) Validate() error {
 	var file string // the last entry that nothing may be below of
 	for i := range t.Entries {
@@ -118,7 +121,7 @@ func (t *Tree) Validate() error {
 		case e.Kind > Whiteout || e.Size < 0:
 			return fmt.Errorf("entry %q: no such kind or size", e.Path)
 		case e.Kind == Hardlink:
-			if j, ok := t.Find(e.Link); !ok || t.Entries[j].Kind != File {
+			if j, ok := t.Find(e.Link); !ok || !t.Entries[j].Kind.Linkable() {
 				return fmt.Errorf("entry %q: hardlink to %q, which is not a file of the layer", e.Path, e.Link)
 			}
 		}

@@ -47,7 +47,7 @@ func NewView(trees []*Tree) *View {
 // An entry that is a hardlink in its layer is returned with the kind,
 // metadata, digest and offset of its target, and with its own Path; Link
 // keeps the target's path. So Kind == File with a Link means: another name
-// of Link.
+// of Link. A symlink's Link is where it leads, also if it has several names.
 func (v *View) Lookup(p string) (e Entry, layer int, ok bool) {
 	p = cleanPath(p)
 	n, _, ok := v.descend(p)
@@ -265,11 +265,14 @@ func (t *Tree) follow(e Entry) Entry {
 		return e
 	}
 	i, ok := t.Find(e.Link)
-	if !ok || t.Entries[i].Kind == Hardlink {
+	if !ok || !t.Entries[i].Kind.Linkable() {
 		return e
 	}
 	target := t.Entries[i]
-	target.Path, target.Link = e.Path, e.Link
+	target.Path = e.Path
+	if target.Kind != Symlink {
+		target.Link = e.Link
+	}
 	return target
 }
 

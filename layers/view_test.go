@@ -130,6 +130,13 @@ func TestLookupHardlink(t *testing.T) {
 	if !ok || layer != 0 || e.Kind != File || e.Link != "a" || e.Path != "b" || e.Size != int64(len("f a")) {
 		t.Errorf("got %+v, %d, %v", e, layer, ok)
 	}
+	v = NewView([]*Tree{tree(t, "d d", "f d/f", "l s d", "h t s")})
+	if e, _, ok := v.Lookup("t"); !ok || e.Kind != Symlink || e.Link != "d" || e.Path != "t" {
+		t.Errorf("another name of a symlink: %+v, %v", e, ok)
+	}
+	if p, err := v.Resolve("t/f", true); err != nil || p != "d/f" {
+		t.Errorf("through another name of a symlink: %q, %v", p, err)
+	}
 }
 
 func TestResolve(t *testing.T) {

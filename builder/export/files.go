@@ -141,7 +141,7 @@ func (r rootfs) walk(fn func(e layers.Entry, layer int) error) error {
 		e.Path = r.outputPath(e.Path)
 		e.Opaque = false
 		r.clamp(&e)
-		if e.Kind == layers.File {
+		if e.Kind.Linkable() && e.Kind != layers.Symlink {
 			if e.Link != "" {
 				id.path = e.Link
 			}

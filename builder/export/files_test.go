@@ -183,7 +183,9 @@ func TestFilesOfPlatforms(t *testing.T) {
 func TestHardlinkWhoseFirstNameIsGone(t *testing.T) {
 	s, dir := openStore(t), t.TempDir()
 	below := layer(t, s, noon, regular("a", "content"), file{layers.Entry{Path: "b", Kind: layers.Hardlink, Link: "a"}, ""},
-		file{layers.Entry{Path: "c", Kind: layers.Hardlink, Link: "a"}, ""})
+		file{layers.Entry{Path: "c", Kind: layers.Hardlink, Link: "a"}, ""},
+		file{layers.Entry{Path: "p", Kind: layers.Fifo}, ""}, file{layers.Entry{Path: "q", Kind: layers.Hardlink, Link: "p"}, ""},
+		file{layers.Entry{Path: "s", Kind: layers.Symlink, Link: "a"}, ""}, file{layers.Entry{Path: "t", Kind: layers.Hardlink, Link: "s"}, ""})
 	above := layer(t, s, noon, regular("a", "another"))
 	img := Image{Platform: amd64, Chain: layers.Chain{below, above}}
 	if err := writeTo(t, dir+"/root.tar", []Image{img}, &writing{Env: Env{Store: s}}, "type=tar"); err != nil {
@@ -206,8 +208,22 @@ func TestHardlinkWhoseFirstNameIsGone(t *testing.T) {
 		}
 		got = append(got, fmt.Sprintf("%c %s %s%s", h.Typeflag, h.Name, h.Linkname, data))
 	}
-	if want := "0 a another,0 b content,1 c b"; strings.Join(got, ",") != want {
+	if want := "0 a another,0 b content,1 c b,6 p ,1 q p,2 s a,2 t a"; strings.Join(got, ",") != want {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestLinkToWhatIsLeftOut: names of a device that may not be made are left out
+// with it.
+func TestLinkToWhatIsLeftOut(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	l := localWriter{root: root, skipped: []string{"c"}}
+	if err := l.link(layers.Entry{Path: "c2", Kind: layers.Hardlink, Link: "c"}); err != nil || len(l.skipped) != 2 {
+		t.Errorf("%v, left out: %v", err, l.skipped)
 	}
 }
 

@@ -107,7 +107,7 @@ func (l *localWriter) write(ctx context.Context, r rootfs, open func(context.Con
 		return err
 	}
 	for _, e := range links {
-		if err := l.place(e.Path, func(tmp string) error { return l.root.Link(e.Link, tmp) }); err != nil {
+		if err := l.link(e); err != nil {
 			return named(e, err)
 		}
 	}
@@ -119,6 +119,15 @@ func (l *localWriter) write(ctx context.Context, r rootfs, open func(context.Con
 		}
 	}
 	return nil
+}
+
+// link makes another name of a file, if that could be made.
+func (l *localWriter) link(e layers.Entry) error {
+	if slices.Contains(l.skipped, e.Link) {
+		l.skipped = append(l.skipped, e.Path)
+		return nil
+	}
+	return l.place(e.Path, func(tmp string) error { return l.root.Link(e.Link, tmp) })
 }
 
 func named(e layers.Entry, err error) error {

@@ -206,10 +206,8 @@ func randomHeaders(rng *rand.Rand) []tar.Header {
 			h.Typeflag = tar.TypeSymlink
 			h.Linkname = []string{"a", "b", "../a", "/a", "/b/a", "../../c", ".", "/"}[rng.Intn(8)]
 		case k < 9 && len(hs) > 0:
-			// Another name of an earlier member, which says the same.
-			was := hs[rng.Intn(len(hs))]
-			h.Typeflag, h.Linkname = tar.TypeLink, was.Name
-			h.Uid, h.Gid, h.Mode, h.ModTime = was.Uid, was.Gid, was.Mode, was.ModTime
+			// Another name of an earlier member, which may say other things of it.
+			h.Typeflag, h.Linkname = tar.TypeLink, hs[rng.Intn(len(hs))].Name
 		default:
 			h.Typeflag = tar.TypeFifo
 		}
@@ -337,6 +335,33 @@ func TestUnpackThroughDanglingLink(t *testing.T) {
 		if !errors.Is(err, syscall.ENOENT) || !strings.Contains(err.Error(), `"l" is a symlink to nothing`) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestUnpackLinks: every kind of file keeps its names, and is as the last of them
+// says.
+func TestUnpackLinks(t *testing.T) {
+	link := func(name, target string) tar.Header {
+		return tar.Header{Name: name, Typeflag: tar.TypeLink, Linkname: target, Mode: 0o600, Uid: 5, Gid: 6, ModTime: time.Unix(2_000_000, 0)}
+	}
+	w, err := addArchive(t, t.TempDir(), makeTar(t,
+		tar.Header{Name: "f", PAXRecords: map[string]string{capabilityRecord: "\x01\x00\x00\x02" + strings.Repeat("\x00", 16)}}, link("f2", "f"),
+		tar.Header{Name: "p", Typeflag: tar.TypeFifo}, link("p2", "p"),
+		tar.Header{Name: "s", Typeflag: tar.TypeSymlink, Linkname: "f"}, link("s2", "s"),
+	), parser.Copy{Dest: "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range w.tree.Entries {
+		got = append(got, fmt.Sprintf("%s %d>%s %o %d:%d %d %d", e.Path, e.Kind, e.Link, e.Mode, e.UID, e.GID, e.ModTime/1e15, len(e.Xattrs)))
+	}
+	want := []string{
+		"f 0> 600 5:6 2 0", "f2 3>f 600 5:6 2 0", "p 6> 600 5:6 2 0", "p2 3>p 600 5:6 2 0",
+		"s 2>f 777 5:6 1 0", "s2 3>s 777 5:6 1 0",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 

@@ -122,14 +122,12 @@ func (p *plan) visit(n *node, at string, was layers.Entry, had bool) {
 	case e.Kind == layers.Dir:
 		e.Opaque = n.cut && had && was.Kind == layers.Dir
 		p.add(step{entry: e})
-	case e.Kind == layers.File && p.first[n.file] != "":
+	case p.first[n.file] != "":
 		e.Kind, e.Link, e.Size = layers.Hardlink, p.first[n.file], 0
 		p.add(step{entry: e})
-	case e.Kind == layers.File:
+	default:
 		p.first[n.file] = at
 		p.add(step{entry: e, content: n.file.content})
-	default:
-		p.add(step{entry: e})
 	}
 }
 

@@ -32,7 +32,7 @@ type node struct {
 // file is what names stand for; several names share one file.
 type file struct {
 	layers.Entry
-	first string // the first path of a regular file, when flattening
+	first string // its first path, when flattening
 }
 
 // memoryBudget bounds what the table of contents of one layer may take, in
@@ -270,12 +270,12 @@ func (n *node) entry(p string) (layers.Entry, bool) {
 	switch {
 	case e.Kind == layers.Dir:
 		e.Opaque = opaque
-	case e.Kind == layers.File && n.file.first != "":
+	case n.file.first != "":
 		return layers.Entry{
 			Path: p, Kind: layers.Hardlink, Link: n.file.first, Offset: -1,
 			Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime, Xattrs: e.Xattrs,
 		}, true
-	case e.Kind == layers.File:
+	default:
 		n.file.first = p
 	}
 	return e, true

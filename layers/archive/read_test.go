@@ -96,7 +96,7 @@ func TestReadForeign(t *testing.T) {
 		{"hardlink", []tar.Header{file("a", "1"), linkHeader("b", "./a")}, "a:0=1 b:3>a"},
 		{"hardlink backwards", []tar.Header{file("z", "1"), linkHeader("b", "/z"), linkHeader("c", "b")}, "b:0=1 c:3>b z:3>b"},
 		{"hardlink of what is replaced", []tar.Header{file("a", "1"), linkHeader("b", "a"), file("a", "2")}, "a:0=2 b:0=1"},
-		{"hardlink of a symlink", []tar.Header{symlinkHeader("a", "x"), linkHeader("b", "a")}, "a:2>x b:2>x"},
+		{"hardlink of a symlink", []tar.Header{symlinkHeader("a", "x"), linkHeader("b", "a")}, "a:2>x b:3>a"},
 		{"whiteout", []tar.Header{file("d/.wh.x", "")}, "d/x:7"},
 		{"whiteout and file", []tar.Header{file(".wh.x", ""), file("x", "1")}, "x:0=1"},
 		{"whiteout and tree", []tar.Header{dirHeader("x"), file("x/y", "1"), file(".wh.x", "")}, "x:1! x/y:0=1"},

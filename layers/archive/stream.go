@@ -75,10 +75,10 @@ func (s *stream) add(e layers.Entry, content io.Reader) (layers.Entry, error) {
 	}
 	s.last, s.some = e.Path, true
 	e.ModTime = s.modTime(e)
-	switch e.Kind {
-	case layers.File:
+	switch {
+	case e.Kind.Linkable():
 		s.files[e.Path] = metadata{e.Mode, e.UID, e.GID, e.ModTime, e.Xattrs}
-	case layers.Hardlink:
+	case e.Kind == layers.Hardlink:
 		// Other tools set the metadata of a hardlink when they unpack it,
 		// and with it that of the file.
 		m := s.files[e.Link]

@@ -46,7 +46,7 @@ func Unpack(ctx context.Context, t *layers.Tree, open func(layers.Entry) (io.Rea
 	if err != nil {
 		return fmt.Errorf("unpacking layer: %w", &os.PathError{Op: "open", Path: dir, Err: err})
 	}
-	u := &unpacker{root: root, o: o, open: open, dirs: map[string]bool{"": true}}
+	u := &unpacker{root: root, o: o, open: open, dirs: map[string]bool{"": true}, missing: map[string]bool{}}
 	err = errors.Join(u.all(ctx, t), unix.Close(root))
 	if err != nil {
 		return fmt.Errorf("unpacking layer: %w", err)
@@ -59,6 +59,8 @@ type unpacker struct {
 	o    UnpackOptions
 	open func(layers.Entry) (io.ReadCloser, error)
 	dirs map[string]bool // that exist
+	// missing are the devices that may not be made here.
+	missing map[string]bool
 }
 
 // all makes everything in the order that works: names first, contents by
@@ -69,12 +71,10 @@ func (u *unpacker) all(ctx context.Context, t *layers.Tree) error {
 		return err
 	}
 	for i := range t.Entries {
-		e := &t.Entries[i]
-		if e.Kind != layers.Hardlink {
-			continue
-		}
-		if err := unix.Linkat(u.root, e.Link, u.root, e.Path, 0); err != nil {
-			return entryError(e, "link", err)
+		if e := &t.Entries[i]; e.Kind == layers.Hardlink {
+			if err := u.link(e); err != nil {
+				return err
+			}
 		}
 	}
 	for i := len(t.Entries) - 1; i >= 0; i-- {
@@ -85,6 +85,14 @@ func (u *unpacker) all(ctx context.Context, t *layers.Tree) error {
 		}
 	}
 	return nil
+}
+
+// link makes another name of a file that is there, if it could be made.
+func (u *unpacker) link(e *layers.Entry) error {
+	if u.missing[e.Link] {
+		return nil
+	}
+	return entryError(e, "link", unix.Linkat(u.root, e.Link, u.root, e.Path, 0))
 }
 
 func (u *unpacker) files(ctx context.Context, t *layers.Tree) error {
@@ -177,6 +185,7 @@ func (u *unpacker) node(e *layers.Entry, kind uint32, dev uint64) error {
 	}
 	err := unix.Mknodat(u.root, e.Path, kind|e.Mode&0o777, int(dev))
 	if err == unix.EPERM && kind != unix.S_IFIFO {
+		u.missing[e.Path] = true
 		return nil
 	}
 	if err != nil {

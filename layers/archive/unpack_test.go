@@ -98,6 +98,42 @@ func TestUnpackWalk(t *testing.T) {
 	}
 }
 
+// TestUnpackLinks: every kind of file keeps its names, and a device that may not
+// be made has none.
+func TestUnpackLinks(t *testing.T) {
+	needRoot(t)
+	data := foreign(t,
+		symlinkHeader("s", "x"), linkHeader("s2", "s"), tar.Header{Name: "p", Typeflag: tar.TypeFifo}, linkHeader("p2", "p"),
+		tar.Header{Name: "c", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}, linkHeader("c2", "c"),
+	)
+	tree, _, _, err := Read(context.Background(), bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := Unpack(context.Background(), tree, opener(t, data), dir, UnpackOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"s", "p", "c"} {
+		a, errA := os.Lstat(filepath.Join(dir, name))
+		b, errB := os.Lstat(filepath.Join(dir, name+"2"))
+		if errA != nil || errB != nil || !os.SameFile(a, b) {
+			t.Errorf("%s: %v, %v", name, errA, errB)
+		}
+	}
+	u := unpacker{missing: map[string]bool{"c": true}}
+	for _, e := range tree.Entries {
+		if e.Kind == layers.Hardlink && e.Link == "c" {
+			if u.root, err = unix.Open(t.TempDir(), unix.O_DIRECTORY, 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(u.link(&e), unix.Close(u.root)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 // implied is the directories that tree does not list.
 func implied(tree *layers.Tree) map[string]bool {
 	dirs := make(map[string]bool)

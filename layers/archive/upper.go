@@ -117,7 +117,7 @@ func (w *upperWalk) entry(ctx context.Context, parent int, p, name string, fresh
 			return err
 		}
 	}
-	if e.Kind == layers.File && st.Nlink > 1 {
+	if e.Kind != layers.Dir && st.Nlink > 1 {
 		key := inode{st.Dev, st.Ino}
 		w.links[key] = append(w.links[key], len(w.found))
 	}
@@ -181,7 +181,7 @@ func (w *upperWalk) tree() *layers.Tree {
 			f := &w.found[i]
 			f.changed = changed
 			if n > 0 {
-				f.Kind, f.Link, f.Size = layers.Hardlink, w.found[names[0]].Path, 0
+				f.Kind, f.Link, f.Size, f.DevMajor, f.DevMinor = layers.Hardlink, w.found[names[0]].Path, 0, 0, 0
 			}
 		}
 	}
