@@ -25,7 +25,8 @@ const minEntryLen = 10
 
 // The bits above the kind in an entry's first byte.
 const (
-	flagOpaque = 1 << (iota + 4)
+	flagImplied = 1 << (iota + 3)
+	flagOpaque
 	flagXattrs
 	flagSHA256 // 32 raw bytes
 	flagDigest // any other digest, as a string
@@ -54,6 +55,9 @@ func appendEntry(b []byte, e *Entry) []byte {
 	first := byte(e.Kind)
 	if e.Opaque {
 		first |= flagOpaque
+	}
+	if e.Implied {
+		first |= flagImplied
 	}
 	if len(e.Xattrs) > 0 {
 		first |= flagXattrs
@@ -152,7 +156,8 @@ func (d *decoder) entry(e *Entry) {
 		return
 	}
 	flags := first[0]
-	e.Kind = Kind(flags & 0x0f)
+	e.Kind = Kind(flags & (flagImplied - 1))
+	e.Implied = flags&flagImplied != 0
 	e.Opaque = flags&flagOpaque != 0
 	e.Path = d.string()
 	e.Mode = uint32(d.uvarint())

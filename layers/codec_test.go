@@ -18,6 +18,7 @@ func sampleTree() *Tree {
 		{Path: "bin/sh", Size: 1 << 40, Mode: 0o4755, ModTime: 1700000000123456789, Offset: 1024,
 			Digest: digest.FromString("x"), Xattrs: map[string]string{"security.capability": "\x00\x01", "user.a": ""}},
 		{Path: "bin/sh2", Kind: Hardlink, Link: "bin/sh"},
+		{Path: "d", Kind: Dir, Implied: true, Opaque: true, Mode: 0o755, Offset: -1},
 		{Path: "dev", Kind: CharDevice, DevMajor: 5, DevMinor: 1 << 20},
 		{Path: "gone", Kind: Whiteout},
 		{Path: "l", Kind: Symlink, Link: "\xff/.."},

@@ -14,7 +14,7 @@ func Squash(trees []*Tree, base int) []Named {
 	var out []Named
 	// No callback fails, so neither does Walk.
 	_ = all.Walk(func(e Entry, layer int) error {
-		if layer >= base && (e.Path != "" || listsRoot(trees[layer])) {
+		if layer >= base && e.Path != "" {
 			e.Opaque = false
 			out = append(out, Named{e, layer})
 		}
@@ -37,9 +37,6 @@ func Squash(trees []*Tree, base int) []Named {
 	relink(out)
 	return out
 }
-
-// listsRoot reports whether the layer says something of the root directory.
-func listsRoot(t *Tree) bool { return len(t.Entries) > 0 && t.Entries[0].Path == "" }
 
 // relink makes the names of one file that are left a file and hardlinks to it.
 // A view says of each but the file's first name in its layer what that name was,

@@ -69,10 +69,13 @@ func randomTree(r *rand.Rand) *Tree {
 			case n == 2:
 				t.Entries = append(t.Entries, Entry{Path: p, Kind: Symlink, Link: fmt.Sprint(r.IntN(9))})
 			case n < 5 && depth < 3:
-				t.Entries = append(t.Entries, Entry{Path: p, Kind: Dir, Mode: uint32(r.IntN(0o777)), Opaque: r.IntN(3) == 0})
+				t.Entries = append(t.Entries, Entry{Path: p, Kind: Dir, Mode: uint32(r.IntN(0o7777)), UID: r.IntN(3), GID: r.IntN(3), Opaque: r.IntN(3) == 0})
 				fill(p, depth+1)
 			case n == 5 && depth < 3:
-				fill(p, depth+1) // not listed itself
+				if r.IntN(2) == 0 { // else it is not listed itself
+					t.Entries = append(t.Entries, Entry{Path: p, Kind: Dir, Implied: true, Opaque: r.IntN(2) == 0, GID: r.IntN(3)})
+				}
+				fill(p, depth+1)
 			}
 		}
 	}
@@ -83,7 +86,7 @@ func randomTree(r *rand.Rand) *Tree {
 func seen(v *View) []string {
 	var list []string
 	_ = v.Walk(func(e Entry, _ int) error {
-		list = append(list, fmt.Sprint(e.Path, " ", e.Kind, " ", e.Mode, " ", e.Size, " ", e.Link))
+		list = append(list, fmt.Sprint(e.Path, " ", e.Kind, " ", e.Mode, " ", e.UID, ":", e.GID, " ", e.Size, " ", e.Link))
 		return nil
 	})
 	return list

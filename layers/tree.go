@@ -35,6 +35,11 @@ type Entry struct {
 	Kind Kind
 	// Opaque, on a directory: nothing of the layers below shows through.
 	Opaque bool
+	// Implied, on a directory: the layer does not describe it, and lists it only
+	// for its Opaque, or for the GID that it has where no layer below has such a
+	// directory and this one describes the directory around it. A View says what
+	// it is like.
+	Implied bool
 	// Mode is the permission bits with setuid (04000), setgid (02000) and
 	// sticky (01000).
 	Mode     uint32
@@ -118,7 +123,7 @@ func (t *Tree) Validate() error {
 			return fmt.Errorf("entry %q: below %q, which is not a directory", e.Path, file)
 		case e.Path == "" && e.Kind != Dir:
 			return fmt.Errorf("the root is not a directory")
-		case e.Kind > Whiteout || e.Size < 0:
+		case e.Kind > Whiteout || e.Size < 0 || e.Implied && e.Kind != Dir:
 			return fmt.Errorf("entry %q: no such kind or size", e.Path)
 		case e.Kind == Hardlink:
 			if j, ok := t.Find(e.Link); !ok || !t.Entries[j].Kind.Linkable() {

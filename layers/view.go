@@ -14,9 +14,16 @@ import (
 // searches in each layer. A View is safe for concurrent use.
 //
 // A path is hidden by a whiteout above it, by an opaque directory above it
-// and by anything that is not a directory on the way to it. Directories that
-// no layer lists, but that have something below them, exist with mode 0755,
-// owner 0:0 and MadeTime, and so does the root.
+// and by anything that is not a directory on the way to it.
+//
+// Directories that no layer lists, but that have something below them, exist
+// with mode 0755, owner 0:0 and MadeTime, and with the group of the directory around them
+// if that has the setgid bit. A layer that does not describe such a directory
+// takes it from the next layer below that does, as when it is unpacked on top of
+// these layers (BuildKit, containerd), also if it hides what that one has in it.
+//
+// The root always has mode 0755 and owner 0:0, and is not opaque, whatever a
+// layer lists for it.
 type View struct {
 	trees []*Tree // the lowest first
 }
@@ -135,16 +142,26 @@ func (v *View) Resolve(p string, followLast bool) (string, error) {
 }
 
 // root returns the root directory and what each layer has below it, the
-// highest layer first.
+// highest layer first. Its time is that of the highest layer that lists it.
 func (v *View) root() (Named, []span) {
+	n, timed := Named{Entry: impliedDir(""), Layer: -1}, false
 	spans := make([]span, 0, len(v.trees))
 	for i := len(v.trees) - 1; i >= 0; i-- {
-		spans = append(spans, span{layer: i, hi: len(v.trees[i].Entries)})
+		s := span{layer: i, hi: len(v.trees[i].Entries)}
+		if s.hi == 0 {
+			continue
+		}
+		n.Layer = max(n.Layer, i)
+		if e := &v.trees[i].Entries[0]; e.Path == "" {
+			s.lo = 1
+			if !timed {
+				n.ModTime, timed = e.ModTime, true
+			}
+		}
+		spans = append(spans, s)
 	}
-	if n, below, ok := v.merge(spans, ""); ok && n.Kind == Dir {
-		return n, below
-	}
-	return Named{Entry: impliedDir("")}, nil
+	n.Layer = max(n.Layer, 0)
+	return n, spans
 }
 
 // descend returns what is at p and what the layers have below it.
@@ -221,7 +238,10 @@ func (v *View) merge(spans []span, p string) (found Named, below []span, ok bool
 			}
 			break
 		}
-		if !ok {
+		switch {
+		case e.Implied && implied < 0:
+			implied = s.layer
+		case !e.Implied && !ok:
 			found, ok = Named{e, s.layer}, true
 		}
 		below = append(below, span{s.layer, s.lo + 1, v.subtreeEnd(s, p)})
@@ -230,9 +250,52 @@ func (v *View) merge(spans []span, p string) (found Named, below []span, ok bool
 		}
 	}
 	if !ok && implied >= 0 {
-		found, ok = Named{impliedDir(p), implied}, true
+		found, ok = Named{v.implied(implied, p), implied}, true
 	}
 	return found, below, ok
+}
+
+// implied returns the directory at p, which the layer does not describe.
+func (v *View) implied(layer int, p string) Entry {
+	e, layer, ok := v.described(layer, p)
+	if ok {
+		e.Opaque = false
+		return e
+	}
+	e = impliedDir(p)
+	dir, by, ok := v.described(layer, parentPath(p))
+	i, listed := v.trees[layer].Find(p)
+	switch {
+	case ok && listed && by == layer:
+		e.GID = v.trees[layer].Entries[i].GID
+	case ok && dir.Mode&0o2000 != 0:
+		e.GID = dir.GID
+	}
+	return e
+}
+
+// described returns what the next layer that describes the directory at p says,
+// from the given one down. Where there is none, because no layer does or because
+// something else is there first, it returns the lowest layer that implies p.
+func (v *View) described(layer int, p string) (Entry, int, bool) {
+	if p == "" {
+		return Entry{}, layer, false
+	}
+	for i := layer; i >= 0; i-- {
+		entries := v.trees[i].Entries
+		at, listed := v.trees[i].Find(p)
+		switch {
+		case listed && entries[at].Kind != Dir:
+			return Entry{}, layer, false
+		case listed && !entries[at].Implied:
+			return entries[at], i, true
+		case listed, at < len(entries) && Under(entries[at].Path, p):
+			layer = i
+		case at > 0 && entries[at-1].Kind != Dir && Under(p, entries[at-1].Path):
+			return Entry{}, layer, false
+		}
+	}
+	return Entry{}, layer, false
 }
 
 // search returns the first index of s whose path is not before p.

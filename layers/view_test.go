@@ -86,7 +86,7 @@ func TestView(t *testing.T) {
 		{"whiteout of a tree", [][]string{{"d a", "f a/b"}, {"w a"}}, "/ 1 1"},
 		{"whiteout, then again", [][]string{{"d a", "f a/b"}, {"w a"}, {"d a", "f a/c"}}, "/ 1 2, /a 1 2, /a/c 0 2"},
 		{"opaque", [][]string{{"d a", "f a/b"}, {"o a", "f a/c"}}, "/ 1 1, /a 1 1, /a/c 0 1"},
-		{"opaque root", [][]string{{"f a"}, {"o /", "f b"}}, "/ 1 1, /b 0 1"},
+		{"opaque root counts as little as in an overlay", [][]string{{"f a"}, {"o /", "f b"}}, "/ 1 1, /a 0 0, /b 0 1"},
 		{"opaque between", [][]string{{"f a/b"}, {"o a"}, {"f a/c"}}, "/ 1 2, /a 1 1, /a/c 0 2"},
 		{"file hides tree", [][]string{{"d a", "f a/b"}, {"f a"}}, "/ 1 1, /a 0 1"},
 		{"tree hides file", [][]string{{"f a"}, {"f a/b"}}, "/ 1 1, /a 1 1, /a/b 0 1"},
@@ -105,6 +105,65 @@ func TestView(t *testing.T) {
 			}
 			if got := strings.Join(listing(t, NewView(trees)), ", "); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+// TestViewUndescribed: what a directory is like that its layer does not describe
+// (as BuildKit leaves it when it unpacks the layers, one on top of the other).
+func TestViewUndescribed(t *testing.T) {
+	dir := func(p string, mode uint32, id int) Entry {
+		return Entry{Path: p, Kind: Dir, Mode: mode, UID: id, GID: id}
+	}
+	opaque := func(e Entry) Entry { e.Opaque = true; return e }
+	implied := func(p string, gid int) Entry {
+		return Entry{Path: p, Kind: Dir, Mode: 0o755, GID: gid, Implied: true}
+	}
+	file := func(p string) Entry { return Entry{Path: p} }
+	gone := func(p string) Entry { return Entry{Path: p, Kind: Whiteout} }
+	private, setgid := dir("d", 0o700, 5), dir("s", 0o2750, 7)
+	tests := []struct {
+		name   string
+		layers [][]Entry
+		path   string
+		want   string
+	}{
+		{"nowhere", [][]Entry{{file("d/x")}}, "d", "755 0:0"},
+		{"below", [][]Entry{{private}, {file("d/x")}}, "d", "700 5:5"},
+		{"below twice", [][]Entry{{private}, {file("d/x")}, {file("d/y")}}, "d", "700 5:5"},
+		{"opaque", [][]Entry{{private, file("d/a")}, {opaque(implied("d", 0)), file("d/x")}}, "d", "700 5:5"},
+		{"opaque in the middle", [][]Entry{{private}, {opaque(implied("d", 0))}, {file("d/x")}}, "d", "700 5:5"},
+		{"below an opaque one", [][]Entry{{dir("o", 0o755, 0), dir("o/d", 0o700, 5)}, {opaque(implied("o", 0)), file("o/d/x")}}, "o/d", "700 5:5"},
+		{"hidden by an opaque one", [][]Entry{{dir("o", 0o755, 0), dir("o/d", 0o700, 5)}, {opaque(dir("o", 0o711, 0))}, {file("o/d/x")}}, "o/d", "700 5:5"},
+		{"deleted meanwhile", [][]Entry{{private}, {gone("d")}, {file("d/x")}}, "d", "755 0:0"},
+		{"deleted with its parent", [][]Entry{{dir("o/d", 0o700, 5)}, {gone("o")}, {file("o/d/x")}}, "o/d", "755 0:0"},
+		{"a file meanwhile", [][]Entry{{private}, {file("d")}, {file("d/x")}}, "d", "755 0:0"},
+		{"setgid", [][]Entry{{setgid, file("s/i/x")}}, "s/i", "755 0:7"},
+		{"setgid is not handed on", [][]Entry{{setgid, file("s/i/i/x")}}, "s/i/i", "755 0:0"},
+		{"setgid below", [][]Entry{{setgid}, {file("s/i/x")}}, "s/i", "755 0:7"},
+		{"setgid below, opaque", [][]Entry{{setgid}, {opaque(implied("s/i", 0))}}, "s/i", "755 0:7"},
+		{"setgid came later", [][]Entry{{setgid, implied("s/i", 0), file("s/i/x")}}, "s/i", "755 0:0"},
+		{"setgid changed later", [][]Entry{{setgid, implied("s/i", 9), file("s/i/x")}}, "s/i", "755 0:9"},
+		{"setgid above does not matter", [][]Entry{{dir("s", 0o755, 0), file("s/i/x")}, {setgid, file("s/i/y")}}, "s/i", "755 0:0"},
+		{"root", [][]Entry{{dir("", 0o2700, 5), file("i/x")}}, "", "755 0:0"},
+		{"below the root", [][]Entry{{dir("", 0o2700, 5), file("i/x")}}, "i", "755 0:0"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var trees []*Tree
+			for _, entries := range test.layers {
+				tr := &Tree{Entries: entries}
+				if err := tr.Validate(); err != nil {
+					t.Fatal(err)
+				}
+				trees = append(trees, tr)
+			}
+			v := NewView(trees)
+			listing(t, v) // where all ways to look must agree
+			e, layer, ok := v.Lookup(test.path)
+			if got := fmt.Sprintf("%o %d:%d", e.Mode, e.UID, e.GID); !ok || got != test.want || e.Implied {
+				t.Errorf("got %s (%+v, layer %d, %v), want %s", got, e, layer, ok, test.want)
 			}
 		})
 	}

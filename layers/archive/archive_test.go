@@ -234,6 +234,24 @@ func TestWriteRead(t *testing.T) {
 	}
 }
 
+// TestWriteImplied: a tar does not describe what its layer did not, and marks it
+// opaque all the same.
+func TestWriteImplied(t *testing.T) {
+	list := []sample{
+		{layers.Entry{Path: "d", Kind: layers.Dir, Mode: 0o755, Opaque: true, Implied: true}, nil},
+		{layers.Entry{Path: "i", Kind: layers.Dir, Mode: 0o755, GID: 7, Implied: true}, nil},
+		fileEntry("i/x", 0o644, []byte("x")),
+	}
+	data, _ := writeTar(t, list)
+	got, _, _, err := Read(context.Background(), bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := describeTree(got, data); s != "d:1!?0 i/x:0=x" {
+		t.Errorf("got %s", s)
+	}
+}
+
 // GNU tar lists what we write, names bytes for bytes.
 func TestWriteGNUTar(t *testing.T) {
 	tool := need(t, "tar")

@@ -25,6 +25,7 @@ type node struct {
 	file     *file // nil for a directory that only its content implies
 	white    bool  // the name is deleted in the layers below
 	opaque   bool
+	gid      int // its group where only its content implies it, also below
 	length   int // of its path, in bytes
 	children map[string]*node
 }
@@ -178,7 +179,7 @@ func (t *foreignTree) name(dir, base string) (*node, error) {
 func (t *foreignTree) child(parent *node, base string) (*node, error) {
 	n := parent.children[base]
 	if n == nil {
-		n = &node{length: parent.length + 1 + len(base)}
+		n = &node{length: parent.length + 1 + len(base), gid: parent.inheritedGID()}
 		if n.length > maxPath {
 			return nil, fmt.Errorf("the path is %d bytes long; %d are the most", n.length, maxPath)
 		}
@@ -191,6 +192,15 @@ func (t *foreignTree) child(parent *node, base string) (*node, error) {
 		parent.children[base] = n
 	}
 	return n, nil
+}
+
+// inheritedGID is the group that a directory made below n gets: that of n if it
+// has the setgid bit. The root has none, whatever a layer says of it.
+func (n *node) inheritedGID() int {
+	if n.length == 0 || n.file == nil || n.file.Mode&0o2000 == 0 {
+		return 0
+	}
+	return n.file.GID
 }
 
 // maxSymlinks is how many symlinks a parent path may lead through, as many
@@ -241,27 +251,35 @@ func (t *foreignTree) dir(p string, create bool) (*node, error) {
 // flatten lists the tree in order.
 func (t *foreignTree) flatten() *layers.Tree {
 	tree := &layers.Tree{}
+	if e, ok := t.root.entry("", 0); ok {
+		tree.Entries = append(tree.Entries, e)
+	}
 	t.root.flatten("", tree)
 	return tree
 }
 
 func (n *node) flatten(p string, tree *layers.Tree) {
-	if e, ok := n.entry(p); ok {
-		tree.Entries = append(tree.Entries, e)
-	}
+	inherited := n.inheritedGID()
 	for _, name := range slices.Sorted(maps.Keys(n.children)) {
-		n.children[name].flatten(joinPath(p, name), tree)
+		child, at := n.children[name], joinPath(p, name)
+		if e, ok := child.entry(at, inherited); ok {
+			tree.Entries = append(tree.Entries, e)
+		}
+		child.flatten(at, tree)
 	}
 }
 
-// entry is what is listed at p; nothing for implied directories.
-func (n *node) entry(p string) (layers.Entry, bool) {
+// entry is what is listed at p; nothing for an implied directory whose group is
+// the one that it inherits.
+func (n *node) entry(p string, inherited int) (layers.Entry, bool) {
 	opaque := n.opaque || n.white
 	switch {
 	case n.file == nil && n.white && len(n.children) == 0 && !n.opaque:
 		return layers.Entry{Path: p, Kind: layers.Whiteout, Offset: -1}, true
-	case n.file == nil && opaque:
-		return layers.Entry{Path: p, Kind: layers.Dir, Opaque: true, Mode: 0o755, Offset: -1}, true
+	case n.file == nil && n.white: // what is below has nothing to do with it
+		return layers.Entry{Path: p, Kind: layers.Dir, Opaque: true, Mode: 0o755, GID: n.gid, Offset: -1}, true
+	case n.file == nil && (opaque || n.gid != inherited):
+		return layers.Entry{Path: p, Kind: layers.Dir, Opaque: opaque, Implied: true, Mode: 0o755, GID: n.gid, Offset: -1}, true
 	case n.file == nil:
 		return layers.Entry{}, false
 	}

@@ -63,6 +63,9 @@ func describeTree(t *layers.Tree, data []byte) string {
 		if e.Opaque {
 			word += "!"
 		}
+		if e.Implied {
+			word += fmt.Sprintf("?%d", e.GID)
+		}
 		words = append(words, word)
 	}
 	return strings.Join(words, " ")
@@ -102,7 +105,12 @@ func TestReadForeign(t *testing.T) {
 		{"whiteout and tree", []tar.Header{dirHeader("x"), file("x/y", "1"), file(".wh.x", "")}, "x:1! x/y:0=1"},
 		{"whiteout and implied tree", []tar.Header{file("x/y", "1"), file(".wh.x", "")}, "x:1! x/y:0=1"},
 		{"opaque", []tar.Header{dirHeader("d"), file("d/.wh..wh..opq", ""), file("d/x", "1")}, "d:1! d/x:0=1"},
-		{"opaque, implied", []tar.Header{file("d/.wh..wh..opq", "")}, "d:1!"},
+		{"opaque, implied", []tar.Header{file("d/.wh..wh..opq", "")}, "d:1!?0"},
+		{"opaque, described later", []tar.Header{file("d/.wh..wh..opq", ""), dirHeader("d")}, "d:1!"},
+		{"group of an implied directory", []tar.Header{{Name: "s", Typeflag: tar.TypeDir, Mode: 0o2755, Gid: 7}, file("s/i/x", "1")}, "s:1 s/i/x:0=1"},
+		{"setgid bit that comes later", []tar.Header{file("s/i/x", "1"), {Name: "s", Typeflag: tar.TypeDir, Mode: 0o2755, Gid: 7}}, "s:1 s/i:1?0 s/i/x:0=1"},
+		{"setgid bit that goes later", []tar.Header{{Name: "s", Typeflag: tar.TypeDir, Mode: 0o2755, Gid: 7}, file("s/i/x", "1"), dirHeader("s")}, "s:1 s/i:1?7 s/i/x:0=1"},
+		{"setgid bit of the root", []tar.Header{{Name: "./", Typeflag: tar.TypeDir, Mode: 0o2755, Gid: 7}, file("i/x", "1")}, ":1 i/x:0=1"},
 		{"AUFS", []tar.Header{
 			dirHeader(".wh..wh.plnk"), file(".wh..wh.plnk/12.34", "1"), file(".wh..wh.aufs", ""), dirHeader(".wh..wh.orph"),
 			linkHeader("b", ".wh..wh.plnk/12.34"), linkHeader("a", "/.wh..wh.plnk/12.34"),

@@ -144,8 +144,10 @@ func (s *stream) header(e layers.Entry) error {
 	if err != nil {
 		return err
 	}
-	if err := s.tw.WriteHeader(h); err != nil {
-		return err
+	if !e.Implied {
+		if err := s.tw.WriteHeader(h); err != nil {
+			return err
+		}
 	}
 	if e.Kind != layers.Dir || !e.Opaque {
 		return nil

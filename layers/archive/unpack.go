@@ -32,6 +32,9 @@ type UnpackOptions struct {
 // character devices 0:0. open returns a regular file's content, which is
 // verified against the entry's digest; it is called from several goroutines.
 //
+// An implied directory is made as it is listed. The root, if it is listed, gets
+// mode 0755 and owner 0:0: no layer has a say in that (see layers.View).
+//
 // Devices that may not be made (in a user namespace) are left out. Owners
 // that the user namespace does not map stay those of this process; with
 // SingleUser all do.
@@ -78,8 +81,12 @@ func (u *unpacker) all(ctx context.Context, t *layers.Tree) error {
 		}
 	}
 	for i := len(t.Entries) - 1; i >= 0; i-- {
-		if e := &t.Entries[i]; e.Kind == layers.Dir {
-			if err := u.dirMetadata(e); err != nil {
+		e := t.Entries[i]
+		if e.Path == "" {
+			e = layers.Entry{Kind: layers.Dir, Mode: 0o755, ModTime: e.ModTime}
+		}
+		if e.Kind == layers.Dir {
+			if err := u.dirMetadata(&e); err != nil {
 				return err
 			}
 		}

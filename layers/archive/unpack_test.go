@@ -134,6 +134,28 @@ func TestUnpackLinks(t *testing.T) {
 	}
 }
 
+// TestUnpackRoot: what a layer says of the root directory counts as little as in
+// BuildKit. In a mount of an image it would shut users out.
+func TestUnpackRoot(t *testing.T) {
+	needRoot(t)
+	data := foreign(t, tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o700, Uid: 5, Gid: 5}, tar.Header{Name: ".wh..wh..opq"})
+	tree, _, _, err := Read(context.Background(), bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := Unpack(context.Background(), tree, opener(t, data), dir, UnpackOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil || st.Mode&0o7777 != 0o755 || st.Uid != 0 || st.Gid != 0 {
+		t.Errorf("%o %d:%d, %v", st.Mode, st.Uid, st.Gid, err)
+	}
+	if _, err := unix.Lgetxattr(dir, "trusted.overlay.opaque", nil); err != unix.ENODATA {
+		t.Errorf("opaque: %v", err)
+	}
+}
+
 // implied is the directories that tree does not list.
 func implied(tree *layers.Tree) map[string]bool {
 	dirs := make(map[string]bool)

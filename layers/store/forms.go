@@ -10,8 +10,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
+	"strings"
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -165,8 +165,8 @@ func (s *Store) View(ctx context.Context, c layers.Chain) (*layers.View, error) 
 // Dir returns the directory form of the uppermost layer of c, to be a lower
 // directory of an overlay. It is made when it is first wanted.
 //
-// Some layers of others do not list the directories that their files are in. In
-// an overlay such a directory would hide mode and owner of the one below, so
+// Some layers of others do not describe the directories that their files are in.
+// In an overlay such a directory would hide mode and owner of the one below, so
 // there it gets those that it has in the chain; then the form is one for these
 // layers below.
 func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
@@ -179,7 +179,7 @@ func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	t, suffix, err := s.withParents(ctx, t, c[:len(c)-1])
+	t, suffix, err := s.withParents(ctx, t, c)
 	if err != nil {
 		return "", err
 	}
@@ -241,48 +241,58 @@ func (s *Store) haveContent(ctx context.Context, l layers.Layer, t *layers.Tree)
 	return s.inflate(ctx, l)
 }
 
-// withParents returns the tree with the directories that it does not list but
-// has files in, as they are in the chain below, and a name for these; t itself
-// and "" when it lists all that matter.
-func (s *Store) withParents(ctx context.Context, t *layers.Tree, below layers.Chain) (*layers.Tree, string, error) {
-	missing := unlisted(t)
-	if len(missing) == 0 || len(below) == 0 {
+// withParents returns the tree t of the uppermost layer of c with the directories
+// that it does not describe but has files in, as they are in the chain, and a name
+// for these; t itself and "" when it describes all.
+func (s *Store) withParents(ctx context.Context, t *layers.Tree, c layers.Chain) (*layers.Tree, string, error) {
+	missing := undescribed(t)
+	if len(missing) == 0 {
 		return t, "", nil
 	}
-	view, err := s.View(ctx, below)
+	view, err := s.View(ctx, c)
 	if err != nil {
 		return nil, "", err
 	}
 	parents := &layers.Tree{}
 	for _, p := range missing {
-		if e, layer, ok := view.Lookup(p); ok && layer >= 0 && e.Kind == layers.Dir {
-			e.Opaque = false
-			parents.Entries = append(parents.Entries, e)
+		e, _, _ := view.Lookup(p)
+		e.Opaque = false
+		if i, listed := t.Find(p); listed {
+			e.Opaque = t.Entries[i].Opaque
 		}
-	}
-	if len(parents.Entries) == 0 {
-		return t, "", nil
+		parents.Entries = append(parents.Entries, e)
 	}
 	parents.Sort()
 	sum := sha256.Sum256(parents.Encode())
-	all := &layers.Tree{Entries: append(slices.Clone(t.Entries), parents.Entries...)}
+	all := &layers.Tree{Entries: slices.Clone(parents.Entries)}
+	for _, e := range t.Entries {
+		if !e.Implied {
+			all.Entries = append(all.Entries, e)
+		}
+	}
 	all.Sort()
 	return all, "-" + hex.EncodeToString(sum[:8]), nil
 }
 
-// unlisted returns the directories of a tree that only the paths of others
-// tell of.
-func unlisted(t *layers.Tree) []string {
+// undescribed returns the directories of a tree that are implied, or that only
+// the paths of others tell of.
+func undescribed(t *layers.Tree) []string {
 	var missing []string
 	last := ""
-	for _, e := range t.Entries {
-		for p := path.Dir(e.Path); p != "." && !layers.Under(last, p); p = path.Dir(p) {
+	for i := range t.Entries {
+		e := &t.Entries[i]
+		if e.Implied && e.Path != "" {
+			missing = append(missing, e.Path)
+		}
+		for p := parent(e.Path); p != "" && !layers.Under(last, p); p = parent(p) {
 			missing = append(missing, p)
 		}
 		last = e.Path
 	}
 	return missing
 }
+
+func parent(p string) string { return p[:max(0, strings.LastIndexByte(p, '/'))] }
 
 // unpack writes a layer into the directory dir, which exists and is empty.
 func (s *Store) unpack(ctx context.Context, t *layers.Tree, open func(layers.Entry) (io.ReadCloser, error), dir string) error {

@@ -308,10 +308,10 @@ func openStored(dir string, e layers.Entry) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// kinds are the types of files that entries are in a directory form.
+// kinds are the types of files that entries are in a directory form. A hardlink may
+// be one to anything.
 var kinds = map[layers.Kind]uint32{
-	layers.File: unix.S_IFREG, layers.Hardlink: unix.S_IFREG, layers.Dir: unix.S_IFDIR,
-	layers.Symlink: unix.S_IFLNK, layers.Fifo: unix.S_IFIFO, layers.Whiteout: unix.S_IFCHR,
+	layers.File: unix.S_IFREG, layers.Dir: unix.S_IFDIR, layers.Symlink: unix.S_IFLNK, layers.Fifo: unix.S_IFIFO, layers.Whiteout: unix.S_IFCHR,
 }
 
 // stored says how a file of a directory form differs from its entry.
@@ -321,7 +321,7 @@ func stored(f *os.File, e layers.Entry) error {
 		return &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
 	}
 	switch {
-	case st.Mode&unix.S_IFMT != kinds[e.Kind]:
+	case e.Kind != layers.Hardlink && st.Mode&unix.S_IFMT != kinds[e.Kind]:
 		return fmt.Errorf("%q: %w: another type", e.Path, errDiffers)
 	case e.Kind == layers.File && st.Size != e.Size:
 		return fmt.Errorf("%q: %w: %d bytes, not %d", e.Path, errDiffers, st.Size, e.Size)
