@@ -232,11 +232,17 @@ func TestResolve(t *testing.T) {
 func model(trees []*Tree, p string) (kind Kind, layer int, ok bool) {
 	implied := -1
 	for i := len(trees) - 1; i >= 0; i-- {
+		if p == "" && len(trees[i].Entries) > 0 {
+			return Dir, i, true
+		}
 		stop := false
 		for _, e := range trees[i].Entries {
 			switch {
 			case e.Path == p && e.Kind == Dir:
-				if !ok {
+				switch {
+				case e.Implied && implied < 0:
+					implied = i
+				case !e.Implied && !ok:
 					kind, layer, ok = Dir, i, true
 				}
 				stop = stop || e.Opaque
@@ -247,7 +253,7 @@ func model(trees []*Tree, p string) (kind Kind, layer int, ok bool) {
 				stop = true
 			case Under(e.Path, p) && implied < 0:
 				implied = i
-			case Under(p, e.Path) && (e.Kind != Dir || e.Opaque):
+			case e.Path != "" && Under(p, e.Path) && (e.Kind != Dir || e.Opaque):
 				stop = true
 			}
 		}
@@ -266,13 +272,14 @@ func model(trees []*Tree, p string) (kind Kind, layer int, ok bool) {
 func FuzzView(f *testing.F) {
 	f.Add([]byte("f\x01w\x01|d\x01f\x12"))
 	f.Add([]byte("f\x12|o\x01|f\x13|w\x12"))
+	f.Add([]byte{1, 1, 4, 0, 5, 0, 0, 1, 4, 0, 6, 0, 2, 8})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		names := []string{"a", "a/a", "a/b", "a/b/a", "a-", "b", "b/a", "b/b", ""}
 		trees := []*Tree{{}}
 		for i := 0; i+1 < len(data) && i < 60; i += 2 {
 			cur := trees[len(trees)-1]
 			e := Entry{Path: names[int(data[i+1])%len(names)]}
-			switch data[i] % 5 {
+			switch data[i] % 7 {
 			case 0:
 				e.Kind = File
 			case 1:
@@ -281,6 +288,10 @@ func FuzzView(f *testing.F) {
 				e.Kind, e.Opaque = Dir, true
 			case 3:
 				e.Kind = Whiteout
+			case 5:
+				e.Kind, e.Implied = Dir, true
+			case 6:
+				e.Kind, e.Implied, e.Opaque = Dir, true, true
 			case 4:
 				trees = append(trees, &Tree{})
 				continue

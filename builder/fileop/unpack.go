@@ -310,6 +310,7 @@ func (u *unpacker) link(link layers.Entry, at string) error {
 	if e.Kind == layers.Symlink {
 		link.ModTime = e.ModTime // docker's library leaves the time of a symlink
 	}
+	f.meta.Xattrs = nil // the only one that is kept goes with the owner
 	archive.Relink(&f.meta, link)
 	u.tree.put(at, f)
 	return nil

@@ -3,7 +3,6 @@ package archive
 import (
 	"archive/tar"
 	"fmt"
-	"maps"
 	"math"
 	"strings"
 	"syscall"
@@ -65,13 +64,13 @@ func setXattr(e *layers.Entry, name, value string) {
 
 // Relink gives file what link, a hardlink to it, says: owner, mode, time and
 // attributes of the last name are those of all names. Like chown(2), it takes
-// away the capability that the file had. A symlink keeps its mode.
+// away the capability that the file had. A symlink keeps its mode. The map of
+// attributes is changed in place.
 func Relink(file *layers.Entry, link layers.Entry) {
 	file.UID, file.GID, file.ModTime = link.UID, link.GID, link.ModTime
 	if file.Kind != layers.Symlink {
 		file.Mode = link.Mode
 	}
-	file.Xattrs = maps.Clone(file.Xattrs)
 	delete(file.Xattrs, capability)
 	for name, value := range link.Xattrs {
 		setXattr(file, name, value)
