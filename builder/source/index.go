@@ -126,6 +126,9 @@ func recordSum(r, path []byte) uint32 {
 
 // get returns what is recorded of a path.
 func (x *index) get(name string) (record, bool) {
+	if x == nil {
+		return record{}, false
+	}
 	want := []byte(name)
 	i, found := sort.Find(x.count, func(i int) int { return bytes.Compare(want, x.path(i)) })
 	if !found {

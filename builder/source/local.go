@@ -208,12 +208,9 @@ func missing(err error) bool {
 // openFile opens a file that was seen, for reading once. The reader fails when the
 // file is not, or does not stay, what it was.
 func (l *Local) openFile(e layers.Entry) (io.ReadCloser, error) {
-	s, err := l.lookup(e.Path)
+	s, err := l.regular(e)
 	if err != nil {
 		return nil, err
-	}
-	if s == nil || s.entry.Kind != layers.File {
-		return nil, &fs.PathError{Op: "open", Path: filepath.Join(l.dir, e.Path), Err: fs.ErrNotExist}
 	}
 	if s.socket {
 		return io.NopCloser(eof{}), nil
@@ -222,9 +219,7 @@ func (l *Local) openFile(e layers.Entry) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	known, ok := l.hashed[e.Path]
-	l.mu.Unlock()
+	known, _, ok := l.recorded(e.Path)
 	if ok && s.stamp.ctime >= l.start {
 		// It changed so lately that it may have changed again since it
 		// was hashed, without any sign.
@@ -237,32 +232,35 @@ type eof struct{}
 
 func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
+// digest returns the digest of a regular file's content. It fails with a
+// ChangedError when the file that was hashed is not described by e any more: e
+// would then decide a step's key, and what lies there now the step's result.
 func (l *Local) digest(ctx context.Context, e layers.Entry) (digest.Digest, error) {
-	s, err := l.lookup(e.Path)
+	s, err := l.regular(e)
 	if err != nil {
 		return "", err
-	}
-	if s == nil || s.entry.Kind != layers.File {
-		return "", &fs.PathError{Op: "open", Path: filepath.Join(l.dir, e.Path), Err: fs.ErrNotExist}
 	}
 	if s.socket {
 		return digest.FromBytes(nil), nil
 	}
-	l.mu.Lock()
-	r, ok := l.hashed[e.Path]
-	l.mu.Unlock()
-	if !ok && l.index != nil {
-		if r, ok = l.index.get(e.Path); ok && r.stamp != s.stamp {
-			ok = false
-		}
+	var r record
+	if s, r, err = l.content(ctx, e.Path, s); err != nil {
+		return "", err
 	}
-	if !ok {
-		if r, err = l.hash(ctx, e.Path, s.stamp); err != nil {
-			return "", err
-		}
-		l.mu.Lock()
-		l.hashed[e.Path] = r
-		l.mu.Unlock()
+	if s.entry.Kind != e.Kind || s.entry.Mode != e.Mode || s.entry.Link != e.Link {
+		return "", &ChangedError{Path: e.Path}
 	}
 	return digest.Digest("sha256:" + hex.EncodeToString(r.digest[:])), nil
+}
+
+// regular returns what was seen of a regular file.
+func (l *Local) regular(e layers.Entry) (*seen, error) {
+	s, err := l.lookup(e.Path)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil || s.entry.Kind != layers.File {
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(l.dir, e.Path), Err: fs.ErrNotExist}
+	}
+	return s, nil
 }

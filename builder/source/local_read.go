@@ -32,6 +32,9 @@ type steady struct {
 // steady opens a file that is in the state want.
 func (l *Local) steady(name string, want stamp) (*steady, error) {
 	fd, err := l.openFD(name, unix.O_RDONLY)
+	if missing(err) {
+		return nil, &ChangedError{Path: name}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -105,29 +108,74 @@ func (r *steady) Close() error {
 // attempts is how often a file that is being changed is read again.
 const attempts = 3
 
-// hash digests a file. When it is not in the state want any more, its new
-// state counts from now on.
-func (l *Local) hash(ctx context.Context, name string, want stamp) (record, error) {
+// content returns the digest of a file and the state of the file that it is of.
+// When the file is not in the state s any more, its new state counts from now on.
+func (l *Local) content(ctx context.Context, name string, s *seen) (*seen, record, error) {
 	for i := 0; ; i++ {
 		if err := ctx.Err(); err != nil {
-			return record{}, context.Cause(ctx)
-		}
-		r, err := l.hashOnce(name, want)
-		if _, changed := err.(*ChangedError); !changed || i == attempts {
-			return r, err
-		}
-		l.mu.Lock()
-		delete(l.seen, name)
-		l.mu.Unlock()
-		s, err := l.lookup(name)
-		if err != nil {
-			return record{}, err
+			return nil, record{}, context.Cause(ctx)
 		}
 		if s == nil || s.entry.Kind != layers.File {
-			return record{}, &ChangedError{Path: name}
+			return nil, record{}, &ChangedError{Path: name}
 		}
-		want = s.stamp
+		if r, s, ok := l.recorded(name); ok {
+			return s, r, nil
+		}
+		if r, ok := l.index.get(name); ok && r.stamp == s.stamp {
+			return s, r, nil
+		}
+		r, err := l.hashOnce(name, s.stamp)
+		if err == nil {
+			err = l.record(name, r)
+		}
+		if err == nil {
+			continue
+		}
+		if _, changed := err.(*ChangedError); !changed || i == attempts {
+			return nil, record{}, err
+		}
+		if s, err = l.lookAgain(name); err != nil {
+			return nil, record{}, err
+		}
 	}
+}
+
+// recorded returns the digest of a file that was hashed, and what was seen of it.
+func (l *Local) recorded(name string) (record, *seen, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r, ok := l.hashed[name]
+	if !ok {
+		return record{}, nil, false
+	}
+	return r, l.seen[name], true
+}
+
+// record keeps the digest of a file, unless there is one already: from then on
+// neither that nor what was seen of the file changes, since keys are made of both.
+// It fails with a ChangedError when another state of the file counts by now.
+func (l *Local) record(name string, r record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.hashed[name]; ok {
+		return nil
+	}
+	if s := l.seen[name]; s == nil || s.stamp != r.stamp {
+		return &ChangedError{Path: name}
+	}
+	l.hashed[name] = r
+	return nil
+}
+
+// lookAgain returns what is at a path now, or what counts there since the file was
+// hashed.
+func (l *Local) lookAgain(name string) (*seen, error) {
+	l.mu.Lock()
+	if _, ok := l.hashed[name]; !ok {
+		delete(l.seen, name)
+	}
+	l.mu.Unlock()
+	return l.lookup(name)
 }
 
 func (l *Local) hashOnce(name string, want stamp) (record, error) {

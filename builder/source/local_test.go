@@ -342,6 +342,85 @@ func TestFarTimes(t *testing.T) {
 	}
 }
 
+// TestHashedAsListed: a digest is of the file that was listed, with its mode and
+// names, or there is none.
+func TestHashedAsListed(t *testing.T) {
+	for name, change := range map[string]func(file string) error{
+		"mode": func(file string) error { return os.Chmod(file, 0o755) },
+		"mode and content": func(file string) error {
+			return errors.Join(os.WriteFile(file, []byte("more"), 0o644), os.Chmod(file, 0o600))
+		},
+		"another name": func(file string) error { return os.Link(file, file+"2") },
+		"gone":         os.Remove,
+		"symlink":      func(file string) error { return errors.Join(os.Remove(file), os.Symlink("b", file)) },
+		"directory":    func(file string) error { return errors.Join(os.Remove(file), os.Mkdir(file, 0o755)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, "a", "b")
+			f := open(t, dir, "").Select(parser.Local{})
+			e, _, err := f.Lookup("a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := change(filepath.Join(dir, "a")); err != nil {
+				t.Fatal(err)
+			}
+			var changed *ChangedError
+			if d, err := f.Digest(t.Context(), e); !errors.As(err, &changed) {
+				t.Errorf("a file that is not what was listed has the digest %s, %v", d, err)
+			}
+		})
+	}
+}
+
+// TestHashedOnce: who finds that a file has changed, after another goroutine has
+// hashed it, changes nothing of what that one was told.
+func TestHashedOnce(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a")
+	l := open(t, dir, "")
+	s, err := l.lookup("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := l.digest(t.Context(), s.entry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "a"), []byte("another"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := l.lookAgain("a"); again != s {
+		t.Errorf("what counts is now %+v, %v", again, err)
+	}
+	if err := l.record("a", record{}); err != nil {
+		t.Error(err)
+	}
+	if after, err := l.digest(t.Context(), s.entry); after != before {
+		t.Errorf("the digest was %s and is %s, %v", before, after, err)
+	}
+	var changed *ChangedError
+	if _, err := l.openFile(s.entry); !errors.As(err, &changed) {
+		t.Errorf("opening it: %v", err)
+	}
+}
+
+// TestHashedOfOldState: a digest of a state that another goroutine found to be out
+// of date does not count.
+func TestHashedOfOldState(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a")
+	l := open(t, dir, "")
+	if _, err := l.lookup("a"); err != nil {
+		t.Fatal(err)
+	}
+	var changed *ChangedError
+	if err := l.record("a", record{}); !errors.As(err, &changed) {
+		t.Errorf("an old digest counts: %v", err)
+	}
+}
+
 func TestReading(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "d/Dockerfile", "link -> d/Dockerfile", "out -> ../../../etc/hostname", "abs -> /d/Dockerfile")
