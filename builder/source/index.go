@@ -183,7 +183,7 @@ func (l *Local) saveIndex() error {
 		}
 	}
 	for p, r := range l.hashed {
-		if r.stamp.ctime < l.start {
+		if l.settled(r.stamp) {
 			records[p] = r
 		} else {
 			// It may yet change without a sign: look again next time.
@@ -196,7 +196,7 @@ func (l *Local) saveIndex() error {
 // learned reports whether something was hashed that the index should tell.
 func (l *Local) learned() bool {
 	for p, r := range l.hashed {
-		if known, ok := l.index.get(p); r.stamp.ctime < l.start && (!ok || known != r) {
+		if known, ok := l.index.get(p); l.settled(r.stamp) && (!ok || known != r) {
 			return true
 		}
 	}

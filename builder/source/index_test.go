@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/rand"
 	"os"
@@ -157,6 +158,40 @@ func TestIndexAcrossBuilds(t *testing.T) {
 	}
 	if r, ok := loadIndex(l.indexPath).get("f"); ok && r.digest == sha256.Sum256([]byte("new")) {
 		t.Error("the digest of a file that changed during the build is remembered")
+	}
+}
+
+// TestIndexOfOtherDevice: a file on another file system than the index, such as one
+// mounted inside the context, must have been left alone for longer.
+func TestIndexOfOtherDevice(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "f")
+	for _, other := range []bool{false, true} {
+		l := open(t, dir, t.TempDir())
+		s, err := l.lookup("f")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.start, l.device = s.stamp.ctime+time.Second.Nanoseconds(), s.stamp.dev
+		if other {
+			l.device++
+		}
+		if _, err := l.digest(t.Context(), s.entry); err != nil {
+			t.Fatal(err)
+		}
+		r, err := l.openFile(s.entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if hashes := r.(*steady).hash != nil; hashes != other {
+			t.Errorf("other device: %t, hashed again while it is copied: %t", other, hashes)
+		}
+		if err := errors.Join(r.Close(), l.saveIndex()); err != nil {
+			t.Fatal(err)
+		}
+		if _, kept := loadIndex(l.indexPath).get("f"); kept == other {
+			t.Errorf("other device: %t, remembered: %t", other, kept)
+		}
 	}
 }
 

@@ -34,9 +34,10 @@ type Local struct {
 	root      *os.File
 	indexPath string
 	index     *index
-	// start is the time, by the clock of the file system that holds the
-	// index, before which changes are certain to show in a file's stamp.
-	start int64
+	// start is when the directory was opened, by the clock of the file system
+	// that holds the index, and device is that file system.
+	start  int64
+	device uint64
 
 	mu     sync.Mutex
 	seen   map[string]*seen
@@ -86,7 +87,7 @@ func NewLocal(dir, indexDir string) (*Local, error) {
 	}
 	sum := sha256.Sum256([]byte(real))
 	l.indexPath = filepath.Join(indexDir, fmt.Sprintf("%x", sum[:16]))
-	if l.start, err = l.now(indexDir); err != nil {
+	if err := l.clock(indexDir); err != nil {
 		l.root.Close()
 		return nil, fmt.Errorf("preparing the index of %s: %w", dir, err)
 	}
@@ -94,36 +95,39 @@ func NewLocal(dir, indexDir string) (*Local, error) {
 	return l, nil
 }
 
-// slack is for file systems other than the one the index is on: their clock
-// may tick as rarely as every two seconds.
-const slack = 2 * time.Second
-
-// now asks the file system for its time, as git does: that is the clock which
-// the times of files are to be compared with.
-func (l *Local) now(indexDir string) (int64, error) {
+// clock asks the file system of the index for its time, as git does: that is the
+// clock which the times of files are to be compared with.
+func (l *Local) clock(indexDir string) error {
 	if err := os.MkdirAll(indexDir, 0o755); err != nil {
-		return 0, err
+		return err
 	}
 	f, err := os.CreateTemp(indexDir, ".clock-")
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer f.Close()
 	if err := os.Remove(f.Name()); err != nil {
-		return 0, err
+		return err
 	}
-	var here, there unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &here); err != nil {
-		return 0, err
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
 	}
-	if err := unix.Fstat(int(l.root.Fd()), &there); err != nil {
-		return 0, err
+	l.start, l.device = st.Mtim.Nano(), uint64(st.Dev)
+	return nil
+}
+
+// slack is for files on file systems other than the one the index is on: their
+// clock may tick as rarely as every two seconds.
+const slack = 2 * time.Second
+
+// settled reports whether a file had been in a state long enough when the directory
+// was opened, so that every later change is certain to show in its stamp.
+func (l *Local) settled(s stamp) bool {
+	if s.dev != l.device {
+		return s.ctime < l.start-slack.Nanoseconds()
 	}
-	start := here.Mtim.Nano()
-	if here.Dev != there.Dev {
-		start -= slack.Nanoseconds()
-	}
-	return start, nil
+	return s.ctime < l.start
 }
 
 // Close writes the index back and releases the directory.
@@ -220,7 +224,7 @@ func (l *Local) openFile(e layers.Entry) (io.ReadCloser, error) {
 		return nil, err
 	}
 	known, _, ok := l.recorded(e.Path)
-	if ok && s.stamp.ctime >= l.start {
+	if ok && !l.settled(s.stamp) {
 		// It changed so lately that it may have changed again since it
 		// was hashed, without any sign.
 		r.hash, r.digest = sha256.New(), known.digest
