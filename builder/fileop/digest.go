@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"path"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,8 +21,8 @@ import (
 // Digest returns a digest of exactly the files that sel picks, the same on
 // every machine: of their paths relative to what the source matches, kinds,
 // permission bits, link targets, contents, capabilities and which of them are
-// hard links of one another, and of their owners if sel says so. Times do not
-// count. A source that does not exist is a MissingError.
+// hard links of one another, and of their owners and other extended attributes if
+// sel says so. Times do not count. A source that does not exist is a MissingError.
 func Digest(ctx context.Context, files source.FS, sel Selection) (digest.Digest, error) {
 	found, err := sel.find(ctx, files)
 	if err != nil {
@@ -186,7 +188,24 @@ func (s Selection) fold(fields []byte, p selectedFile, content digest.Digest, na
 		number(e.DevMinor)
 	}
 	put(e.Xattrs[capability])
+	if s.Xattrs {
+		if others := otherXattrs(e.Xattrs); others != "" {
+			put(others)
+		}
+	}
 	return fields
+}
+
+// otherXattrs writes all extended attributes but the capability. No path of a file
+// looks like the result, which begins with a zero byte.
+func otherXattrs(xattrs map[string]string) string {
+	var b []byte
+	for _, name := range slices.Sorted(maps.Keys(xattrs)) {
+		if name != capability {
+			b = fmt.Appendf(b, "\x00%d:%s%d:%s", len(name), name, len(xattrs[name]), xattrs[name])
+		}
+	}
+	return string(b)
 }
 
 // linkKey is the same for all names of a regular file.

@@ -54,6 +54,10 @@ func TestDigestSees(t *testing.T) {
 		{"a new file", before + "\nd/new text", all, false},
 		{"a new empty directory", before + "\nd/sub/x dir", all, false},
 		{"a capability", strings.ReplaceAll(before, "text2", "text2 cap=1"), all, false},
+		{"an attribute, which is not copied", strings.ReplaceAll(before, "text2", "text2 user.one=x"), all, true},
+		{"an attribute in a mount", strings.ReplaceAll(before, "text2", "text2 user.one=x"), Subtree("/d"), false},
+		{"an attribute of a mount", strings.ReplaceAll(before, "sub dir", "sub dir user.one=x"), Subtree("/d/sub"), false},
+		{"a capability in a mount", strings.ReplaceAll(before, "text2", "text2 cap=1"), Subtree("/d"), false},
 		{"an owner", strings.ReplaceAll(before, "text2", "text2 owner=5:6"), all, false},
 		{"an owner with chown", strings.ReplaceAll(before, "text2", "text2 owner=5:6"), Selected(chowned), true},
 		{"an excluded file", strings.ReplaceAll(before, "text2", "textX"), Selected(excluding), true},
@@ -87,6 +91,20 @@ func TestDigestOfLinksAndCopies(t *testing.T) {
 	sel := Selected(dockerCopy("d", "/"))
 	if digestOf(t, disk(one), sel) == digestOf(t, disk(two), sel) {
 		t.Error("hard links and copies have the same digest")
+	}
+}
+
+// TestDigestOfXattrs: attributes cannot be taken for others, or for other files.
+func TestDigestOfXattrs(t *testing.T) {
+	seen := map[digest.Digest]string{}
+	for _, xattrs := range []string{"", "user.one=x", "user.one=y", "user.two=x", "user.one=x user.two=x", "user.one=y user.two=x"} {
+		dir := t.TempDir()
+		build(t, dir, "a text "+xattrs+"\nb text")
+		d := digestOf(t, disk(dir), Subtree("/"))
+		if other, ok := seen[d]; ok {
+			t.Errorf("%q and %q have the same digest", other, xattrs)
+		}
+		seen[d] = xattrs
 	}
 }
 

@@ -60,8 +60,13 @@ func (d disk) entry(p string) (layers.Entry, bool, error) {
 	}
 	if e.Kind != layers.Symlink {
 		var buf [64]byte
-		if n, err := unix.Lgetxattr(full, capability, buf[:]); err == nil {
-			e.Xattrs = map[string]string{capability: string(buf[:n])}
+		for _, name := range []string{capability, "user.one", "user.two"} {
+			if n, err := unix.Lgetxattr(full, name, buf[:]); err == nil {
+				if e.Xattrs == nil {
+					e.Xattrs = map[string]string{}
+				}
+				e.Xattrs[name] = string(buf[:n])
+			}
 		}
 	}
 	return e, true, nil
@@ -210,7 +215,7 @@ func describe(v *layers.View, times bool) []string {
 
 // build makes files below dir. Each line is "path what", what being dir,
 // link:TARGET, hard:PATH, fifo, or the content of a file; options follow:
-// mode=0644 owner=1:2 time=UNIX.
+// mode=0644 owner=1:2 time=UNIX cap=1 user.one=VALUE user.two=VALUE.
 func build(t testing.TB, dir, spec string) {
 	t.Helper()
 	type times struct {
@@ -267,6 +272,10 @@ func build(t testing.TB, dir, spec string) {
 				}
 			case "time":
 				when, _ = strconv.ParseInt(value, 10, 64)
+			case "user.one", "user.two":
+				if err := unix.Setxattr(full, name, []byte(value), 0); err != nil {
+					t.Fatal(err)
+				}
 			case "cap":
 				if err := unix.Setxattr(full, capability, []byte("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0); err != nil {
 					t.Fatal(err)

@@ -34,12 +34,14 @@ type Selection struct {
 	Contents bool
 	// Owners: who owns the files counts.
 	Owners bool
+	// Xattrs: all extended attributes count, rather than capabilities alone.
+	Xattrs bool
 }
 
 // Subtree selects all that is below a path, as a mount shows it. Symlinks on
 // the way there are followed.
 func Subtree(selector string) Selection {
-	return Selection{Source: path.Clean("/" + selector), Follow: true, Owners: true}
+	return Selection{Source: path.Clean("/" + selector), Follow: true, Owners: true, Xattrs: true}
 }
 
 // Selected returns what a copy reads.
