@@ -18,11 +18,11 @@ func (e *engine) ahead(ctx context.Context, n *parser.Node) error {
 			continue
 		}
 		group.Go(func() error {
-			from, err := e.identify(ctx, r.from.Node)
+			_, err := e.identify(ctx, r.from.Node)
 			if err != nil || r.taken == nil {
 				return err
 			}
-			if _, ok := e.recall(from, r); ok {
+			if _, ok := e.recall(ctx, r); ok {
 				return nil
 			}
 			_, err = e.resolve(ctx, r.from.Node)

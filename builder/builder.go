@@ -118,8 +118,17 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // Build does what g asks for. The error of a step that failed is a *StepError.
 func Build(ctx context.Context, g *parser.Graph, c Config) (*Result, error) {
-	e := newEngine(g, c)
-	return e.build(ctx)
+	for {
+		res, err := newEngine(g, c).build(ctx)
+		var lost *lostError
+		if !errors.As(err, &lost) {
+			return res, err
+		}
+		// Without its record the step runs, and everybody sees the new result.
+		if err := c.Cache.Remove(lost.key); err != nil {
+			return nil, fmt.Errorf("forgetting a step whose layers are lost: %w", err)
+		}
+	}
 }
 
 // engine is one build. Its maps are filled before any goroutine starts.
@@ -150,6 +159,8 @@ type job struct {
 	final  *identity
 	result future[value]
 	shown  shown
+	// recorded is what is written down of a step.
+	recorded recorded
 }
 
 // value is what a node yields: chains (one for each output) or, for a source

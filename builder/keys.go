@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -173,37 +174,21 @@ func (e *engine) content(ctx context.Context, r reading, actual bool) (d digest.
 		d, err = fileop.Digest(ctx, v.files, *r.taken)
 		return d, false, err
 	}
-	from, err := e.identify(ctx, r.from.Node)
-	if err != nil {
-		return "", false, err
-	}
 	if !actual {
-		if d, ok := e.recall(from, r); ok {
+		if d, ok := e.recall(ctx, r); ok {
 			return d, true, nil
 		}
 	}
-	files, err := e.files(ctx, r.from)
+	c, err := e.chainOf(ctx, r.from)
+	if err != nil {
+		return "", false, err
+	}
+	files, err := source.OpenChain(ctx, e.Layers, c)
 	if err != nil {
 		return "", false, err
 	}
 	if d, err = fileop.Digest(ctx, files, *r.taken); err != nil {
 		return "", false, err
 	}
-	// The source's key may have become another one when it was resolved.
-	if from, err = e.final(ctx, r.from.Node); err != nil {
-		return "", false, err
-	}
-	return d, false, e.Cache.PutContent(from.key, r.about(), d)
+	return d, false, e.Cache.PutContent(layerNames(c), r.taken.String(), d)
 }
-
-// recall returns the digest that is remembered of what is taken of a step, if
-// there is one that counts: a step that has to run may yield something else.
-func (e *engine) recall(from identity, r reading) (digest.Digest, bool) {
-	if e.jobs[r.from.Node].forced {
-		return "", false
-	}
-	return e.Cache.Content(from.key, r.about())
-}
-
-// about names what is taken, for remembering its digest.
-func (r reading) about() string { return r.taken.String() + "\n" + strconv.Itoa(r.from.Output) }

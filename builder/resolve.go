@@ -47,11 +47,11 @@ func (e *engine) step(ctx context.Context, n *parser.Node, run func() (value, er
 	if err != nil {
 		return value{}, err
 	}
-	if !j.forced {
-		if v, ok := e.lookUp(ctx, id.key); ok {
+	if v, ok, err := e.fromRecord(ctx, n); ok || err != nil {
+		if ok {
 			e.cached(n)
-			return v, nil
 		}
+		return v, err
 	}
 	if e.planOnly {
 		return value{}, errPlanOnly
@@ -110,25 +110,23 @@ func (e *engine) putAt(id identity, name string, v value, at time.Time, took tim
 		r.Parts.Add(p.Name, parser.Redact(p.Value))
 	}
 	for _, c := range v.chains {
-		o := cache.Output{Layers: []string{}}
-		for _, l := range c {
-			o.Layers = append(o.Layers, string(l.ID))
-		}
-		r.Outputs = append(r.Outputs, o)
+		r.Outputs = append(r.Outputs, cache.Output{Layers: layerNames(c)})
 	}
 	return e.Cache.Put(r)
 }
 
-// lookUp returns what the record of key says, if it can be believed: all the
-// layers it names must be there.
+// lookUp returns what the record of key says, if it can be believed.
 func (e *engine) lookUp(ctx context.Context, key cache.Key) (value, bool) {
 	r, err := e.Cache.Get(key)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			e.warn(fmt.Sprintf("a cache record cannot be used, the step will run: %v", err))
-		}
+		e.warnOfRecord(err)
 		return value{}, false
 	}
+	return e.believed(ctx, r)
+}
+
+// believed returns what a record says, if all the layers it names are there.
+func (e *engine) believed(ctx context.Context, r *cache.Record) (value, bool) {
 	v := value{chains: []layers.Chain{}}
 	for _, o := range r.Outputs {
 		c := make(layers.Chain, 0, len(o.Layers))

@@ -138,10 +138,10 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// Content returns the remembered digest of the files that a selection picks
-// from the result of a step, and whether there is one.
-func (s *Store) Content(source Key, selection string) (digest.Digest, bool) {
-	data, err := os.ReadFile(s.contentPath(source, selection))
+// Content returns the remembered digest of the files that a selection picks from
+// a root file system, given by the names of its layers, and whether there is one.
+func (s *Store) Content(layers []string, selection string) (digest.Digest, bool) {
+	data, err := os.ReadFile(s.contentPath(layers, selection))
 	if err != nil {
 		return "", false
 	}
@@ -154,12 +154,12 @@ func (s *Store) Content(source Key, selection string) (digest.Digest, bool) {
 }
 
 // PutContent remembers such a digest.
-func (s *Store) PutContent(source Key, selection string, d digest.Digest) error {
-	return s.write(s.contentPath(source, selection), seal([]byte(d.String())))
+func (s *Store) PutContent(layers []string, selection string, d digest.Digest) error {
+	return s.write(s.contentPath(layers, selection), seal([]byte(d.String())))
 }
 
-func (s *Store) contentPath(source Key, selection string) string {
-	sum := sha256.Sum256([]byte(source.String() + "\n" + selection))
+func (s *Store) contentPath(layers []string, selection string) string {
+	sum := sha256.Sum256([]byte(Canonical(layers, selection)))
 	h := hex.EncodeToString(sum[:])
 	return filepath.Join(s.root, "content", h[:2], h)
 }

@@ -91,23 +91,28 @@ func TestDamagedRecordIsAMiss(t *testing.T) {
 }
 
 func TestContentIsRemembered(t *testing.T) {
-	s, key, want := open(t), record("make").Key, digest.FromString("files")
-	if _, ok := s.Content(key, "/a"); ok {
+	s, chain, want := open(t), []string{"base", "made"}, digest.FromString("files")
+	if _, ok := s.Content(chain, "/a"); ok {
 		t.Fatal("nobody has put it")
 	}
-	if err := s.PutContent(key, "/a", want); err != nil {
+	if err := s.PutContent(chain, "/a", want); err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := s.Content(key, "/a"); !ok || got != want {
+	if got, ok := s.Content(chain, "/a"); !ok || got != want {
 		t.Fatalf("got %v %v", got, ok)
 	}
-	if _, ok := s.Content(key, "/b"); ok {
+	if _, ok := s.Content(chain, "/b"); ok {
 		t.Fatal("another selection has the same digest")
 	}
-	if err := os.WriteFile(s.contentPath(key, "/a"), []byte("x"), 0o644); err != nil {
+	for _, other := range [][]string{nil, {"base"}, {"base", "made", "made"}, {"made", "base"}, {"basemade"}} {
+		if _, ok := s.Content(other, "/a"); ok {
+			t.Fatalf("the layers %q have the same digest", other)
+		}
+	}
+	if err := os.WriteFile(s.contentPath(chain, "/a"), []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := s.Content(key, "/a"); ok {
+	if _, ok := s.Content(chain, "/a"); ok {
 		t.Fatal("a damaged file was believed")
 	}
 }
