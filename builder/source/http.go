@@ -44,17 +44,7 @@ type downloadRecord struct {
 	Size   int64
 	// What the server said.
 	ETag, LastModified, Disposition string
-	// Length is that of the transfer in bytes, -1 if the server did not say.
-	Length int64
-	// Settled says that the file was not new when it came, so that the
-	// next version must have another Last-Modified.
-	Settled bool
 }
-
-// settled is how long before the answer a file must have changed, as its time
-// has whole seconds only (RFC 9110, 8.8.2.2, says one second; clocks of
-// servers behind one name may differ).
-const settled = time.Minute
 
 // HTTP downloads a file, if the one in the store is not the newest, and serves
 // a tree that holds nothing else. A file with the checksum asked for is the

@@ -116,40 +116,35 @@ func (r *Remotes) askOnce(ctx context.Context, dir string, q request, authorizat
 
 // recordOf is what is to be remembered of an answer, but for the body's.
 func recordOf(q request, resp *http.Response) downloadRecord {
-	rec := downloadRecord{
+	return downloadRecord{
 		URL:          q.shown(),
 		ETag:         resp.Header.Get("ETag"),
 		LastModified: resp.Header.Get("Last-Modified"),
 		Disposition:  resp.Header.Get("Content-Disposition"),
-		Length:       resp.ContentLength,
 	}
-	changed, err := http.ParseTime(rec.LastModified)
-	if err == nil {
-		now, err := http.ParseTime(resp.Header.Get("Date"))
-		rec.Settled = err == nil && now.Sub(changed) >= settled
-	}
-	return rec
 }
 
-// stillIs reports whether an answer tells that the file is the one we have.
-// Many servers have entity tags but do not compare them, or compare times only
-// for "not newer", which a file that was put back would pass. So what they
-// send is compared here too, before the body is read.
+// stillIs reports whether an answer tells that the file is the one we have: the
+// server says that it is not modified, or sends it with the same strong entity tag,
+// as many do that have tags but do not compare them. Nothing else is believed: files
+// that differ may have the same weak tag, and the same length and time where times
+// are clamped, so the body that comes with the answer decides.
 func (rec *downloadRecord) stillIs(resp *http.Response) bool {
 	tag := resp.Header.Get("ETag")
 	switch {
-	case resp.StatusCode == http.StatusNotModified:
-		return rec.ETag != "" && (tag == "" || strong(tag) == strong(rec.ETag))
-	case resp.StatusCode != http.StatusOK:
+	case rec.ETag == "":
 		return false
-	case rec.ETag != "" || tag != "":
-		return strong(tag) == strong(rec.ETag)
+	case resp.StatusCode == http.StatusNotModified:
+		return tag == "" || withoutWeak(tag) == withoutWeak(rec.ETag)
 	}
-	return rec.Settled && rec.LastModified == resp.Header.Get("Last-Modified") && rec.Length == resp.ContentLength
+	return resp.StatusCode == http.StatusOK && tag == rec.ETag && !strings.HasPrefix(tag, weak)
 }
 
-// strong is an entity tag without the mark of weakness.
-func strong(tag string) string { return strings.TrimPrefix(tag, "W/") }
+// weak marks entity tags that files may share which do not have the same bytes
+// (RFC 9110, 8.8.1).
+const weak = "W/"
+
+func withoutWeak(tag string) string { return strings.TrimPrefix(tag, weak) }
 
 // httpAuthorization is the header that secrets give: the one named for this
 // download, or that of the host.
