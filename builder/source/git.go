@@ -171,13 +171,20 @@ func (r *Remotes) folder(s gitSource) string {
 
 // checkoutName stands for all that decides the files.
 func (s *gitSource) checkoutName(rev revision) string {
-	object, ref := rev.object, ""
 	if s.keep {
-		ref = rev.ref
-	} else if rev.commit != "" {
+		return folderName(rev.object, s.keep, rev.ref, s.byShortTag(rev), s.skipSubmodules, s.commitTimes)
+	}
+	object := rev.object
+	if rev.commit != "" {
 		object = rev.commit
 	}
-	return folderName(object, s.keep, ref, s.skipSubmodules, s.commitTimes)
+	return folderName(object, s.keep, "", s.skipSubmodules, s.commitTimes)
+}
+
+// byShortTag reports whether a tag, which is not known to be an annotated one, was
+// asked for by its short name: a .git that is kept has a branch of that name then.
+func (s *gitSource) byShortTag(rev revision) bool {
+	return s.ref != "" && rev.ref == "refs/tags/"+s.ref && rev.commit == ""
 }
 
 // checkout returns the directory with the commit's files.

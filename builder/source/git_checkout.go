@@ -158,7 +158,7 @@ func (w *worktree) init(ctx context.Context, rev revision) error {
 // branchOfTag gives a lightweight tag that was asked for by its short name a
 // branch of that name, as the reference's fetch does.
 func (w *worktree) branchOfTag(ctx context.Context, rev revision) error {
-	if w.source.ref == "" || rev.ref != "refs/tags/"+w.source.ref || rev.commit != "" {
+	if !w.source.byShortTag(rev) {
 		return nil
 	}
 	kind, err := w.git(ctx, "cat-file", "-t", rev.object)

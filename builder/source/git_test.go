@@ -398,6 +398,25 @@ func TestGitKeep(t *testing.T) {
 	})
 }
 
+// TestGitKeepByName: a .git that is kept depends on how a tag was asked for, also
+// when the other way came first.
+func TestGitKeepByName(t *testing.T) {
+	eachServer(t, func(t *testing.T, o *origin) {
+		o.write(map[string]string{"f": "first"})
+		o.git("tag", "v1")
+		o.push()
+		for _, order := range [][]string{{"v1", "refs/tags/v1"}, {"refs/tags/v1", "v1"}} {
+			root := t.TempDir()
+			for _, ref := range order {
+				got, err := gitFile(t, testRemotes(t, root, nil), parser.Git{FullURL: o.url(), Ref: ref, KeepGitDir: true}, ".git/refs/heads/v1")
+				if err != nil || (got == "(none)") == (ref == "v1") {
+					t.Errorf("%s in %q: the branch holds %q, %v", ref, order, got, err)
+				}
+			}
+		}
+	})
+}
+
 func TestGitSubmodules(t *testing.T) {
 	eachServer(t, func(t *testing.T, o *origin) {
 		sub := &origin{t: t, dir: filepath.Join(filepath.Dir(o.dir), "sub"), bare: filepath.Join(filepath.Dir(o.bare), "sub.git")}
