@@ -75,12 +75,18 @@ func (c crowded) build(dir, name string) string {
 
 // sinter runs a command, which must succeed, and returns what it prints.
 func (c crowded) sinter(args ...string) string {
-	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Args[0] = programName
-	cmd.Env = append(os.Environ(), "SINTER_ROOT="+c.root)
-	out, err := cmd.CombinedOutput()
+	out, err := runSinter(c.root, args...)
 	if err != nil {
 		c.t.Errorf("sinter %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
-	return string(out)
+	return out
+}
+
+// runSinter runs a command with a store and returns what it prints.
+func runSinter(root string, args ...string) (string, error) {
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Args[0] = programName
+	cmd.Env = append(os.Environ(), "SINTER_ROOT="+root)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
