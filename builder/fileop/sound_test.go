@@ -136,6 +136,10 @@ func TestDigestNamesWhatIsCopied(t *testing.T) {
 						}
 					}}
 					named, stored, err := hashAndCopy(s, files, what.sel, what.copy)
+					var during *source.ChangedError
+					if err != nil && !errors.As(err, &during) {
+						t.Errorf("moment %d: %v", moment, err)
+					}
 					if err == nil && named != stored {
 						t.Errorf("moment %d: the key names %s, the layer holds %s", moment, named, stored)
 					}

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"io/fs"
 	"os"
 	"path"
@@ -10,6 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers"
 )
 
 // listing is what a directory was found to hold.
@@ -96,4 +99,15 @@ func (l *Local) statSome(f *os.File, dir string, bases []string, found []*seen) 
 		found[i] = s
 	}
 	return nil
+}
+
+// orChanged returns err, or a ChangedError when err says that a directory is not
+// there which was seen before.
+func (l *Local) orChanged(dir string, err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.seen[dir]; missing(err) && s != nil && s.entry.Kind == layers.Dir {
+		return &ChangedError{Path: cmp.Or(dir, ".")}
+	}
+	return err
 }

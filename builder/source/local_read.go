@@ -24,6 +24,8 @@ type steady struct {
 	fd   int
 	name string
 	want stamp
+	// read counts bytes.
+	read int64
 	// hash and digest, when set, are for a content that is known.
 	hash   hash.Hash
 	digest [sha256.Size]byte
@@ -82,6 +84,9 @@ func (r *steady) Read(p []byte) (int, error) {
 		return 0, &fs.PathError{Op: "read", Path: r.name, Err: err}
 	}
 	if n > 0 {
+		if r.read += int64(n); r.read > r.want.size {
+			return 0, &ChangedError{Path: r.name}
+		}
 		if r.hash != nil {
 			r.hash.Write(p[:n])
 		}

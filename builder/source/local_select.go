@@ -195,7 +195,7 @@ func (s *selected) ReadDir(dir string) ([]layers.Entry, error) {
 	}
 	names, err := s.local.list(dir)
 	if err != nil {
-		return nil, err
+		return nil, s.local.orChanged(dir, err)
 	}
 	var bases []string
 	s.mu.Lock()
@@ -212,7 +212,7 @@ func (s *selected) ReadDir(dir string) ([]layers.Entry, error) {
 	s.mu.Unlock()
 	found, err := s.local.statAll(dir, bases)
 	if err != nil {
-		return nil, err
+		return nil, s.local.orChanged(dir, err)
 	}
 	entries := make([]layers.Entry, 0, len(found))
 	for _, f := range found {

@@ -30,7 +30,10 @@ func (l *Local) stat(dir *os.File, name, base string) (*seen, error) {
 	case unix.S_IFLNK:
 		e.Kind = layers.Symlink
 		var err error
-		if e.Link, err = readlink(fd, base); err != nil {
+		if e.Link, err = readlink(fd, base); err == unix.EINVAL {
+			return nil, &ChangedError{Path: name}
+		}
+		if err != nil {
 			return nil, &fs.PathError{Op: "readlink", Path: filepath.Join(l.dir, name), Err: err}
 		}
 	case unix.S_IFCHR, unix.S_IFBLK:
