@@ -191,7 +191,7 @@ func (s *gitSource) byShortTag(rev revision) bool {
 func (r *Remotes) checkout(ctx context.Context, s gitSource, rev revision) (string, error) {
 	folder := r.folder(s)
 	dir := filepath.Join(folder, "checkouts", s.checkoutName(rev))
-	if _, err := os.Stat(dir); err == nil {
+	if r.isMade(ctx, dir) {
 		return dir, used(folder, s.remote.shown)
 	}
 	repo, err := r.openRepository(ctx, s, rev.object)
@@ -199,7 +199,7 @@ func (r *Remotes) checkout(ctx context.Context, s gitSource, rev revision) (stri
 		return "", err
 	}
 	defer repo.close()
-	if _, err := os.Stat(dir); err == nil {
+	if r.isMade(ctx, dir) {
 		return dir, nil // another process was faster
 	}
 	if err := repo.fetch(ctx, rev); err != nil {

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,9 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // checkout makes the directory dest with the revision's files.
@@ -55,7 +59,58 @@ func (r *repository) checkoutOnce(ctx context.Context, rev revision, dest, depth
 	if err := syncTree(w.tree); err != nil {
 		return fmt.Errorf("keeping the checkout: %w", err)
 	}
-	return os.Rename(w.tree, dest)
+	// One that was copied or changed.
+	if err := os.Rename(dest, filepath.Join(tmp, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(w.tree, dest); err != nil {
+		return err
+	}
+	return r.mark(ctx, dest)
+}
+
+// markOf names the file that has the archive.Mark of a checkout: in a store that was
+// copied, modes and symlinks may be lost, and what was changed is not the commit any
+// more.
+func markOf(checkout string) string {
+	return filepath.Join(filepath.Dir(filepath.Dir(checkout)), "made", filepath.Base(checkout))
+}
+
+func (r *repository) mark(ctx context.Context, dir string) error {
+	m, err := archive.MarkOf(ctx, dir, false)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(markOf(dir)), 0o700); err != nil {
+		return err
+	}
+	return folder.WriteFile(filepath.Join(r.folder, tempPrefix), markOf(dir), data, 0o600)
+}
+
+// isMade reports whether dir is a checkout that was made here, and is as it was. It
+// is compared once in a process.
+func (r *Remotes) isMade(ctx context.Context, dir string) bool {
+	if _, sound := r.checked.Load(dir); sound {
+		return true
+	}
+	data, err := os.ReadFile(markOf(dir))
+	if err != nil {
+		return false
+	}
+	var m archive.Mark
+	if json.Unmarshal(data, &m) != nil || !m.Is(dir) {
+		return false
+	}
+	same, err := m.Unchanged(ctx, dir)
+	if err != nil || !same {
+		return false
+	}
+	r.checked.Store(dir, true)
+	return true
 }
 
 // syncTree makes durable what is on the file system of a directory.

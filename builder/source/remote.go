@@ -39,6 +39,8 @@ type Remotes struct {
 	refs      map[string]*slot[revision]
 	trees     map[string]*slot[*Local]
 	retired   []io.Closer
+	// checked are the checkouts that are as they were made.
+	checked sync.Map
 }
 
 // NewRemotes keeps what it gets below root, the store's folder. secrets

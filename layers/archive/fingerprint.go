@@ -15,16 +15,16 @@ import (
 )
 
 // Fingerprint returns a digest over the metadata of everything below dir: names,
-// inodes, types, modes, owners as this user namespace sees them, sizes, and the
-// times of the last change of content and of metadata. It is another one as soon
+// inodes, types, modes, owners as this user namespace sees them (if owners is set),
+// sizes, and the times of the last change of content and of metadata. It is another one as soon
 // as anything below dir was changed by way of the file system, or is a copy. No
 // content is read. dir itself does not count.
-func Fingerprint(ctx context.Context, dir string) (digest.Digest, error) {
+func Fingerprint(ctx context.Context, dir string, owners bool) (digest.Digest, error) {
 	fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return "", &os.PathError{Op: "open", Path: dir, Err: err}
 	}
-	f := &fingerprint{}
+	f := &fingerprint{owners: owners}
 	f.group, f.ctx = errgroup.WithContext(ctx)
 	// Half of the cores: the others are for the command that runs meanwhile.
 	f.group.SetLimit(max(1, runtime.GOMAXPROCS(0)/2))
@@ -42,8 +42,9 @@ func Fingerprint(ctx context.Context, dir string) (digest.Digest, error) {
 // fingerprint adds up the digests of entries: neither the order in which a
 // directory lists them nor that in which directories are read counts.
 type fingerprint struct {
-	group *errgroup.Group
-	ctx   context.Context //nolint:containedctx // of one call of Fingerprint
+	owners bool
+	group  *errgroup.Group
+	ctx    context.Context //nolint:containedctx // of one call of Fingerprint
 
 	mu  sync.Mutex
 	sum entrySum
@@ -93,6 +94,9 @@ func (f *fingerprint) entry(sum *entrySum, parent int, path, name string, inode 
 	var st unix.Stat_t
 	if err := unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &os.PathError{Op: "lstat", Path: path + "/" + name, Err: err}
+	}
+	if !f.owners {
+		st.Uid, st.Gid = 0, 0
 	}
 	sum.add(digestOf(&st, name, inode))
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {

@@ -11,9 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
@@ -21,46 +19,9 @@ import (
 	"github.com/sinter-build/sinter/layers/folder"
 )
 
-// madeSuffix ends the name of the file beside a directory form that says which
-// directory it is.
+// madeSuffix ends the name of the file beside a directory form that has its mark:
+// only the directory that was made here counts, and no copy of it.
 const madeSuffix = ".made"
-
-// dirMark tells a directory form from a copy of it. Owners, modes and devices are
-// easily lost in a copy, and nothing in it tells; so only the directory that was
-// made here counts. The number of its file system does not belong to it: that
-// changes when the machine starts again.
-type dirMark struct {
-	// Version is markVersion; another is none.
-	Version int    `json:"version"`
-	Inode   uint64 `json:"inode"`
-	// Changed is the time of the last change of its metadata (ctime), in
-	// nanoseconds. The kernel alone sets it, so no copy has the same.
-	Changed int64 `json:"changed"`
-	// Below is the archive.Fingerprint of what is in it.
-	Below digest.Digest `json:"below"`
-}
-
-// markVersion goes up when archive.Fingerprint yields others for the same directory.
-const markVersion = 1
-
-// is reports whether dir is the directory that m is about. What is in it was not
-// looked at.
-func (m dirMark) is(dir string) bool {
-	inode, changed, err := identity(dir)
-	return err == nil && m.Inode == inode && m.Changed == changed
-}
-
-// identity returns what no other directory has in common with dir.
-func identity(dir string) (inode uint64, changed int64, err error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return 0, 0, &os.PathError{Op: "lstat", Path: dir, Err: err}
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return 0, 0, &os.PathError{Op: "lstat", Path: dir, Err: unix.ENOTDIR}
-	}
-	return st.Ino, time.Unix(st.Ctim.Unix()).UnixNano(), nil
-}
 
 // ErrChanged is what reading a directory form yields that somebody has changed.
 var ErrChanged = errors.New("its directory in the store was changed")
@@ -75,7 +36,7 @@ type dirs struct {
 }
 
 type knownDir struct {
-	dirMark
+	archive.Mark
 	mu sync.Mutex
 	// sound says that what is in it was compared, or made by this process.
 	sound bool
@@ -87,10 +48,10 @@ func (d *dirs) get(dir string) *knownDir {
 	return d.known[dir]
 }
 
-func (d *dirs) put(dir string, m dirMark, sound bool) *knownDir {
+func (d *dirs) put(dir string, m archive.Mark, sound bool) *knownDir {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k := &knownDir{dirMark: m, sound: sound}
+	k := &knownDir{Mark: m, sound: sound}
 	d.known[dir] = k
 	return k
 }
@@ -129,7 +90,7 @@ func (s *Store) knownDir(dir string) *knownDir {
 		}
 		k = s.dirs.put(dir, m, false)
 	}
-	if !k.is(dir) {
+	if !k.Is(dir) {
 		s.dirs.forget(dir)
 		return nil
 	}
@@ -139,8 +100,8 @@ func (s *Store) knownDir(dir string) *knownDir {
 // isMade reports whether dir is a directory form that was made here.
 func (s *Store) isMade(dir string) bool { return s.knownDir(dir) != nil }
 
-func readMark(dir string) (dirMark, error) {
-	var m dirMark
+func readMark(dir string) (archive.Mark, error) {
+	var m archive.Mark
 	data, err := os.ReadFile(dir + madeSuffix)
 	if err != nil {
 		return m, err
@@ -149,21 +110,14 @@ func readMark(dir string) (dirMark, error) {
 	if err == nil {
 		err = json.Unmarshal(payload, &m)
 	}
-	if err == nil && m.Version != markVersion {
-		err = errDamaged
-	}
 	return m, err
 }
 
 // markMade notes that dir, which lies in its place in a layer's folder, was made
 // here, and is complete.
 func (s *Store) markMade(ctx context.Context, dir string) error {
-	below, err := archive.Fingerprint(ctx, dir)
+	m, err := archive.MarkOf(ctx, dir, true)
 	if err != nil {
-		return err
-	}
-	m := dirMark{Version: markVersion, Below: below}
-	if m.Inode, m.Changed, err = identity(dir); err != nil {
 		return err
 	}
 	data, err := json.Marshal(m)
@@ -233,11 +187,11 @@ func (s *Store) checkDir(ctx context.Context, dir string) error {
 	if k.sound {
 		return nil
 	}
-	below, err := archive.Fingerprint(ctx, dir)
+	same, err := k.Unchanged(ctx, dir)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err == nil && below != k.Below {
+	if err == nil && !same {
 		err = s.difference(dir)
 	}
 	if err != nil {

@@ -197,11 +197,11 @@ func (v *verification) dir(ctx context.Context, dir string, t *layers.Tree) erro
 	if strings.HasPrefix(filepath.Base(dir), oneUserName) != v.opt.SingleUser {
 		return nil
 	}
-	below, err := archive.Fingerprint(ctx, dir)
+	same, err := k.Unchanged(ctx, dir)
 	if err != nil {
 		return err
 	}
-	if below != k.Below {
+	if !same {
 		return fmt.Errorf("it was changed: %w", v.difference(dir))
 	}
 	return verifyDir(ctx, dir, t)
