@@ -36,33 +36,64 @@ func single() mapping {
 	}
 }
 
-// full maps as many ids as the user may have: for a root without the privilege
-// to mount all ids as they are, for others the own id as root and the user's
-// subordinate ids above it. The error says what is missing and how to get it.
-func full() (mapping, error) {
-	if os.Geteuid() == 0 {
-		return identity()
+// OneIDEnv is the environment variable with which a user asks for a single id
+// although there are more.
+const OneIDEnv = "SINTER_ONE_ID"
+
+// choose maps as many ids as the user has: for a root without the privilege to
+// mount all ids as they are, for others the own id as root and the user's
+// subordinate ids above it. A user who has no more than the own id, or asks for
+// no more, gets that; reason then says why, and how to get more. Not being able
+// to map the ids that the user has is an error: files would get other owners.
+func choose() (m mapping, reason string, err error) {
+	if on, _ := strconv.ParseBool(os.Getenv(OneIDEnv)); on {
+		return single(), OneIDEnv + " asks for it", nil
 	}
-	var m mapping
-	var err error
+	if os.Geteuid() == 0 {
+		m, err = identity()
+	} else {
+		m, err = subordinates()
+	}
+	var none *noIDsError
+	if errors.As(err, &none) {
+		return single(), none.reason, nil
+	}
+	return m, "", err
+}
+
+// A noIDsError says why a user has only the own id.
+type noIDsError struct{ reason string }
+
+func (e *noIDsError) Error() string { return e.reason }
+
+// subordinates maps the user's ranges with the programs that may do that.
+func subordinates() (m mapping, err error) {
+	if m.uids, err = subordinate("/etc/subuid", os.Geteuid()); err != nil {
+		return m, err
+	}
+	if m.gids, err = subordinate("/etc/subgid", os.Getegid()); err != nil {
+		return m, err
+	}
 	if m.newuidmap, err = exec.LookPath("newuidmap"); err == nil {
 		m.newgidmap, err = exec.LookPath("newgidmap")
 	}
 	if err != nil {
-		return m, fmt.Errorf("newuidmap and newgidmap are not installed (the package is called uidmap or shadow-utils): %w", err)
+		return m, unmapped("install the package uidmap or shadow-utils",
+			fmt.Errorf("newuidmap and newgidmap, which map the IDs of /etc/subuid and /etc/subgid, are not installed: %w", err))
 	}
-	if m.uids, err = subordinate("/etc/subuid", os.Geteuid()); err != nil {
-		return m, err
-	}
-	m.gids, err = subordinate("/etc/subgid", os.Getegid())
-	return m, err
+	return m, nil
+}
+
+// unmapped is the error of ids that the user has and does not get.
+func unmapped(remedy string, err error) error {
+	return &RefusedError{Err: err, Hint: remedy + ", or set " + OneIDEnv + "=1 to build with one user ID: then all files belong to root"}
 }
 
 // identity maps all ids of this user namespace to themselves.
 func identity() (mapping, error) {
 	var m mapping
 	if !capable(unix.CAP_SETUID) || !capable(unix.CAP_SETGID) || !capable(unix.CAP_SETFCAP) {
-		return m, errors.New("root lacks CAP_SETUID, CAP_SETGID or CAP_SETFCAP here (a container's option --cap-add gives them)")
+		return m, &noIDsError{"root lacks CAP_SETUID, CAP_SETGID or CAP_SETFCAP here (a container's option --cap-add gives them)"}
 	}
 	var err error
 	if m.uids, err = readMap("/proc/self/uid_map"); err != nil {
@@ -92,15 +123,15 @@ func subordinate(path string, own int) (idMap, error) {
 			s.SubID >= 0 && s.Count > 0 && s.SubID <= math.MaxUint32 && s.Count <= math.MaxUint32-s.SubID
 	})
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("subordinate ids: %w", err)
+		return nil, unmapped("repair "+path, fmt.Errorf("subordinate ids: %w", err))
 	}
 	if name == "" {
 		name = uid
 	}
 	if len(ranges) == 0 {
 		first := freeRange("/etc/subuid", "/etc/subgid", path)
-		return nil, fmt.Errorf("%s has no range for %s (as root: usermod --add-subuids %[3]d-%[4]d --add-subgids %[3]d-%[4]d %[2]s)",
-			path, name, first, first+rangeSize-1)
+		return nil, &noIDsError{fmt.Sprintf("%s has no range for %s (as root: usermod --add-subuids %[3]d-%[4]d --add-subgids %[3]d-%[4]d %[2]s)",
+			path, name, first, first+rangeSize-1)}
 	}
 	m := idMap{{ID: 0, ParentID: int64(own), Count: 1}}
 	next := int64(1)
@@ -169,13 +200,14 @@ func helper(program string, pid int, m idMap) error {
 		text = err.Error()
 	}
 	name := filepath.Base(program)
+	err = fmt.Errorf("%s failed: %s", name, text)
 	if setting("NoNewPrivs") == "1" {
-		return fmt.Errorf("%s failed: %s (no_new_privs is set, under which it gains no privilege: start the container around us without that)", name, text)
+		return unmapped("no_new_privs is set, under which "+name+" gains no privilege: start the container around us without that", err)
 	}
 	if info, statErr := os.Stat(program); statErr == nil && info.Mode()&os.ModeSetuid == 0 {
-		return fmt.Errorf("%s failed: %s (it may lack its set-user-ID bit or file capability: reinstall the package uidmap or shadow-utils)", name, text)
+		return unmapped(name+" may lack its set-user-ID bit or file capability: reinstall the package uidmap or shadow-utils", err)
 	}
-	return fmt.Errorf("%s failed: %s", name, text)
+	return unmapped("build again, or check the ranges in /etc/subuid and /etc/subgid", err)
 }
 
 // write writes a file of /proc in one call, as the kernel wants it.

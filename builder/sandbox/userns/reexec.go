@@ -32,41 +32,25 @@ const (
 // context is done it is asked to end, and killed if it does not.
 //
 // Without subordinate ids the namespace has a single one; see Single and
-// Reason. A *RefusedError means that there can be no namespace at all.
+// Reason. A *RefusedError means that there can be no namespace, or none with the
+// ids that the user has.
 func Reexec(ctx context.Context, args []string, stdin *os.File) (int, error) {
-	m, err := full()
-	if err == nil {
-		var code int
-		code, err = enter(ctx, m, "", args, stdin)
-		var failed *mapError
-		if !errors.As(err, &failed) {
-			return code, err
-		}
+	m, reason, err := choose()
+	if err != nil {
+		return 0, err
 	}
-	code, err := enter(ctx, single(), err.Error(), args, stdin)
-	var failed *mapError
-	if errors.As(err, &failed) {
-		return code, refused(err)
-	}
-	return code, err
+	return enter(ctx, m, reason, args, stdin)
 }
 
 // OneUser says whether commands have one user id only: here, or in the namespace
-// that Reexec would make. That its helpers may fail is not foreseen.
+// that Reexec would make.
 func OneUser() bool {
 	if !Needed() {
 		return Single()
 	}
-	_, err := full()
-	return err != nil
+	_, reason, err := choose()
+	return err == nil && reason != ""
 }
-
-// A mapError is a failure to write the maps, when nothing has happened yet in
-// the namespace.
-type mapError struct{ err error }
-
-func (e *mapError) Error() string { return e.err.Error() }
-func (e *mapError) Unwrap() error { return e.err }
 
 // enter starts the program in a namespace with these maps and waits for it.
 func enter(ctx context.Context, m mapping, reason string, args []string, stdin *os.File) (int, error) {
@@ -83,7 +67,7 @@ func enter(ctx context.Context, m mapping, reason string, args []string, stdin *
 	}
 	defer c.close()
 	if err := m.apply(c.cmd.Process.Pid); err != nil {
-		return 0, errors.Join(&mapError{err}, c.abort())
+		return 0, errors.Join(mapRefused(err), c.abort())
 	}
 	if _, err := c.begin.Write([]byte{0}); err != nil {
 		return 0, fmt.Errorf("user namespace: starting the program inside: %w", errors.Join(err, c.abort()))

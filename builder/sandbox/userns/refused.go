@@ -9,16 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A RefusedError says that the kernel does not let this user have a user
-// namespace.
+// A RefusedError says that this user cannot have a user namespace, or not with
+// the ids that are the user's.
 type RefusedError struct {
-	Err  error  // what the kernel said
+	Err  error  // what the kernel or newuidmap said
 	Hint string // which setting it is, and how to change it
 }
 
 func (e *RefusedError) Error() string { return "making a user namespace: " + e.Err.Error() }
 
-// Unwrap returns what the kernel said.
+// Unwrap returns what the kernel or newuidmap said.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
 // HintText returns the way out.
@@ -26,6 +26,16 @@ func (e *RefusedError) HintText() string { return e.Hint }
 
 // refused finds the reason for a refusal in the kernel's settings.
 func refused(err error) error { return &RefusedError{Err: err, Hint: refusal(err, setting)} }
+
+// mapRefused is refused for the maps of a namespace; an error that already says
+// what to do stays as it is.
+func mapRefused(err error) error {
+	var known *RefusedError
+	if errors.As(err, &known) {
+		return err
+	}
+	return refused(err)
+}
 
 // refusal names the setting that is behind an error. The settings are read by
 // get, which returns "" for one that this kernel does not have.

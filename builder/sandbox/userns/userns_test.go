@@ -292,31 +292,61 @@ func TestFull(t *testing.T) {
 
 func TestSingle(t *testing.T) {
 	path, cred := program(t), plainUser(t, false)
-	fake := t.TempDir()
-	for _, dir := range []string{fake, filepath.Dir(fake)} {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, name := range []string{"newuidmap", "newgidmap"} {
-		if err := os.WriteFile(filepath.Join(fake, name), []byte("#!/bin/sh\necho no such luck >&2\nexit 1\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for name, tt := range map[string]struct{ env, reason string }{
 		"no range":     {"", "usermod --add-subuids"},
-		"no newuidmap": {"PATH=/nowhere", "uidmap"},
+		"no newuidmap": {"PATH=/nowhere", "usermod --add-subuids"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := inside(t, path, cred, tt.env)
 			checkSingle(t, r, cred, tt.reason)
 		})
 	}
-	t.Run("newuidmap fails", func(t *testing.T) {
+	t.Run("asked for", func(t *testing.T) {
 		ranged := plainUser(t, true)
-		r := inside(t, path, ranged, "PATH="+fake)
-		checkSingle(t, r, ranged, "no such luck")
+		r := inside(t, path, ranged, OneIDEnv+"=1")
+		checkSingle(t, r, ranged, OneIDEnv)
 	})
+}
+
+// TestUnmapped: where a user has more ids, a namespace without them is refused.
+func TestUnmapped(t *testing.T) {
+	path, cred := program(t), plainUser(t, true)
+	const good = "#!/bin/sh\nexec /usr/bin/NAME \"$@\"\n"
+	for name, tt := range map[string]struct {
+		newuidmap, newgidmap, want string
+	}{
+		"exit code":   {"#!/bin/sh\necho no such luck >&2\nexit 1\n", good, "newuidmap failed: no such luck"},
+		"killed":      {"#!/bin/sh\nkill -KILL $$\n", good, "newuidmap failed: signal: killed"},
+		"groups":      {good, "#!/bin/sh\necho Resource temporarily unavailable >&2\nexit 1\n", "newgidmap failed: Resource temporarily"},
+		"not started": {"#!/nowhere\n", good, "newuidmap failed: fork/exec"},
+		"missing":     {"", "", "not installed"},
+		"one missing": {good, "", "not installed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bin, err := os.MkdirTemp(filepath.Dir(path), "bin")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(bin, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for program, text := range map[string]string{"newuidmap": tt.newuidmap, "newgidmap": tt.newgidmap} {
+				if text == "" {
+					continue
+				}
+				text = strings.ReplaceAll(text, "NAME", program)
+				if err := os.WriteFile(filepath.Join(bin, program), []byte(text), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := outside(path, cred, "report")
+			cmd.Env = append(cmd.Env, "PATH="+bin)
+			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() != 98 || !strings.Contains(string(out), tt.want) || !strings.Contains(string(out), OneIDEnv) {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
 }
 
 func checkSingle(t *testing.T, r report, cred *syscall.Credential, reason string) {
