@@ -6,16 +6,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
-
-// Files that the program inside is started with; see start.
-const (
-	beginFD = 3
-	acksFD  = 4
 )
 
 // Continue makes the process that Reexec has started root of its user
@@ -23,9 +18,13 @@ const (
 // The user's supplementary groups stay, for they may be what gives access to
 // the files of a build; a sandbox has to set those of its command.
 func Continue() error {
-	begin, acks := os.NewFile(beginFD, "begin"), os.NewFile(acksFD, "acks")
-	unix.CloseOnExec(acksFD)
-	_, err := io.ReadFull(begin, make([]byte, 1))
+	first, err := strconv.Atoi(os.Getenv(filesEnv))
+	if err = errors.Join(err, os.Unsetenv(filesEnv)); err != nil {
+		return fmt.Errorf("user namespace: finding its files: %w", err)
+	}
+	begin, acks := os.NewFile(uintptr(first), "begin"), os.NewFile(uintptr(first+1), "acks")
+	unix.CloseOnExec(first + 1)
+	_, err = io.ReadFull(begin, make([]byte, 1))
 	if err = errors.Join(err, begin.Close()); err != nil {
 		return fmt.Errorf("user namespace: waiting for its ids: %w", err)
 	}

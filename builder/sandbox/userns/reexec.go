@@ -28,7 +28,8 @@ const (
 // Reexec runs this program with these arguments (those after the program's
 // name) inside a new user and mount namespace and returns its exit code, 128
 // and the signal's number when a signal ended it. Output goes where ours goes,
-// stdin may be nil; signals to us go to it; it dies when we die. When the
+// stdin may be nil; the files that we were started with stay open there, under
+// their numbers; signals to us go to it; it dies when we die. When the
 // context is done it is asked to end, and killed if it does not.
 //
 // Without subordinate ids the namespace has a single one; see Single and
@@ -95,14 +96,20 @@ func start(reason string, args []string, stdin *os.File) (*child, error) {
 	}
 	defer acksWriter.Close()
 
+	files, first, err := besideInherited(beginReader, acksWriter)
+	if err != nil {
+		return nil, fmt.Errorf("user namespace: %w", errors.Join(err, begin.Close(), acks.Close()))
+	}
+	defer closeDuplicates(files, beginReader, acksWriter)
+
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = append([]string{Name}, args...)
-	cmd.Env = environment(reason)
+	cmd.Env = environment(reason, first)
 	if stdin != nil {
 		cmd.Stdin = stdin
 	}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.ExtraFiles = []*os.File{beginReader, acksWriter} // beginFD, acksFD
+	cmd.ExtraFiles = files
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 		Pdeathsig:  unix.SIGKILL,
@@ -185,9 +192,13 @@ func exitCode(state *os.ProcessState, err error) (int, error) {
 	return state.ExitCode(), nil
 }
 
-// environment returns ours with the reason for a single id.
-func environment(reason string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, reasonEnv+"=") })
+// environment returns ours with the reason for a single id, and the number of the
+// first of our own files.
+func environment(reason string, first int) []string {
+	env := slices.DeleteFunc(os.Environ(), func(s string) bool {
+		return strings.HasPrefix(s, reasonEnv+"=") || strings.HasPrefix(s, filesEnv+"=")
+	})
+	env = append(env, filesEnv+"="+strconv.Itoa(first))
 	if reason != "" {
 		env = append(env, reasonEnv+"="+reason)
 	}
