@@ -52,6 +52,8 @@ type building struct {
 	inputs  *inputs
 	outputs []export.Output
 	names   []string
+	// files reads what the flags name.
+	files   hostfile.Streams
 	secrets secrets
 	agents  agents
 	volumes []builder.Volume
@@ -66,6 +68,9 @@ type building struct {
 }
 
 func (a *app) build(ctx context.Context, f *buildFlags) error {
+	if err := a.checkPipes(f); err != nil {
+		return err
+	}
 	if done, err := a.enterForPipes(ctx, f); done || err != nil {
 		return err
 	}
@@ -128,7 +133,7 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	for _, text := range b.secrets.unset() {
 		b.warn(text)
 	}
-	if b.agents, err = parseAgents(ctx, f.ssh); err != nil {
+	if b.agents, err = parseAgents(ctx, &b.files, f.ssh); err != nil {
 		return call, req, err
 	}
 	if b.volumes, err = f.volumeList(); err != nil {
@@ -139,11 +144,11 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	}
 	b.devices = device.Specs{Dirs: f.cdiDirs}
 	if f.ignoreFile != "" {
-		if b.ignore, err = hostfile.ReadStream(ctx, f.ignoreFile, hostfile.MaxText); err != nil {
+		if b.ignore, err = b.files.Read(ctx, f.ignoreFile, hostfile.MaxText); err != nil {
 			return call, req, badFlag("ignorefile", f.ignoreFile, err)
 		}
 	}
-	if req, err = f.request(ctx); err != nil {
+	if req, err = f.request(ctx, &b.files); err != nil {
 		return call, req, err
 	}
 	if b.assembly, err = f.assembly(); err != nil {
@@ -237,7 +242,7 @@ func (b *building) config(ctx context.Context) (builder.Config, error) {
 		c.Blobs = c.Blobs || o.NeedsBlobs()
 	}
 	c.Images, c.Locals, c.Remotes = b.sources, b.inputs.locals, b.inputs.remotes
-	c.Secrets, c.SSH = b.secrets.reader(ctx), b.agents.serve
+	c.Secrets, c.SSH = b.secrets.reader(ctx, &b.files), b.agents.serve
 	c.Volumes, c.Devices, c.Squash = b.volumes, b.devices, b.flags.squash
 	c.Events = b.screen.event
 	c.SingleUser = userns.OneUser()

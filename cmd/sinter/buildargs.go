@@ -19,13 +19,13 @@ import (
 
 // args are the build arguments: from the command line, else from files. One without a value takes
 // it from the environment, and counts as not given when it is not set there.
-func (f *buildFlags) args(ctx context.Context) (map[string]string, error) {
+func (f *buildFlags) args(ctx context.Context, files *hostfile.Streams) (map[string]string, error) {
 	args := map[string]string{}
 	if v := os.Getenv(epochArg); v != "" {
 		args[epochArg] = v
 	}
 	for _, file := range f.buildArgFiles {
-		if err := readArgFile(ctx, file, args); err != nil {
+		if err := readArgFile(ctx, files, file, args); err != nil {
 			return nil, badFlag("build-arg-file", file, err)
 		}
 	}
@@ -68,8 +68,8 @@ func addArg(args map[string]string, text string) error {
 
 // readArgFile reads a file of Buildah's format: a build argument NAME=VALUE in
 // each line; empty lines and those that begin with # do not count.
-func readArgFile(ctx context.Context, file string, args map[string]string) error {
-	data, err := hostfile.ReadStream(ctx, file, hostfile.MaxText)
+func readArgFile(ctx context.Context, files *hostfile.Streams, file string, args map[string]string) error {
+	data, err := files.Read(ctx, file, hostfile.MaxText)
 	if err != nil {
 		return err
 	}

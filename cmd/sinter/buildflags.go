@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 
+	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -141,14 +142,14 @@ func (f *buildFlags) check() error {
 }
 
 // request is the part of the flags that the Dockerfile's frontend needs.
-func (f *buildFlags) request(ctx context.Context) (parser.Request, error) {
+func (f *buildFlags) request(ctx context.Context, files *hostfile.Streams) (parser.Request, error) {
 	r := parser.Request{
 		Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Pull: f.pull,
 		BuildPlatform: platforms.Normalize(platforms.DefaultSpec()),
 		Contexts:      map[string]string{},
 	}
 	var err error
-	if r.BuildArgs, err = f.args(ctx); err != nil {
+	if r.BuildArgs, err = f.args(ctx, files); err != nil {
 		return r, err
 	}
 	if r.Labels, err = pairs("label", f.labels); err != nil {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // FuzzFlags: whatever the values of a build's flags, there is a request that
@@ -25,7 +27,7 @@ func FuzzFlags(f *testing.F) {
 			if set.Set(name, value) != nil {
 				continue
 			}
-			r, err := b.request(t.Context())
+			r, err := b.request(t.Context(), new(hostfile.Streams))
 			var mistake *usageError
 			if err != nil {
 				if !errors.As(err, &mistake) {

@@ -106,11 +106,11 @@ func (s secrets) unset() []string {
 
 // reader returns what reads a secret's content until ctx ends; it fails with
 // fs.ErrNotExist for one that nobody gave.
-func (s secrets) reader(ctx context.Context) func(id string) ([]byte, error) {
-	return func(id string) ([]byte, error) { return s.read(ctx, id) }
+func (s secrets) reader(ctx context.Context, files *hostfile.Streams) func(id string) ([]byte, error) {
+	return func(id string) ([]byte, error) { return s.read(ctx, files, id) }
 }
 
-func (s secrets) read(ctx context.Context, id string) ([]byte, error) {
+func (s secrets) read(ctx context.Context, files *hostfile.Streams, id string) ([]byte, error) {
 	src, ok := s[id]
 	switch {
 	case !ok:
@@ -119,7 +119,7 @@ func (s secrets) read(ctx context.Context, id string) ([]byte, error) {
 		return []byte(os.Getenv(src.env)), nil
 	}
 	// The file need not be a regular one, nor what it was at the start.
-	data, err := hostfile.ReadStream(ctx, src.file, maxSecret)
+	data, err := files.Read(ctx, src.file, maxSecret)
 	var size *hostfile.SizeError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -133,12 +133,12 @@ func (s secrets) read(ctx context.Context, id string) ([]byte, error) {
 // agents are what --ssh gave, by ID.
 type agents map[string]ssh.Source
 
-func parseAgents(ctx context.Context, list []string) (agents, error) {
+func parseAgents(ctx context.Context, files *hostfile.Streams, list []string) (agents, error) {
 	all := agents{}
 	for _, text := range list {
 		src, err := ssh.Parse(text)
 		if err == nil {
-			src, err = src.ReadKeys(ctx)
+			src, err = src.ReadKeys(ctx, files)
 		}
 		if err != nil {
 			return nil, badFlag("ssh", text, err)

@@ -1,21 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/moby/buildkit/util/archiveutil"
 
 	"github.com/sinter-build/sinter/builder/event"
-	"github.com/sinter-build/sinter/builder/sandbox/ssh"
-	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
@@ -60,7 +57,13 @@ func (o *opening) stdinContext(ctx context.Context) error {
 	if err := o.openLocal("context", empty); err != nil {
 		return err
 	}
-	return o.keepDockerfile(ctx, o.in.stdin, "stdin")
+	return o.stdinDockerfile(ctx)
+}
+
+// stdinDockerfile keeps the Dockerfile that standard input was found to be. The
+// copy of standard input stays at its beginning, since it may be handed on.
+func (o *opening) stdinDockerfile(ctx context.Context) error {
+	return o.keepDockerfile(ctx, io.NewSectionReader(o.in.stdin, 0, hostfile.MaxText+1), "stdin")
 }
 
 // foreignDockerfile takes the Dockerfile from standard input or from a server.
@@ -69,7 +72,7 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 		if err := o.readStdin(ctx); err != nil {
 			return err
 		}
-		return o.keepDockerfile(ctx, o.in.stdin, "stdin")
+		return o.stdinDockerfile(ctx)
 	}
 	const name = "Dockerfile"
 	op := parser.HTTP{URL: o.flags.file, Filename: name}
@@ -96,47 +99,15 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 // pipedDockerfile takes the Dockerfile from what is no regular file, as a
 // shell's <(command).
 func (o *opening) pipedDockerfile(ctx context.Context, path string) error {
-	f, err := hostfile.OpenStream(ctx, path)
+	data, err := o.files.Read(ctx, path, hostfile.MaxText)
+	var size *hostfile.SizeError
+	if errors.As(err, &size) {
+		return dockerfileTooLong(path)
+	}
 	if err != nil {
 		return fmt.Errorf("the Dockerfile: %w", err)
 	}
-	defer f.Close()
-	return o.keepDockerfile(ctx, f, path)
-}
-
-// enterForPipes starts the build in a user namespace, where it may need one and has
-// a pipe to read: what is read here, nobody can read there again. done says that the
-// build is over.
-func (a *app) enterForPipes(ctx context.Context, f *buildFlags) (done bool, err error) {
-	if !userns.Needed() || !f.namesPipe() {
-		return false, nil
-	}
-	stdin, _ := a.stdin.(*os.File)
-	done, err = a.reexec(ctx, stdin)
-	var refused *userns.RefusedError
-	if errors.As(err, &refused) {
-		return false, nil // not every build needs one
-	}
-	return done, err
-}
-
-// namesPipe reports whether a file that the flags name is a pipe.
-func (f *buildFlags) namesPipe() bool {
-	names := append([]string{f.file, f.ignoreFile}, f.buildArgFiles...)
-	if list, err := parseSecrets(f.secrets); err == nil {
-		for _, s := range list {
-			names = append(names, s.file)
-		}
-	}
-	for _, text := range f.ssh {
-		if src, err := ssh.Parse(text); err == nil {
-			names = append(names, src.Keys...)
-		}
-	}
-	return slices.ContainsFunc(names, func(name string) bool {
-		info, err := os.Stat(name)
-		return err == nil && info.Mode()&fs.ModeNamedPipe != 0
-	})
+	return o.keepDockerfile(ctx, bytes.NewReader(data), path)
 }
 
 // keepDockerfile copies the Dockerfile to a directory of its own. shown is what
@@ -161,9 +132,13 @@ func (o *opening) keepDockerfile(ctx context.Context, r io.Reader, shown string)
 		return fmt.Errorf("reading the Dockerfile: %w", err)
 	}
 	if n > hostfile.MaxText {
-		return fmt.Errorf("the Dockerfile %s is longer than %d bytes", shown, hostfile.MaxText)
+		return dockerfileTooLong(shown)
 	}
 	return o.dockerfile(ctx, path)
+}
+
+func dockerfileTooLong(shown string) error {
+	return fmt.Errorf("the Dockerfile %s is longer than %d bytes", shown, hostfile.MaxText)
 }
 
 // readStdin copies standard input to a file without a name, so that it can be
@@ -175,9 +150,12 @@ func (o *opening) readStdin(ctx context.Context) (err error) {
 
 func (a *app) spool(ctx context.Context) (*os.File, error) {
 	if f, ok := a.stdin.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-			_, err := f.Seek(0, io.SeekCurrent)
-			return f, err
+		info, err := f.Stat()
+		if err == nil && info.Mode().IsRegular() {
+			// One of which a part was read before us counts from there on.
+			if at, err := f.Seek(0, io.SeekCurrent); err != nil || at == 0 {
+				return f, err
+			}
 		}
 	}
 	s, err := a.store()

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // FuzzKeyFile: a key file is refused, or can be put into an agent.
@@ -17,10 +19,10 @@ func FuzzKeyFile(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readKey(t.Context(), path); err != nil {
+		if _, err := readKey(t.Context(), new(hostfile.Streams), path); err != nil {
 			return
 		}
-		src, err := Source{ID: DefaultID, Keys: []string{path}}.ReadKeys(t.Context())
+		src, err := Source{ID: DefaultID, Keys: []string{path}}.ReadKeys(t.Context(), new(hostfile.Streams))
 		if err != nil {
 			return
 		}

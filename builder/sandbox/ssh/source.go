@@ -87,8 +87,8 @@ func (s Source) check() error {
 }
 
 // ReadKeys returns the source with the content of its key files. It reads each of
-// them once, as one may be a pipe. A source with an agent stays as it is.
-func (s Source) ReadKeys(ctx context.Context) (Source, error) {
+// them once, by files, as one may be a pipe. A source with an agent stays as it is.
+func (s Source) ReadKeys(ctx context.Context, files *hostfile.Streams) (Source, error) {
 	if s.Socket != "" {
 		return s, nil
 	}
@@ -97,7 +97,7 @@ func (s Source) ReadKeys(ctx context.Context) (Source, error) {
 		return s, fmt.Errorf("ssh %q: keyring lacks extended signatures", s.ID)
 	}
 	for _, path := range s.Keys {
-		key, err := readKey(ctx, path)
+		key, err := readKey(ctx, files, path)
 		if err != nil {
 			return s, fmt.Errorf("ssh %q: key %s: %w", s.ID, path, err)
 		}
@@ -110,8 +110,8 @@ func (s Source) ReadKeys(ctx context.Context) (Source, error) {
 }
 
 // readKey reads a private key of any of the formats of ssh-keygen.
-func readKey(ctx context.Context, path string) (any, error) {
-	data, err := hostfile.ReadStream(ctx, path, maxKeySize)
+func readKey(ctx context.Context, files *hostfile.Streams, path string) (any, error) {
+	data, err := files.Read(ctx, path, maxKeySize)
 	var size *hostfile.SizeError
 	if errors.As(err, &size) {
 		return nil, fmt.Errorf("larger than %d bytes, not a private key", maxKeySize)

@@ -23,6 +23,8 @@ import (
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // keyFile writes a private key and returns its path.
@@ -108,7 +110,7 @@ func dial(t testing.TB, path string) agent.ExtendedAgent {
 // withKeys reads a source's keys.
 func withKeys(t testing.TB, src Source) Source {
 	t.Helper()
-	src, err := src.ReadKeys(t.Context())
+	src, err := src.ReadKeys(t.Context(), new(hostfile.Streams))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +208,7 @@ func TestKeyPipe(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stopped := errors.New("stopped")
 	cancel(stopped)
-	if _, err := src.ReadKeys(ctx); !errors.Is(err, stopped) {
+	if _, err := src.ReadKeys(ctx, new(hostfile.Streams)); !errors.Is(err, stopped) {
 		t.Errorf("nobody writes: %v", err)
 	}
 }
@@ -329,7 +331,7 @@ func TestParseErrors(t *testing.T) {
 		t.Setenv("SSH_AUTH_SOCK", "")
 		s, err := Parse(flag)
 		if err == nil {
-			s, err = s.ReadKeys(t.Context())
+			s, err = s.ReadKeys(t.Context(), new(hostfile.Streams))
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %+v, %v; want %q", flag, s, err, want)
