@@ -58,7 +58,7 @@ var gitConfig = []string{
 	"-c", "advice.detachedHead=false",
 }
 
-func newGitProgram(lock *os.File) (*gitProgram, error) {
+func newGitProgram(lock *os.File, home string) (*gitProgram, error) {
 	path, err := exec.LookPath("git")
 	if err != nil {
 		return nil, &RemoteError{Msg: "git is not installed", Hint: "git sources need the program git: install it, or give a clone as a directory", Err: err}
@@ -72,7 +72,7 @@ func newGitProgram(lock *os.File) (*gitProgram, error) {
 		"GIT_ATTR_NOSYSTEM=1",
 		"GIT_TERMINAL_PROMPT=0",
 		// Over HTTP too: submodules may have addresses of ssh.
-		"GIT_SSH_COMMAND=" + sshCommand("", false),
+		"GIT_SSH_COMMAND=" + sshCommand("", home, false),
 		"GIT_ADVICE=0",
 	}}
 	for _, name := range []string{

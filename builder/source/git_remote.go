@@ -85,7 +85,7 @@ const credentialHelper = `!f() { test "$1" != get || printf 'username=%s\npasswo
 
 // program prepares git for the source. stop frees what it holds.
 func (r *Remotes) program(ctx context.Context, s gitSource, lock *os.File) (g *gitProgram, stop func(), err error) {
-	g, err = newGitProgram(lock)
+	g, err = newGitProgram(lock, r.Home)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,7 +133,7 @@ func (r *Remotes) addSSH(ctx context.Context, g *gitProgram, s gitSource) (_ fun
 		}
 		stopAgent = end
 	}
-	g.env = append(g.env, "GIT_SSH_COMMAND="+sshCommand(known, s.agent != ""))
+	g.env = append(g.env, "GIT_SSH_COMMAND="+sshCommand(known, r.Home, s.agent != ""))
 	return stop, nil
 }
 
@@ -257,16 +257,23 @@ func (r *Remotes) addAgent(ctx context.Context, g *gitProgram, id, path string) 
 
 // sshCommand is how git calls ssh: without the configuration and the keys of
 // the user, never asking anybody, and only with hosts whose keys are in known,
-// a file or "", or in the known_hosts files of the user and the machine. Keys
-// are those of the agent in the environment.
-func sshCommand(known string, agent bool) string {
+// a file or "", or in the known_hosts files of the user, whose home directory may be
+// given, and the machine. Keys are those of the agent in the environment.
+func sshCommand(known, home string, agent bool) string {
 	command := "ssh -F " + os.DevNull + " -o BatchMode=yes -o IdentityFile=none" +
 		" -o StrictHostKeyChecking=yes -o UpdateHostKeys=no"
 	if !agent {
 		command += " -o IdentitiesOnly=yes -o IdentityAgent=none"
 	}
-	if known != "" {
-		command += " -o 'UserKnownHostsFile=\"" + strings.ReplaceAll(known, "'", `'\''`) + "\" ~/.ssh/known_hosts'"
+	if known == "" && home == "" {
+		return command
 	}
-	return command
+	files := "~/.ssh/known_hosts" // of the user as ssh finds it
+	if home != "" {
+		files = `"` + filepath.Join(home, ".ssh", "known_hosts") + `"`
+	}
+	if known != "" {
+		files = `"` + known + `" ` + files
+	}
+	return command + " -o 'UserKnownHostsFile=" + strings.ReplaceAll(files, "'", `'\''`) + "'"
 }

@@ -28,6 +28,10 @@ type Remotes struct {
 	// stop is called; fs.ErrNotExist when nobody gave that agent. Optional.
 	SSH func(ctx context.Context, id, path string) (stop func(), err error)
 
+	// Home is the home directory in which ssh finds known_hosts; "" is that of this
+	// process's user.
+	Home string
+
 	root    string
 	secrets func(id string) ([]byte, error)
 	client  *http.Client

@@ -12,6 +12,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/sinter-build/sinter/builder"
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
@@ -56,6 +57,7 @@ func (b *building) openInputs(ctx context.Context, req *parser.Request) (*inputs
 		locals: map[string]*source.Local{}, layouts: map[string]string{},
 		remotes: source.NewRemotes(root, b.secrets.reader(ctx, &b.files)),
 	}}
+	o.in.remotes.Home = userns.Home()
 	o.in.remotes.SSH = func(ctx context.Context, id, path string) (func(), error) {
 		return b.agents.serve(ctx, id, path, parser.Mount{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o600})
 	}

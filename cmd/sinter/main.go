@@ -4,9 +4,12 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"time"
+
+	"github.com/moby/sys/user"
 
 	"github.com/sinter-build/sinter/builder/sandbox"
 	"github.com/sinter-build/sinter/layers/hostfile"
@@ -24,6 +27,10 @@ const patience = 3 * time.Second
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := untilInterrupted()
 	defer stop()
+	if err := setHome(); err != nil {
+		fmt.Fprintln(stderr, "error:", err)
+		return 1
+	}
 	a := &app{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
 	ctx = hostfile.WithWaiting(ctx, hostfile.Waiting{Patience: patience, Tell: func(what string) {
 		a.warn("waiting for " + what)
@@ -40,4 +47,18 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		a.warn(failed.Error())
 	}
 	return a.report(ctx, err)
+}
+
+// setHome sets HOME to the user's home directory where the environment lacks it, so
+// that it is the same for all who ask, also when the process starts itself again in
+// a user namespace, in which it has another user ID.
+func setHome() error {
+	if os.Getenv("HOME") != "" {
+		return nil
+	}
+	u, err := user.LookupUid(os.Getuid())
+	if err != nil || u.Home == "" {
+		return nil // there is none
+	}
+	return os.Setenv("HOME", u.Home)
 }

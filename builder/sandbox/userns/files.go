@@ -9,10 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// filesEnv tells the program inside the number of the first of the files that it
-// is given; see besideInherited.
-const filesEnv = "SINTER_USERNS_FILES"
-
 // firstFile is the lowest number that an inherited file can have beside the
 // standard three.
 const firstFile = 3

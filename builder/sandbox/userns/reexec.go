@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 )
 
@@ -192,17 +193,22 @@ func exitCode(state *os.ProcessState, err error) (int, error) {
 	return state.ExitCode(), nil
 }
 
-// environment returns ours with the reason for a single id, and the number of the
-// first of our own files.
+// environment returns ours with what the program inside is told: the reason for a
+// single id, the number of the first of our own files, and the user's home.
 func environment(reason string, first int) []string {
 	env := slices.DeleteFunc(os.Environ(), func(s string) bool {
-		return strings.HasPrefix(s, reasonEnv+"=") || strings.HasPrefix(s, filesEnv+"=")
+		name, _, _ := strings.Cut(s, "=")
+		return name == reasonEnv || name == filesEnv || name == homeEnv
 	})
 	env = append(env, filesEnv+"="+strconv.Itoa(first))
 	if reason != "" {
 		env = append(env, reasonEnv+"="+reason)
 	}
-	return env
+	home := os.Getenv("HOME")
+	if u, err := user.LookupUid(os.Getuid()); err == nil {
+		home = u.Home
+	}
+	return append(env, homeEnv+"="+home)
 }
 
 // allCaps returns all capabilities of this kernel.

@@ -24,8 +24,12 @@ import (
 // Name is os.Args[0] of the program inside.
 const Name = "sinter-userns"
 
-// reasonEnv tells the program inside why it has a single id.
-const reasonEnv = "SINTER_USERNS_SINGLE"
+// What the program inside is told in its environment.
+const (
+	reasonEnv = "SINTER_USERNS_SINGLE" // why it has a single id
+	filesEnv  = "SINTER_USERNS_FILES"  // the number of the first of the files that it is given
+	homeEnv   = "SINTER_USERNS_HOME"   // the home directory of the user outside
+)
 
 // Needed says whether this process lacks the privilege to mount, so that its
 // work has to be done in a user namespace: it is not root, or it is root in a
@@ -68,6 +72,10 @@ func Single() bool {
 // Reason says, for a person, why Reexec could not provide more than a single id
 // and what to do about it; it is empty when there is nothing to say.
 func Reason() string { return os.Getenv(reasonEnv) }
+
+// Home is the home directory of the user who started the program inside, which that
+// cannot look up by its id: there it is root. Elsewhere it is empty.
+func Home() string { return os.Getenv(homeEnv) }
 
 // capable says whether a capability is effective in this process.
 func capable(capability int) bool {

@@ -71,7 +71,7 @@ type report struct {
 	Inheritable, Ambient, Effective string
 	OneThread                       bool // capabilities could be set in one thread only: linked with C
 	Files                           []string
-	MountNS, UserNS                 string
+	MountNS, UserNS, Home           string
 }
 
 func runInner() int {
@@ -111,7 +111,7 @@ func runInner() int {
 
 // look tries what a builder does.
 func look() report {
-	r := report{Args: os.Args[1:], UID: os.Geteuid(), GID: os.Getegid(), Needed: Needed(), Inside: Inside(), Single: Single(), Reason: Reason()}
+	r := report{Args: os.Args[1:], UID: os.Geteuid(), GID: os.Getegid(), Needed: Needed(), Inside: Inside(), Single: Single(), Reason: Reason(), Home: Home()}
 	text := func(err error) string {
 		if err != nil {
 			return err.Error()
@@ -246,6 +246,9 @@ func checkRoot(t *testing.T, r report) {
 	}
 	if !slices.Equal(r.Args, []string{"report", "a b", ""}) {
 		t.Errorf("arguments %q", r.Args)
+	}
+	if r.Home == "" || r.Home == "/root" {
+		t.Errorf("home %q", r.Home)
 	}
 	if r.Mount != "ok" {
 		t.Errorf("mount: %s", r.Mount)
