@@ -163,10 +163,14 @@ func TestOneUser(t *testing.T) {
 	if !userns.Single() {
 		t.Skip("there are many users")
 	}
-	write(t, b.lower, map[string]string{"etc/apt/apt.conf.d/": ""})
-	b.want(b.sh("cat /etc/apt/apt.conf.d/*; touch /f && chown 5:6 /f && stat -c '%u %g' /f; mknod /n c 1 3; ls /n 2>/dev/null; su user -c 'echo su'"),
+	b.want(b.sh("echo ${APT_CONFIG-no apt}"), "no apt\n")
+	write(t, b.lower, map[string]string{"etc/apt/apt.conf.d/": "", "etc/own.conf": "Own \"true\";\n"})
+	b.want(b.sh("cat $APT_CONFIG; touch /f && chown 5:6 /f && stat -c '%u %g' /f; mknod /n c 1 3; ls /n 2>/dev/null; su user -c 'echo su'"),
 		"APT::Sandbox::User \"root\";\n0 0\nsu\n")
 	b.wantLeft("f")
+	s := b.sh("cat $APT_CONFIG; rm -rf /etc/apt && test ! -e /etc/apt && echo gone")
+	s.Env = append(s.Env, "APT_CONFIG=/etc/own.conf")
+	b.want(s, "#include \"/etc/own.conf\";\nAPT::Sandbox::User \"root\";\ngone\n")
 }
 
 // A store inside of a container's own root cannot hold overlays.

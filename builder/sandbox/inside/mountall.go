@@ -14,7 +14,7 @@ import (
 // mountAll mounts what every command sees, then the command's own mounts in their
 // order, and covers what no command shall see.
 func (in *sandboxInit) mountAll() error {
-	for _, f := range []func() error{in.mountProc, in.mountDev, in.mountSys, in.mountEtc} {
+	for _, f := range []func() error{in.mountProc, in.mountDev, in.mountSys, in.mountEtc, in.configureApt} {
 		if err := f(); err != nil {
 			return err
 		}
@@ -212,29 +212,6 @@ func (in *sandboxInit) mountEtc() error {
 		if err != nil {
 			return fmt.Errorf("mounting %s: %w", f.dest, err)
 		}
-	}
-	return in.mountAptConfig()
-}
-
-// mountAptConfig tells apt to stay the one user that there is: it would change
-// to another one and refuse to work when that fails.
-func (in *sandboxInit) mountAptConfig() error {
-	const dir = "/etc/apt/apt.conf.d"
-	if !in.plan.Single {
-		return nil
-	}
-	fd, err := openBelow(in.root, dir, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return ignoreMissing(err)
-	}
-	unix.Close(fd)
-	name := in.stage("apt.conf")
-	err = in.writeStage(name, []byte("APT::Sandbox::User \"root\";\n"), 0o644, 0, 0)
-	if err == nil {
-		err = in.bindFile(name, dir+"/99sinter", inert|unix.MOUNT_ATTR_RDONLY)
-	}
-	if err != nil {
-		return fmt.Errorf("telling apt that there is one user: %w", err)
 	}
 	return nil
 }
