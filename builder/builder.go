@@ -140,6 +140,9 @@ type engine struct {
 	packs    *packs
 	planOnly bool
 	told     sync.Map // warnings
+	// foreigners are, by layer ID, the entries ([]layers.Entry) whose owners do not
+	// exist here.
+	foreigners sync.Map
 }
 
 // job is what the engine knows of one node. forced, exported and below are

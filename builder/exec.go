@@ -72,6 +72,9 @@ func (e *engine) adopt(ctx context.Context, n *parser.Node, root layers.Chain, u
 		return value{}, fmt.Errorf("keeping what the command wrote: %w", err)
 	}
 	if changed {
+		if err := e.tellOwners(ctx, n, root, l); err != nil {
+			return value{}, fmt.Errorf("looking at the owners of what the command wrote: %w", err)
+		}
 		e.packIfExported(n, l)
 		return value{chains: []layers.Chain{root.Append(l)}}, nil
 	}

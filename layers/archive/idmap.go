@@ -3,7 +3,9 @@ package archive
 import (
 	"bufio"
 	"fmt"
+	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/sinter-build/sinter/layers"
@@ -43,6 +45,23 @@ func readIDMap(name string) ([]idRange, error) {
 		ranges = append(ranges, r)
 	}
 	return ranges, nil
+}
+
+// Unmapped returns what reports whether the owner or the group of an entry does not
+// exist in this process's user namespace, so that Unpack leaves its file to root. It
+// is nil where all exist.
+func Unmapped() (func(e layers.Entry) bool, error) {
+	m, err := readIDMaps()
+	if err != nil {
+		return nil, err
+	}
+	all := idRange{0, math.MaxUint32}
+	if slices.Contains(m.uids, all) && slices.Contains(m.gids, all) {
+		return nil, nil
+	}
+	return func(e layers.Entry) bool {
+		return e.Kind != layers.Whiteout && (!mapped(m.uids, e.UID) || !mapped(m.gids, e.GID))
+	}, nil
 }
 
 func mapped(ranges []idRange, id int) bool {
