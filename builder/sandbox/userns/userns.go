@@ -69,9 +69,14 @@ func Single() bool {
 	return err == nil && m.size() == 1
 }
 
-// Reason says, for a person, why Reexec could not provide more than a single id
-// and what to do about it; it is empty when there is nothing to say.
-func Reason() string { return os.Getenv(reasonEnv) }
+// Reason says, for a person, why there is a single id, here or where Reexec has
+// started this program, and what to do about it; it is empty where there are more.
+func Reason() string {
+	if reason := os.Getenv(reasonEnv); reason != "" || !Single() {
+		return reason
+	}
+	return "the user namespace around sinter has no other (podman unshare, unshare --map-auto and containers give more)"
+}
 
 // Home is the home directory of the user who started the program inside, which that
 // cannot look up by its id: there it is root. Elsewhere it is empty.

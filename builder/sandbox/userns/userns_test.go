@@ -29,8 +29,31 @@ func TestMain(m *testing.M) {
 		os.Exit(runOuter())
 	case Name:
 		os.Exit(runInner())
+	case reasonOnly:
+		fmt.Print(Reason())
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// reasonOnly is os.Args[0] of the test binary that prints Reason.
+const reasonOnly = "sinter-userns-reason"
+
+// TestReasonAround: one id in a namespace that others made is told of as well.
+func TestReasonAround(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to map other ids")
+	}
+	for want, size := range map[string]int{"user namespace around sinter": 1, "": 2} {
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Args[0] = reasonOnly
+		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: size}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids}
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) || (want == "") != (len(out) == 0) {
+			t.Errorf("%d ids: %q, %v", size, out, err)
+		}
+	}
 }
 
 // runOuter is what a program does that finds itself without privilege.
