@@ -45,6 +45,9 @@ type app struct {
 
 	warned sync.Map // texts
 
+	// mu guards what is opened when it is first asked for: downloads of layers
+	// ask at the same time.
+	mu      sync.Mutex
 	layers  *store.Store
 	records *cache.Store
 	index   *image.Images
@@ -97,6 +100,12 @@ func (a *app) ownRoot() (string, error) {
 }
 
 func (a *app) store() (*store.Store, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.openStore()
+}
+
+func (a *app) openStore() (*store.Store, error) {
 	if a.layers != nil {
 		return a.layers, nil
 	}
@@ -153,6 +162,12 @@ func (a *app) checkRegistryFlags() error {
 }
 
 func (a *app) registry() (*registry.Client, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.openRegistry()
+}
+
+func (a *app) openRegistry() (*registry.Client, error) {
 	if a.client != nil {
 		return a.client, nil
 	}
@@ -173,6 +188,8 @@ func (a *app) registry() (*registry.Client, error) {
 }
 
 func (a *app) cache() (*cache.Store, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.records != nil {
 		return a.records, nil
 	}
@@ -185,10 +202,16 @@ func (a *app) cache() (*cache.Store, error) {
 }
 
 func (a *app) images() (*image.Images, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.openImages()
+}
+
+func (a *app) openImages() (*image.Images, error) {
 	if a.index != nil {
 		return a.index, nil
 	}
-	s, err := a.store()
+	s, err := a.openStore()
 	if err != nil {
 		return nil, err
 	}
@@ -197,18 +220,20 @@ func (a *app) images() (*image.Images, error) {
 }
 
 func (a *app) imageSources() (*source.Images, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.sources != nil {
 		return a.sources, nil
 	}
-	s, err := a.store()
+	s, err := a.openStore()
 	if err != nil {
 		return nil, err
 	}
-	images, err := a.images()
+	images, err := a.openImages()
 	if err != nil {
 		return nil, err
 	}
-	client, err := a.registry()
+	client, err := a.openRegistry()
 	if err != nil {
 		return nil, err
 	}
