@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -56,21 +55,20 @@ func (s *Store) Known(ctx context.Context, l layers.Layer) error {
 	if err := s.RemoveLayer(l.ID); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(s.root, "layers", string(l.ID)), 0o755); err != nil {
+	dir, err := s.TempDir("layer-")
+	if err != nil {
 		return err
 	}
 	l.Origins = union(l.Origins, s.formerOrigins(l))
 	m := meta{Layer: l}
-	if err := s.learnOfOwn(&m); err != nil {
-		return err
-	}
-	return s.putMeta(m)
+	t := s.learnOfOwn(&m)
+	return s.placeLayer(dir, m, t)
 }
 
 // learnOfOwn gives a new layer of an image, whose blob was made here of a layer of
 // the same diff ID, the table of contents of that layer, so that it need not be
-// inflated.
-func (s *Store) learnOfOwn(m *meta) error {
+// inflated; nil if there is none.
+func (s *Store) learnOfOwn(m *meta) *layers.Tree {
 	own, err := s.readMeta(layers.ID(m.Layer.DiffID.Encoded()))
 	if err != nil || !own.madeHere() || own.Layer.DiffID != m.Layer.DiffID || own.Layer.Descriptor.Digest != m.Layer.Descriptor.Digest {
 		return nil // it is inflated when it is needed
@@ -80,7 +78,7 @@ func (s *Store) learnOfOwn(m *meta) error {
 		return nil
 	}
 	m.Chunks, m.Kind, m.Level, m.Verified = own.Chunks, own.Kind, own.Level, true
-	return s.putTree(m.Layer.ID, t)
+	return t
 }
 
 // Base returns a layer of an image as it is known, or a description of it where

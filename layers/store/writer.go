@@ -228,11 +228,13 @@ func (w *Writer) place(m meta) (layers.Layer, error) {
 
 // placeLayer completes the folder dir, which holds forms already, and gives it
 // its final name. There is no such layer, and the caller holds its lock unless its
-// ID is new.
+// ID is new. t is nil where the table of contents comes later.
 func (s *Store) placeLayer(dir string, m meta, t *layers.Tree) error {
 	id := m.Layer.ID
-	if err := os.WriteFile(filepath.Join(dir, treeName), t.Encode(), 0o644); err != nil {
-		return err
+	if t != nil {
+		if err := os.WriteFile(filepath.Join(dir, treeName), t.Encode(), 0o644); err != nil {
+			return err
+		}
 	}
 	data, err := marshalMeta(m)
 	if err != nil {
@@ -256,7 +258,10 @@ func (s *Store) placeLayer(dir string, m meta, t *layers.Tree) error {
 	s.dirs.moved(dir, final)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.metas[id], s.trees[id] = m, t
+	s.metas[id] = m
+	if t != nil {
+		s.trees[id] = t
+	}
 	return nil
 }
 
