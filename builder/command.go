@@ -27,7 +27,10 @@ func (e *engine) runCommand(ctx context.Context, n *parser.Node, op parser.Exec,
 	s.Stdout, s.Stderr = out(1), out(2)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	sound := e.checkBelow(ctx, s, cancel)
+	sound, err := e.checkBelow(ctx, s, cancel)
+	if err != nil {
+		return err
+	}
 	res, err := sandbox.Run(ctx, s)
 	if changed := sound(); changed != nil {
 		return changed
@@ -48,21 +51,31 @@ func (e *engine) runCommand(ctx context.Context, n *parser.Node, op parser.Exec,
 
 // checkBelow compares the directories that a command reads with what was stored,
 // while the command runs, and stops it if there is a difference. The function that
-// it returns waits for the result.
-func (e *engine) checkBelow(ctx context.Context, s sandbox.Spec, stop context.CancelCauseFunc) func() error {
+// it returns waits for the result, when the command has ended: nobody must have
+// replaced one of them either.
+func (e *engine) checkBelow(ctx context.Context, s sandbox.Spec, stop context.CancelCauseFunc) (func() error, error) {
 	dirs := slices.Clone(s.Lower)
 	for _, m := range s.Mounts {
 		dirs = append(dirs, m.Lower...)
 	}
+	watched, err := e.Layers.Watch(dirs)
+	if err != nil {
+		return nil, err
+	}
 	result := make(chan error, 1)
 	go func() {
-		err := e.Layers.CheckDirs(ctx, dirs)
+		err := watched.Check(ctx)
 		if err != nil {
 			stop(err)
 		}
 		result <- err
 	}()
-	return func() error { return <-result }
+	return func() error {
+		if err := <-result; err != nil {
+			return err
+		}
+		return watched.Still()
+	}, nil
 }
 
 // CommandError is a RUN command that failed.

@@ -32,7 +32,8 @@ const (
 	flagDigest // any other digest, as a string
 )
 
-var errTreeData = errors.New("not a valid encoded tree")
+// ErrTreeData is what decoding yields that is torn, altered, or no tree at all.
+var ErrTreeData = errors.New("not a valid encoded tree")
 
 // Encode returns the compact form of t that DecodeTree reads. It ends with a
 // checksum, so a torn file is found out.
@@ -117,15 +118,15 @@ func appendString(b []byte, s string) []byte {
 func DecodeTree(data []byte) (*Tree, error) {
 	body := len(data) - sha256.Size
 	if body < len(treeMagic) || string(data[:len(treeMagic)]) != treeMagic {
-		return nil, errTreeData
+		return nil, ErrTreeData
 	}
 	if sum := sha256.Sum256(data[:body]); !bytes.Equal(sum[:], data[body:]) {
-		return nil, fmt.Errorf("%w: wrong checksum", errTreeData)
+		return nil, fmt.Errorf("%w: wrong checksum", ErrTreeData)
 	}
 	d := decoder{s: string(data[len(treeMagic):body])}
 	count := d.uvarint()
 	if count > uint64(len(d.s)/minEntryLen) {
-		return nil, fmt.Errorf("%w: too many entries", errTreeData)
+		return nil, fmt.Errorf("%w: too many entries", ErrTreeData)
 	}
 	t := &Tree{}
 	if count > 0 {
@@ -135,10 +136,10 @@ func DecodeTree(data []byte) (*Tree, error) {
 		d.entry(&t.Entries[i])
 	}
 	if d.bad || d.s != "" {
-		return nil, errTreeData
+		return nil, ErrTreeData
 	}
 	if err := t.Validate(); err != nil {
-		return nil, fmt.Errorf("%w: %w", errTreeData, err)
+		return nil, fmt.Errorf("%w: %w", ErrTreeData, err)
 	}
 	return t, nil
 }

@@ -45,10 +45,10 @@ func TestTreeCodec(t *testing.T) {
 		for i := range data {
 			bad := bytes.Clone(data)
 			bad[i] ^= 0x10
-			if _, err := DecodeTree(bad); !errors.Is(err, errTreeData) {
+			if _, err := DecodeTree(bad); !errors.Is(err, ErrTreeData) {
 				t.Fatalf("byte %d changed: %v", i, err)
 			}
-			if _, err := DecodeTree(data[:i]); !errors.Is(err, errTreeData) {
+			if _, err := DecodeTree(data[:i]); !errors.Is(err, ErrTreeData) {
 				t.Fatalf("cut at %d: %v", i, err)
 			}
 		}
@@ -70,7 +70,7 @@ func TestDecodeTreeRefuses(t *testing.T) {
 		"size":          {{Path: "a", Size: -1}},
 		"kind":          {{Path: "a", Kind: 12}},
 	} {
-		if tr, err := DecodeTree((&Tree{Entries: entries}).Encode()); !errors.Is(err, errTreeData) {
+		if tr, err := DecodeTree((&Tree{Entries: entries}).Encode()); !errors.Is(err, ErrTreeData) {
 			t.Errorf("%s: %+v, %v", name, tr, err)
 		}
 	}

@@ -197,6 +197,9 @@ func (p *Plan) Apply(ctx context.Context, env Env) error {
 			return fmt.Errorf("removing blob %s: %w", b.Digest, err)
 		}
 	}
+	if err := env.Store.RemoveReplaced(); err != nil {
+		return fmt.Errorf("removing what was replaced: %w", err)
+	}
 	return removeLocks(env.Store.Root())
 }
 

@@ -102,7 +102,10 @@ func (r *Remotes) isMade(ctx context.Context, dir string) bool {
 		return false
 	}
 	var m archive.Mark
-	if json.Unmarshal(data, &m) != nil || !m.Is(dir) {
+	if json.Unmarshal(data, &m) != nil {
+		return false
+	}
+	if made, err := m.Is(dir); err != nil || !made {
 		return false
 	}
 	same, err := m.Unchanged(ctx, dir)

@@ -78,7 +78,7 @@ func (a *app) root() (string, error) {
 // storeEntries are what stands in a store's folder.
 var storeEntries = []string{
 	"oci-layout", "index.json", "blobs", "blobs/sha256", "layers", "steps", "content", "contexts", "mounts",
-	"downloads", "git", "tmp", "locks", "unsynced",
+	"downloads", "git", "tmp", "locks", "unsynced", "replaced",
 }
 
 // ownRoot is root, refused when it is not this user's: whoever can write to a store
@@ -281,10 +281,11 @@ func (a *app) reexec(ctx context.Context, stdin *os.File) (done bool, err error)
 	}
 	if a.layers != nil {
 		// The child opens the store for itself.
-		if err := a.layers.Close(); err != nil {
+		s := a.layers
+		a.layers, a.sources, a.index = nil, nil, nil
+		if err := s.Close(); err != nil {
 			return false, err
 		}
-		a.layers, a.sources, a.index = nil, nil, nil
 	}
 	code, err := userns.Reexec(ctx, a.args, stdin)
 	if err != nil {

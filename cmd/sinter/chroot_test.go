@@ -38,7 +38,7 @@ func TestBareChroot(t *testing.T) {
 	}{
 		{[]string{"build", "--progress=plain", "-o", "type=oci,dest=/out/image.tar", "/ctx"}, exitOK, "written to /out/image.tar"},
 		{[]string{"build", "--progress=plain", "/run"}, exitFailed, "hint: RUN needs /proc: mount -t proc proc /proc"},
-		{[]string{"verify"}, exitOK, "everything is as it must be"},
+		{[]string{"verify"}, exitOK, "OK: "},
 	} {
 		c := &exec.Cmd{Path: "/sinter", Args: append([]string{programName}, tt.args...), Env: []string{}, Dir: "/", SysProcAttr: &syscall.SysProcAttr{Chroot: root}}
 		out, err := c.CombinedOutput()

@@ -77,7 +77,7 @@ func hostileImages() []hostileImage {
 			(*blob)[len(*blob)-1]++
 		}},
 		{name: "other size", headers: []tar.Header{file("f")}, want: "does not match its digest", change: func(l *ocispec.Descriptor, _ *digest.Digest, _ *[]byte) { l.Size++ }},
-		{name: "other diff ID", headers: []tar.Header{file("f")}, want: "but the image says", change: func(_ *ocispec.Descriptor, d *digest.Digest, _ *[]byte) { *d = digest.FromString("x") }},
+		{name: "other diff ID", headers: []tar.Header{file("f")}, want: "claims a wrong diff ID", change: func(_ *ocispec.Descriptor, d *digest.Digest, _ *[]byte) { *d = digest.FromString("x") }},
 		{name: "other media type", headers: []tar.Header{file("f")}, want: "which is not supported", change: func(l *ocispec.Descriptor, _ *digest.Digest, _ *[]byte) {
 			l.MediaType = "application/zip"
 		}},

@@ -130,13 +130,7 @@ func (a *app) warnOfPlatform(ref registry.Ref, config []byte, wanted ocispec.Pla
 // download gets the blob of a layer into the store, unless it is there and right:
 // a pull is what people do when something is damaged.
 func (a *app) download(ctx context.Context, l layers.Layer, progress func(event.Progress)) error {
-	if a.layers.Intact(ctx, l.Descriptor) {
-		return nil
-	}
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	if err := a.layers.RemoveBlob(l.Descriptor.Digest); err != nil {
+	if there, err := a.layers.Intact(ctx, l.Descriptor); err != nil || there {
 		return err
 	}
 	sources, err := a.imageSources()
@@ -151,7 +145,7 @@ func (a *app) download(ctx context.Context, l layers.Layer, progress func(event.
 	m := &meter{r: r, progress: progress, p: event.Progress{
 		ID: l.Descriptor.Digest.String(), Total: l.Descriptor.Size, Started: time.Now(),
 	}}
-	if err := a.layers.PutBlob(ctx, l.Descriptor, m); err != nil {
+	if err := a.layers.ReplaceBlob(ctx, l.Descriptor, m); err != nil {
 		return err
 	}
 	m.p.Done = time.Now()

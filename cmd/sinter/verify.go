@@ -72,6 +72,9 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 	}
 	if repair {
 		bad = 0
+		if err := env.Store.RemoveReplaced(); err != nil {
+			return err
+		}
 		if _, err := fmt.Fprintf(a.stdout, "removed: %d\n", len(problems)); err != nil {
 			return err
 		}
@@ -86,9 +89,9 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 		}
 	}
 	if bad += len(lines); bad > 0 {
-		return &hinted{err: fmt.Errorf("%d things in the store are not as they must be", bad), hint: verifyHint(repair)}
+		return &hinted{err: fmt.Errorf("problems in the store: %d", bad), hint: verifyHint(repair)}
 	}
-	_, err = fmt.Fprintf(a.stdout, "everything is as it must be: %d images\n", images)
+	_, err = fmt.Fprintf(a.stdout, "OK: %d images verified\n", images)
 	return err
 }
 

@@ -2,6 +2,8 @@ package archive
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"time"
 
@@ -14,7 +16,7 @@ import (
 // it tells. The number of its file system does not belong to a mark: that changes
 // when the machine starts again.
 type Mark struct {
-	// Version is markVersion; a mark with another is none.
+	// Version is markVersion; marks of other versions are ignored.
 	Version int    `json:"version"`
 	Inode   uint64 `json:"inode"`
 	// Changed is the time of the last change of its metadata (ctime), in
@@ -37,15 +39,23 @@ func MarkOf(ctx context.Context, dir string, owners bool) (Mark, error) {
 		return Mark{}, err
 	}
 	m := Mark{Version: markVersion, Owners: owners, Below: below}
-	m.Inode, m.Changed, err = identity(dir)
-	return m, err
+	return m, m.Renamed(dir)
 }
 
-// Is reports whether dir is the directory that m describes. It costs one lstat: what
-// is in dir is not looked at.
-func (m Mark) Is(dir string) bool {
+// Renamed notes that the directory is now called dir: renaming it changed its ctime.
+func (m *Mark) Renamed(dir string) (err error) {
+	m.Inode, m.Changed, err = identity(dir)
+	return err
+}
+
+// Is reports whether dir is the directory that m describes; one that is missing is
+// not. It costs one lstat: what is in dir is not looked at.
+func (m Mark) Is(dir string) (bool, error) {
 	inode, changed, err := identity(dir)
-	return err == nil && m.Version == markVersion && m.Inode == inode && m.Changed == changed
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return false, nil
+	}
+	return err == nil && m.Version == markVersion && m.Inode == inode && m.Changed == changed, err
 }
 
 // Unchanged reports whether everything in dir is as it was.

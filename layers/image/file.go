@@ -108,7 +108,11 @@ func (s *Images) PutBlob(data []byte, mediaType string) (ocispec.Descriptor, err
 		return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}
 	if s.disk != nil {
-		defer s.disk.Wrote()
+		done, err := s.disk.Writing(desc.Digest)
+		if err != nil {
+			return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
+		}
+		defer done()
 	}
 	if err := s.writeFile(s.blobPath(desc.Digest), data); err != nil {
 		return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)

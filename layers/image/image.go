@@ -46,8 +46,8 @@ type Images struct {
 
 // Disk is what makes the content of images durable before they get a name.
 type Disk interface {
-	// Wrote says that there is something new.
-	Wrote()
+	// Writing says that a blob is being written, until done is called.
+	Writing(d digest.Digest) (done func(), err error)
 	// Sync returns when everything that is new is on disk.
 	Sync() error
 }

@@ -223,7 +223,9 @@ type disk struct {
 	err    error
 }
 
-func (d *disk) Wrote() { d.wrote++ }
+func (d *disk) Writing(digest.Digest) (func(), error) {
+	return func() { d.wrote++ }, nil
+}
 
 func (d *disk) Sync() error {
 	list, err := d.images.List()

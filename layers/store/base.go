@@ -45,6 +45,11 @@ func (s *Store) Known(ctx context.Context, l layers.Layer) error {
 	defer unlock()
 	old, err := s.readMeta(l.ID)
 	if err == nil {
+		done, err := s.writing(l.ID)
+		if err != nil {
+			return err
+		}
+		defer done()
 		old.Layer.Origins = union(old.Layer.Origins, l.Origins)
 		return s.putMeta(old)
 	}
@@ -52,7 +57,7 @@ func (s *Store) Known(ctx context.Context, l layers.Layer) error {
 		return err
 	}
 	// Nothing that is half there may be taken for a part of it.
-	if err := s.RemoveLayer(l.ID); err != nil {
+	if err := s.replace(l.ID); err != nil {
 		return err
 	}
 	dir, err := s.TempDir("layer-")
@@ -134,6 +139,11 @@ func (s *Store) CheckDiffID(ctx context.Context, l layers.Layer) error {
 	if err := s.withSoundBlob(m.Layer, func() error { return s.VerifyDiffID(ctx, m.Layer) }); err != nil {
 		return err
 	}
+	done, err := s.writing(l.ID)
+	if err != nil {
+		return err
+	}
+	defer done()
 	m.Verified = true
 	return s.putMeta(m)
 }

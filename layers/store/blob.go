@@ -39,11 +39,12 @@ func (s *Store) Usable(l layers.Layer) error {
 	if _, err := s.tree(l.ID); err != nil {
 		return fmt.Errorf("layer %s: reading its table of contents: %w", l.ID, err)
 	}
-	if _, err := os.Lstat(s.layerPath(l.ID, tarName)); err == nil {
-		return nil
+	if _, err := os.Lstat(s.layerPath(l.ID, tarName)); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	if _, ok := s.dirOf(l.ID); ok {
-		return nil
+	_, ok, err := s.dirOf(l.ID)
+	if err != nil || ok {
+		return err
 	}
 	return ofLayer(l, ErrNoForm)
 }
@@ -55,8 +56,15 @@ func (s *Store) Has(desc ocispec.Descriptor) bool {
 }
 
 // Intact reads a blob and reports whether it is there and right.
-func (s *Store) Intact(ctx context.Context, desc ocispec.Descriptor) bool {
-	return s.Has(desc) && verifyFile(ctx, s.blobPath(desc.Digest), desc) == nil
+func (s *Store) Intact(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
+	if err := desc.Digest.Validate(); err != nil {
+		return false, fmt.Errorf("blob %q: %w", desc.Digest, err)
+	}
+	err := verifyFile(ctx, s.blobPath(desc.Digest), desc)
+	if isDamage(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // PutBlob keeps what r holds as the blob that desc describes, after verifying
@@ -68,6 +76,12 @@ func (s *Store) PutBlob(ctx context.Context, desc ocispec.Descriptor, r io.Reade
 	if s.sound(ctx, desc) {
 		return nil
 	}
+	return s.ReplaceBlob(ctx, desc, r)
+}
+
+// ReplaceBlob is PutBlob for a blob that may be there with wrong bytes. It stays until
+// the right ones are there.
+func (s *Store) ReplaceBlob(ctx context.Context, desc ocispec.Descriptor, r io.Reader) error {
 	f, err := os.CreateTemp(s.tmp, "blob-")
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", desc.Digest, err)
@@ -89,8 +103,12 @@ func (s *Store) PutBlob(ctx context.Context, desc ocispec.Descriptor, r io.Reade
 
 // placeBlob gives a complete file its name among the blobs.
 func (s *Store) placeBlob(path string, d digest.Digest) error {
-	defer s.Wrote()
-	err := os.Rename(path, s.blobPath(d))
+	done, err := s.writing(blobMark(d))
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = os.Rename(path, s.blobPath(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = os.MkdirAll(filepath.Dir(s.blobPath(d)), 0o755); err == nil {
 			err = os.Rename(path, s.blobPath(d))
@@ -99,10 +117,18 @@ func (s *Store) placeBlob(path string, d digest.Digest) error {
 	return err
 }
 
-// whole reports whether the blob is there with its full length.
+// whole reports whether the blob is there with its full length; one that was not on
+// disk when the machine went down, with its bytes.
 func (s *Store) whole(desc ocispec.Descriptor) bool {
 	info, err := os.Stat(s.blobPath(desc.Digest))
-	return err == nil && info.Size() == desc.Size
+	if err != nil || info.Size() != desc.Size {
+		return false
+	}
+	mark := blobMark(desc.Digest)
+	if !s.isLost(mark) {
+		return true
+	}
+	return verifyFile(context.Background(), s.blobPath(desc.Digest), desc) == nil && s.unmark(mark) == nil
 }
 
 // smallBlob is the length in bytes up to which a blob is read to know that it is
@@ -163,11 +189,7 @@ func (s *Store) RemoveBlob(d digest.Digest) error {
 	if err := d.Validate(); err != nil {
 		return err
 	}
-	err := os.Remove(s.blobPath(d))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return errors.Join(removeIfThere(s.blobPath(d)), s.unmark(blobMark(d)))
 }
 
 // verifier passes on what it reads, and at the end fails when that had not the

@@ -172,8 +172,8 @@ func (s *Store) View(ctx context.Context, c layers.Chain) (*layers.View, error) 
 func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
 	l := c[len(c)-1]
 	dir := s.layerPath(l.ID, s.dirName())
-	if s.isMade(dir) {
-		return dir, nil
+	if made, err := s.isMade(dir); err != nil || made {
+		return dir, err
 	}
 	t, err := s.Tree(ctx, l)
 	if err != nil {
@@ -184,16 +184,16 @@ func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
 		return "", err
 	}
 	dir += suffix
-	if s.isMade(dir) {
-		return dir, nil
+	if made, err := s.isMade(dir); err != nil || made {
+		return dir, err
 	}
 	unlock, err := s.lockLayer(ctx, l.ID)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	if s.isMade(dir) {
-		return dir, nil
+	if made, err := s.isMade(dir); err != nil || made {
+		return dir, err
 	}
 	if err := s.makeDir(ctx, l, t, dir); err != nil {
 		return "", fmt.Errorf("unpacking layer %s: %w", l.ID, err)
@@ -232,8 +232,8 @@ func (s *Store) haveContent(ctx context.Context, l layers.Layer, t *layers.Tree)
 	if _, err := s.openTar(l.ID); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if _, ok := s.dirOf(l.ID); ok {
-		return nil
+	if _, ok, err := s.dirOf(l.ID); err != nil || ok {
+		return err
 	}
 	if !slices.ContainsFunc(t.Entries, func(e layers.Entry) bool { return e.Kind == layers.File }) {
 		return nil

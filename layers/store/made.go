@@ -17,6 +17,7 @@ import (
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/folder"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // madeSuffix ends the name of the file beside a directory form that has its mark:
@@ -28,6 +29,14 @@ var ErrChanged = errors.New("its directory in the store was changed")
 
 // errDiffers is about a file in a directory form that is not what was stored.
 var errDiffers = errors.New("not as it was stored")
+
+// damage says what is not as it was stored.
+type damage string
+
+func (d damage) Error() string { return string(d) }
+
+// Is makes it an errDiffers.
+func (damage) Is(target error) bool { return target == errDiffers }
 
 // dirs are the directory forms that this process knows.
 type dirs struct {
@@ -80,25 +89,32 @@ func (d *dirs) forget(path string) {
 }
 
 // knownDir returns what is known of a directory form, nil if there is none or it
-// is not the one that was made here.
-func (s *Store) knownDir(dir string) *knownDir {
-	k := s.dirs.get(dir)
-	if k == nil {
-		m, err := readMark(dir)
-		if err != nil {
-			return nil
+// is not the one that was made here. An error says nothing about the directory.
+func (s *Store) knownDir(dir string) (*knownDir, error) {
+	if k := s.dirs.get(dir); k != nil {
+		if made, err := k.Is(dir); err != nil || made {
+			return k, err
 		}
-		k = s.dirs.put(dir, m, false)
-	}
-	if !k.Is(dir) {
 		s.dirs.forget(dir)
-		return nil
 	}
-	return k
+	m, err := readMark(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if made, err := m.Is(dir); err != nil || !made {
+		return nil, err
+	}
+	return s.dirs.put(dir, m, false), nil
 }
 
 // isMade reports whether dir is a directory form that was made here.
-func (s *Store) isMade(dir string) bool { return s.knownDir(dir) != nil }
+func (s *Store) isMade(dir string) (bool, error) {
+	k, err := s.knownDir(dir)
+	return k != nil, err
+}
 
 func readMark(dir string) (archive.Mark, error) {
 	var m archive.Mark
@@ -107,17 +123,16 @@ func readMark(dir string) (archive.Mark, error) {
 		return m, err
 	}
 	payload, err := unseal(data)
-	if err == nil {
-		err = json.Unmarshal(payload, &m)
+	if err == nil && json.Unmarshal(payload, &m) != nil {
+		err = errDamaged
 	}
 	return m, err
 }
 
-// markMade notes that dir, which lies in its place in a layer's folder, was made
-// here, and is complete.
-func (s *Store) markMade(ctx context.Context, dir string) error {
-	m, err := archive.MarkOf(ctx, dir, true)
-	if err != nil {
+// markMade notes that dir, which lies in its place in a layer's folder, is the
+// complete directory that m describes.
+func (s *Store) markMade(dir string, m archive.Mark) error {
+	if err := m.Renamed(dir); err != nil {
 		return err
 	}
 	data, err := json.Marshal(m)
@@ -134,54 +149,120 @@ func (s *Store) markMade(ctx context.Context, dir string) error {
 // keepDir makes the finished directory tmp the form dir of a layer, in place of
 // one that does not count. The caller holds the layer's lock.
 func (s *Store) keepDir(ctx context.Context, tmp, dir string) error {
-	if err := s.removeDir(dir); err != nil {
+	m, err := archive.MarkOf(ctx, tmp, true)
+	if err != nil {
+		return err
+	}
+	s.dirs.forget(dir)
+	if err := removeIfThere(dir + madeSuffix); err != nil {
+		return err
+	}
+	if err := s.setAside(dir); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, dir); err != nil {
 		return err
 	}
-	return s.markMade(ctx, dir)
+	return s.markMade(dir, m)
 }
 
-// removeDir removes a directory form.
-func (s *Store) removeDir(dir string) error {
-	if err := s.distrust(dir); err != nil {
+// setAsideName is the folder of what was found to be damaged while others may have
+// it mounted, or may be reading it.
+const setAsideName = "replaced"
+
+// setAside takes what is at path out of the way; what is not there is no error.
+// Whoever has it mounted goes on with it, and finds in the end that it was replaced.
+func (s *Store) setAside(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := hostfile.Private(filepath.Join(s.root, setAsideName)); err != nil {
 		return err
 	}
-	to, err := s.TempDir("removed-")
+	to, err := os.MkdirTemp(filepath.Join(s.root, setAsideName), "")
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(dir, filepath.Join(to, "fs")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return folder.RemoveAll(to)
+	return os.Rename(path, filepath.Join(to, filepath.Base(path)))
 }
 
-// distrust has a directory form dirMark again when it is next wanted.
-func (s *Store) distrust(dir string) error {
+// RemoveReplaced removes what was damaged and was replaced. Nobody else may use the
+// store meanwhile.
+func (s *Store) RemoveReplaced() error { return folder.RemoveAll(filepath.Join(s.root, setAsideName)) }
+
+// removeDir removes a directory form. Nobody else may use the store meanwhile.
+func (s *Store) removeDir(dir string) error {
 	s.dirs.forget(dir)
+	if err := removeIfThere(dir + madeSuffix); err != nil {
+		return err
+	}
+	return folder.RemoveAll(dir)
+}
+
+// distrust has the directory form that m describes made again when it is next
+// wanted, unless it has been already.
+func (s *Store) distrust(dir string, m archive.Mark) error {
+	s.dirs.forget(dir)
+	if now, err := readMark(dir); err != nil || now != m {
+		return nil //nolint:nilerr // there is nothing to distrust
+	}
 	return removeIfThere(dir + madeSuffix)
 }
 
-// CheckDirs compares directories that Dir returned with what they were when they
-// were made, by the metadata of everything in them: a command reads them by way of
-// the kernel, which compares nothing. Each is looked at once in a process. One
-// that was changed is made again when it is next wanted.
-func (s *Store) CheckDirs(ctx context.Context, dirs []string) error {
+// Watched are directories that a command reads by way of the kernel, which compares
+// nothing.
+type Watched struct {
+	s    *Store
+	dirs []string
+	were []*knownDir
+}
+
+// Watch returns directories that Dir returned, before a command reads them.
+func (s *Store) Watch(dirs []string) (*Watched, error) {
+	w := &Watched{s: s, dirs: dirs}
 	for _, dir := range dirs {
-		if err := s.checkDir(ctx, dir); err != nil {
+		k, err := s.knownDir(dir)
+		if err != nil {
+			return nil, err
+		}
+		if k == nil {
+			return nil, s.changed(dir, archive.Mark{}, errReplaced)
+		}
+		w.were = append(w.were, k)
+	}
+	return w, nil
+}
+
+// Check compares the directories with what they were when they were made, by the
+// metadata of everything in them. Each is looked at once in a process. One that was
+// changed is made again when it is next wanted.
+func (w *Watched) Check(ctx context.Context) error {
+	for i, dir := range w.dirs {
+		if err := w.s.checkDir(ctx, dir, w.were[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) checkDir(ctx context.Context, dir string) error {
-	k := s.knownDir(dir)
-	if k == nil {
-		return s.changed(dir, fmt.Errorf("%w: it was replaced", errDiffers))
+// Still fails when one of the directories is not the one any more that it was.
+func (w *Watched) Still() error {
+	for i, dir := range w.dirs {
+		made, err := w.were[i].Is(dir)
+		if err == nil && !made {
+			err = w.s.changed(dir, w.were[i].Mark, errReplaced)
+		}
+		if err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// errReplaced is about a directory that is another one than it was.
+var errReplaced = fmt.Errorf("%w: it was replaced", errDiffers)
+
+func (s *Store) checkDir(ctx context.Context, dir string, k *knownDir) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.sound {
@@ -195,7 +276,7 @@ func (s *Store) checkDir(ctx context.Context, dir string) error {
 		err = s.difference(dir)
 	}
 	if err != nil {
-		return s.changed(dir, err)
+		return s.changed(dir, k.Mark, err)
 	}
 	k.sound = true
 	return nil
@@ -203,15 +284,35 @@ func (s *Store) checkDir(ctx context.Context, dir string) error {
 
 // changed is the error about a directory form in which reason shows that it was
 // changed. Any other reason is returned as it is.
-func (s *Store) changed(dir string, reason error) error {
-	evidence := errors.Is(reason, errDiffers) || errors.Is(reason, fs.ErrNotExist) ||
-		errors.Is(reason, unix.ENOTDIR) || errors.Is(reason, unix.ELOOP)
-	if !evidence {
+func (s *Store) changed(dir string, m archive.Mark, reason error) error {
+	if !isDamage(reason) {
 		return reason
 	}
 	l := layers.Layer{ID: layers.ID(filepath.Base(filepath.Dir(dir)))}
 	// Not as fs.ErrNotExist: that would be a path that the layer does not have.
-	return ofLayer(l, errors.Join(fmt.Errorf("%w: %v", ErrChanged, reason), s.distrust(dir)))
+	return ofLayer(l, errors.Join(fmt.Errorf("%w: %v", ErrChanged, reason), s.distrust(dir, m)))
+}
+
+// changedForm is changed for a directory form that was just found to be made here.
+func (s *Store) changedForm(dir string, reason error) error {
+	k := s.dirs.get(dir)
+	if k == nil {
+		return s.changed(dir, archive.Mark{}, reason)
+	}
+	return s.changed(dir, k.Mark, reason)
+}
+
+// isDamage reports whether err shows that something is not what was stored. Any other
+// error, of a disk or of a lack of open files, says nothing about it.
+func isDamage(err error) bool {
+	for _, shown := range []error{
+		errDiffers, errDamaged, ErrCorrupt, layers.ErrTreeData, fs.ErrNotExist, unix.ENOTDIR, unix.EISDIR, unix.ELOOP,
+	} {
+		if errors.Is(err, shown) {
+			return true
+		}
+	}
+	return false
 }
 
 // difference finds what was changed in a directory form.

@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
 )
@@ -46,8 +49,8 @@ func TestCopiedDirDoesNotCount(t *testing.T) {
 			if _, err := os.Stat(old); err != nil {
 				t.Fatal(err)
 			}
-			if s.isMade(old) {
-				t.Error("the copied directory counts")
+			if made, err := s.isMade(old); err != nil || made {
+				t.Errorf("the copied directory counts: %v, %v", made, err)
 			}
 			problems, err := s.Verify(ctx)
 			if err != nil || len(problems) != 1 || problems[0].Form != dirName || problems[0].Lost == c.left {
@@ -97,7 +100,7 @@ func TestChangedDir(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.CheckDirs(ctx, []string{dir}); err != nil {
+			if err := checkDirs(s, dir); err != nil {
 				t.Fatalf("before the change: %v", err)
 			}
 			if err := change(dir); err != nil {
@@ -107,8 +110,8 @@ func TestChangedDir(t *testing.T) {
 				t.Errorf("Verify: %+v, %v", problems, err)
 			}
 			other := open(t, root, Options{})
-			if err := other.CheckDirs(ctx, []string{dir}); !errors.Is(err, ErrChanged) {
-				t.Errorf("CheckDirs: %v", err)
+			if err := checkDirs(other, dir); !errors.Is(err, ErrChanged) {
+				t.Errorf("Check: %v", err)
 			}
 			if err := other.Usable(l); !errors.Is(err, ErrNoForm) {
 				t.Errorf("usable afterwards: %v", err)
@@ -130,8 +133,8 @@ func TestChangedDir(t *testing.T) {
 			if _, err := s.OpenFile(ctx, l, e); !errors.Is(err, ErrChanged) {
 				t.Errorf("reading the file: %v", err)
 			}
-			if _, ok := s.dirOf(l.ID); ok {
-				t.Error("the directory still counts")
+			if _, ok, err := s.dirOf(l.ID); err != nil || ok {
+				t.Errorf("the directory still counts: %v, %v", ok, err)
 			}
 		})
 	}
@@ -176,4 +179,70 @@ func TestPulledTarIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, s, l)
+}
+
+func checkDirs(s *Store, dirs ...string) error {
+	w, err := s.Watch(dirs)
+	if err != nil {
+		return err
+	}
+	return errors.Join(w.Check(ctx), w.Still())
+}
+
+// A directory that does not count any more is replaced, but not removed from under
+// those who have it mounted; these learn of it in the end.
+func TestReplacedWhileInUse(t *testing.T) {
+	root := t.TempDir()
+	l := write(t, open(t, root, Options{}), Forms{Tar: true, Dir: true})
+	user, other := open(t, root, Options{}), open(t, root, Options{})
+	dir, err := user.Dir(ctx, layers.Chain{l})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := user.Watch([]string{dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := errors.Join(os.Chmod(dir, 0o711), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := other.Dir(ctx, layers.Chain{l}); err != nil || again != dir {
+		t.Fatalf("made again: %s, %v", again, err)
+	}
+	if names, err := f.Readdirnames(-1); err != nil || len(names) != 2 {
+		t.Errorf("who had it open sees %v, %v", names, err)
+	}
+	if err := w.Still(); !errors.Is(err, ErrChanged) {
+		t.Errorf("who had it in use is told %v", err)
+	}
+	if made, err := other.isMade(dir); err != nil || !made {
+		t.Errorf("the new one does not count any more: %v, %v", made, err)
+	}
+	if err := other.RemoveReplaced(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(root, setAsideName)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// What cannot be read just now is neither made again nor reported, let alone removed.
+func TestUnreadableMark(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, root, Options{})
+	l := write(t, s, Forms{Tar: true, Dir: true})
+	mark := s.layerPath(l.ID, dirName) + madeSuffix
+	if err := errors.Join(os.Rename(mark, mark+"2"), os.Symlink(filepath.Base(mark), mark)); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, root, Options{})
+	// A loop of symlinks stands for any error of a disk.
+	if dir, err := s.Dir(ctx, layers.Chain{l}); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("Dir: %s, %v", dir, err)
+	}
 }

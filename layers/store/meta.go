@@ -55,13 +55,14 @@ func (s *Store) dirName() string {
 
 // dirOf returns a directory form of a layer to read files from, if there is one
 // that was made here: the contents are the same in both.
-func (s *Store) dirOf(id layers.ID) (path string, ok bool) {
+func (s *Store) dirOf(id layers.ID) (path string, ok bool, err error) {
 	for _, name := range []string{s.dirName(), dirName, oneUserName} {
-		if path = s.layerPath(id, name); s.isMade(path) {
-			return path, true
+		path = s.layerPath(id, name)
+		if made, err := s.isMade(path); err != nil || made {
+			return path, made, err
 		}
 	}
-	return "", false
+	return "", false, nil
 }
 
 func (s *Store) layerPath(id layers.ID, name string) string {
@@ -159,8 +160,18 @@ func (s *Store) lockLayer(ctx context.Context, id layers.ID) (func(), error) {
 	return unlock, nil
 }
 
+// replace takes a layer that is damaged out of the way of a new one. The caller holds
+// the layer's lock; others may be using it.
+func (s *Store) replace(id layers.ID) error {
+	s.forget(id)
+	if err := s.setAside(filepath.Join(s.root, "layers", string(id))); err != nil {
+		return fmt.Errorf("replacing layer %s: %w", id, err)
+	}
+	return s.unmark(id)
+}
+
 // RemoveLayer removes a layer with all its forms but the blob. One that is not
-// there is no error.
+// there is no error. Nobody else may use the store meanwhile.
 func (s *Store) RemoveLayer(id layers.ID) error {
 	s.forget(id)
 	from := filepath.Join(s.root, "layers", string(id))

@@ -108,7 +108,10 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 // packDir writes the blob of a layer that is a directory, and returns its tree
 // with digests and with offsets into the tar.
 func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blob io.Writer, c archive.Compression) (*layers.Tree, archive.Packed, error) {
-	root, ok := s.dirOf(l.ID)
+	root, ok, err := s.dirOf(l.ID)
+	if err != nil {
+		return nil, archive.Packed{}, err
+	}
 	if !ok {
 		return nil, archive.Packed{}, ErrNoForm
 	}
@@ -135,7 +138,7 @@ func (s *Store) addFrom(w *archive.Packer, root string, e layers.Entry) (layers.
 	}
 	f, err := openStored(root, e)
 	if err != nil {
-		return e, s.changed(root, err)
+		return e, s.changedForm(root, err)
 	}
 	defer f.Close()
 	return w.Add(e, f)

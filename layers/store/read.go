@@ -54,6 +54,11 @@ func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (i
 		return nil, err
 	}
 	defer unlock()
+	// Another goroutine may have done it.
+	r, err = s.openForm(l.ID, e)
+	if lost := errors.Is(err, ErrNoForm) || errors.Is(err, ErrChanged); !lost {
+		return r, err
+	}
 	if err := s.inflate(ctx, l); err != nil {
 		return nil, err
 	}
@@ -81,13 +86,16 @@ func (s *Store) openForm(id layers.ID, e layers.Entry) (io.ReadCloser, error) {
 			return nil, err
 		}
 	}
-	dir, ok := s.dirOf(id)
+	dir, ok, err := s.dirOf(id)
+	if err != nil {
+		return nil, err
+	}
 	if !ok {
 		return nil, ErrNoForm
 	}
 	r, err := openStored(dir, e)
 	if err != nil {
-		return nil, s.changed(dir, err)
+		return nil, s.changedForm(dir, err)
 	}
 	return r, nil
 }

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
@@ -16,7 +18,7 @@ import (
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
-// unsyncedName is the folder of marks: unsynced/<boot>.<writer>/<layer>. A mark
+// unsyncedName is the folder of marks: unsynced/<boot>.<writer>/<layer or blob>. A mark
 // appears before anything of the layer is under its final name, and goes when all
 // of it is on disk; the name is all there is to it, so it is never half there.
 const unsyncedName = "unsynced"
@@ -55,7 +57,7 @@ func (e *SyncError) Unwrap() error { return e.Err }
 
 // HintText says what follows from it.
 func (e *SyncError) HintText() string {
-	return "the kernel's log (dmesg) tells more; what was new in the store counts as lost, and is made again by the next build"
+	return "the kernel's log (dmesg) tells more; what was new in the store counts as lost: run the command again"
 }
 
 func (s *Store) openDurability() error {
@@ -80,11 +82,29 @@ func (s *Store) openDurability() error {
 			return errors.Join(err, f.Close())
 		}
 		for _, m := range marks {
-			id := layers.ID(m.Name())
-			s.disk.lost[id] = append(s.disk.lost[id], filepath.Join(w.path, m.Name()))
+			id, path := layers.ID(m.Name()), filepath.Join(w.path, m.Name())
+			if s.isGone(id) {
+				_ = os.Remove(path) // the next process tries again
+				continue
+			}
+			s.disk.lost[id] = append(s.disk.lost[id], path)
 		}
+		_ = os.Remove(w.path) // when nothing is left in it
 	}
 	return nil
+}
+
+// blobMark is what a blob is called among the marks.
+func blobMark(d digest.Digest) layers.ID { return layers.ID("blob-" + d.Encoded()) }
+
+// isGone reports whether nothing is there that a mark could be about.
+func (s *Store) isGone(id layers.ID) bool {
+	path := s.layerPath(id, "")
+	if blob, ok := strings.CutPrefix(string(id), "blob-"); ok {
+		path = s.blobPath(digest.NewDigestFromEncoded(digest.SHA256, blob))
+	}
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // writer is a process that has, or had, layers that are not on disk.
@@ -127,7 +147,10 @@ func (s *Store) isLost(id layers.ID) bool {
 	return false
 }
 
-// writing notes that a layer is being written: it must not be believed after the
+// Writing notes that a blob is being written; see writing.
+func (s *Store) Writing(d digest.Digest) (done func(), err error) { return s.writing(blobMark(d)) }
+
+// writing notes that a layer, or a blob, is being written: it must not be believed after the
 // machine has gone down, until it was synced. done must be called when all of it is
 // in its place.
 func (s *Store) writing(id layers.ID) (done func(), err error) {
@@ -141,14 +164,11 @@ func (s *Store) writing(id layers.ID) (done func(), err error) {
 		d.marks[id] = true
 	}
 	d.writes++
-	return s.Wrote, nil
-}
-
-// Wrote says that something new is in the store, which Sync has to make durable.
-func (s *Store) Wrote() {
-	s.disk.mu.Lock()
-	defer s.disk.mu.Unlock()
-	s.disk.writes++
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.writes++
+	}, nil
 }
 
 func (s *Store) ownMarks() string {
@@ -217,16 +237,22 @@ func (s *Store) syncfs() error {
 	return nil
 }
 
-// failed has the layers of this process count as lost: the file system could not
-// write something, and does not tell what.
+// failed has what this process wrote count as lost, and what dead processes left: the
+// file system could not write something, and does not tell what.
 func (s *Store) failed() error {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
-	if len(s.disk.marks) == 0 {
-		return nil
+	dirs, err := s.left()
+	if len(s.disk.marks) > 0 {
+		dirs = append(dirs, s.ownMarks())
 	}
 	clear(s.disk.marks)
-	return os.Rename(s.ownMarks(), filepath.Join(s.root, unsyncedName, failedBoot+"."+s.disk.own))
+	for _, dir := range dirs {
+		_, name, _ := strings.Cut(filepath.Base(dir), ".")
+		to := fmt.Sprintf("%s.%s.%d", failedBoot, name, time.Now().UnixNano())
+		err = errors.Join(err, os.Rename(dir, filepath.Join(s.root, unsyncedName, to)))
+	}
+	return err
 }
 
 // closeDurability makes the layers of this process durable, and those that dead

@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -137,7 +140,7 @@ func TestWhoSyncs(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, writer, Forms{Blob: true})
-	if err := writer.Sync(); err != nil || marks(t, root) != 3 {
+	if err := writer.Sync(); err != nil || marks(t, root) != 4 { // one is of the blob
 		t.Errorf("after a sync in between: %d marks, %v", marks(t, root), err)
 	}
 	if err := writer.Close(); err != nil || marks(t, root) != 1 {
@@ -189,5 +192,101 @@ func TestSyncFails(t *testing.T) {
 			}
 			check(t, next, write(t, next, Forms{Tar: true}))
 		})
+	}
+}
+
+// A blob that was not on disk when the machine went down is read before it counts.
+func TestBlobsOfAnotherBoot(t *testing.T) {
+	for name, damage := range map[string]func(path string) error{
+		"sound": func(string) error { return nil },
+		"empty": func(path string) error { return os.Truncate(path, 0) },
+		"zeros": func(path string) error {
+			return errors.Join(os.Truncate(path, 0), os.Truncate(path, 1<<20))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			s := killed(t, root, Options{})
+			data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+			desc := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+			if err := s.PutBlob(ctx, desc, bytes.NewReader(data)); err != nil {
+				t.Fatal(err)
+			}
+			s.kill(t)
+			s.goDown(t)
+			if err := damage(s.blobPath(desc.Digest)); err != nil {
+				t.Fatal(err)
+			}
+			next := open(t, root, Options{})
+			if got := next.Has(desc); got != (name == "sound") {
+				t.Errorf("it counts: %v", got)
+			}
+			if err := next.PutBlob(ctx, desc, bytes.NewReader(data)); err != nil {
+				t.Fatal(err)
+			}
+			if there, err := next.Intact(ctx, desc); err != nil || !there {
+				t.Errorf("put again: %v, %v", there, err)
+			}
+		})
+	}
+}
+
+// A blob that a killed process left is synced by the one that finds it there.
+func TestSyncOfFoundBlob(t *testing.T) {
+	root := t.TempDir()
+	data := []byte("x")
+	desc := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: 1}
+	dead := killed(t, root, Options{})
+	if err := dead.PutBlob(ctx, desc, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	dead.kill(t)
+	s := open(t, root, Options{})
+	if err := s.PutBlob(ctx, desc, bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	healthy := s.disk.fs
+	broken, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.disk.fs = broken
+	if err := broken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sync(); err == nil {
+		t.Error("nothing was synced")
+	}
+	s.disk.fs = healthy
+}
+
+// After a failed syncfs what dead processes left is lost too.
+func TestSyncFailsForTheDead(t *testing.T) {
+	root := t.TempDir()
+	dead := killed(t, root, Options{})
+	l := write(t, dead, Forms{Tar: true})
+	dead.kill(t)
+	s := open(t, root, Options{})
+	if err := s.failed(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, root, Options{}).Get(l.ID); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the dead process's layer: %v", err)
+	}
+}
+
+// Marks of what is gone go.
+func TestMarksOfNothing(t *testing.T) {
+	root := t.TempDir()
+	s := killed(t, root, Options{})
+	l := write(t, s, Forms{Tar: true})
+	s.kill(t)
+	s.goDown(t)
+	if err := os.RemoveAll(s.layerPath(l.ID, "")); err != nil {
+		t.Fatal(err)
+	}
+	open(t, root, Options{})
+	if n := marks(t, root); n != 0 {
+		t.Errorf("%d marks are left", n)
 	}
 }

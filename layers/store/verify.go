@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -69,6 +70,9 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		if err != nil && !isDamage(err) {
+			return nil, fmt.Errorf("reading blob %s: %w", b.Digest, err)
+		}
 		if err != nil {
 			v.bad[b.Digest] = true
 			v.report(Problem{Path: s.blobPath(b.Digest), Text: err.Error(), Blob: b.Digest})
@@ -79,9 +83,12 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 		return nil, err
 	}
 	for _, id := range ids {
-		v.layer(ctx, id)
+		err := v.layer(ctx, id)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading layer %s: %w", id, err)
 		}
 	}
 	return v.problems, nil
@@ -104,25 +111,31 @@ func verifyFile(ctx context.Context, path string, want ocispec.Descriptor) error
 	return err
 }
 
-// layer reports what is wrong with a layer.
-func (v *verification) layer(ctx context.Context, id layers.ID) {
+// layer reports what is wrong with a layer. An error says nothing about the layer.
+func (v *verification) layer(ctx context.Context, id layers.ID) error {
 	if former, err := v.decodeMeta(id); err == nil && former.isFormerClaim() {
-		return // nobody uses it
+		return nil // nobody uses it
 	}
 	l, t, err := v.described(id)
+	if err != nil && !isDamage(err) {
+		return err
+	}
 	if err != nil {
 		v.report(Problem{Path: v.layerPath(id, ""), Text: err.Error(), Layer: id, Lost: true})
-		return
+		return nil
 	}
 	blob := l.Descriptor.Digest != "" && (v.whole(l.Descriptor) && !v.bad[l.Descriptor.Digest] || len(l.Origins) > 0)
 	if t == nil {
-		// Nobody has wanted it yet: the blob is enough to make it of.
+		// Nobody has wanted it yet: it can be rebuilt from the blob.
 		if !blob {
 			v.report(Problem{Path: v.layerPath(id, ""), Text: "it has no table of contents", Layer: id, Lost: true})
 		}
-		return
+		return nil
 	}
-	wrong, sound := v.forms(ctx, l, t)
+	wrong, sound, err := v.forms(ctx, l, t)
+	if err != nil {
+		return err
+	}
 	if !blob && !sound && len(wrong) == 0 {
 		wrong = append(wrong, Problem{Path: v.layerPath(id, ""), Text: "it has no content: no blob, no tar, no directory", Layer: id})
 	}
@@ -130,6 +143,7 @@ func (v *verification) layer(ctx context.Context, id layers.ID) {
 		p.Lost = !blob && !sound
 		v.report(p)
 	}
+	return nil
 }
 
 // described returns a layer's description and its table of contents, which is nil
@@ -137,10 +151,10 @@ func (v *verification) layer(ctx context.Context, id layers.ID) {
 func (v *verification) described(id layers.ID) (layers.Layer, *layers.Tree, error) {
 	m, err := v.readMeta(id)
 	if v.isLost(id) {
-		err = errors.New("it was not on disk when the machine went down; it will be made again when it is needed")
+		err = damage("it was not on disk when the machine went down; it will be made again when it is needed")
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		err = errors.New("its description is missing or damaged; it will be made again when it is needed")
+		err = damage("its description is missing or damaged; it will be made again when it is needed")
 	}
 	if err != nil {
 		return layers.Layer{}, nil, err
@@ -157,11 +171,11 @@ func (v *verification) described(id layers.ID) (layers.Layer, *layers.Tree, erro
 }
 
 // forms looks at the tar and the directories of a layer. sound says that one of
-// them is as it must be.
-func (v *verification) forms(ctx context.Context, l layers.Layer, t *layers.Tree) (wrong []Problem, sound bool) {
+// them is as it was made.
+func (v *verification) forms(ctx context.Context, l layers.Layer, t *layers.Tree) (wrong []Problem, sound bool, err error) {
 	entries, err := os.ReadDir(v.layerPath(l.ID, ""))
 	if err != nil {
-		return []Problem{{Path: v.layerPath(l.ID, ""), Text: err.Error(), Layer: l.ID}}, false
+		return nil, false, err
 	}
 	for _, e := range entries {
 		p := Problem{Path: v.layerPath(l.ID, e.Name()), Layer: l.ID, Form: e.Name()}
@@ -177,22 +191,38 @@ func (v *verification) forms(ctx context.Context, l layers.Layer, t *layers.Tree
 		default:
 			continue
 		}
-		if err == nil {
+		switch {
+		case err == nil:
 			sound = true
-			continue
+		case isDamage(err):
+			p.Text = err.Error()
+			wrong = append(wrong, p)
+		default:
+			return nil, false, err
 		}
-		p.Text = err.Error()
-		wrong = append(wrong, p)
 	}
-	return wrong, sound
+	if sound {
+		// A process was killed before it had marked the directory.
+		wrong = slices.DeleteFunc(wrong, func(p Problem) bool { return v.isLeftover(p.Path) })
+	}
+	return wrong, sound, nil
+}
+
+// isLeftover reports whether a directory form has no mark at all, as a copy has one.
+func (v *verification) isLeftover(dir string) bool {
+	_, err := os.Lstat(dir + madeSuffix)
+	return errors.Is(err, fs.ErrNotExist) && filepath.Base(dir) != tarName
 }
 
 // dir says what is wrong with a directory form. Those of processes with other
 // user IDs cannot be read in full here.
 func (v *verification) dir(ctx context.Context, dir string, t *layers.Tree) error {
-	k := v.knownDir(dir)
+	k, err := v.knownDir(dir)
+	if err != nil {
+		return err
+	}
 	if k == nil {
-		return errors.New("it is not the directory that was made here: the store was copied, or the directory was changed")
+		return damage("it is not the directory that was made here: the store was copied, or the directory was changed")
 	}
 	if strings.HasPrefix(filepath.Base(dir), oneUserName) != v.opt.SingleUser {
 		return nil

@@ -50,7 +50,7 @@ func (s *Store) NewWriter(ctx context.Context, forms Forms, c archive.Compressio
 	if forms.Blob {
 		w.blob, err = os.Create(filepath.Join(dir, "blob"))
 	}
-	// A directory is made of the tar in the end, which then goes.
+	// Commit unpacks the tar into a directory and removes it.
 	if err == nil && (forms.Tar || forms.Dir || !forms.Blob) {
 		w.tar, err = os.Create(filepath.Join(dir, tarName))
 	}
@@ -137,10 +137,8 @@ func (w *Writer) commit(created time.Time) (layers.Layer, error) {
 			return layers.Layer{}, err
 		}
 	}
-	if w.forms.Dir && !w.s.isMade(w.s.layerPath(m.Layer.ID, w.s.dirName())) {
-		if err := w.makeDir(); err != nil {
-			return layers.Layer{}, err
-		}
+	if err := w.addDir(m.Layer.ID); err != nil {
+		return layers.Layer{}, err
 	}
 	if w.tar != nil && !w.forms.Tar && (w.forms.Dir || w.forms.Blob) {
 		if err := os.Remove(w.tar.Name()); err != nil {
@@ -195,6 +193,17 @@ func (m *meta) describe(p archive.Packed, c archive.Compression) {
 	m.Chunks, m.Kind, m.Level = p.Chunks, c.Type, c.Level
 }
 
+// addDir makes the directory if it is wanted and the layer does not have it.
+func (w *Writer) addDir(id layers.ID) error {
+	if !w.forms.Dir {
+		return nil
+	}
+	if made, err := w.s.isMade(w.s.layerPath(id, w.s.dirName())); err != nil || made {
+		return err
+	}
+	return w.makeDir()
+}
+
 // makeDir unpacks the tar that was just written.
 func (w *Writer) makeDir() error {
 	dir := filepath.Join(w.dir, w.s.dirName())
@@ -209,13 +218,17 @@ func (w *Writer) makeDir() error {
 	if err := w.s.unpack(w.ctx, &w.tree, t.Content, dir); err != nil {
 		return err
 	}
-	return w.s.markMade(w.ctx, dir)
+	m, err := archive.MarkOf(w.ctx, dir, true)
+	if err != nil {
+		return err
+	}
+	return w.s.markMade(dir, m)
 }
 
 // place makes the new layer's folder in one rename.
 func (w *Writer) place(m meta) (layers.Layer, error) {
 	id := m.Layer.ID
-	if err := w.s.RemoveLayer(id); err != nil {
+	if err := w.s.replace(id); err != nil {
 		return layers.Layer{}, err
 	}
 	if w.blob != nil {
@@ -298,8 +311,8 @@ func (w *Writer) addForms(id layers.ID) error {
 		}
 	}
 	made := filepath.Join(w.dir, w.s.dirName())
-	if !w.s.isMade(made) {
-		return nil
+	if here, err := w.s.isMade(made); err != nil || !here {
+		return err
 	}
 	return w.s.keepDir(w.ctx, made, w.s.layerPath(id, w.s.dirName()))
 }
