@@ -49,10 +49,10 @@ func TestFaults(t *testing.T) {
 				f.try(t, c, fault.what, when)
 			}
 		}
-		if f.hits == 0 {
+		if f.tried > 10 && f.hits == 0 { // fewer where -run chose some
 			t.Errorf("%s: no fault had an effect", c.name)
 		}
-		f.hits = 0
+		f.tried, f.hits = 0, 0
 	}
 }
 
@@ -63,8 +63,8 @@ type faults struct {
 	// kept is an image that has a name when the fault happens; want is what the
 	// build yields.
 	kept, want string
-	// hits counts the commands that a fault stopped.
-	hits int
+	// tried counts the commands, and hits those that a fault stopped.
+	tried, hits int
 }
 
 type faultyCommand struct {
@@ -163,6 +163,7 @@ func (f *faults) whole(t *testing.T, store, name, want string) {
 
 func (f *faults) try(t *testing.T, c faultyCommand, fault string, when int) {
 	t.Run(fmt.Sprintf("%s/%s/%d", c.name, fault, when), func(t *testing.T) {
+		f.tried++
 		store := filepath.Join(t.TempDir(), "store")
 		if out, err := exec.Command("cp", "-a", f.store, store).CombinedOutput(); err != nil {
 			t.Fatalf("cp: %v\n%s", err, out)
