@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -19,10 +20,12 @@ import (
 // sizes, and the times of the last change of content and of metadata. It is another one as soon
 // as anything below dir was changed by way of the file system, or is a copy. No
 // content is read. dir itself does not count.
-func Fingerprint(ctx context.Context, dir string, owners bool) (digest.Digest, error) {
+//
+// latest is the youngest ctime of all, in nanoseconds.
+func Fingerprint(ctx context.Context, dir string, owners bool) (d digest.Digest, latest int64, err error) {
 	fd, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return "", &os.PathError{Op: "open", Path: dir, Err: err}
+		return "", 0, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	f := &fingerprint{owners: owners}
 	f.group, f.ctx = errgroup.WithContext(ctx)
@@ -30,13 +33,13 @@ func Fingerprint(ctx context.Context, dir string, owners bool) (digest.Digest, e
 	f.group.SetLimit(max(1, runtime.GOMAXPROCS(0)/2))
 	f.group.Go(func() error { return f.dir(fd, dir, 0) })
 	if err := f.group.Wait(); err != nil {
-		return "", err
+		return "", 0, err
 	}
 	sum := make([]byte, 0, sha256.Size)
 	for _, word := range f.sum {
 		sum = binary.BigEndian.AppendUint64(sum, word)
 	}
-	return digest.NewDigestFromBytes(digest.SHA256, sum), nil
+	return digest.NewDigestFromBytes(digest.SHA256, sum), f.latest, nil
 }
 
 // fingerprint adds up the digests of entries: neither the order in which a
@@ -46,8 +49,15 @@ type fingerprint struct {
 	group  *errgroup.Group
 	ctx    context.Context //nolint:containedctx // of one call of Fingerprint
 
-	mu  sync.Mutex
-	sum entrySum
+	mu     sync.Mutex
+	sum    entrySum
+	latest int64
+}
+
+// entries is what is known of one directory.
+type entries struct {
+	sum    entrySum
+	latest int64
 }
 
 // entrySum is a sum of SHA-256 digests, word by word.
@@ -62,7 +72,7 @@ func (s *entrySum) add(digest [sha256.Size]byte) {
 // dir adds everything below the directory fd, which it closes.
 func (f *fingerprint) dir(fd int, path string, inode uint64) (err error) {
 	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	var sum entrySum
+	var found entries
 	names, buf := []string(nil), make([]byte, 8<<10)
 	for {
 		n, err := unix.ReadDirent(fd, buf)
@@ -74,7 +84,7 @@ func (f *fingerprint) dir(fd int, path string, inode uint64) (err error) {
 		}
 		_, _, names = unix.ParseDirent(buf[:n], -1, names[:0])
 		for _, name := range names {
-			if err := f.entry(&sum, fd, path, name, inode); err != nil {
+			if err := f.entry(&found, fd, path, name, inode); err != nil {
 				return err
 			}
 		}
@@ -84,13 +94,14 @@ func (f *fingerprint) dir(fd int, path string, inode uint64) (err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i, word := range sum {
+	for i, word := range found.sum {
 		f.sum[i] += word
 	}
+	f.latest = max(f.latest, found.latest)
 	return nil
 }
 
-func (f *fingerprint) entry(sum *entrySum, parent int, path, name string, inode uint64) error {
+func (f *fingerprint) entry(found *entries, parent int, path, name string, inode uint64) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(parent, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return &os.PathError{Op: "lstat", Path: path + "/" + name, Err: err}
@@ -98,7 +109,8 @@ func (f *fingerprint) entry(sum *entrySum, parent int, path, name string, inode 
 	if !f.owners {
 		st.Uid, st.Gid = 0, 0
 	}
-	sum.add(digestOf(&st, name, inode))
+	found.sum.add(digestOf(&st, name, inode))
+	found.latest = max(found.latest, time.Unix(st.Ctim.Unix()).UnixNano())
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
 	}

@@ -11,7 +11,7 @@ import (
 
 func fingerprintOf(t *testing.T, dir string) string {
 	t.Helper()
-	d, err := Fingerprint(t.Context(), dir, true)
+	d, _, err := Fingerprint(t.Context(), dir, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,10 +85,10 @@ func TestFingerprint(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Fingerprint(ctx, dir, true); !errors.Is(err, context.Canceled) {
+	if _, _, err := Fingerprint(ctx, dir, true); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
-	if _, err := Fingerprint(t.Context(), at("new"), true); err == nil {
+	if _, _, err := Fingerprint(t.Context(), at("new"), true); err == nil {
 		t.Error("a file has a fingerprint")
 	}
 }

@@ -24,6 +24,9 @@ type Mark struct {
 	Changed int64 `json:"changed"`
 	// Owners says that the owners of what is in it count.
 	Owners bool `json:"owners,omitempty"`
+	// Latest is the youngest ctime of all that is in it: younger ones are of changes
+	// since.
+	Latest int64 `json:"latest"`
 	// Below is the Fingerprint of what is in it.
 	Below digest.Digest `json:"below"`
 }
@@ -34,11 +37,11 @@ const markVersion = 1
 // MarkOf describes a directory that is complete. A process in another user namespace
 // sees other owners; owners says whether they count all the same.
 func MarkOf(ctx context.Context, dir string, owners bool) (Mark, error) {
-	below, err := Fingerprint(ctx, dir, owners)
+	below, latest, err := Fingerprint(ctx, dir, owners)
 	if err != nil {
 		return Mark{}, err
 	}
-	m := Mark{Version: markVersion, Owners: owners, Below: below}
+	m := Mark{Version: markVersion, Owners: owners, Below: below, Latest: latest}
 	return m, m.Renamed(dir)
 }
 
@@ -60,7 +63,7 @@ func (m Mark) Is(dir string) (bool, error) {
 
 // Unchanged reports whether everything in dir is as it was.
 func (m Mark) Unchanged(ctx context.Context, dir string) (bool, error) {
-	below, err := Fingerprint(ctx, dir, m.Owners)
+	below, _, err := Fingerprint(ctx, dir, m.Owners)
 	return below == m.Below, err
 }
 

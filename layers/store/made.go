@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -237,12 +238,14 @@ func (s *Store) Watch(dirs []string) (*Watched, error) {
 // metadata of everything in them. Each is looked at once in a process. One that was
 // changed is made again when it is next wanted.
 func (w *Watched) Check(ctx context.Context) error {
+	var first error
 	for i, dir := range w.dirs {
-		if err := w.s.checkDir(ctx, dir, w.were[i]); err != nil {
-			return err
+		// All of them: the next build shall work.
+		if err := w.s.checkDir(ctx, dir, w.were[i]); first == nil {
+			first = err
 		}
 	}
-	return nil
+	return first
 }
 
 // Still fails when one of the directories is not the one any more that it was.
@@ -350,17 +353,42 @@ func compare(dir string, e layers.Entry) error {
 	return stored(f, e)
 }
 
-// openStored opens a regular file in a directory form, which must be as the tree
-// says: a file of which no digest is known must at least have its size and time.
-func openStored(dir string, e layers.Entry) (io.ReadCloser, error) {
+// openStored opens a regular file in a directory form that was made here. It must be
+// as the tree says: a file of which no digest is known must have its size and time,
+// and must not have been touched since the directory was made.
+func (s *Store) openStored(dir string, e layers.Entry) (io.ReadCloser, error) {
+	k, err := s.knownDir(dir)
+	if err == nil && k == nil {
+		err = errReplaced
+	}
+	if err != nil {
+		return nil, err
+	}
 	f, err := openBelow(dir, e.Path)
 	if err != nil {
 		return nil, err
 	}
-	if err := stored(f, e); err != nil {
+	err = stored(f, e)
+	if err == nil && e.Offset == -1 {
+		err = untouched(f, e, k.Mark)
+	}
+	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// untouched fails when the ctime of a file, which the kernel sets with each change of
+// the file, is younger than any in the directory when that was made.
+func untouched(f *os.File, e layers.Entry, m archive.Mark) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
+	}
+	if time.Unix(st.Ctim.Unix()).UnixNano() > m.Latest {
+		return fmt.Errorf("%q: %w: it was touched since", e.Path, errDiffers)
+	}
+	return nil
 }
 
 // kinds are the types of files that entries are in a directory form. A hardlink may

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -87,6 +88,15 @@ func TestChangedDir(t *testing.T) {
 		"removed": func(dir string) error { return os.Remove(filepath.Join(dir, "dir/file")) },
 		"a directory": func(dir string) error {
 			return errors.Join(os.Remove(filepath.Join(dir, "dir/file")), os.Mkdir(filepath.Join(dir, "dir/file"), 0o755))
+		},
+		"other bytes": func(dir string) error {
+			file := filepath.Join(dir, "dir/file")
+			info, err := os.Stat(file)
+			if err != nil {
+				return err
+			}
+			time.Sleep(20 * time.Millisecond) // the clock of file times is coarse
+			return errors.Join(os.WriteFile(file, []byte("jello"), 0o644), os.Chtimes(file, info.ModTime(), info.ModTime()))
 		},
 		"a symlink": func(dir string) error {
 			return errors.Join(os.Remove(filepath.Join(dir, "dir/file")), os.Symlink("large", filepath.Join(dir, "dir/file")))

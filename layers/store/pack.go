@@ -136,7 +136,7 @@ func (s *Store) addFrom(w *archive.Packer, root string, e layers.Entry) (layers.
 	if e.Kind != layers.File {
 		return w.Add(e, nil)
 	}
-	f, err := openStored(root, e)
+	f, err := s.openStored(root, e)
 	if err != nil {
 		return e, s.changedForm(root, err)
 	}

@@ -93,7 +93,7 @@ func (s *Store) openForm(id layers.ID, e layers.Entry) (io.ReadCloser, error) {
 	if !ok {
 		return nil, ErrNoForm
 	}
-	r, err := openStored(dir, e)
+	r, err := s.openStored(dir, e)
 	if err != nil {
 		return nil, s.changedForm(dir, err)
 	}
