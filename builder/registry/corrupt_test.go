@@ -18,6 +18,7 @@ type corrupting struct {
 	body  []byte
 	says  string // of GET; "" tells no digest
 	heads string // of HEAD; "" tells no digest
+	fails int    // status of HEAD; 0 for success
 	wrong []byte
 	times int
 	gets  int
@@ -36,6 +37,9 @@ func (c *corrupting) handle(w http.ResponseWriter, r *http.Request) bool {
 	}
 	w.Header().Set("Content-Type", ocispec.MediaTypeImageManifest)
 	if r.Method == http.MethodHead {
+		if c.fails != 0 {
+			w.WriteHeader(c.fails)
+		}
 		return true
 	}
 	body := c.body
@@ -67,6 +71,11 @@ func TestDamagedManifest(t *testing.T) {
 		{"HEAD alone tells a digest, always", ":1", corrupting{heads: right, times: always}, 5, "says that it is " + right},
 		{"HEAD tells another digest than GET", ":1", corrupting{says: right, heads: other}, 1, ""},
 		{"nothing tells a digest", ":1", corrupting{}, 1, ""},
+		{"HEAD is not known", ":1", corrupting{fails: http.StatusMethodNotAllowed}, 1, ""},
+		{"HEAD finds nothing", ":1", corrupting{fails: http.StatusNotFound}, 1, ""},
+		{"HEAD fails", ":1", corrupting{fails: http.StatusInternalServerError}, 1, "fails: "},
+		{"HEAD is refused", ":1", corrupting{fails: http.StatusForbidden}, 1, "access denied"},
+		{"HEAD tells nonsense", ":1", corrupting{heads: "sha256:x"}, 5, `sent "sha256:x" as the digest`},
 		{"no digest", ":1", corrupting{says: "sha256:x"}, 5, `sent "sha256:x" as the digest`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -167,21 +167,42 @@ func (s *session) verify(ctx context.Context, ref Ref, header http.Header, data 
 	said := digest.Digest(header.Get(digestHeader))
 	if said == "" {
 		desc, err := s.head(ctx, ref)
+		if tellsNoDigest(err) {
+			return nil
+		}
 		if err != nil {
-			// Some registries report no digest at all.
-			return ctx.Err()
+			return err
 		}
 		said = desc.Digest
 	}
-	if err := said.Validate(); err != nil {
-		return &corruptError{&Error{
-			Msg: fmt.Sprintf("%s: the registry %s sent %q as the digest of the manifest", ref, s.host, said), Hint: notRegistryHint, Err: err,
-		}}
+	if err := s.validDigest(ref, said); err != nil {
+		return err
 	}
 	if got := said.Algorithm().FromBytes(data); got != said {
 		return &corruptError{&Error{
 			Msg:  fmt.Sprintf("%s: the manifest arrived damaged: the registry %s says that it is %s, but it is %s", ref, s.host, said, got),
 			Hint: damagedHint,
+		}}
+	}
+	return nil
+}
+
+// errNoDigest is about registries that do not report digests.
+var errNoDigest = errors.New("the registry did not report the digest of the manifest")
+
+// tellsNoDigest reports whether head failed because the registry does not report
+// digests, or does not answer HEAD requests.
+func tellsNoDigest(err error) bool {
+	var answer *transport.Error
+	return errors.Is(err, errNoDigest) ||
+		errors.As(err, &answer) && (answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusMethodNotAllowed)
+}
+
+// validDigest checks the digest that the registry reported for ref's manifest.
+func (s *session) validDigest(ref Ref, said digest.Digest) error {
+	if err := said.Validate(); err != nil {
+		return &corruptError{&Error{
+			Msg: fmt.Sprintf("%s: the registry %s sent %q as the digest of the manifest", ref, s.host, said), Hint: notRegistryHint, Err: err,
 		}}
 	}
 	return nil
@@ -215,8 +236,8 @@ func (s *session) head(ctx context.Context, ref Ref) (ocispec.Descriptor, error)
 		MediaType: mediaType(resp.Header.Get("Content-Type")),
 		Digest:    digest.Digest(resp.Header.Get(digestHeader)), Size: resp.ContentLength,
 	}
-	if err := desc.Digest.Validate(); err != nil {
-		return desc, fmt.Errorf("%s: the registry %s did not say its digest: %w", ref, s.host, err)
+	if desc.Digest == "" {
+		return desc, fmt.Errorf("%s: %w", ref, errNoDigest)
 	}
-	return desc, nil
+	return desc, s.validDigest(ref, desc.Digest)
 }
