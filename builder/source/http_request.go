@@ -90,7 +90,7 @@ func (r *Remotes) askOnce(ctx context.Context, dir string, q request, authorizat
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
-	if old != nil && old.ETag != "" {
+	if old != nil && old.identified() {
 		req.Header.Set("If-None-Match", old.ETag)
 	}
 	resp, err := r.client.Do(req)
@@ -101,6 +101,10 @@ func (r *Remotes) askOnce(ctx context.Context, dir string, q request, authorizat
 	defer resp.Body.Close()
 	if old != nil && old.stillIs(resp) {
 		return *old, nil
+	}
+	if old != nil && resp.StatusCode == http.StatusNotModified {
+		// What the server has may be equal to what we have only by a weak tag.
+		return r.askOnce(ctx, dir, q, authorization, nil)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
 		return download{}, &statusError{code: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
@@ -132,19 +136,22 @@ func recordOf(q request, resp *http.Response) downloadRecord {
 func (rec *downloadRecord) stillIs(resp *http.Response) bool {
 	tag := resp.Header.Get("ETag")
 	switch {
-	case rec.ETag == "":
+	case !rec.identified():
 		return false
 	case resp.StatusCode == http.StatusNotModified:
-		return tag == "" || withoutWeak(tag) == withoutWeak(rec.ETag)
+		return tag == "" || tag == rec.ETag
 	}
-	return resp.StatusCode == http.StatusOK && tag == rec.ETag && !strings.HasPrefix(tag, weak)
+	return resp.StatusCode == http.StatusOK && tag == rec.ETag
+}
+
+// identified reports whether the file has a strong entity tag.
+func (rec *downloadRecord) identified() bool {
+	return rec.ETag != "" && !strings.HasPrefix(rec.ETag, weak)
 }
 
 // weak marks entity tags that files may share which do not have the same bytes
 // (RFC 9110, 8.8.1).
 const weak = "W/"
-
-func withoutWeak(tag string) string { return strings.TrimPrefix(tag, weak) }
 
 // httpAuthorization is the header that secrets give: the one named for this
 // download, or that of the host.

@@ -60,7 +60,8 @@ func (w *web) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 			rw.Header().Set(name, v)
 		}
 	}
-	if w.tag != "" && req.Header.Get("If-None-Match") == w.tag && !w.noCompare {
+	// RFC 9110, 13.1.2: the comparison ignores whether a tag is weak.
+	if w.tag != "" && strings.TrimPrefix(req.Header.Get("If-None-Match"), "W/") == strings.TrimPrefix(w.tag, "W/") && !w.noCompare {
 		rw.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -182,7 +183,9 @@ func TestHTTPAgain(t *testing.T) {
 		requests, bodies int32
 	}{
 		{"tag", answer{content: "a", tag: `"1"`}, answer{content: "a", tag: `"1"`}, 2, 1},
-		{"weak tag", answer{content: "a", tag: `W/"1"`}, answer{content: "a", tag: `W/"1"`}, 2, 1},
+		{"weak tag", answer{content: "a", tag: `W/"1"`}, answer{content: "b", tag: `W/"1"`}, 2, 2},
+		{"weak tag and time", answer{content: "a", tag: `W/"1"`, modified: old}, answer{content: "b", tag: `W/"1"`, modified: old}, 2, 2},
+		{"tag becomes weak", answer{content: "a", tag: `"1"`}, answer{content: "b", tag: `W/"1"`}, 3, 2},
 		{"another tag", answer{content: "a", tag: `"1"`}, answer{content: "b", tag: `"2"`}, 2, 2},
 		{"no tag", answer{content: "a"}, answer{content: "b"}, 2, 2},
 		{"tag lost", answer{content: "a", tag: `"1"`, modified: old}, answer{content: "b", modified: old}, 2, 2},
