@@ -118,17 +118,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // Build does what g asks for. The error of a step that failed is a *StepError.
 func Build(ctx context.Context, g *parser.Graph, c Config) (*Result, error) {
-	for {
-		res, err := newEngine(g, c).build(ctx)
-		var lost *lostError
-		if !errors.As(err, &lost) {
-			return res, err
-		}
-		// Without its record the step runs, and everybody sees the new result.
-		if err := c.Cache.Remove(lost.key); err != nil {
-			return nil, fmt.Errorf("forgetting a step whose layers are lost: %w", err)
-		}
-	}
+	return replanned(c, func() (*Result, error) { return newEngine(g, c).build(ctx) })
 }
 
 // engine is one build. Its maps are filled before any goroutine starts.

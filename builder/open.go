@@ -12,8 +12,10 @@ import (
 // yields. They can be read as long as ctx lives.
 func Open(ctx context.Context, g *parser.Graph, in parser.Input, c Config) (source.FS, error) {
 	c.Blobs = false
-	e := newEngine(g, c)
-	e.packs = newPacks(ctx, e.Layers, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
-	e.declare()
-	return e.files(ctx, in)
+	return replanned(c, func() (source.FS, error) {
+		e := newEngine(g, c)
+		e.packs = newPacks(ctx, e.Layers, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
+		e.declare()
+		return e.files(ctx, in)
+	})
 }

@@ -36,6 +36,21 @@ func (e *lostError) Error() string {
 	return fmt.Sprintf("the layers of step %s were lost while the build went on", e.key)
 }
 
+// replanned calls do with a new plan as often as the layers of a step turn out to be
+// lost. Without its record the step then runs, and everybody sees the new result.
+func replanned[T any](c Config, do func() (T, error)) (T, error) {
+	for {
+		v, err := do()
+		var lost *lostError
+		if !errors.As(err, &lost) {
+			return v, err
+		}
+		if err := c.Cache.Remove(lost.key); err != nil {
+			return v, fmt.Errorf("forgetting a step whose layers are lost: %w", err)
+		}
+	}
+}
+
 // record returns what is written down of a step's result; nil for nothing, or when
 // the step has to run whatever there is.
 func (e *engine) record(ctx context.Context, n *parser.Node) *cache.Record {

@@ -82,19 +82,26 @@ func TestStageWithoutRecord(t *testing.T) {
 	b.build(stageOf("text", "/a")).want(t, "", "step a, step b, step copy /a")
 }
 
-// TestLostStage: a stage whose layers turn out to be lost, after keys were made of
-// what is remembered of them, runs, and the keys are made again.
-func TestLostStage(t *testing.T) {
-	b := newBench(t)
+// loseStage builds a stage with a copy of its /a, and makes the record of its last
+// step, whose key it returns, name a lost layer of which contents are remembered.
+func (b *bench) loseStage() (cache.Key, *cache.Store) {
+	b.Helper()
 	b.build(stageOf("text", "/a"))
 	r := b.stageRecord(stageOf("text", "/a"))
 	r.Outputs = []cache.Output{{Layers: []string{"lost"}}}
 	key, store := b.stageKey(stageOf("text", "/a"))
-	graph := stageOf("text", "/a")
-	taken := readings(graph.Nodes[2])[0].taken.String()
+	taken := readings(stageOf("text", "/a").Nodes[2])[0].taken.String()
 	if err := errors.Join(store.Put(r), store.PutContent([]string{"lost"}, taken, digest.FromString("other"))); err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
+	return key, store
+}
+
+// TestLostStage: a stage whose layers turn out to be lost, after keys were made of
+// what is remembered of them, runs, and the keys are made again.
+func TestLostStage(t *testing.T) {
+	b := newBench(t)
+	key, store := b.loseStage()
 	if Planned(t.Context(), stageOf("text", "/a"), b.config()) {
 		t.Error("planned with a stage that has to run")
 	}
@@ -105,5 +112,19 @@ func TestLostStage(t *testing.T) {
 	}
 	if r, err := store.Get(key); errors.Is(err, fs.ErrNotExist) || r != nil && r.Outputs[0].Layers[0] == "lost" {
 		t.Errorf("the record is %+v, %v", r, err)
+	}
+}
+
+// TestOpenLostStage is TestLostStage for files that a Dockerfile is read from.
+func TestOpenLostStage(t *testing.T) {
+	b := newBench(t)
+	b.loseStage()
+	g := stageOf("text", "/a")
+	files, err := Open(t.Context(), g, parser.Input{Node: g.Nodes[2]}, b.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, ok, err := files.Lookup("a"); err != nil || !ok || e.Size != int64(len("text")) {
+		t.Errorf("a: %+v, %t, %v", e, ok, err)
 	}
 }
