@@ -2,6 +2,9 @@ package builder
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -38,8 +41,8 @@ func (e *engine) built(ctx context.Context, r *TargetResult) (time.Time, error) 
 		id.recipe.Add("layer", string(name))
 	}
 	id.key = id.recipe.Key()
-	if at, ok := e.lookUpBuilt(id.key); ok {
-		return at, nil
+	if at, ok, err := e.lookUpBuilt(id.key); ok || err != nil {
+		return at, err
 	}
 	name := "image for " + platforms.FormatAll(r.Target.Platform)
 	unlock, err := e.Cache.Lock(ctx, id.key, name)
@@ -48,17 +51,22 @@ func (e *engine) built(ctx context.Context, r *TargetResult) (time.Time, error) 
 	}
 	defer unlock()
 	// Another process may have built it.
-	if at, ok := e.lookUpBuilt(id.key); ok {
-		return at, nil
+	if at, ok, err := e.lookUpBuilt(id.key); ok || err != nil {
+		return at, err
 	}
 	at := time.Now().UTC()
 	return at, e.putAt(id, name, value{chains: []layers.Chain{chain}}, at, 0)
 }
 
-func (e *engine) lookUpBuilt(key cache.Key) (time.Time, bool) {
+// lookUpBuilt returns what the record says. One that cannot be read now is an error:
+// without it the image would be another one.
+func (e *engine) lookUpBuilt(key cache.Key) (at time.Time, ok bool, err error) {
 	r, err := e.Cache.Get(key)
-	if err != nil {
-		return time.Time{}, false
+	switch {
+	case err == nil:
+		return r.Created, true, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, cache.ErrCorrupt):
+		return at, false, nil
 	}
-	return r.Created, true
+	return at, false, fmt.Errorf("reading when the image was built: %w", err)
 }

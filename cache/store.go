@@ -59,6 +59,9 @@ func (s *Store) stepPath(k Key) string {
 // none and with ErrCorrupt when the file is damaged; both are a miss.
 func (s *Store) Get(k Key) (*Record, error) {
 	data, err := os.ReadFile(s.stepPath(k))
+	if errors.Is(err, unix.EISDIR) {
+		return nil, fmt.Errorf("record %s: %w: %w", k, ErrCorrupt, err)
+	}
 	if err != nil {
 		return nil, err
 	}
