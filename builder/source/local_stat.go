@@ -5,11 +5,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // stat looks at the file called base in dir. The result is nil, with an error
@@ -21,7 +21,7 @@ func (l *Local) stat(dir *os.File, name, base string) (*seen, error) {
 		return nil, &fs.PathError{Op: "stat", Path: filepath.Join(l.dir, name), Err: err}
 	}
 	s := &seen{stamp: stampOf(&st), entry: layers.Entry{
-		Path: name, Mode: uint32(st.Mode) & 0o7777, ModTime: layers.UnixNano(time.Unix(st.Mtim.Unix())), Offset: -1,
+		Path: name, Mode: uint32(st.Mode) & 0o7777, ModTime: archive.ModTime(&st), Offset: -1,
 	}}
 	e := &s.entry
 	switch st.Mode & unix.S_IFMT {
