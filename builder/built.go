@@ -37,8 +37,8 @@ func (e *engine) built(ctx context.Context, r *TargetResult) (time.Time, error) 
 	// Empty layers are in no image: with them the record would not be kept for
 	// as long as the image is.
 	chain := withoutEmpty(r.Chain)
-	for _, name := range chain.IDs() {
-		id.recipe.Add("layer", string(name))
+	for _, name := range layerNames(chain) {
+		id.recipe.Add("layer", name)
 	}
 	id.key = id.recipe.Key()
 	if at, ok, err := e.lookUpBuilt(id.key); ok || err != nil {
@@ -54,8 +54,9 @@ func (e *engine) built(ctx context.Context, r *TargetResult) (time.Time, error) 
 	if at, ok, err := e.lookUpBuilt(id.key); ok || err != nil {
 		return at, err
 	}
-	at := time.Now().UTC()
-	return at, e.putAt(id, name, value{chains: []layers.Chain{chain}}, at, 0)
+	record := newRecord(id, name, value{chains: []layers.Chain{chain}})
+	record.Kind, record.Created = cache.FirstBuild, time.Now().UTC()
+	return record.Created, e.Cache.Put(record)
 }
 
 // lookUpBuilt returns what the record says. One that cannot be read now is an error:

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -17,7 +18,7 @@ func (b *bench) builtRecord() string {
 		b.Fatal(err)
 	}
 	for _, r := range all {
-		if strings.HasPrefix(r.Record.Name, "image for ") {
+		if r.Record.Kind == cache.FirstBuild {
 			key := r.Record.Key.String()
 			return filepath.Join(b.root, "steps", key[:2], key)
 		}

@@ -86,7 +86,7 @@ func (m mounter) cacheMount(ctx context.Context, pm parser.Mount) (cacheMount, e
 func (m mounter) beginning(ctx context.Context, in parser.Input, selector string) (layers.Chain, string, error) {
 	if isFiles(in.Node) {
 		c, err := m.copied(ctx, in, selector, store.Forms{Dir: true})
-		return c, fmt.Sprint(c.IDs()), err
+		return c, fmt.Sprint(layerNames(c)), err
 	}
 	id, err := m.final(ctx, in.Node)
 	if err != nil {

@@ -87,11 +87,7 @@ func (e *engine) imageRecipe(ctx context.Context, n *parser.Node, id *identity) 
 		return err
 	}
 	id.recipe.Add("operation", "image")
-	var base []string
-	for _, l := range v.chains[0].IDs() {
-		base = append(base, string(l))
-	}
-	id.recipe.AddList("base layers", base...)
+	id.recipe.AddList("base layers", layerNames(v.chains[0])...)
 	return nil
 }
 

@@ -100,11 +100,13 @@ func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, run fu
 
 // put writes down what a step yielded.
 func (e *engine) put(id identity, name string, v value, took time.Duration) error {
-	return e.putAt(id, name, v, time.Now().UTC(), took)
+	r := newRecord(id, name, v)
+	r.Duration, r.Created = took, time.Now().UTC()
+	return e.Cache.Put(r)
 }
 
-func (e *engine) putAt(id identity, name string, v value, at time.Time, took time.Duration) error {
-	r := &cache.Record{Key: id.key, Name: name, Duration: took, Created: at}
+func newRecord(id identity, name string, v value) *cache.Record {
+	r := &cache.Record{Key: id.key, Name: name}
 	// The parts are for people; the key has been made.
 	for _, p := range id.recipe {
 		r.Parts.Add(p.Name, parser.Redact(p.Value))
@@ -112,7 +114,7 @@ func (e *engine) putAt(id identity, name string, v value, at time.Time, took tim
 	for _, c := range v.chains {
 		r.Outputs = append(r.Outputs, cache.Output{Layers: layerNames(c)})
 	}
-	return e.Cache.Put(r)
+	return r
 }
 
 // lookUp returns what the record of key says, if it can be believed.

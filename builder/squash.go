@@ -40,8 +40,8 @@ func (e *engine) squash(ctx context.Context, r *TargetResult) error {
 func (e *engine) squashed(ctx context.Context, c layers.Chain, base int) (layers.Layer, error) {
 	var id identity
 	id.recipe.Add("operation", "squash")
-	for _, name := range c.IDs() {
-		id.recipe.Add("layer", string(name))
+	for _, name := range layerNames(c) {
+		id.recipe.Add("layer", name)
 	}
 	id.recipe.Add("base layers", strconv.Itoa(base))
 	id.key = id.recipe.Key()

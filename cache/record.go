@@ -10,10 +10,12 @@ import (
 	"time"
 )
 
-// Record says what a step yielded. It is data to be distrusted: whoever uses
+// Record says what a step yielded, or what else is remembered of layers. It is data to be distrusted: whoever uses
 // one checks that the layers it names are there.
 type Record struct {
 	Key Key `json:"key"`
+	// Kind says what the record is about.
+	Kind Kind `json:"kind,omitempty"`
 	// Name is the step as people see it, such as "[build 3/7] RUN make".
 	Name string `json:"name"`
 	// Parts are those of the key, for people: passwords are not in them.
@@ -25,6 +27,16 @@ type Record struct {
 	Duration time.Duration `json:"duration"`
 	Created  time.Time     `json:"created"`
 }
+
+// Kind says what a record is about.
+type Kind string
+
+const (
+	// Step records say what a step yielded.
+	Step Kind = ""
+	// FirstBuild records say when an image of the layers was first built.
+	FirstBuild Kind = "first build"
+)
 
 // Output is one result of a step: the chain of layers by name.
 type Output struct {

@@ -103,12 +103,3 @@ func (c Chain) RootOwner() (Owner, bool) {
 	}
 	return Owner{}, false
 }
-
-// IDs returns the names of the layers, the lowest first.
-func (c Chain) IDs() []ID {
-	ids := make([]ID, len(c))
-	for i, l := range c {
-		ids[i] = l.ID
-	}
-	return ids
-}

@@ -237,6 +237,17 @@ func removeLocks(root string) error {
 	return nil
 }
 
+// Steps counts the records that are about steps.
+func Steps(records []cache.Stored) int {
+	n := 0
+	for _, r := range records {
+		if r.Record.Kind == cache.Step {
+			n++
+		}
+	}
+	return n
+}
+
 // layerIDs are the layers of a record's results.
 func layerIDs(r *cache.Record) []layers.ID {
 	var ids []layers.ID

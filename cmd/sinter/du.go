@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/collect"
+	"github.com/sinter-build/sinter/cache"
 )
 
 type duFlags struct {
@@ -99,7 +100,7 @@ func (t total) row() row {
 // and what came from the web and from repositories.
 func totals(s *collect.Stock, p *collect.Plan) []row {
 	images := total{kind: "Images", count: len(s.Images), active: len(s.Images) - len(p.Images)}
-	steps := total{kind: "Build cache", count: len(s.Records), active: len(s.Records) - len(p.Records)}
+	steps := total{kind: "Build cache", count: collect.Steps(s.Records), active: collect.Steps(s.Records) - collect.Steps(p.Records)}
 	downloads := total{kind: "Downloads", count: len(s.Downloads), active: len(s.Downloads) - len(p.Downloads)}
 	mounts := total{kind: "Cache mounts", count: len(s.Mounts), active: len(s.Mounts) - len(p.Mounts)}
 	ofImages := map[digest.Digest]bool{}
@@ -149,7 +150,15 @@ func folderSize(list []collect.Folder) int64 {
 	return n
 }
 
-// pieces lists steps, layers, mounts and downloads, the last used first.
+// kindOf says what a record is about.
+func kindOf(r *cache.Record) string {
+	if r.Kind == cache.Step {
+		return "step"
+	}
+	return string(r.Kind)
+}
+
+// pieces lists steps, first builds of images, layers, mounts and downloads, the last used first.
 func pieces(s *collect.Stock, p *collect.Plan) []row {
 	type piece struct {
 		row
@@ -174,7 +183,7 @@ func pieces(s *collect.Stock, p *collect.Plan) []row {
 	}
 	for _, r := range s.Records {
 		key := r.Record.Key.String()
-		add("step", key[:12], r.Record.Name, r.Size, r.Used, goes[key])
+		add(kindOf(r.Record), key[:12], r.Record.Name, r.Size, r.Used, goes[key])
 	}
 	for _, l := range s.Layers {
 		id := string(l.Layer.ID)

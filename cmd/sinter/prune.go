@@ -170,6 +170,6 @@ func (a *app) prune(ctx context.Context, o collect.Options, dryRun bool) error {
 		return err
 	}
 	_, err = fmt.Fprintf(a.stdout, "Steps: %d, layers: %d, blobs: %d, cache mounts: %d, downloads: %d\n%s %s\n",
-		len(plan.Records), len(plan.Layers), len(plan.Blobs), len(plan.Mounts), len(plan.Downloads), said, humanSize(plan.Freed()))
+		collect.Steps(plan.Records), len(plan.Layers), len(plan.Blobs), len(plan.Mounts), len(plan.Downloads), said, humanSize(plan.Freed()))
 	return err
 }
