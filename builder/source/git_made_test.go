@@ -28,7 +28,7 @@ func TestGitChangedCheckout(t *testing.T) {
 		return filepath.Dir(found[0])
 	}
 	for name, change := range map[string]func(dir string) error{
-		"content": func(dir string) error { return os.WriteFile(filepath.Join(dir, "f"), []byte("other"), 0o644) },
+		"content": func(dir string) error { return os.WriteFile(filepath.Join(dir, "f"), []byte("other text"), 0o644) },
 		"mode":    func(dir string) error { return os.Chmod(filepath.Join(dir, "d/g"), 0o777) },
 		"gone":    func(dir string) error { return os.Remove(filepath.Join(dir, "d/g")) },
 		"copied": func(dir string) error {
