@@ -47,7 +47,7 @@ func (e *engine) tellOwners(ctx context.Context, n *parser.Node, root layers.Cha
 		}
 	}
 	if len(paths) > 0 {
-		e.warn(fmt.Sprintf("%s: what was moved or copied belongs to root, as its owner is outside of this user's ranges in /etc/subuid and /etc/subgid: %s; "+
+		e.warn(fmt.Sprintf("%s: files that were moved or copied now belong to root: their owners are not in this user's ranges in /etc/subuid and /etc/subgid: %s; "+
 			"set the owner with COPY --chown, or build as root", n.Name, paths))
 	}
 	return nil
@@ -84,7 +84,7 @@ func (e *engine) tellSetID(n *parser.Node, t *layers.Tree) {
 		}
 	}
 	if len(paths) > 0 {
-		e.warn(fmt.Sprintf("%s: set-user-ID and set-group-ID files belong to root, also after a chown, which here neither changes the owner nor clears the bits: %s; "+
+		e.warn(fmt.Sprintf("%s: set-user-ID and set-group-ID files belong to root: with one user ID, chown changes no owner and clears no set-ID bits: %s; "+
 			"build with ranges in /etc/subuid and /etc/subgid, or as root", n.Name, paths))
 	}
 }

@@ -163,7 +163,7 @@ func (e *engine) layer(id layers.ID) (layers.Layer, error) {
 
 // errCopied is about layers of which there is nothing but a directory that was not
 // made here.
-var errCopied = errors.New("it is there only as a directory that sinter did not make: the store was copied, or changed")
+var errCopied = errors.New("its only form is a directory that was not made here: the store was copied, or changed")
 
 // resolveInputs resolves all inputs of n, side by side.
 func (e *engine) resolveInputs(ctx context.Context, n *parser.Node) error {

@@ -67,7 +67,7 @@ func (p *push) confirmManifest(ctx context.Context, resp *http.Response, name st
 
 func (p *push) unconfirmed(resp *http.Response, what string) error {
 	return &Error{
-		Msg:  fmt.Sprintf("the registry %s answered %q to PUT of %s, but does not have it", p.session.host, resp.Status, what),
+		Msg:  fmt.Sprintf("the registry %s answered %q to the upload of %s but did not store it", p.session.host, resp.Status, what),
 		Hint: notRegistryHint,
 	}
 }

@@ -26,21 +26,21 @@ func TestPushToWhatTakesEverything(t *testing.T) {
 				w.WriteHeader(http.StatusCreated)
 			}
 		}},
-		{"200 and where to send blobs", `answered "200 OK" to PUT of the blob`, func(w http.ResponseWriter, r *http.Request) {
+		{"200 and where to send blobs", `answered "200 OK" to the upload of the blob`, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "/v2/a/blobs/uploads/1")
 			if r.Method == http.MethodPost {
 				w.WriteHeader(http.StatusAccepted)
 			}
 			_, _ = w.Write([]byte("<html>please log in"))
 		}},
-		{"200 of another digest", `answered "200 OK" to PUT of the blob`, func(w http.ResponseWriter, r *http.Request) {
+		{"200 of another digest", `answered "200 OK" to the upload of the blob`, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "/v2/a/blobs/uploads/1")
 			w.Header().Set(digestHeader, digest.FromString("").String())
 			if r.Method == http.MethodPost {
 				w.WriteHeader(http.StatusAccepted)
 			}
 		}},
-		{"201 of blobs, 200 of manifests", `answered "200 OK" to PUT of the manifest`, func(w http.ResponseWriter, r *http.Request) {
+		{"201 of blobs, 200 of manifests", `answered "200 OK" to the upload of the manifest`, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "/v2/a/blobs/uploads/1")
 			switch {
 			case r.Method == http.MethodPost:

@@ -64,7 +64,7 @@ func hostileImages() []hostileImage {
 		{name: "devices", headers: []tar.Header{{Name: "mem", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 1}, file("f")}},
 		{name: "setuid", headers: []tar.Header{{Name: "f", Typeflag: tar.TypeReg, Size: 1, Mode: 0o6755}}},
 		{name: "owner beyond 32 bits", headers: []tar.Header{{Name: "f", Typeflag: tar.TypeReg, Size: 1, Uid: 1 << 32, Gid: 1<<32 + 5}}},
-		{name: "long path", headers: []tar.Header{file(strings.Repeat("d/", 3000) + "f")}, want: "bytes long"},
+		{name: "long path", headers: []tar.Header{file(strings.Repeat("d/", 3000) + "f")}, want: "the path is too long"},
 		{name: "deep", headers: []tar.Header{file(deep + "x"), file("f")}},
 		{name: "truncated", headers: []tar.Header{file("f")}, want: "does not match its digest", change: func(_ *ocispec.Descriptor, _ *digest.Digest, blob *[]byte) {
 			*blob = (*blob)[:len(*blob)-9]

@@ -181,7 +181,7 @@ func (t *foreignTree) child(parent *node, base string) (*node, error) {
 	if n == nil {
 		n = &node{length: parent.length + 1 + len(base), gid: parent.inheritedGID()}
 		if n.length > maxPath {
-			return nil, fmt.Errorf("the path is %d bytes long; %d are the most", n.length, maxPath)
+			return nil, fmt.Errorf("the path is too long: %d bytes, the limit is %d", n.length, maxPath)
 		}
 		if err := t.spend(nodeCost + n.length); err != nil {
 			return nil, err

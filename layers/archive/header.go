@@ -31,7 +31,7 @@ func EntryOf(h *tar.Header) (layers.Entry, error) {
 	case tar.TypeSymlink:
 		e.Kind, e.Link, e.Mode = layers.Symlink, h.Linkname, 0o777
 		if len(e.Link) > maxPath {
-			return e, fmt.Errorf("the symlink's target is %d bytes long; %d are the most", len(e.Link), maxPath)
+			return e, fmt.Errorf("the symlink's target is too long: %d bytes, the limit is %d", len(e.Link), maxPath)
 		}
 		if e.Link == "" {
 			return e, fmt.Errorf("a symlink to nothing: %w", syscall.ENOENT)

@@ -160,7 +160,7 @@ func cleanName(name string) (string, error) {
 	case clean == ".." || strings.HasPrefix(clean, "../"):
 		return "", fmt.Errorf("%q leads out of the root", name)
 	case len(clean) > maxPath:
-		return "", fmt.Errorf("the path is %d bytes long; %d are the most", len(clean), maxPath)
+		return "", fmt.Errorf("the path is too long: %d bytes, the limit is %d", len(clean), maxPath)
 	case strings.IndexByte(clean, 0) >= 0:
 		return "", errors.New("the path has a zero byte")
 	}

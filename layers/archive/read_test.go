@@ -186,9 +186,9 @@ func TestReadRefuses(t *testing.T) {
 		{"empty whiteout", []tar.Header{{Name: "d/.wh."}}, "whiteout of nothing"},
 		{"whiteout of the parent", []tar.Header{{Name: "d/.wh..."}}, "whiteout of nothing"},
 		{"whiteout of dots", []tar.Header{{Name: "d/.wh.."}}, "whiteout of nothing"},
-		{"long", []tar.Header{file(strings.Repeat("d/", 2048) + "f")}, "bytes long"},
-		{"long through symlinks", []tar.Header{file(deep), symlinkHeader("s", strings.TrimSuffix(deep, "/f")), file("s/e/e/e/e")}, "bytes long"},
-		{"long target", []tar.Header{symlinkHeader("s", strings.Repeat("x", 4096))}, "bytes long"},
+		{"long", []tar.Header{file(strings.Repeat("d/", 2048) + "f")}, "the path is too long: 4097 bytes, the limit is 4095"},
+		{"long through symlinks", []tar.Header{file(deep), symlinkHeader("s", strings.TrimSuffix(deep, "/f")), file("s/e/e/e/e")}, "the path is too long"},
+		{"long target", []tar.Header{symlinkHeader("s", strings.Repeat("x", 4096))}, "target is too long: 4096 bytes, the limit is 4095"},
 		{"unknown type", []tar.Header{{Name: "a", Typeflag: 'Z'}}, "unknown tar header type"},
 	}
 	for _, test := range tests {

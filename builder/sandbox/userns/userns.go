@@ -75,7 +75,7 @@ func Reason() string {
 	if reason := os.Getenv(reasonEnv); reason != "" || !Single() {
 		return reason
 	}
-	return "the user namespace around sinter has no other (podman unshare, unshare --map-auto and containers give more)"
+	return "the enclosing user namespace maps only one ID (podman unshare, unshare --map-auto and containers give more)"
 }
 
 // Home is the home directory of the user who started the program inside, which that
