@@ -44,7 +44,7 @@ func TestReasonAround(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to map other ids")
 	}
-	for want, size := range map[string]int{"user namespace around sinter": 1, "": 2} {
+	for want, size := range map[string]int{"maps only one ID": 1, "": 2} {
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Args[0] = reasonOnly
 		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: size}}
