@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,7 +172,7 @@ func (s *Store) keepDir(ctx context.Context, tmp, dir string) error {
 // it mounted, or may be reading it.
 const setAsideName = "replaced"
 
-// setAside takes what is at path out of the way; what is not there is no error.
+// setAside takes what is at path out of the way. A missing path is not an error.
 // Whoever has it mounted goes on with it, and finds in the end that it was replaced.
 func (s *Store) setAside(path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
@@ -296,15 +297,6 @@ func (s *Store) changed(dir string, m archive.Mark, reason error) error {
 	return ofLayer(l, errors.Join(fmt.Errorf("%w: %v", ErrChanged, reason), s.distrust(dir, m)))
 }
 
-// changedForm is changed for a directory form that was just found to be made here.
-func (s *Store) changedForm(dir string, reason error) error {
-	k := s.dirs.get(dir)
-	if k == nil {
-		return s.changed(dir, archive.Mark{}, reason)
-	}
-	return s.changed(dir, k.Mark, reason)
-}
-
 // isDamage reports whether err shows that something is not what was stored. Any other
 // error, of a disk or of a lack of open files, says nothing about it.
 func isDamage(err error) bool {
@@ -340,7 +332,7 @@ func compare(dir string, e layers.Entry) error {
 	}
 	defer unix.Close(root)
 	if e.Path == "" || e.Kind == layers.CharDevice || e.Kind == layers.BlockDevice {
-		return nil // in a user namespace there are no devices
+		return nil // devices cannot be created in a user namespace
 	}
 	fd, err := unix.Openat2(root, e.Path, &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
@@ -350,45 +342,29 @@ func compare(dir string, e layers.Entry) error {
 	}
 	f := os.NewFile(uintptr(fd), e.Path)
 	defer f.Close()
-	return stored(f, e)
+	return stored(f, e, math.MaxInt64)
 }
 
 // openStored opens a regular file in a directory form that was made here. It must be
 // as the tree says: a file of which no digest is known must have its size and time,
-// and must not have been touched since the directory was made.
+// and must not have been touched since the directory was made. Otherwise the error
+// is ErrChanged.
 func (s *Store) openStored(dir string, e layers.Entry) (io.ReadCloser, error) {
 	k, err := s.knownDir(dir)
-	if err == nil && k == nil {
-		err = errReplaced
-	}
 	if err != nil {
 		return nil, err
+	}
+	if k == nil {
+		return nil, s.changed(dir, archive.Mark{}, errReplaced)
 	}
 	f, err := openBelow(dir, e.Path)
 	if err != nil {
-		return nil, err
+		return nil, s.changed(dir, k.Mark, err)
 	}
-	err = stored(f, e)
-	if err == nil && e.Offset == -1 {
-		err = untouched(f, e, k.Mark)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
+	if err := stored(f, e, k.Latest); err != nil {
+		return nil, errors.Join(s.changed(dir, k.Mark, err), f.Close())
 	}
 	return f, nil
-}
-
-// untouched fails when the ctime of a file, which the kernel sets with each change of
-// the file, is younger than any in the directory when that was made.
-func untouched(f *os.File, e layers.Entry, m archive.Mark) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
-	}
-	if time.Unix(st.Ctim.Unix()).UnixNano() > m.Latest {
-		return fmt.Errorf("%q: %w: it was touched since", e.Path, errDiffers)
-	}
-	return nil
 }
 
 // kinds are the types of files that entries are in a directory form. A hardlink may
@@ -397,8 +373,10 @@ var kinds = map[layers.Kind]uint32{
 	layers.File: unix.S_IFREG, layers.Dir: unix.S_IFDIR, layers.Symlink: unix.S_IFLNK, layers.Fifo: unix.S_IFIFO, layers.Whiteout: unix.S_IFCHR,
 }
 
-// stored says how a file of a directory form differs from its entry.
-func stored(f *os.File, e layers.Entry) error {
+// stored says how a file of a directory form differs from its entry. latest is the
+// youngest ctime that a file without a digest may have: the kernel sets it with each
+// change.
+func stored(f *os.File, e layers.Entry, latest int64) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return &os.PathError{Op: "fstat", Path: f.Name(), Err: err}
@@ -410,6 +388,8 @@ func stored(f *os.File, e layers.Entry) error {
 		return fmt.Errorf("%q: %w: %d bytes, not %d", e.Path, errDiffers, st.Size, e.Size)
 	case e.Offset == -1 && e.Kind == layers.File && archive.ModTime(&st) != e.ModTime:
 		return fmt.Errorf("%q: %w: another time", e.Path, errDiffers)
+	case e.Offset == -1 && e.Kind == layers.File && time.Unix(st.Ctim.Unix()).UnixNano() > latest:
+		return fmt.Errorf("%q: %w: it was touched since", e.Path, errDiffers)
 	}
 	return nil
 }

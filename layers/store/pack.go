@@ -138,7 +138,7 @@ func (s *Store) addFrom(w *archive.Packer, root string, e layers.Entry) (layers.
 	}
 	f, err := s.openStored(root, e)
 	if err != nil {
-		return e, s.changedForm(root, err)
+		return e, err
 	}
 	defer f.Close()
 	return w.Add(e, f)

@@ -93,11 +93,7 @@ func (s *Store) openForm(id layers.ID, e layers.Entry) (io.ReadCloser, error) {
 	if !ok {
 		return nil, ErrNoForm
 	}
-	r, err := s.openStored(dir, e)
-	if err != nil {
-		return nil, s.changedForm(dir, err)
-	}
-	return r, nil
+	return s.openStored(dir, e)
 }
 
 // openTar returns the layer's tar; fs.ErrNotExist when it is in no form that
