@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -150,16 +151,16 @@ func (s *Store) isLost(id layers.ID) bool {
 // Writing notes that a blob is being written; see writing.
 func (s *Store) Writing(d digest.Digest) (done func(), err error) { return s.writing(blobMark(d)) }
 
-// writing notes that a layer, or a blob, is being written: it must not be believed after the
-// machine has gone down, until it was synced. done must be called when all of it is
-// in its place.
+// writing notes that a layer, or a blob, is being written: until it was synced, it
+// must not be believed after the machine has gone down. done must be called when all
+// of it is in its place.
 func (s *Store) writing(id layers.ID) (done func(), err error) {
 	d := &s.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.marks[id] {
 		if err := s.mark(id); err != nil {
-			return nil, fmt.Errorf("layer %s: %w", id, err)
+			return nil, fmt.Errorf("noting that %s is not on disk yet: %w", id, err)
 		}
 		d.marks[id] = true
 	}
@@ -208,17 +209,18 @@ func (s *Store) unmark(id layers.ID) error {
 }
 
 // Sync makes durable what is in the store, before something is named that may be
-// new: with one syncfs for all of it, if this process or another has written since
-// the last.
+// new: with one syncfs for all of it, if this process has written since the last, or
+// another has something that is not on disk.
 func (s *Store) Sync() error {
 	writers, err := s.writers()
 	if err != nil {
 		return fmt.Errorf("looking for what is not on disk: %w", err)
 	}
+	others := slices.ContainsFunc(writers, func(w writer) bool { return w.name != s.disk.own })
 	s.disk.mu.Lock()
 	clean := s.disk.writes == s.disk.synced
 	s.disk.mu.Unlock()
-	if clean && len(writers) == 0 {
+	if clean && !others {
 		return nil
 	}
 	return s.syncfs()

@@ -290,3 +290,29 @@ func TestMarksOfNothing(t *testing.T) {
 		t.Errorf("%d marks are left", n)
 	}
 }
+
+// One syncfs does for several names of one build; its own marks ask for no other.
+func TestSyncOnce(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, root, Options{})
+	write(t, s, Forms{Tar: true})
+	if err := s.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	broken, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := broken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	healthy := s.disk.fs
+	s.disk.fs = broken
+	if err := s.Sync(); err != nil {
+		t.Errorf("synced again: %v", err)
+	}
+	s.disk.fs = healthy
+	if marks(t, root) == 0 {
+		t.Error("there were no marks")
+	}
+}
