@@ -191,7 +191,9 @@ func (s *gitSource) byShortTag(rev revision) bool {
 func (r *Remotes) checkout(ctx context.Context, s gitSource, rev revision) (string, error) {
 	folder := r.folder(s)
 	dir := filepath.Join(folder, "checkouts", s.checkoutName(rev))
-	if r.isMade(ctx, dir) {
+	if made, err := r.isMade(ctx, dir); err != nil {
+		return "", fmt.Errorf("reading a checkout of %s: %w", s.remote.shown, err)
+	} else if made {
 		return dir, used(folder, s.remote.shown)
 	}
 	repo, err := r.openRepository(ctx, s, rev.object)
@@ -199,8 +201,8 @@ func (r *Remotes) checkout(ctx context.Context, s gitSource, rev revision) (stri
 		return "", err
 	}
 	defer repo.close()
-	if r.isMade(ctx, dir) {
-		return dir, nil // another process was faster
+	if made, err := r.isMade(ctx, dir); err != nil || made {
+		return dir, err // another process was faster
 	}
 	if err := repo.fetch(ctx, rev); err != nil {
 		return "", err

@@ -92,28 +92,30 @@ func (r *repository) mark(ctx context.Context, dir string) error {
 }
 
 // isMade reports whether dir is a checkout that was made here, and is as it was. It
-// is compared once in a process.
-func (r *Remotes) isMade(ctx context.Context, dir string) bool {
+// is compared once in a process. An error says nothing about the checkout.
+func (r *Remotes) isMade(ctx context.Context, dir string) (bool, error) {
 	if _, sound := r.checked.Load(dir); sound {
-		return true
+		return true, nil
 	}
 	data, err := os.ReadFile(markOf(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	if err != nil {
-		return false
+		return false, err
 	}
 	var m archive.Mark
 	if json.Unmarshal(data, &m) != nil {
-		return false
+		return false, nil
 	}
 	if made, err := m.Is(dir); err != nil || !made {
-		return false
+		return false, err
 	}
 	same, err := m.Unchanged(ctx, dir)
-	if err != nil || !same {
-		return false
+	if err == nil && same {
+		r.checked.Store(dir, true)
 	}
-	r.checked.Store(dir, true)
-	return true
+	return same, err
 }
 
 // syncTree makes durable what is on the file system of a directory.

@@ -46,8 +46,8 @@ func TestGitChangedCheckout(t *testing.T) {
 			if err := change(dir); err != nil {
 				t.Fatal(err)
 			}
-			if r := testRemotes(t, root, nil); r.isMade(t.Context(), dir) {
-				t.Error("it is taken for what was made")
+			if made, err := testRemotes(t, root, nil).isMade(t.Context(), dir); err != nil || made {
+				t.Errorf("it is taken for what was made: %v, %v", made, err)
 			}
 			after, err := os.Stat(checkout(t, root))
 			if err != nil || os.SameFile(before, after) {
