@@ -23,7 +23,7 @@ func (b *bench) builtRecord() string {
 			return filepath.Join(b.root, "steps", key[:2], key)
 		}
 	}
-	b.Fatal("there is no record")
+	b.Fatal("record not found")
 	return ""
 }
 

@@ -166,7 +166,7 @@ func hashAndCopy(s *store.Store, files source.FS, sel Selection, c parser.Copy) 
 		return w, err
 	})
 	if w == nil {
-		return "", "", errors.Join(err, errors.New("there is no layer"))
+		return "", "", errors.Join(err, errors.New("layer not found"))
 	}
 	defer w.Abort()
 	if err != nil {

@@ -65,7 +65,7 @@ func TestWalkUpperOverlay(t *testing.T) {
 			return errors.Join(os.WriteFile(r+"/d/n", []byte("n"), 0o644), os.Link(r+"/d/n", r+"/0"), os.Link(r+"/d/n", r+"/z"))
 		}, "0:0 d:1 d/n:3>0 z:3>0"},
 		{"new name of a symlink", func(r string) error { return os.Link(r+"/sym", r+"/sym2") }, "sym:2>d sym2:3>sym"},
-		{"names of what is no file", func(r string) error {
+		{"names that are not files", func(r string) error {
 			return errors.Join(unix.Mkfifo(r+"/p", 0o600), os.Link(r+"/p", r+"/p2"), os.Symlink("x", r+"/s"), os.Link(r+"/s", r+"/s2"))
 		}, "p:6 p2:3>p s:2>x s2:3>s"},
 		{"rename", func(r string) error { return os.Rename(r+"/d/a", r+"/d/c") }, "d:1 d/a:7 d/c:0"},
