@@ -203,14 +203,10 @@ func (p *Plan) Apply(ctx context.Context, env Env) error {
 	return removeLocks(env.Store.Root())
 }
 
+// removeImage leaves an image alone that was named anew since stock was taken.
 func removeImage(ctx context.Context, images *image.Images, img Image) error {
-	var err error
-	if img.Ref == "" {
-		err = images.RemoveDigest(ctx, img.Desc.Digest)
-	} else {
-		err = images.Remove(ctx, img.Ref)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
+	err := images.Remove(ctx, img.Image)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, image.ErrMoved) {
 		return nil
 	}
 	return err

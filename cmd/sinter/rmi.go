@@ -7,6 +7,8 @@ import (
 	"io/fs"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/layers/image"
 )
 
 func newRmiCmd(a *app) *cobra.Command {
@@ -55,12 +57,11 @@ func (a *app) removeImage(ctx context.Context, text string, force bool) error {
 			hint: "remove them one by one, or all with --force",
 		}
 	}
-	if found[0].Ref == "" || len(found) > 1 {
-		err = images.RemoveDigest(ctx, found[0].Desc.Digest)
-	} else {
-		err = images.Remove(ctx, found[0].Ref)
+	list := make([]image.Image, len(found))
+	for i, n := range found {
+		list[i] = n.Image
 	}
-	if err != nil {
+	if err := images.Remove(ctx, list...); err != nil {
 		return err
 	}
 	for _, n := range found {

@@ -7,6 +7,7 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,44 +116,55 @@ func (s *Images) PutPulled(ctx context.Context, ref string, desc ocispec.Descrip
 
 func (s *Images) put(ctx context.Context, img Image) error {
 	img.Updated = time.Now().UTC()
-	same := func(d ocispec.Descriptor) bool {
-		old := fromDescriptor(d)
-		if img.Ref == "" {
-			return old.Ref == "" && old.Desc.Digest == img.Desc.Digest
-		}
-		return old.Ref == img.Ref
-	}
 	return s.change(ctx, func(idx *ocispec.Index) error {
-		if i := slices.IndexFunc(idx.Manifests, same); i >= 0 && img.isFresh(idx.Manifests[i]) {
+		if i := slices.IndexFunc(idx.Manifests, img.sameName); i >= 0 && img.isFresh(idx.Manifests[i]) {
 			return nil
 		}
-		idx.Manifests = slices.DeleteFunc(idx.Manifests, same)
+		idx.Manifests = slices.DeleteFunc(idx.Manifests, img.sameName)
 		idx.Manifests = append(idx.Manifests, toDescriptor(img))
 		return nil
 	})
 }
 
-// Remove takes the name ref away; fs.ErrNotExist when there is no such image.
-// Blobs stay until they are collected.
-func (s *Images) Remove(ctx context.Context, ref string) error {
-	return s.remove(ctx, ref, func(img Image) bool { return img.Ref == ref })
-}
-
-// RemoveDigest removes all names, and the nameless entry, of a manifest.
-func (s *Images) RemoveDigest(ctx context.Context, d digest.Digest) error {
-	return s.remove(ctx, d.String(), func(img Image) bool { return img.Desc.Digest == d })
-}
-
-func (s *Images) remove(ctx context.Context, what string, matches func(Image) bool) error {
+// Remove takes their names from images, as List returned them; nameless ones are
+// forgotten, also with the last name of the image. It fails with ErrMoved, and removes none, when a name stands for another
+// image by now, and with fs.ErrNotExist when there is none such any more. Blobs stay
+// until they are collected.
+func (s *Images) Remove(ctx context.Context, images ...Image) error {
 	return s.change(ctx, func(idx *ocispec.Index) error {
-		n := len(idx.Manifests)
-		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool { return matches(fromDescriptor(d)) })
-		if len(idx.Manifests) == n {
-			return fmt.Errorf("image %s: %w", what, fs.ErrNotExist)
+		for _, img := range images {
+			i := slices.IndexFunc(idx.Manifests, img.sameName)
+			if i < 0 {
+				return fmt.Errorf("image %s: %w", img.name(), fs.ErrNotExist)
+			}
+			if idx.Manifests[i].Digest != img.Desc.Digest {
+				return fmt.Errorf("image %s: %w", img.Ref, ErrMoved)
+			}
+			idx.Manifests = slices.Delete(idx.Manifests, i, i+1)
+		}
+		for _, img := range images {
+			if !slices.ContainsFunc(idx.Manifests, func(d ocispec.Descriptor) bool {
+				return d.Digest == img.Desc.Digest && fromDescriptor(d).Ref != ""
+			}) {
+				idx.Manifests = slices.DeleteFunc(idx.Manifests, Image{Desc: img.Desc}.sameName)
+			}
 		}
 		return nil
 	})
 }
+
+// ErrMoved is about a name that was given to another image meanwhile.
+var ErrMoved = errors.New("its name was given to another image meanwhile")
+
+// sameName reports whether an entry has the name of img; if that has none, whether
+// it is its nameless entry.
+func (img Image) sameName(entry ocispec.Descriptor) bool {
+	old := fromDescriptor(entry)
+	return old.Ref == img.Ref && (img.Ref != "" || old.Desc.Digest == img.Desc.Digest)
+}
+
+// name is what people know the image by.
+func (img Image) name() string { return cmp.Or(img.Ref, img.Desc.Digest.String()) }
 
 // isFresh reports whether an entry says all of img, and was written just now.
 func (img Image) isFresh(entry ocispec.Descriptor) bool {

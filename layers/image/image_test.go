@@ -88,17 +88,63 @@ func TestImages(t *testing.T) {
 	if _, err := s.Get("docker.io/library/none:1"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an image that is not there: %v", err)
 	}
-	if err := s.Remove(t.Context(), "docker.io/library/a:1"); err != nil {
+	list, err = s.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nameless, a1, rest := list[0], list[1], list[2:]
+	if err := s.Remove(t.Context(), a1); err != nil {
 		t.Error(err)
 	}
-	if err := s.Remove(t.Context(), "docker.io/library/a:1"); !errors.Is(err, fs.ErrNotExist) {
+	if err := s.Remove(t.Context(), a1); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("removed twice: %v", err)
 	}
-	if err := s.RemoveDigest(t.Context(), b.Digest); err != nil {
+	if err := s.Remove(t.Context(), rest...); err != nil {
 		t.Error(err)
 	}
 	if list, err := s.List(); err != nil || len(list) != 1 || list[0].Ref != "" {
 		t.Errorf("left are %v, %v", list, err)
+	}
+	if err := s.Remove(t.Context(), nameless); err != nil {
+		t.Error(err)
+	}
+}
+
+// What was named anew since it was listed keeps its new name.
+func TestRemoveMoved(t *testing.T) {
+	s := Open(t.TempDir(), nil)
+	a, b := putImage(t, s, "a"), putImage(t, s, "b")
+	put := func(ref string, desc ocispec.Descriptor) {
+		if err := s.Put(t.Context(), ref, desc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("host/moved:1", a)
+	put("host/other:1", a)
+	put("", a)
+	listed, err := s.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	put("host/moved:1", b) // another process
+	put("host/named:1", a)
+	if err := s.Remove(t.Context(), listed[1:]...); !errors.Is(err, ErrMoved) || !strings.Contains(err.Error(), "host/moved:1") {
+		t.Errorf("removed with a name that was moved: %v", err)
+	}
+	if err := s.Remove(t.Context(), listed[0]); err != nil {
+		t.Errorf("the nameless entry: %v", err)
+	}
+	for ref, want := range map[string]digest.Digest{"host/moved:1": b.Digest, "host/other:1": a.Digest, "host/named:1": a.Digest} {
+		if desc, err := s.Get(ref); err != nil || desc.Digest != want {
+			t.Errorf("%s is %s, %v", ref, desc.Digest, err)
+		}
+	}
+	put("", b)
+	if err := s.Remove(t.Context(), Image{Ref: "host/moved:1", Desc: b}); err != nil {
+		t.Error(err)
+	}
+	if list, err := s.List(); err != nil || len(list) != 2 {
+		t.Errorf("without its last name the image is still there: %v, %v", list, err)
 	}
 }
 
