@@ -77,7 +77,7 @@ func (a *app) root() (string, error) {
 
 // storeEntries are what stands in a store's folder.
 var storeEntries = []string{
-	"oci-layout", "index.json", "blobs", "blobs/sha256", "layers", "steps", "content", "contexts", "mounts",
+	"oci-layout", "index.json", "index.copy", "blobs", "blobs/sha256", "layers", "steps", "content", "contexts", "mounts",
 	"downloads", "git", "tmp", "locks", "unsynced", "replaced",
 }
 
@@ -216,6 +216,7 @@ func (a *app) openImages() (*image.Images, error) {
 		return nil, err
 	}
 	a.index = image.Open(s.Root(), s)
+	a.index.Warn = a.warn
 	return a.index, nil
 }
 

@@ -6,6 +6,9 @@
 package folder
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
@@ -67,4 +70,18 @@ func RemoveAll(dir string) error {
 		return nil
 	})
 	return os.RemoveAll(dir)
+}
+
+// Seal puts a line with its checksum before payload, so that a torn or altered file
+// shows.
+func Seal(payload []byte) []byte {
+	sum := sha256.Sum256(payload)
+	return append([]byte(hex.EncodeToString(sum[:])+"\n"), payload...)
+}
+
+// Unseal returns what Seal was given, unless data was torn or altered since.
+func Unseal(data []byte) (payload []byte, ok bool) {
+	head, payload, ok := bytes.Cut(data, []byte{'\n'})
+	sum := sha256.Sum256(payload)
+	return payload, ok && string(head) == hex.EncodeToString(sum[:])
 }

@@ -163,3 +163,9 @@ func flock(f *os.File, how int) error {
 		}
 	}
 }
+
+// IsReadOnly reports whether err, of something that was to be written, says that this
+// user can only read there: a file system that is mounted read-only, or modes.
+func IsReadOnly(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission)
+}

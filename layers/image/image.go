@@ -24,6 +24,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -41,6 +42,9 @@ const maxBlob = 16 << 20
 
 // Images are the tagged images of one store. Several processes may use one.
 type Images struct {
+	// Warn gets a line about a list that was damaged; may be nil.
+	Warn func(string)
+
 	root string
 	disk Disk
 }
@@ -69,6 +73,12 @@ type Image struct {
 // Open returns the images of the store at root. Nothing is made before Put. disk
 // may be nil: then only the names are durable.
 func Open(root string, disk Disk) *Images { return &Images{root: root, disk: disk} }
+
+func (s *Images) warn(text string) {
+	if s.Warn != nil {
+		s.Warn(text)
+	}
+}
 
 // List returns all images, sorted by reference.
 func (s *Images) List() ([]Image, error) {
@@ -200,36 +210,39 @@ func toDescriptor(img Image) ocispec.Descriptor {
 
 func (s *Images) indexPath() string { return filepath.Join(s.root, ocispec.ImageIndexFile) }
 
-func (s *Images) read() (*ocispec.Index, error) {
+func (s *Images) lockPath() string { return filepath.Join(s.root, "locks", "index") }
+
+// readFile reads index.json; a *damagedError says that it has to be repaired. A store
+// in which nothing was ever named has none.
+func (s *Images) readFile() (*ocispec.Index, error) {
 	data, err := ReadIndexFile(s.root)
-	if errors.Is(err, fs.ErrNotExist) {
+	var kind *hostfile.KindError
+	var size *hostfile.SizeError
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !s.hadIndex():
 		return emptyIndex(), nil
-	}
-	if err != nil {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, &damagedError{path: s.indexPath(), err: errors.New("it is missing")}
+	case errors.As(err, &kind), errors.As(err, &size):
+		return nil, &damagedError{path: s.indexPath(), err: err}
+	case err != nil:
 		return nil, fmt.Errorf("reading the list of images: %w", err)
 	}
 	idx, err := decodeIndex(data)
 	if err != nil {
-		return nil, &damagedError{path: s.indexPath(), err: err}
+		return nil, &damagedError{path: s.indexPath(), data: data, err: err}
 	}
 	return idx, nil
 }
 
-// damagedError is an index.json that cannot be read.
-type damagedError struct {
-	path string
-	err  error
-}
-
-func (e *damagedError) Error() string {
-	return fmt.Sprintf("the list of images %s is damaged: %v", e.path, e.err)
-}
-
-func (e *damagedError) Unwrap() error { return e.err }
-
-// HintText is the way out.
-func (e *damagedError) HintText() string {
-	return "move the file away: images have to be tagged again, nothing else is lost"
+// hadIndex reports whether there was an index.json: what is written after it is there.
+func (s *Images) hadIndex() bool {
+	for _, name := range []string{copyName, ocispec.ImageLayoutFile} {
+		if _, err := os.Lstat(filepath.Join(s.root, name)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func decodeIndex(data []byte) (*ocispec.Index, error) {
@@ -239,6 +252,9 @@ func decodeIndex(data []byte) (*ocispec.Index, error) {
 	}
 	if idx.SchemaVersion != 2 {
 		return nil, fmt.Errorf("schemaVersion is %d, not 2", idx.SchemaVersion)
+	}
+	if idx.Manifests == nil {
+		return nil, errors.New("it has no manifests")
 	}
 	for _, d := range idx.Manifests {
 		if err := d.Digest.Validate(); err != nil {
@@ -260,12 +276,12 @@ func (s *Images) change(ctx context.Context, do func(*ocispec.Index) error) erro
 	if err := s.makeFolders(); err != nil {
 		return fmt.Errorf("writing the list of images: %w", err)
 	}
-	lock, err := hostfile.Lock(ctx, filepath.Join(s.root, "locks", "index"), "the list of images, which another command is changing", hostfile.Exclusive)
+	lock, err := hostfile.Lock(ctx, s.lockPath(), "the list of images, which another command is changing", hostfile.Exclusive)
 	if err != nil {
 		return fmt.Errorf("locking the list of images: %w", err)
 	}
 	defer lock.Close()
-	idx, err := s.read()
+	idx, err := s.readLocked()
 	if err != nil {
 		return err
 	}
@@ -278,12 +294,9 @@ func (s *Images) change(ctx context.Context, do func(*ocispec.Index) error) erro
 	return nil
 }
 
-// write replaces index.json, unless it stays as it is.
+// write replaces index.json, unless it stays as it is, then its copy. The caller
+// holds the lock of the list.
 func (s *Images) write(idx *ocispec.Index) error {
-	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
-	if err != nil {
-		return err
-	}
 	data, err := json.MarshalIndent(idx, "", "  ")
 	if err != nil {
 		return err
@@ -292,8 +305,24 @@ func (s *Images) write(idx *ocispec.Index) error {
 	if old, err := os.ReadFile(s.indexPath()); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
-	if err := s.writeFile(filepath.Join(s.root, ocispec.ImageLayoutFile), layout); err != nil {
+	if err := s.writeDurably(s.indexPath(), data); err != nil {
 		return err
 	}
-	return s.writeDurably(s.indexPath(), data)
+	if err := s.writeFile(filepath.Join(s.root, copyName), folder.Seal(data)); err != nil {
+		return err
+	}
+	return s.writeLayout()
+}
+
+// writeLayout writes oci-layout, unless it is there.
+func (s *Images) writeLayout() error {
+	path := filepath.Join(s.root, ocispec.ImageLayoutFile)
+	data, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	if err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+		return nil
+	}
+	return s.writeFile(path, data)
 }

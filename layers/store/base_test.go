@@ -16,6 +16,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // claimed returns the layer of an image that claims a diff ID for the blob of l.
@@ -181,7 +182,7 @@ func TestFormerClaims(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.writeFile(s.layerPath(old.ID, metaName), seal(data)); err != nil {
+			if err := s.writeFile(s.layerPath(old.ID, metaName), folder.Seal(data)); err != nil {
 				t.Fatal(err)
 			}
 			if treed {

@@ -1,10 +1,7 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -22,17 +19,9 @@ func isOld(info fs.FileInfo) bool { return time.Since(info.ModTime()) > leftover
 
 var errDamaged = errors.New("checksum does not match")
 
-// seal puts a line with the checksum before payload, so that a torn or altered
-// file shows.
-func seal(payload []byte) []byte {
-	sum := sha256.Sum256(payload)
-	return append([]byte(hex.EncodeToString(sum[:])+"\n"), payload...)
-}
-
 func unseal(data []byte) ([]byte, error) {
-	head, payload, ok := bytes.Cut(data, []byte{'\n'})
-	sum := sha256.Sum256(payload)
-	if !ok || string(head) != hex.EncodeToString(sum[:]) {
+	payload, ok := folder.Unseal(data)
+	if !ok {
 		return nil, errDamaged
 	}
 	return payload, nil

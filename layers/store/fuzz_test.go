@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // FuzzLayer: whatever lies in a layer's folder, files outside of it are not
@@ -39,7 +40,7 @@ func FuzzLayer(f *testing.F) {
 		if err := os.MkdirAll(s.layerPath(id, dirName), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		file := seal(payload)
+		file := folder.Seal(payload)
 		if damaged {
 			file = payload
 		}

@@ -141,7 +141,7 @@ func (s *Store) markMade(dir string, m archive.Mark) error {
 	if err != nil {
 		return err
 	}
-	if err := s.writeFile(dir+madeSuffix, seal(data)); err != nil {
+	if err := s.writeFile(dir+madeSuffix, folder.Seal(data)); err != nil {
 		return err
 	}
 	s.dirs.put(dir, m, true)

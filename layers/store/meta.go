@@ -133,7 +133,7 @@ func (s *Store) decodeMeta(id layers.ID) (meta, error) {
 
 func marshalMeta(m meta) ([]byte, error) {
 	data, err := json.Marshal(m)
-	return seal(data), err
+	return folder.Seal(data), err
 }
 
 // putMeta writes layer.json. The caller holds the layer's lock.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 var ctx = context.Background()
@@ -291,7 +292,7 @@ func TestDamagedLayerIsNone(t *testing.T) {
 	root := t.TempDir()
 	l := write(t, open(t, root, Options{}), Forms{Tar: true})
 	path := filepath.Join(root, "layers", string(l.ID), metaName)
-	for name, data := range map[string]string{"empty": "", "torn": "0123", "another's": string(seal([]byte(`{"layer":{"id":"x"}}`)))} {
+	for name, data := range map[string]string{"empty": "", "torn": "0123", "another's": string(folder.Seal([]byte(`{"layer":{"id":"x"}}`)))} {
 		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
