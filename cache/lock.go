@@ -2,7 +2,9 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -38,6 +40,10 @@ func (s *Store) Exclude(ctx context.Context) (release func(), err error) {
 
 func (s *Store) holdStore(ctx context.Context, what string, how int) (func(), error) {
 	f, err := hostfile.Lock(ctx, filepath.Join(s.root, "locks", "store"), what, how)
+	if how == hostfile.Shared && (hostfile.IsReadOnly(err) || s.bare && errors.Is(err, fs.ErrNotExist)) {
+		// Nobody has a lock where there can be none.
+		return func() {}, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking the store: %w", err)
 	}

@@ -20,14 +20,20 @@ import (
 // mounts (mounts/) below one folder, with the locks of those who use them (locks/).
 type Store struct {
 	root string
+	// bare says that folders are missing and cannot be made.
+	bare bool
 }
 
-// Open makes the store's folders below root.
+// Open makes the store's folders below root. Of a store that can only be read those
+// that are missing are missing.
 func Open(root string) (*Store, error) {
-	if err := makeFolders(root); err != nil {
+	err := makeFolders(root)
+	_, missing := os.Stat(root)
+	bare := missing == nil && hostfile.IsReadOnly(err)
+	if err != nil && !bare {
 		return nil, fmt.Errorf("making the cache store: %w", err)
 	}
-	return &Store{root: root}, nil
+	return &Store{root: root, bare: bare}, nil
 }
 
 // makeFolders makes those that are missing. A new store is its owner's alone;
@@ -119,7 +125,10 @@ func (s *Store) All() ([]Stored, error) {
 		}
 		r, err := decodeRecord(k, data)
 		if err != nil {
-			return ignoreMissing(os.Remove(path))
+			if err := os.Remove(path); !hostfile.IsReadOnly(err) {
+				return ignoreMissing(err)
+			}
+			return nil
 		}
 		info, err := d.Info()
 		if err != nil {

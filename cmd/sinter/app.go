@@ -31,6 +31,9 @@ type app struct {
 	stdout, stderr io.Writer
 
 	rootFlag string
+	// reads says that the command keeps nothing: a store that cannot be written
+	// to will do.
+	reads bool
 	// owned says that the store was found to be this user's.
 	owned                      bool
 	mirrors, insecure, caFiles []string
@@ -127,14 +130,16 @@ func (a *app) openStore() (*store.Store, error) {
 		},
 		SingleUser: userns.Single(),
 		Warn:       a.warn,
+		Read:       a.reads,
 	})
 	return a.layers, storeMistake(err)
 }
 
 // storeMistake adds the way out to the error of a store that cannot be opened.
 func storeMistake(err error) error {
-	if err == nil || isFull(err) {
-		return err // a full disk has a hint of its own
+	var readOnly *store.ReadOnlyError
+	if err == nil || isFull(err) || errors.As(err, &readOnly) {
+		return err // these have hints of their own
 	}
 	return &hinted{err: err, hint: "name a folder that this user can write to with --root DIR or SINTER_ROOT"}
 }

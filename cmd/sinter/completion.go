@@ -39,6 +39,7 @@ func addCompletions(a *app, root *cobra.Command) {
 
 // imageNames are the names of the images in the store.
 func (a *app) imageNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	a.reads = true
 	images, err := a.images()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError

@@ -54,6 +54,7 @@ func (a *app) collectEnv() (env collect.Env, err error) {
 }
 
 func (a *app) diskUsage(ctx context.Context, f *duFlags) error {
+	a.reads = true
 	env, err := a.collectEnv()
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ func (a *app) history(ctx context.Context, f *historyFlags, text string) error {
 	if err != nil {
 		return err
 	}
-	release, err := a.shared(ctx)
+	release, err := a.sharedToRead(ctx)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers/image"
+	"github.com/sinter-build/sinter/layers/store"
 )
 
 // namedImage is an image of the store by one of its names.
@@ -202,8 +203,21 @@ func familiar(ref string) string {
 	return reference.FamiliarString(named)
 }
 
+// sharedToRead is shared for a command that keeps nothing.
+func (a *app) sharedToRead(ctx context.Context) (release func(), err error) {
+	a.reads = true
+	return a.shared(ctx)
+}
+
 // shared holds the store, so that no collection removes what is being used.
 func (a *app) shared(ctx context.Context) (release func(), err error) {
+	root, err := a.ownRoot()
+	if err == nil && !a.reads {
+		err = store.CheckWritable(root)
+	}
+	if err != nil {
+		return nil, err
+	}
 	records, err := a.cache()
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) err
 	if err != nil {
 		return err
 	}
-	release, err := a.shared(ctx)
+	release, err := a.sharedToRead(ctx)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error
 	if err != nil {
 		return err
 	}
-	release, err := a.shared(ctx)
+	release, err := a.sharedToRead(ctx)
 	if err != nil {
 		return err
 	}

@@ -138,6 +138,7 @@ func (a *app) confirm(ctx context.Context, text string) (bool, error) {
 }
 
 func (a *app) prune(ctx context.Context, o collect.Options, dryRun bool) error {
+	a.reads = dryRun
 	env, err := a.collectEnv()
 	if err != nil {
 		return err

@@ -58,6 +58,7 @@ func (a *app) pushAll(ctx context.Context, f *pushFlags, args []string) error {
 	if !reference.IsNameOnly(ref) {
 		return &usageError{err: fmt.Errorf("with --all-tags the repository is named without a tag, not %q", args[0]), command: "sinter push"}
 	}
+	a.reads = true
 	all, err := a.allImages(ctx)
 	if err != nil {
 		return err
@@ -90,7 +91,7 @@ func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 	if err != nil {
 		return err
 	}
-	release, err := a.shared(ctx)
+	release, err := a.sharedToRead(ctx)
 	if err != nil {
 		return err
 	}

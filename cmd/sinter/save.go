@@ -66,7 +66,7 @@ func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	release, err := a.shared(ctx)
+	release, err := a.sharedToRead(ctx)
 	if err != nil {
 		return err
 	}

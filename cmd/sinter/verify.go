@@ -38,6 +38,7 @@ or get it again. Running builds are waited for then.`,
 }
 
 func (a *app) verify(ctx context.Context, repair bool) error {
+	a.reads = !repair
 	env, err := a.collectEnv()
 	if err != nil {
 		return err

@@ -73,6 +73,12 @@ func TryLock(path string, how int) (*os.File, error) {
 
 func openLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if IsReadOnly(err) {
+		// Whoever can read the file can lock it.
+		if there, readErr := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0); readErr == nil {
+			f, err = there, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +107,7 @@ func ownLock(f *os.File) error {
 		return nil
 	}
 	// Some file systems have one mode for all there is.
-	if err := f.Chmod(0o600); !errors.Is(err, fs.ErrPermission) {
+	if err := f.Chmod(0o600); !IsReadOnly(err) {
 		return err
 	}
 	return nil

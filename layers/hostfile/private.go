@@ -27,7 +27,7 @@ func Private(dir string) error {
 		return err
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
-		if errors.Is(err, fs.ErrPermission) {
+		if IsReadOnly(err) {
 			return nil
 		}
 		return err

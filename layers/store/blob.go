@@ -128,7 +128,8 @@ func (s *Store) whole(desc ocispec.Descriptor) bool {
 	if !s.isLost(mark) {
 		return true
 	}
-	return verifyFile(context.Background(), s.blobPath(desc.Digest), desc) == nil && s.unmark(mark) == nil
+	sound := verifyFile(context.Background(), s.blobPath(desc.Digest), desc) == nil
+	return sound && (s.readOnly() || s.unmark(mark) == nil)
 }
 
 // smallBlob is the length in bytes up to which a blob is read to know that it is

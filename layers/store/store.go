@@ -36,6 +36,9 @@ type Options struct {
 	SingleUser bool
 	// Warn gets a line about what was damaged and is made again.
 	Warn func(string)
+	// Read says that nothing new is going to be kept: a store that cannot be
+	// written to will do.
+	Read bool
 }
 
 // Store is a folder of blobs and layers. It is safe for concurrent use.
@@ -43,7 +46,7 @@ type Store struct {
 	root string
 	opt  Options
 	// tmp is this process's own temporary folder, locked by own as long as
-	// the process lives.
+	// the process lives. A store that can only be read has none: own is nil.
 	tmp string
 	own *os.File
 
@@ -66,20 +69,72 @@ func Open(root string, opt Options) (*Store, error) {
 		metas: map[layers.ID]meta{}, trees: map[layers.ID]*layers.Tree{}, tars: map[layers.ID]*openTar{},
 		dirs: dirs{known: map[string]*knownDir{}},
 	}
-	if err := makeFolders(root); err != nil {
-		return nil, fmt.Errorf("making the store: %w", err)
+	err := s.openForWriting()
+	if hostfile.IsReadOnly(err) && isDir(root) {
+		err = &ReadOnlyError{Root: root, Err: err}
+		if opt.Read {
+			s.tmp, err = filepath.Join(root, "tmp"), nil
+		}
 	}
-	if err := s.removeLeftovers(); err != nil {
-		return nil, fmt.Errorf("opening the store: %w", err)
-	}
-	if err := s.ownTemp(); err != nil {
-		return nil, fmt.Errorf("opening the store: %w", err)
+	if err != nil {
+		return nil, err
 	}
 	if err := s.openDurability(); err != nil {
-		return nil, fmt.Errorf("opening the store: %w", errors.Join(err, folder.RemoveAll(s.tmp), s.own.Close()))
+		return nil, fmt.Errorf("opening the store: %w", errors.Join(err, s.removeOwnTemp()))
 	}
 	return s, nil
 }
+
+// openForWriting makes what is needed to keep anything, and removes leftovers.
+func (s *Store) openForWriting() error {
+	if err := makeFolders(s.root); err != nil {
+		return fmt.Errorf("making the store: %w", err)
+	}
+	if err := s.removeLeftovers(); err != nil {
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	if err := s.ownTemp(); err != nil {
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	return nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// CheckWritable fails with a *ReadOnlyError when the store at root is there and cannot
+// be written to.
+func CheckWritable(root string) error {
+	dir := filepath.Join(root, "tmp")
+	if err := unix.Access(dir, unix.W_OK); hostfile.IsReadOnly(err) {
+		return &ReadOnlyError{Root: root, Err: &fs.PathError{Op: "writing to", Path: dir, Err: err}}
+	}
+	return nil
+}
+
+// A ReadOnlyError is a store in which something was to be written that this user can
+// only read.
+type ReadOnlyError struct {
+	Root string
+	Err  error
+}
+
+func (e *ReadOnlyError) Error() string {
+	return fmt.Sprintf("the store %s can only be read here: %v", e.Root, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *ReadOnlyError) Unwrap() error { return e.Err }
+
+// HintText says what is possible.
+func (e *ReadOnlyError) HintText() string {
+	return "its images can be listed, inspected, saved and pushed; for anything else make it writable, or name another store with --root DIR or SINTER_ROOT"
+}
+
+// readOnly reports whether nothing can be written.
+func (s *Store) readOnly() bool { return s.own == nil }
 
 // makeFolders makes those that are missing. A new store is its owner's alone.
 func makeFolders(root string) error {
@@ -110,8 +165,7 @@ func (s *Store) Close() error {
 		delete(s.tars, id)
 	}
 	s.mu.Unlock()
-	err = errors.Join(err, folder.RemoveAll(s.tmp))
-	return errors.Join(err, s.own.Close())
+	return errors.Join(err, s.removeOwnTemp())
 }
 
 // Temp is this process's own folder for temporary files.
@@ -153,6 +207,13 @@ func (s *Store) ownTemp() error {
 	return nil
 }
 
+func (s *Store) removeOwnTemp() error {
+	if s.readOnly() {
+		return nil
+	}
+	return errors.Join(folder.RemoveAll(s.tmp), s.own.Close())
+}
+
 // removeLeftovers removes the temporary folders of processes that are no more.
 // Files of other users, which only a user namespace can remove, stay for a
 // process in one.
@@ -174,7 +235,7 @@ func (s *Store) removeLeftovers() error {
 		if !isDead(path) {
 			continue
 		}
-		if err := folder.RemoveAll(path); err != nil && !errors.Is(err, fs.ErrPermission) {
+		if err := folder.RemoveAll(path); err != nil && !hostfile.IsReadOnly(err) {
 			return err
 		}
 	}

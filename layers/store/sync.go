@@ -67,7 +67,7 @@ func (s *Store) openDurability() error {
 		return err
 	}
 	s.disk = durability{
-		fs: f, boot: bootID(), own: filepath.Base(s.tmp),
+		fs: f, boot: bootID(), own: filepath.Base(s.tmp), // no writer is called tmp
 		marks: map[layers.ID]bool{}, lost: map[layers.ID][]string{},
 	}
 	writers, err := s.writers()

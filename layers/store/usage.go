@@ -34,7 +34,7 @@ type BlobUsage struct {
 // IDs returns the names of all layers.
 func (s *Store) IDs() ([]layers.ID, error) {
 	entries, err := os.ReadDir(filepath.Join(s.root, "layers"))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	ids := make([]layers.ID, 0, len(entries))
@@ -47,7 +47,7 @@ func (s *Store) IDs() ([]layers.ID, error) {
 // Blobs returns all blobs on disk.
 func (s *Store) Blobs() ([]BlobUsage, error) {
 	entries, err := os.ReadDir(filepath.Join(s.root, "blobs", string(digest.SHA256)))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var blobs []BlobUsage
