@@ -11,6 +11,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/sandbox"
+	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -44,7 +45,7 @@ func (e *engine) runCommand(ctx context.Context, n *parser.Node, op parser.Exec,
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return &CommandError{Err: err, ExitCode: res.ExitCode, Output: tail.String()}
+		return &CommandError{Err: err, ExitCode: res.ExitCode, Output: tail.String(), Lack: hostfile.LackOf(s.Upper)}
 	}
 	return nil
 }
@@ -84,6 +85,8 @@ type CommandError struct {
 	ExitCode int
 	// Output is the end of what it printed.
 	Output string
+	// Lack is what the store's file system had none left of when it ended.
+	Lack hostfile.Lack
 }
 
 func (e *CommandError) Error() string { return e.Err.Error() }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -49,11 +50,7 @@ func (a *app) report(ctx context.Context, err error) int {
 		a.printStep(step)
 	}
 	fmt.Fprintf(a.stderr, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(err.Error(), "\n"))))
-	hints := []string{hint(err), a.fullDisk(err), tooManyFiles(err)}
-	if isFull(err) {
-		hints = hints[1:] // nothing else is the matter
-	}
-	for _, h := range hints {
+	for _, h := range a.hints(err) {
 		if h != "" {
 			fmt.Fprintf(a.stderr, "hint: %s\n", parser.Redact(h))
 		}
@@ -65,44 +62,74 @@ func (a *app) report(ctx context.Context, err error) int {
 	return exitFailed
 }
 
-// tooManyFiles says what to do when this process may open no more files.
-func tooManyFiles(err error) string {
-	if errors.Is(err, unix.EMFILE) {
-		return "raise the limit of open files (ulimit -n): every step that runs at the same time needs some"
+// hints are the ways out of an error, some of which may be empty.
+func (a *app) hints(err error) []string {
+	switch full := a.fullDisk(err); {
+	case isFull(err):
+		return []string{full} // nothing else is the matter
+	case errors.Is(err, unix.EMFILE):
+		return []string{"raise the limit of open files (ulimit -n): every step that runs at the same time needs some"}
+	default:
+		return []string{hint(err), full}
+	}
+}
+
+// fullDisk is the way out when there was no room on a disk. A command that fails for
+// want of it may say anything, so the store's disk was looked at when it ended; if
+// it had removed by then what it had written, its own words are all there is.
+func (a *app) fullDisk(err error) string {
+	var command *builder.CommandError
+	switch {
+	case isFull(err):
+		return fullHint(a.lack(err), a.isElsewhere(err))
+	case !errors.As(err, &command):
+		return ""
+	case command.Lack != hostfile.NoLack:
+		return fullHint(command.Lack, false)
+	case strings.Contains(strings.ToLower(command.Output), unix.ENOSPC.Error()):
+		return "the command found no room on a disk or in a tmpfs: if it was the store's disk, make room on it (sinter prune helps), or put the store elsewhere with SINTER_ROOT"
 	}
 	return ""
 }
 
-// leastRoom is what a disk must have free, in bytes, not to count as full.
-const leastRoom = 1 << 20
+// lack is what was lacking on the disk that err is about; NoLack when there is enough
+// again.
+func (a *app) lack(err error) hostfile.Lack {
+	var full *hostfile.FullError
+	if errors.As(err, &full) {
+		return full.Lack
+	}
+	if root, rootErr := a.root(); rootErr == nil && !a.isElsewhere(err) {
+		return hostfile.LackOf(root)
+	}
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return hostfile.LackOf(filepath.Dir(file.Path))
+	}
+	return hostfile.NoLack
+}
 
-// fullDisk is the way out when the disk is full. A command that fails for want
-// of room may say anything, so the store's disk is looked at.
-func (a *app) fullDisk(err error) string {
-	const hint = "the disk is full: make room on it (sinter prune helps when the store is there), or put the store elsewhere with SINTER_ROOT"
-	if isFull(err) {
-		if a.isElsewhere(err) {
-			return "the disk is full: make room on it, or choose another place"
-		}
-		return hint
+// fullHint says what to do about a disk that lacks something. elsewhere says that it
+// is known not to be the store's.
+func fullHint(lack hostfile.Lack, elsewhere bool) string {
+	what := map[hostfile.Lack]string{
+		hostfile.Bytes:  "the disk is full: make room on it",
+		hostfile.Inodes: "the file system has no inodes left, however much room there is (see df -i): remove files on it",
+		hostfile.NoLack: "the disk is full, or has no inodes left (see df and df -i): make room on it",
+	}[lack]
+	if elsewhere {
+		return what + ", or choose another place"
 	}
-	var command *builder.CommandError
-	var disk unix.Statfs_t
-	if !errors.As(err, &command) || a.layers == nil || unix.Statfs(a.layers.Root(), &disk) != nil {
-		return ""
-	}
-	if disk.Bavail*uint64(disk.Bsize) < leastRoom {
-		return hint
-	}
-	return ""
+	return what + " (sinter prune helps when the store is there), or put the store elsewhere with SINTER_ROOT"
 }
 
 // isElsewhere reports whether err is about a file that is known not to be in the
 // store.
 func (a *app) isElsewhere(err error) bool {
 	var file *fs.PathError
+	var known *hostfile.FullError // of the store
 	root, rootErr := a.root()
-	if rootErr != nil || !errors.As(err, &file) {
+	if rootErr != nil || errors.As(err, &known) || !errors.As(err, &file) {
 		return false
 	}
 	path, pathErr := filepath.Abs(file.Path)

@@ -44,6 +44,7 @@ func TestFullDiskElsewhere(t *testing.T) {
 func TestTooManyFiles(t *testing.T) {
 	for err, want := range map[error]string{
 		fmt.Errorf("locking: %w", &fs.PathError{Op: "open", Path: "x", Err: unix.EMFILE}): "error: locking: open x: too many open files\nhint: raise the limit of open files (ulimit -n): every step that runs at the same time needs some\n",
+		storeMistake(fmt.Errorf("opening the store: %w", unix.EMFILE)):                    "error: opening the store: too many open files\nhint: raise the limit of open files (ulimit -n): every step that runs at the same time needs some\n",
 		fmt.Errorf("locking: %w", unix.ENFILE):                                            "error: locking: too many open files in system\n",
 	} {
 		var out strings.Builder

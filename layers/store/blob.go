@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 func (s *Store) blobPath(d digest.Digest) string {
@@ -95,6 +96,7 @@ func (s *Store) ReplaceBlob(ctx context.Context, desc ocispec.Descriptor, r io.R
 		err = s.placeBlob(f.Name(), desc.Digest)
 	}
 	if err != nil {
+		err = hostfile.Full(err, s.tmp)
 		_ = os.Remove(f.Name())
 		return fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}

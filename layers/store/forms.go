@@ -16,6 +16,7 @@ import (
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/folder"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // Tree returns the table of contents of a layer. That of a layer which was only
@@ -118,13 +119,13 @@ func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader)
 	w := bufio.NewWriterSize(holes, 1<<20)
 	t, diffID, _, err := archive.Read(ctx, io.TeeReader(archive.ContextReader(ctx, plain), w))
 	if err != nil {
-		return err
+		return hostfile.Full(err, s.tmp)
 	}
 	if err := checkDiffID(l, diffID); err != nil {
 		return err
 	}
 	if err := errors.Join(w.Flush(), holes.Finish(), f.Chmod(0o644)); err != nil {
-		return err
+		return hostfile.Full(err, s.tmp)
 	}
 	if err := os.MkdirAll(s.layerPath(l.ID, ""), 0o755); err != nil {
 		return err
@@ -216,7 +217,7 @@ func (s *Store) makeDir(ctx context.Context, l layers.Layer, t *layers.Tree, dir
 		return verified(l, e, r, err)
 	}
 	if err := s.unpack(ctx, t, open, tmp); err != nil {
-		return errors.Join(err, folder.RemoveAll(tmp))
+		return errors.Join(hostfile.Full(err, tmp), folder.RemoveAll(tmp))
 	}
 	done, err := s.writing(l.ID)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/folder"
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // Forms are those in which a new layer is wanted at once. Others are made of
@@ -85,7 +86,7 @@ func (w *Writer) Add(e layers.Entry, content io.Reader) error {
 		e, err = w.writer.Add(e, content)
 	}
 	if err != nil {
-		return err
+		return hostfile.Full(err, w.dir)
 	}
 	w.tree.Entries = append(w.tree.Entries, e)
 	return nil
@@ -113,6 +114,7 @@ func (w *Writer) Abort() {
 func (w *Writer) Commit(created time.Time) (layers.Layer, error) {
 	l, err := w.commit(created)
 	if err != nil {
+		err = hostfile.Full(err, w.dir)
 		w.Abort()
 		return layers.Layer{}, fmt.Errorf("ending a layer: %w", err)
 	}

@@ -1,0 +1,66 @@
+package hostfile
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lack is what a file system has none left of.
+type Lack string
+
+// What may be lacking.
+const (
+	NoLack Lack = ""
+	Bytes  Lack = "bytes"
+	Inodes Lack = "inodes"
+)
+
+// A file system with less than this counts as full: between a failure and the look at
+// it some room may have been given back.
+const (
+	leastBytes  = 1 << 20
+	leastInodes = 16
+)
+
+// LackOf says what the file system of path, which exists, has none left of. One that
+// cannot be looked at lacks nothing.
+func LackOf(path string) Lack {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return NoLack
+	}
+	switch {
+	// Some file systems make inodes as they need them, and have none to count.
+	case st.Files > 0 && st.Ffree < leastInodes:
+		return Inodes
+	case st.Bavail*uint64(st.Bsize) < leastBytes:
+		return Bytes
+	}
+	return NoLack
+}
+
+// A FullError is a failure to write, and what was lacking at that moment: what was
+// half written is removed before anybody hears of it, and then there is room again.
+type FullError struct {
+	Lack Lack
+	Err  error
+}
+
+func (e *FullError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the failure.
+func (e *FullError) Unwrap() error { return e.Err }
+
+// Full adds to an error that says that there is no room what the file system of path
+// lacks. Other errors, and those that know already, stay as they are.
+func Full(err error, path string) error {
+	var known *FullError
+	if !errors.Is(err, unix.ENOSPC) || errors.As(err, &known) {
+		return err
+	}
+	if lack := LackOf(path); lack != NoLack {
+		return &FullError{Lack: lack, Err: err}
+	}
+	return err
+}
