@@ -215,6 +215,12 @@ func (s *Store) write(path string, data []byte) error {
 	if s.writeNameless(path, data) {
 		return nil
 	}
+	// As long as tmp/ is held, the file is not taken for a leftover.
+	held, err := hostfile.LockDir(filepath.Join(s.root, "tmp"), hostfile.Shared)
+	if err != nil {
+		return fmt.Errorf("writing to the cache store: %w", err)
+	}
+	defer held.Close()
 	f, err := os.CreateTemp(filepath.Join(s.root, "tmp"), "record-")
 	if err != nil {
 		return fmt.Errorf("writing to the cache store: %w", err)

@@ -62,7 +62,6 @@ func TestKilled(t *testing.T) {
 		k.killed(time.Duration(rand.Int64N(int64(took))))
 		k.nothingLeft()
 		if i%10 == 9 {
-			k.age()
 			k.build()
 			k.verify()
 			k.nothingHalf()
@@ -115,25 +114,6 @@ func (k *killing) verify() {
 	k.t.Helper()
 	if out, err := k.command("verify").CombinedOutput(); err != nil {
 		k.t.Fatalf("verify: %v\n%s", err, out)
-	}
-}
-
-// age makes what killed builds left in the store look two hours old: files there
-// that nobody holds locked are removed only after a while.
-func (k *killing) age() {
-	k.t.Helper()
-	tmp := filepath.Join(k.root, "tmp")
-	for _, pattern := range []string{filepath.Join(tmp, "*"), filepath.Join(tmp, ".new-*/*")} {
-		left, err := filepath.Glob(pattern)
-		if err != nil {
-			k.t.Fatal(err)
-		}
-		old := time.Now().Add(-2 * time.Hour)
-		for _, path := range left {
-			if err := os.Chtimes(path, old, old); err != nil {
-				k.t.Fatal(err)
-			}
-		}
 	}
 }
 

@@ -113,6 +113,29 @@ func ownLock(f *os.File) error {
 	return nil
 }
 
+// LockDir locks a directory that only its owner can open, as long as the returned
+// file is open. It waits for others, who must hold it for a moment only.
+func LockDir(dir string, how int) (*os.File, error) {
+	return lockDir(dir, func(f *os.File) error { return Hold(context.Background(), f, "the directory "+dir, how) })
+}
+
+// TryLockDir is LockDir without a wait: when somebody else holds the lock it fails
+// with unix.EWOULDBLOCK.
+func TryLockDir(dir string, how int) (*os.File, error) {
+	return lockDir(dir, func(f *os.File) error { return flock(f, how) })
+}
+
+func lockDir(dir string, take func(*os.File) error) (*os.File, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := take(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // Names reports whether path, not followed, is the open file f.
 func Names(path string, f *os.File) bool { return NamesAt(unix.AT_FDCWD, path, f) }
 

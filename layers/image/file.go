@@ -14,17 +14,31 @@ import (
 )
 
 func (s *Images) writeFile(path string, data []byte) error {
-	return folder.WriteFile(filepath.Join(s.root, "tmp", ".file-"), path, data, 0o644)
+	return s.writing(func(temp string) error { return folder.WriteFile(temp, path, data, 0o644) })
 }
 
 // writeDurably writes a file that names what is in the store, when that is on disk.
 func (s *Images) writeDurably(path string, data []byte) error {
-	return folder.WriteDurably(filepath.Join(s.root, "tmp", ".file-"), path, data, 0o644, func() error {
-		if s.disk == nil {
-			return nil
-		}
-		return s.disk.Sync()
+	return s.writing(func(temp string) error {
+		return folder.WriteDurably(temp, path, data, 0o644, func() error {
+			if s.disk == nil {
+				return nil
+			}
+			return s.disk.Sync()
+		})
 	})
+}
+
+// writing calls write, which writes to a file whose name begins with temp. As long
+// as tmp/ is held the file is not taken for a leftover.
+func (s *Images) writing(write func(temp string) error) error {
+	tmp := filepath.Join(s.root, "tmp")
+	held, err := hostfile.LockDir(tmp, hostfile.Shared)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	return write(filepath.Join(tmp, ".file-"))
 }
 
 // makeFolders makes what is needed for writing, also where no store was opened.

@@ -3,19 +3,11 @@ package store
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"path/filepath"
-	"time"
 
 	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
-
-// leftoverAge is how long a temporary folder without a lock may stand before it
-// is taken for a dead process's.
-const leftoverAge = time.Hour
-
-func isOld(info fs.FileInfo) bool { return time.Since(info.ModTime()) > leftoverAge }
 
 var errDamaged = errors.New("checksum does not match")
 

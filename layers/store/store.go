@@ -187,19 +187,26 @@ func (s *Store) RemoveTemp(dir string) error { return folder.RemoveAll(dir) }
 // lockName is the file in a temporary folder that its process holds locked.
 const lockName = "lock"
 
+// newPrefix begins the name of a temporary folder that is not locked yet.
+const newPrefix = ".new-"
+
 // ownTemp makes this process's temporary folder. The folder gets its final name
 // when it is locked, so no other process can take it for a dead one's.
 func (s *Store) ownTemp() error {
-	dir, err := os.MkdirTemp(filepath.Join(s.root, "tmp"), ".new-")
+	making, err := hostfile.LockDir(filepath.Join(s.root, "tmp"), hostfile.Shared)
 	if err != nil {
 		return err
 	}
-	// Whoever looks for leftovers may hold the lock, but only for a moment.
+	defer making.Close()
+	dir, err := os.MkdirTemp(filepath.Join(s.root, "tmp"), newPrefix)
+	if err != nil {
+		return err
+	}
 	f, err := hostfile.Lock(context.Background(), filepath.Join(dir, lockName), "the temporary folder", hostfile.Exclusive)
 	if err != nil {
 		return err
 	}
-	final := filepath.Join(filepath.Dir(dir), strings.TrimPrefix(filepath.Base(dir), ".new-"))
+	final := filepath.Join(filepath.Dir(dir), strings.TrimPrefix(filepath.Base(dir), newPrefix))
 	if err := os.Rename(dir, final); err != nil {
 		return errors.Join(err, f.Close())
 	}
@@ -214,27 +221,36 @@ func (s *Store) removeOwnTemp() error {
 	return errors.Join(folder.RemoveAll(s.tmp), s.own.Close())
 }
 
-// removeLeftovers removes the temporary folders of processes that are no more.
-// Files of other users, which only a user namespace can remove, stay for a
-// process in one.
+// removeLeftovers removes what dead processes left in tmp/: their folders, which
+// nobody holds locked, and what was only begun: new folders and single files, with
+// which the living hold tmp/ itself. Files of other users, which only a user
+// namespace can remove, stay for a process in one.
 func (s *Store) removeLeftovers() error {
-	entries, err := os.ReadDir(filepath.Join(s.root, "tmp"))
+	tmp := filepath.Join(s.root, "tmp")
+	entries, err := os.ReadDir(tmp)
 	if err != nil {
 		return err
 	}
+	var dead, begun []string
 	for _, e := range entries {
-		path := filepath.Join(s.root, "tmp", e.Name())
-		if !e.IsDir() {
-			// A record or an index that was being written: this takes no
-			// time, so an old one was given up.
-			if info, err := e.Info(); err == nil && isOld(info) {
-				_ = os.Remove(path)
-			}
-			continue
+		path := filepath.Join(tmp, e.Name())
+		switch {
+		case !e.IsDir(), strings.HasPrefix(e.Name(), newPrefix):
+			begun = append(begun, path)
+		case isDead(path):
+			dead = append(dead, path)
 		}
-		if !isDead(path) {
-			continue
+	}
+	if len(begun) > 0 {
+		alone, err := hostfile.TryLockDir(tmp, hostfile.Exclusive)
+		if err == nil {
+			defer alone.Close()
+			dead = append(dead, begun...)
+		} else if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
 		}
+	}
+	for _, path := range dead {
 		if err := folder.RemoveAll(path); err != nil && !hostfile.IsReadOnly(err) {
 			return err
 		}
@@ -242,14 +258,9 @@ func (s *Store) removeLeftovers() error {
 	return nil
 }
 
-// isDead reports whether the process of a temporary folder has ended. A folder
-// that is being made is taken for dead only when it is old; any other has a lock,
-// unless a process was killed while it removed the folder.
+// isDead reports whether the process of a temporary folder has ended. Each has a
+// lock, unless a process was killed while it removed the folder.
 func isDead(dir string) bool {
-	if strings.HasPrefix(filepath.Base(dir), ".new-") {
-		info, err := os.Stat(dir)
-		return err == nil && isOld(info)
-	}
 	f, err := os.Open(filepath.Join(dir, lockName))
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
