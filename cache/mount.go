@@ -36,7 +36,7 @@ func (s *Store) Mount(ctx context.Context, key Key, sharing string, fill func(di
 			return "", nil, fmt.Errorf("locking a cache mount: %w", err)
 		}
 		dir := filepath.Join(base, "fs")
-		if err := s.fillMount(dir, fill); err != nil {
+		if err := s.fillMount(ctx, dir, fill); err != nil {
 			release()
 			return "", nil, fmt.Errorf("making a cache mount: %w", err)
 		}
@@ -64,13 +64,29 @@ func holdMount(ctx context.Context, base, sharing string) (func(), error) {
 	return func() { f.Close() }, nil
 }
 
-// fillMount makes dir in one rename. Of several that try at once, one wins and
-// the others use its directory.
-func (s *Store) fillMount(dir string, fill func(dir string) error) error {
+// fillMount makes dir in one rename. Of several that try at once, one fills it and
+// the others wait; so what a killed process began can be told, and goes.
+func (s *Store) fillMount(ctx context.Context, dir string, fill func(dir string) error) error {
 	if _, err := os.Lstat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), "new-")
+	base := filepath.Dir(dir)
+	filling, err := hostfile.Lock(ctx, filepath.Join(base, "filling"), "a cache mount, which another command fills", hostfile.Exclusive)
+	if err != nil {
+		return err
+	}
+	defer filling.Close()
+	if _, err := os.Lstat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	begun, err := filepath.Glob(filepath.Join(base, "new-*"))
+	for _, path := range begun {
+		err = errors.Join(err, os.RemoveAll(path))
+	}
+	if err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(base, "new-")
 	if err != nil {
 		return err
 	}
@@ -81,9 +97,5 @@ func (s *Store) fillMount(dir string, fill func(dir string) error) error {
 	if err := fill(tmp); err != nil {
 		return err
 	}
-	err = unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EEXIST) {
-		return nil
-	}
-	return err
+	return unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -72,6 +74,41 @@ func TestMountThatCannotBeFilledLeavesNothing(t *testing.T) {
 		t.Errorf("left over: %v", left)
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(dir), "new-*")); len(left) > 0 {
+		t.Errorf("left over: %v", left)
+	}
+}
+
+// What a killed process began to fill goes when the mount is next filled, and
+// several who want it at once fill it once.
+func TestMountBegunByTheDead(t *testing.T) {
+	s, key := open(t), record("make").Key
+	begun := filepath.Join(s.root, "mounts", key.String(), "new-1")
+	if err := os.MkdirAll(filepath.Join(begun, "dir"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var filled atomic.Int32
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			dir, release, err := s.Mount(context.Background(), key, "shared", func(dir string) error {
+				filled.Add(1)
+				return fillWith("x")(dir)
+			})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer release()
+			if data, err := os.ReadFile(filepath.Join(dir, "begin")); err != nil || string(data) != "x" {
+				t.Errorf("it begins with %q, %v", data, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := filled.Load(); n != 1 {
+		t.Errorf("filled %d times", n)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(begun), "new-*")); len(left) > 0 {
 		t.Errorf("left over: %v", left)
 	}
 }
