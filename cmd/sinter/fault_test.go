@@ -39,6 +39,7 @@ func TestFaults(t *testing.T) {
 			when []int
 		}{
 			{"renameat,renameat2:signal=KILL", []int{1, 2, 3, 5, 8}},
+			{"mkdirat:signal=KILL", []int{2, 4}},
 			{"fsync,syncfs:error=EIO", []int{1, 2}},
 			{"openat:error=EIO", []int{4, 9, 17}},
 			{"openat:error=EMFILE", []int{6}},

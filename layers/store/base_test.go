@@ -216,3 +216,30 @@ func TestFormerClaims(t *testing.T) {
 		})
 	}
 }
+
+// A layer of an image that nobody has noted, or whose folder has no description, is
+// not half there when its blob was inflated.
+func TestInflatedWhole(t *testing.T) {
+	for _, half := range []bool{false, true} {
+		s := open(t, t.TempDir(), Options{})
+		l, blob := pulled(t)
+		if err := s.PutBlob(ctx, l.Descriptor, bytes.NewReader(blob)); err != nil {
+			t.Fatal(err)
+		}
+		if half {
+			if err := os.Mkdir(s.layerPath(l.ID, ""), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.Tree(ctx, l); err != nil {
+			t.Fatal(err)
+		}
+		check(t, s, l)
+		if problems, err := s.Verify(ctx); err != nil || len(problems) > 0 {
+			t.Errorf("half %v: %v, %v", half, problems, err)
+		}
+		if got, err := open(t, s.root, Options{}).Get(l.ID); err != nil || got.DiffID != l.DiffID {
+			t.Errorf("half %v: %+v, %v", half, got, err)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -127,6 +128,9 @@ func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader)
 	if err := errors.Join(w.Flush(), holes.Finish(), f.Chmod(0o644)); err != nil {
 		return hostfile.Full(err, s.tmp)
 	}
+	if l.ID.IsBase() && !isThere(s.layerPath(l.ID, metaName)) {
+		return s.placeInflated(l, f.Name(), t)
+	}
 	if err := os.MkdirAll(s.layerPath(l.ID, ""), 0o755); err != nil {
 		return err
 	}
@@ -139,6 +143,27 @@ func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader)
 		return err
 	}
 	return s.putTree(l.ID, t)
+}
+
+// placeInflated makes the folder of an image's layer that has none, or one without a
+// description: all that is known of it appears at once.
+func (s *Store) placeInflated(l layers.Layer, tar string, t *layers.Tree) error {
+	if err := s.replace(l.ID); err != nil {
+		return err
+	}
+	dir, err := s.TempDir("layer-")
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(tar, filepath.Join(dir, tarName)); err != nil {
+		return err
+	}
+	return s.placeLayer(dir, meta{Layer: l, Verified: true}, t)
+}
+
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 func (s *Store) putTree(id layers.ID, t *layers.Tree) error {
