@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -89,10 +90,22 @@ type Owner struct {
 // lowest first. The empty chain is scratch.
 type Chain []Layer
 
-// Append returns a new chain with l on top; c is not changed.
+// Append returns a chain with l on top; c is not changed. Chains that grow from one
+// another share their layers, so that a thousand steps do not need the room of a
+// million layers.
 func (c Chain) Append(l Layer) Chain {
-	return append(slices.Clone(c), l)
+	appending.Lock()
+	defer appending.Unlock()
+	// The place behind c is taken by a chain that grew from c before.
+	if len(c) == cap(c) || c[:len(c)+1][len(c)].ID != "" {
+		c = append(make(Chain, 0, max(8, 2*len(c))), c...)
+	}
+	return append(c, l)
 }
+
+// appending is held while a chain grows, so that two that grow from one do not take
+// the same place.
+var appending sync.Mutex
 
 // RootOwner returns who owns the root directory when a step has changed that.
 func (c Chain) RootOwner() (Owner, bool) {
