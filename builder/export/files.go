@@ -190,14 +190,13 @@ func (w *writing) writeTar(ctx context.Context, out io.Writer, roots []rootfs) e
 				return context.Cause(ctx)
 			}
 			if e.Kind != layers.File {
-				_, err := tw.Add(e, nil)
-				return err
+				return tw.Add(e, nil)
 			}
 			f, err := w.open(ctx, r, e, layer)
 			if err != nil {
 				return err
 			}
-			_, err = tw.Add(e, f)
+			err = tw.Add(e, f)
 			return errors.Join(err, f.Close())
 		})
 		if err != nil {

@@ -106,25 +106,23 @@ func ordered(list []sample) ([]sample, *layers.Tree) {
 }
 
 type adder interface {
-	Add(layers.Entry, io.Reader) (layers.Entry, error)
+	Add(layers.Entry, io.Reader) error
+	Tree() *layers.Tree
 }
 
-// addAll adds samples and returns the tree of what Add returned.
+// addAll adds samples and returns the tree.
 func addAll(t testing.TB, w adder, list []sample) *layers.Tree {
 	t.Helper()
-	tree := &layers.Tree{}
 	for _, s := range list {
 		var content io.Reader
 		if s.Kind == layers.File {
 			content = bytes.NewReader(s.content)
 		}
-		e, err := w.Add(s.Entry, content)
-		if err != nil {
+		if err := w.Add(s.Entry, content); err != nil {
 			t.Fatal(err)
 		}
-		tree.Entries = append(tree.Entries, e)
 	}
-	return tree
+	return w.Tree()
 }
 
 // writeTar returns the samples as a tar and its tree.
@@ -283,9 +281,11 @@ func TestEpoch(t *testing.T) {
 	epoch := layers.Epoch{Seconds: 1000}
 	w := NewWriter(&buf, &epoch)
 	for i, test := range []struct{ in, want int64 }{{999_999_999_999, 999e9}, {1000e9, 1000e9}, {1001e9, 1000e9}, {-1, -1e9}} {
-		e, err := w.Add(layers.Entry{Path: string(rune('a' + i)), Kind: layers.Dir, ModTime: test.in}, nil)
-		if err != nil || e.ModTime != test.want {
-			t.Errorf("%d became %d, want %d: %v", test.in, e.ModTime, test.want, err)
+		if err := w.Add(layers.Entry{Path: string(rune('a' + i)), Kind: layers.Dir, ModTime: test.in}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Tree().Entries[i].ModTime; got != test.want {
+			t.Errorf("%d became %d, want %d", test.in, got, test.want)
 		}
 	}
 }
@@ -311,11 +311,11 @@ func TestAddRefuses(t *testing.T) {
 	} {
 		w := NewWriter(io.Discard, nil)
 		if name != "root file" {
-			if _, err := w.Add(layers.Entry{Path: "m", Kind: layers.Dir}, nil); err != nil {
+			if err := w.Add(layers.Entry{Path: "m", Kind: layers.Dir}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
-		_, err := w.Add(test.e, strings.NewReader(test.content))
+		err := w.Add(test.e, strings.NewReader(test.content))
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -492,7 +492,7 @@ func TestPackFails(t *testing.T) {
 				p = NewPacker(io.Discard, Compression{}, &failingWriter{left}, nil)
 			}
 			for _, s := range list {
-				if _, err := p.Add(s.Entry, bytes.NewReader(s.content)); err != nil {
+				if err := p.Add(s.Entry, bytes.NewReader(s.content)); err != nil {
 					break
 				}
 			}

@@ -29,13 +29,15 @@ func NewPacker(blob io.Writer, c Compression, tar io.Writer, epoch *layers.Epoch
 }
 
 // Add appends an entry, under the same rules as Writer.Add.
-func (p *Packer) Add(e layers.Entry, content io.Reader) (layers.Entry, error) {
-	if p.err != nil {
-		return e, p.err
+func (p *Packer) Add(e layers.Entry, content io.Reader) error {
+	if p.err == nil {
+		p.err = p.s.add(e, content)
 	}
-	e, p.err = p.s.add(e, content)
-	return e, p.err
+	return p.err
 }
+
+// Tree returns the entries as Writer.Tree does.
+func (p *Packer) Tree() *layers.Tree { return p.s.tree }
 
 // Close ends the blob, waits until all of it is written and describes it.
 func (p *Packer) Close() (Packed, error) {

@@ -33,19 +33,9 @@ type stream struct {
 	out   counter
 	epoch *layers.Epoch // what becomes of times
 	cut   *chunker      // told where entries and contents begin; nil without compression
-	last  string        // the path of the last entry, to check the order
-	some  bool          // an entry has been written
 	buf   []byte
 	sum   hash.Hash
-	files map[string]metadata // of the files so far, for their hardlinks
-}
-
-// metadata is what all names of a file have in common.
-type metadata struct {
-	mode     uint32
-	uid, gid int
-	modTime  int64
-	xattrs   map[string]string
+	tree  *layers.Tree // the entries so far, as they are in the tar
 }
 
 // counter counts what is written through it.
@@ -61,60 +51,72 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 func newStream(w io.Writer, epoch *layers.Epoch, cut *chunker) *stream {
-	s := &stream{out: counter{w: w}, epoch: epoch, cut: cut, sum: sha256.New(), files: make(map[string]metadata)}
+	s := &stream{out: counter{w: w}, epoch: epoch, cut: cut, sum: sha256.New(), tree: &layers.Tree{}}
 	s.tw = tar.NewWriter(&s.out)
 	return s
 }
 
-// add writes one entry and returns it with its Offset, Digest and ModTime as
-// they are in the tar. The Offset of an entry without content is where its
+// add writes one entry and appends it to the tree, with its Offset, Digest and
+// ModTime as they are in the tar. The Offset of an entry without content is where its
 // header ends, so that the borders between entries can be found again.
-func (s *stream) add(e layers.Entry, content io.Reader) (layers.Entry, error) {
-	if err := s.check(e); err != nil {
-		return e, fmt.Errorf("writing layer entry %q: %w", e.Path, err)
+func (s *stream) add(e layers.Entry, content io.Reader) error {
+	e, err := s.write(e, content)
+	if err != nil {
+		return fmt.Errorf("writing layer entry %q: %w", e.Path, err)
 	}
-	s.last, s.some = e.Path, true
+	s.tree.Entries = append(s.tree.Entries, e)
+	return nil
+}
+
+func (s *stream) write(e layers.Entry, content io.Reader) (layers.Entry, error) {
+	if err := s.check(e); err != nil {
+		return e, err
+	}
 	e.ModTime = s.modTime(e)
-	switch {
-	case e.Kind.Linkable():
-		s.files[e.Path] = metadata{e.Mode, e.UID, e.GID, e.ModTime, e.Xattrs}
-	case e.Kind == layers.Hardlink:
+	if e.Kind == layers.Hardlink {
 		// Other tools set the metadata of a hardlink when they unpack it,
 		// and with it that of the file.
-		m := s.files[e.Link]
-		e.Mode, e.UID, e.GID, e.ModTime, e.Xattrs, e.Size = m.mode, m.uid, m.gid, m.modTime, m.xattrs, 0
+		f, ok := s.file(e.Link)
+		if !ok {
+			return e, fmt.Errorf("hardlink to %q, which is not a file before it", e.Link)
+		}
+		e.Mode, e.UID, e.GID, e.ModTime, e.Xattrs, e.Size = f.Mode, f.UID, f.GID, f.ModTime, f.Xattrs, 0
 	}
 	if err := s.header(e); err != nil {
-		return e, fmt.Errorf("writing layer entry %q: %w", e.Path, err)
+		return e, err
 	}
 	e.Offset = s.out.n
 	if e.Kind != layers.File {
 		return e, nil
 	}
-	sum, err := s.content(e, content)
-	if err != nil {
-		return e, fmt.Errorf("writing layer entry %q: %w", e.Path, err)
+	var err error
+	e.Digest, err = s.content(e, content)
+	return e, err
+}
+
+// file returns the entry at path if it is there already and can have other names.
+func (s *stream) file(path string) (*layers.Entry, bool) {
+	i, ok := s.tree.Find(path)
+	if !ok {
+		return nil, false
 	}
-	e.Digest = sum
-	return e, nil
+	e := &s.tree.Entries[i]
+	return e, e.Kind.Linkable()
 }
 
 func (s *stream) check(e layers.Entry) error {
-	base := path.Base(e.Path)
+	base, before := path.Base(e.Path), s.tree.Entries
 	switch {
 	case e.Path == "" && e.Kind != layers.Dir:
 		return errors.New("the root is not a directory")
 	case !layers.IsClean(e.Path):
 		return errors.New("path is not clean")
-	case s.some && layers.ComparePaths(s.last, e.Path) >= 0:
-		return fmt.Errorf("out of order after %q", s.last)
+	case len(before) > 0 && layers.ComparePaths(before[len(before)-1].Path, e.Path) >= 0:
+		return fmt.Errorf("out of order after %q", before[len(before)-1].Path)
 	case strings.HasPrefix(base, whiteoutPrefix):
 		return &reservedNameError{e.Path}
 	case e.Kind == layers.File && e.Size < 0:
 		return fmt.Errorf("size %d", e.Size)
-	}
-	if _, known := s.files[e.Link]; e.Kind == layers.Hardlink && !known {
-		return fmt.Errorf("hardlink to %q, which is not a file before it", e.Link)
 	}
 	return nil
 }

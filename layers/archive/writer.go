@@ -31,15 +31,17 @@ func NewWriter(tar io.Writer, epoch *layers.Epoch) *Writer {
 // Add appends an entry; a regular file's content is read to its end and must
 // have exactly e.Size bytes and, if e has a digest, that digest. Entries
 // come in the order of layers.ComparePaths, so that a hardlink's target is
-// before it. Add returns the entry as it is in the tar: with Offset, Digest
-// and whole seconds, a hardlink with the metadata of its target. After an error the tar is of no use.
-func (w *Writer) Add(e layers.Entry, content io.Reader) (layers.Entry, error) {
-	if w.err != nil {
-		return e, w.err
+// before it. After an error the tar is of no use.
+func (w *Writer) Add(e layers.Entry, content io.Reader) error {
+	if w.err == nil {
+		w.err = w.s.add(e, content)
 	}
-	e, w.err = w.s.add(e, content)
-	return e, w.err
+	return w.err
 }
+
+// Tree returns the entries as they are in the tar: with Offset, Digest and whole
+// seconds, a hardlink with the metadata of its target.
+func (w *Writer) Tree() *layers.Tree { return w.s.tree }
 
 // Close ends the tar and returns its digest and size in bytes.
 func (w *Writer) Close() (diffID digest.Digest, size int64, err error) {

@@ -220,7 +220,7 @@ func (s *Store) packTree(ctx context.Context, l layers.Layer, blob io.Writer, w 
 			return archive.Packed{}, context.Cause(ctx)
 		}
 		if e.Kind != layers.File {
-			if _, err := p.Add(e, nil); err != nil {
+			if err := p.Add(e, nil); err != nil {
 				return archive.Packed{}, err
 			}
 			continue
@@ -229,7 +229,7 @@ func (s *Store) packTree(ctx context.Context, l layers.Layer, blob io.Writer, w 
 		if err != nil {
 			return archive.Packed{}, err
 		}
-		_, err = p.Add(e, r)
+		err = p.Add(e, r)
 		if err = errors.Join(err, r.Close()); err != nil {
 			return archive.Packed{}, err
 		}

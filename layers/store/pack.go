@@ -117,28 +117,25 @@ func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blo
 	}
 	w := archive.NewPacker(blob, c, nil, nil)
 	defer w.Abort()
-	out := &layers.Tree{Entries: make([]layers.Entry, 0, len(t.Entries))}
 	for _, e := range t.Entries {
 		if ctx.Err() != nil {
 			return nil, archive.Packed{}, context.Cause(ctx)
 		}
-		e, err := s.addFrom(w, root, e)
-		if err != nil {
+		if err := s.addFrom(w, root, e); err != nil {
 			return nil, archive.Packed{}, err
 		}
-		out.Entries = append(out.Entries, e)
 	}
 	p, err := w.Close()
-	return out, p, err
+	return w.Tree(), p, err
 }
 
-func (s *Store) addFrom(w *archive.Packer, root string, e layers.Entry) (layers.Entry, error) {
+func (s *Store) addFrom(w *archive.Packer, root string, e layers.Entry) error {
 	if e.Kind != layers.File {
 		return w.Add(e, nil)
 	}
 	f, err := s.openStored(root, e)
 	if err != nil {
-		return e, err
+		return err
 	}
 	defer f.Close()
 	return w.Add(e, f)

@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -479,5 +481,33 @@ func TestLayersAreTheOwnersAlone(t *testing.T) {
 		if err := os.Chmod(filepath.Join(root, "layers"), 0o755); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// The store keeps the table of contents of a new layer; what wrote it, with its
+// buffers and compressors, is free when the layer is there.
+func TestWriterIsFreed(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	written := func() (weak.Pointer[Writer], layers.Layer) {
+		w, err := s.NewWriter(ctx, Forms{Blob: true}, archive.Compression{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Add(layers.Entry{Path: "file", Size: 5}, strings.NewReader("hello")); err != nil {
+			t.Fatal(err)
+		}
+		l, err := w.Commit(made)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return weak.Make(w), l
+	}
+	w, l := written()
+	runtime.GC()
+	if w.Value() != nil {
+		t.Error("the Writer is still held after Commit")
+	}
+	if _, err := s.Tree(ctx, l); err != nil {
+		t.Error(err)
 	}
 }

@@ -37,7 +37,7 @@ type Writer struct {
 
 	packer *archive.Packer
 	writer *archive.Writer
-	tree   layers.Tree
+	tree   *layers.Tree // what packer or writer has written
 	ended  bool
 }
 
@@ -70,6 +70,11 @@ func (s *Store) NewWriter(ctx context.Context, forms Forms, c archive.Compressio
 	default:
 		w.writer = archive.NewWriter(w.holes, nil)
 	}
+	if w.packer != nil {
+		w.tree = w.packer.Tree()
+	} else {
+		w.tree = w.writer.Tree()
+	}
 	return w, nil
 }
 
@@ -79,17 +84,11 @@ func (w *Writer) Add(e layers.Entry, content io.Reader) error {
 	if err := w.ctx.Err(); err != nil {
 		return context.Cause(w.ctx)
 	}
-	var err error
+	add := w.writer.Add
 	if w.packer != nil {
-		e, err = w.packer.Add(e, content)
-	} else {
-		e, err = w.writer.Add(e, content)
+		add = w.packer.Add
 	}
-	if err != nil {
-		return hostfile.Full(err, w.dir)
-	}
-	w.tree.Entries = append(w.tree.Entries, e)
-	return nil
+	return hostfile.Full(add(e, content), w.dir)
 }
 
 // Abort gives the layer up. After Commit it does nothing.
@@ -217,7 +216,7 @@ func (w *Writer) makeDir() error {
 		return err
 	}
 	defer t.close()
-	if err := w.s.unpack(w.ctx, &w.tree, t.Content, dir); err != nil {
+	if err := w.s.unpack(w.ctx, w.tree, t.Content, dir); err != nil {
 		return err
 	}
 	m, err := archive.MarkOf(w.ctx, dir, true)
@@ -238,7 +237,7 @@ func (w *Writer) place(m meta) (layers.Layer, error) {
 			return layers.Layer{}, err
 		}
 	}
-	return m.Layer, w.s.placeLayer(w.dir, m, &w.tree)
+	return m.Layer, w.s.placeLayer(w.dir, m, w.tree)
 }
 
 // placeLayer completes the folder dir, which holds forms already, and gives it
@@ -292,7 +291,7 @@ func (w *Writer) merge(old, m meta) (layers.Layer, error) {
 		return layers.Layer{}, err
 	}
 	if _, err := w.s.tree(id); errors.Is(err, fs.ErrNotExist) {
-		if err := w.s.putTree(id, &w.tree); err != nil {
+		if err := w.s.putTree(id, w.tree); err != nil {
 			return layers.Layer{}, err
 		}
 	}
