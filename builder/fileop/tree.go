@@ -44,6 +44,8 @@ type inode struct {
 	// meta has neither Path nor Link (but a symlink's).
 	meta    layers.Entry
 	content content
+	// names is at how many paths it was put.
+	names int
 }
 
 // content is where the bytes of a regular file are.
@@ -230,6 +232,7 @@ func (t *tree) at(p string) *node {
 func (t *tree) put(p string, f *inode) {
 	n := t.at(p)
 	n.file, n.gone = f, false
+	f.names++
 	if f.meta.Kind != layers.Dir {
 		n.cut, n.kids = true, nil
 	}

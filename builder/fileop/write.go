@@ -10,12 +10,6 @@ import (
 	"github.com/sinter-build/sinter/layers"
 )
 
-// step is one entry of the layer to be written, with its content.
-type step struct {
-	entry   layers.Entry
-	content content
-}
-
 // write writes the edits as a layer. It opens no writer, and returns false,
 // when there is nothing to be written.
 func (t *tree) write(ctx context.Context, open func() (Writer, error)) (bool, error) {
@@ -23,112 +17,123 @@ func (t *tree) write(ctx context.Context, open func() (Writer, error)) (bool, er
 	if err != nil {
 		return false, err
 	}
-	p := plan{tree: t, first: map[*inode]string{}}
-	if err := p.walk(t.root, "", !t.root.cut); err != nil {
-		return false, err
-	}
-	if len(p.steps) == 0 {
-		return false, nil
-	}
-	w, err := open()
-	if err != nil {
-		return false, err
-	}
-	for _, s := range p.steps {
-		if err := s.write(ctx, w); err != nil {
-			return true, fmt.Errorf("writing /%s: %w", s.entry.Path, err)
-		}
-	}
-	return true, nil
+	w := writing{ctx: ctx, tree: t, open: open, first: map[*inode]string{}}
+	err = w.walk(t.root, "", !t.root.cut)
+	return w.to != nil, err
 }
 
-func (s step) write(ctx context.Context, w Writer) error {
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+// writing is one write.
+type writing struct {
+	ctx  context.Context //nolint:containedctx // it lives within one call
+	tree *tree
+	open func() (Writer, error)
+	to   Writer // nil before the first entry
+	// above are directories that lead to where the walk is and are not written
+	// yet: they are when something below them is.
+	above []layers.Entry
+	// first is the path that a file of several names has first.
+	first map[*inode]string
+}
+
+// add writes one entry, and before it the directories that lead to it.
+func (w *writing) add(e layers.Entry, c content) error {
+	if w.to == nil {
+		var err error
+		if w.to, err = w.open(); err != nil {
+			return err
+		}
 	}
-	if s.content == nil {
-		return w.Add(s.entry, nil)
+	for _, dir := range w.above {
+		if err := w.addOne(dir, nil); err != nil {
+			return err
+		}
 	}
-	r, err := s.content.open(ctx)
+	w.above = w.above[:0]
+	return w.addOne(e, c)
+}
+
+func (w *writing) addOne(e layers.Entry, c content) error {
+	err := w.addContent(e, c)
+	if err != nil {
+		return fmt.Errorf("writing /%s: %w", e.Path, err)
+	}
+	return nil
+}
+
+func (w *writing) addContent(e layers.Entry, c content) error {
+	if err := w.ctx.Err(); err != nil {
+		return context.Cause(w.ctx)
+	}
+	if c == nil {
+		return w.to.Add(e, nil)
+	}
+	r, err := c.open(w.ctx)
 	if err != nil {
 		return err
 	}
-	err = w.Add(s.entry, r)
+	err = w.to.Add(e, r)
 	if cerr := r.Close(); err == nil {
 		err = cerr
 	}
 	return err
 }
 
-// plan collects the entries of a layer.
-type plan struct {
-	tree  *tree
-	steps []step
-	// above are directories that lead to where the walk is and are not in
-	// steps yet: they come there when something below them does.
-	above []layers.Entry
-	// first is the path that a file of several names has first.
-	first map[*inode]string
-}
-
-func (p *plan) add(s step) {
-	for _, e := range p.above {
-		p.steps = append(p.steps, step{entry: e})
-	}
-	p.above = p.above[:0]
-	p.steps = append(p.steps, s)
-}
-
 // walk goes through what is below a node, in the order of a layer's entries.
 // shows tells whether the base shows through at the node.
-func (p *plan) walk(n *node, at string, shows bool) error {
+func (w *writing) walk(n *node, at string, shows bool) error {
 	for _, name := range slices.Sorted(maps.Keys(n.kids)) {
 		kid := n.kids[name]
 		where := path.Join(at, name)
 		was, had, err := layers.Entry{}, false, error(nil)
 		if shows {
-			if was, had, err = p.tree.base.Lookup(where); err != nil {
+			if was, had, err = w.tree.base.Lookup(where); err != nil {
 				return err
 			}
 		}
 		if kid.gone {
 			if had {
-				p.add(step{entry: layers.Entry{Path: where, Kind: layers.Whiteout, Offset: -1}})
+				gone := layers.Entry{Path: where, Kind: layers.Whiteout, Offset: -1}
+				if err := w.add(gone, nil); err != nil {
+					return err
+				}
 			}
 			continue
 		}
-		depth := len(p.above)
-		p.visit(kid, where, was, had)
-		if err := p.walk(kid, where, shows && !kid.cut); err != nil {
+		depth := len(w.above)
+		if err := w.visit(kid, where, was, had); err != nil {
+			return err
+		}
+		if err := w.walk(kid, where, shows && !kid.cut); err != nil {
 			return err
 		}
 		// A directory that nothing was written below leaves no trace.
-		p.above = p.above[:min(depth, len(p.above))]
+		w.above = w.above[:min(depth, len(w.above))]
 	}
 	return nil
 }
 
-// visit adds what a node says to the layer; was is what the base has there.
-func (p *plan) visit(n *node, at string, was layers.Entry, had bool) {
+// visit writes what a node says; was is what the base has there.
+func (w *writing) visit(n *node, at string, was layers.Entry, had bool) error {
 	if n.file == nil {
-		p.above = append(p.above, bare(was))
-		return
+		w.above = append(w.above, bare(was))
+		return nil
 	}
 	e := n.file.meta
 	e.Path, e.Offset = at, -1
+	first := w.first[n.file]
 	switch {
 	case e.Kind == layers.Dir && had && !n.cut && sameOwn(e, was):
-		p.above = append(p.above, e)
+		w.above = append(w.above, e)
+		return nil
 	case e.Kind == layers.Dir:
 		e.Opaque = n.cut && had && was.Kind == layers.Dir
-		p.add(step{entry: e})
-	case p.first[n.file] != "":
-		e.Kind, e.Link, e.Size = layers.Hardlink, p.first[n.file], 0
-		p.add(step{entry: e})
-	default:
-		p.first[n.file] = at
-		p.add(step{entry: e, content: n.file.content})
+	case first != "":
+		e.Kind, e.Link, e.Size = layers.Hardlink, first, 0
+		return w.add(e, nil)
+	case n.file.names > 1:
+		w.first[n.file] = at
 	}
+	return w.add(e, n.file.content)
 }
 
 // bare returns a directory of the base as an entry of the new layer.
