@@ -208,12 +208,28 @@ func (r *blobReader) connect() error {
 	}
 }
 
-// ask requests a blob from offset on.
+// ask requests a blob from offset on, or the whole of it from those that do not
+// understand that.
 func (c *Client) ask(ctx context.Context, e endpoint, desc ocispec.Descriptor, offset int64) (_ *watched, whole bool, err error) {
 	s, err := c.open(ctx, sessionKey{endpoint: e})
 	if err != nil {
 		return nil, false, err
 	}
+	body, whole, err := c.askSession(ctx, s, desc, offset)
+	if offset > 0 && isRefusedRange(err) {
+		body, _, err = c.askSession(ctx, s, desc, 0)
+		whole = true
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			c.buryIfSilent(e, err)
+		}
+		return nil, false, s.explain(err, nil)
+	}
+	return body, whole, nil
+}
+
+func (c *Client) askSession(ctx context.Context, s *session, desc ocispec.Descriptor, offset int64) (_ *watched, whole bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := s.request(ctx, http.MethodGet, "blobs/"+desc.Digest.String())
 	if err != nil {
@@ -226,14 +242,29 @@ func (c *Client) ask(ctx context.Context, e endpoint, desc ocispec.Descriptor, o
 	resp, err := s.client.Do(req)
 	if err != nil {
 		cancel(nil)
-		return nil, false, s.explain(err, nil)
+		return nil, false, err
 	}
 	if err := accept(resp, desc.Size, offset); err != nil {
 		resp.Body.Close()
 		cancel(nil)
-		return nil, false, s.explain(err, nil)
+		return nil, false, err
 	}
 	return watch(resp.Body, c.retry.stall, cancel), resp.StatusCode == http.StatusOK, nil
+}
+
+// rangeError is about a registry that answers with another part of a blob.
+type rangeError struct{ got, asked string }
+
+func (e *rangeError) Error() string {
+	return fmt.Sprintf("the registry answered with the range %q instead of %q", e.got, e.asked)
+}
+
+// isRefusedRange reports whether a registry did not send the part of a blob that it
+// was asked for.
+func isRefusedRange(err error) bool {
+	var other *rangeError
+	var answer *transport.Error
+	return errors.As(err, &other) || errors.As(err, &answer) && answer.StatusCode == http.StatusRequestedRangeNotSatisfiable
 }
 
 // accept checks that resp is the blob, or what was asked for of it.
@@ -245,7 +276,7 @@ func accept(resp *http.Response, total, offset int64) error {
 	if resp.StatusCode == http.StatusPartialContent {
 		asked, got := fmt.Sprintf("bytes %d-%d/%d", offset, total-1, total), resp.Header.Get("Content-Range")
 		if got != asked {
-			return fmt.Errorf("the registry answered with the range %q instead of %q", got, asked)
+			return &rangeError{got: got, asked: asked}
 		}
 		want -= offset
 	}

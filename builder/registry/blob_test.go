@@ -169,3 +169,47 @@ func TestSlowReaderDoesNotStall(t *testing.T) {
 		t.Errorf("%d requests for a slow reader", n)
 	}
 }
+
+// A blob that breaks off is fetched from its beginning when the registry does not
+// understand what is asked for of it.
+func TestBlobOfRefusedRange(t *testing.T) {
+	data, desc := randomBlob(20_000)
+	for name, answer := range map[string]func(w http.ResponseWriter){
+		"416":           func(w http.ResponseWriter) { w.WriteHeader(http.StatusRequestedRangeNotSatisfiable) },
+		"no range":      func(w http.ResponseWriter) { w.WriteHeader(http.StatusPartialContent) },
+		"unknown total": func(w http.ResponseWriter) { partial(w, fmt.Sprintf("bytes 5000-%d/*", len(data)-1)) },
+		"another part":  func(w http.ResponseWriter) { partial(w, fmt.Sprintf("bytes 4999-%d/%d", len(data)-1, len(data))) },
+		"a piece":       func(w http.ResponseWriter) { partial(w, fmt.Sprintf("bytes 5000-5999/%d", len(data))) },
+		"nonsense":      func(w http.ResponseWriter) { partial(w, "all of it") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			reg := newTestRegistry(t)
+			first := true
+			reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/"):
+					return false
+				case r.Header.Get("Range") != "":
+					answer(w)
+				case first:
+					first = false
+					w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+					_, _ = w.Write(data[:5000])
+					_ = http.NewResponseController(w).Flush()
+					panic(http.ErrAbortHandler)
+				default:
+					_, _ = w.Write(data)
+				}
+				return true
+			})
+			if got := readBlob(t, quick(Config{}), reg.host+"/a", desc); !bytes.Equal(got, data) {
+				t.Errorf("got %d other bytes", len(got))
+			}
+		})
+	}
+}
+
+func partial(w http.ResponseWriter, contentRange string) {
+	w.Header().Set("Content-Range", contentRange)
+	w.WriteHeader(http.StatusPartialContent)
+}

@@ -157,7 +157,6 @@ func (s *session) explainNetwork(err error) error {
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var dns *net.DNSError
-	var timeout net.Error
 	var syntax *json.SyntaxError
 	var refused *redirect.LocalError
 	switch {
@@ -170,6 +169,9 @@ func (s *session) explainNetwork(err error) error {
 	case errors.As(err, &invalid):
 		e.Msg = fmt.Sprintf("registry %s: its certificate is not valid: %v", s.host, invalid)
 		e.Hint = "check the clock of this machine; to trust any certificate: --registry-insecure " + s.host
+	case errors.Is(err, errStalled), isSilence(err):
+		e.Msg = fmt.Sprintf("registry %s does not answer: %v", s.host, err)
+		e.Hint = "check the network and the proxy settings (HTTPS_PROXY, NO_PROXY)"
 	case errors.Is(err, http.ErrSchemeMismatch), strings.Contains(err.Error(), "server gave HTTP response"):
 		e.Msg = fmt.Sprintf("registry %s speaks plain HTTP", s.host)
 		e.Hint = "to allow it: --registry-insecure " + s.host
@@ -182,9 +184,6 @@ func (s *session) explainNetwork(err error) error {
 	case errors.As(err, &dns):
 		e.Msg = fmt.Sprintf("registry %s: its address could not be looked up: %v", s.host, dns)
 		e.Hint = "check the network of this machine"
-	case errors.Is(err, errStalled), errors.As(err, &timeout) && timeout.Timeout():
-		e.Msg = fmt.Sprintf("registry %s does not answer: %v", s.host, err)
-		e.Hint = "check the network and the proxy settings (HTTPS_PROXY, NO_PROXY)"
 	case strings.Contains(err.Error(), "realm host"):
 		e.Msg = fmt.Sprintf("registry %s: it sends logins to another address: %s", s.host, brief(err))
 		e.Hint = "the registry's configuration is wrong, or it is hostile: its realm must be a host name or the registry's own address; do not log in before its operator has explained this"

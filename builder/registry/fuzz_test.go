@@ -55,7 +55,7 @@ func FuzzAnswers(f *testing.F) {
 		c := New(Config{Keychain: authn.NewMultiKeychain()})
 		c.retry = retryPolicy{attempts: 2, first: time.Microsecond, stall: time.Second}
 		e := c.upstream(ref.Host, ref.Path)
-		c.transports[transportKey{e.host, e.schemes}] = &retrying{inner: rawRegistry{ping, token, rest}, policy: &c.retry, warn: func(string) {}}
+		c.transports[transportKey{host: e.host, schemes: e.schemes}] = &retrying{inner: rawRegistry{ping, token, rest}, policy: &c.retry, warn: func(string) {}}
 		desc, data, err := c.Resolve(t.Context(), ref)
 		if err == nil && (desc.Digest != digest.FromBytes(data) || desc.Size != int64(len(data)) || len(data) > maxManifest) {
 			t.Errorf("%+v for %d bytes", desc, len(data))

@@ -116,6 +116,13 @@ func (c *Client) bury(e endpoint, err error) {
 	}
 }
 
+// buryIfSilent leaves out a mirror that does not answer.
+func (c *Client) buryIfSilent(e endpoint, err error) {
+	if e.mirror && isSilence(err) {
+		c.bury(e, err)
+	}
+}
+
 func (c *Client) upstream(host, path string) endpoint {
 	return endpoint{host: host, path: path, schemes: c.schemes(host)}
 }

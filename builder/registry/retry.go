@@ -29,12 +29,21 @@ type retryPolicy struct {
 	stall time.Duration
 	// silence is how long an answer may take before that is told.
 	silence time.Duration
+	// patience is how long an answer may take before the request counts as lost.
+	patience patience
 	// patient waits also for registries that have never answered.
 	patient bool
 }
 
 func newRetryPolicy(c Config) retryPolicy {
-	p := retryPolicy{attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: 45 * time.Second, silence: 15 * time.Second}
+	p := retryPolicy{
+		attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: 45 * time.Second, silence: 15 * time.Second,
+		patience: patience{
+			answer: 45 * time.Second, first: 20 * time.Second,
+			mirror: 20 * time.Second, firstMirror: 8 * time.Second,
+			stored: 3 * time.Minute,
+		},
+	}
 	if c.Attempts > 0 {
 		p.attempts, p.patient = c.Attempts, true
 	}
@@ -42,6 +51,14 @@ func newRetryPolicy(c Config) retryPolicy {
 		p.first = c.RetryDelay
 	}
 	return p
+}
+
+// few is how many attempts failures are worth that cost much time, or seldom pass.
+func (p *retryPolicy) few() int {
+	if p.patient {
+		return p.attempts
+	}
+	return min(3, p.attempts)
 }
 
 // pause waits before attempt n (from 1) with some jitter, or as long as the
@@ -82,11 +99,19 @@ func (p *retryPolicy) intact(ctx context.Context, fetch func() error) error {
 	}
 }
 
+// onceKey is the key of contexts for requests that are sent once.
+type onceKey struct{}
+
+// once is for requests that the caller repeats, or does without.
+func once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
+
 // retrying sends requests again that failed for a reason that may pass. A
 // request whose body cannot be had again is sent once.
 type retrying struct {
 	inner  http.RoundTripper
 	policy *retryPolicy
+	// mirror says that another place can be asked when this one is silent.
+	mirror bool
 	warn   func(string)
 	// answered has the hosts that have answered before: only of those is it
 	// a passing state that they cannot be reached.
@@ -99,8 +124,11 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err == nil {
 			t.answered.Store(r.URL.Host, true)
 		}
-		wait, again := t.again(r, resp, err)
-		if !again || n >= t.policy.attempts || wait > t.policy.longest {
+		wait := time.Duration(0)
+		if resp != nil {
+			wait = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+		}
+		if !t.repeats(r) || n >= t.attempts(r, resp, err) || wait > t.policy.longest {
 			return resp, err
 		}
 		if resp != nil {
@@ -125,30 +153,31 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// send sends r once. Who waits for long is told why.
-func (t *retrying) send(r *http.Request) (*http.Response, error) {
-	if t.policy.silence > 0 && (r.Body == nil || r.Body == http.NoBody) { // a body may take its time
-		silent := time.AfterFunc(t.policy.silence, func() {
-			t.warn(fmt.Sprintf("registry %s has not answered for %s", r.URL.Host, t.policy.silence))
-		})
-		defer silent.Stop()
-	}
-	return t.inner.RoundTrip(r)
+// repeats reports whether r can be sent again at all.
+func (t *retrying) repeats(r *http.Request) bool {
+	return r.Context().Err() == nil && r.Context().Value(onceKey{}) == nil && (!hasBody(r) || r.GetBody != nil)
 }
 
-// again reports whether to send r once more, and after how long at least.
-func (t *retrying) again(r *http.Request, resp *http.Response, err error) (time.Duration, bool) {
-	if r.Context().Err() != nil || r.Body != nil && r.Body != http.NoBody && r.GetBody == nil {
-		return 0, false
+func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBody }
+
+// attempts is how often to send a request whose answer was resp or err.
+func (t *retrying) attempts(r *http.Request, resp *http.Response, err error) int {
+	_, known := t.answered.Load(r.URL.Host)
+	switch {
+	case err == nil && passingStatus(resp.StatusCode):
+		return t.policy.attempts
+	case err == nil, !passing(err):
+		return 1
+	case t.policy.patient:
+		return t.policy.attempts
+	case isUnreachable(err) && !known, isSilence(err) && t.mirror:
+		return 1
+	case isSilence(err) && !known:
+		return min(2, t.policy.attempts)
+	case isSilence(err):
+		return t.policy.few()
 	}
-	if err != nil {
-		_, known := t.answered.Load(r.URL.Host)
-		return 0, passing(err) && (known || t.policy.patient || !isUnreachable(err))
-	}
-	if !passingStatus(resp.StatusCode) {
-		return 0, false
-	}
-	return retryAfter(resp.Header.Get("Retry-After"), time.Now()), true
+	return t.policy.attempts
 }
 
 // isUnreachable reports whether there was no connection at all.
@@ -157,8 +186,9 @@ func isUnreachable(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &op) && op.Op == "dial" && op.Timeout()
 }
 
-// passing reports whether a request that failed with err may succeed later. Of
-// what is not known to last it is assumed: connections break in many ways.
+// passing reports whether a request that failed with err may succeed later, if its
+// context has not ended. Of what is not known to last it is assumed: connections
+// break in many ways. The errors of timeouts are context.DeadlineExceeded as well.
 func passing(err error) bool {
 	var authority x509.UnknownAuthorityError
 	var hostErr x509.HostnameError
@@ -170,7 +200,7 @@ func passing(err error) bool {
 	var refused *redirect.LocalError
 	switch {
 	case errors.Is(err, errPlainRefused), errors.Is(err, errTLSRefused),
-		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, context.Canceled),
 		errors.As(err, &authority), errors.As(err, &hostErr), errors.As(err, &invalid),
 		errors.As(err, &record), errors.As(err, &refused), errors.As(err, &verification), errors.As(err, &alert),
 		errors.Is(err, http.ErrSchemeMismatch),

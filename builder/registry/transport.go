@@ -22,20 +22,21 @@ import (
 
 // How long a registry may be silent.
 const (
-	dialTimeout   = 15 * time.Second
-	writeTimeout  = time.Minute     // one write to a connection
-	headerTimeout = 3 * time.Minute // from the request's last byte to the answer's first
+	dialTimeout     = 15 * time.Second
+	writeTimeout    = time.Minute // one write to a connection
+	continueTimeout = time.Second // until "100 Continue"; then the body is sent without
 )
 
 type transportKey struct {
 	host    string
 	schemes schemes
+	mirror  bool
 }
 
 // transport returns what carries the requests to an endpoint: connections that
 // do not hang, retries, and the certificates of that host.
 func (c *Client) transport(e endpoint) (http.RoundTripper, error) {
-	key := transportKey{e.host, e.schemes}
+	key := transportKey{e.host, e.schemes, e.mirror}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t, ok := c.transports[key]; ok {
@@ -57,14 +58,17 @@ func (c *Client) transport(e endpoint) (http.RoundTripper, error) {
 		},
 		TLSClientConfig:       conf,
 		TLSHandshakeTimeout:   dialTimeout,
-		ResponseHeaderTimeout: headerTimeout,
+		ResponseHeaderTimeout: c.retry.patience.stored,
+		ExpectContinueTimeout: continueTimeout,
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConnsPerHost:   8,
 		ForceAttemptHTTP2:     true,
 	}
 	// Realms of tokens are the registry's word, as redirects are.
 	guarded := redirect.Transport(base, func(r *http.Request) bool { return r.URL.Host == serverName(e.host) })
-	t := transport.NewUserAgent(&retrying{inner: &limited{guarded, e}, policy: &c.retry, warn: c.config.Warn}, c.config.UserAgent)
+	t := transport.NewUserAgent(&retrying{
+		inner: &limited{guarded, e}, policy: &c.retry, mirror: e.mirror, warn: c.config.Warn,
+	}, c.config.UserAgent)
 	c.transports[key] = t
 	return t, nil
 }
