@@ -15,11 +15,16 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -165,6 +170,7 @@ func TestDebianRegistry(t *testing.T) {
 		}
 	}
 	t.Run("mount", func(t *testing.T) { reg.testMount(t, c, img) })
+	t.Run("interrupted", func(t *testing.T) { reg.testInterrupted(t, img) })
 	t.Run("skopeo", func(t *testing.T) { reg.testSkopeo(t, ref) })
 	t.Run("errors", func(t *testing.T) {
 		_, _, err := c.Resolve(t.Context(), mustRef(t, reg.host+"/team/app:none"))
@@ -219,6 +225,46 @@ func (r *debianRegistry) testMount(t *testing.T, c *Client, img *source) {
 		t.Fatal(err)
 	}
 	checkImage(t, ref, r.remoteOptions(t)...)
+}
+
+// testInterrupted breaks off the first upload of each blob on its way.
+func (r *debianRegistry) testInterrupted(t *testing.T, img *source) {
+	pool := x509.NewCertPool()
+	data, err := os.ReadFile(r.ca)
+	if err != nil || !pool.AppendCertsFromPEM(data) {
+		t.Fatalf("%s: %v", r.ca, err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetURL(&url.URL{Scheme: "https", Host: r.host})
+			p.Out.Host = p.In.Host
+			p.Out.Header.Set("X-Forwarded-Proto", "http")
+			p.Out.SetBasicAuth("user", "secret")
+		},
+		Transport:    &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}},
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	}
+	var mu sync.Mutex
+	broken := map[string]bool{}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if isBlobPut(req) {
+			digest := req.URL.Query().Get("digest")
+			mu.Lock()
+			first := !broken[digest]
+			broken[digest] = true
+			mu.Unlock()
+			if first {
+				req.Body = io.NopCloser(io.MultiReader(io.LimitReader(req.Body, 100_000), iotest.ErrReader(io.ErrUnexpectedEOF)))
+			}
+		}
+		proxy.ServeHTTP(w, req)
+	}))
+	defer front.Close()
+	ref := front.Listener.Addr().String() + "/interrupted/app:1"
+	if err := quick(Config{}).Push(t.Context(), ref, img, nil); err != nil {
+		t.Fatalf("%v\n%s", err, r.log)
+	}
+	checkImage(t, ref)
 }
 
 func (r *debianRegistry) testSkopeo(t *testing.T, ref string) {

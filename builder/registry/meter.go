@@ -39,10 +39,11 @@ func (m *meter) moved(n int) {
 	}
 }
 
-func (m *meter) restart() {
+// restart is for a transfer that begins at offset, again or elsewhere.
+func (m *meter) restart(offset int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.state.Current = 0
+	m.state.Current = offset
 }
 
 func (m *meter) done() {

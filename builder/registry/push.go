@@ -202,7 +202,23 @@ func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	return resp.StatusCode == http.StatusOK && describes(resp, desc), nil
 }
 
+// manifest sends a manifest. One that arrived damaged, or came before the registry
+// knew of its blobs, is sent again.
 func (p *push) manifest(ctx context.Context, name string, m document) error {
+	policy := &p.client.retry
+	for n := 1; ; n++ {
+		err := p.putManifest(ctx, name, m)
+		var answer *transport.Error
+		if !errors.As(err, &answer) || !isMixedUp(answer) || n >= policy.few() {
+			return p.session.explain(err, nil)
+		}
+		if err := policy.pause(ctx, n, 0); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *push) putManifest(ctx context.Context, name string, m document) error {
 	req, err := p.session.request(ctx, http.MethodPut, "manifests/"+name)
 	if err != nil {
 		return err
@@ -213,11 +229,11 @@ func (p *push) manifest(ctx context.Context, name string, m document) error {
 	req.Header.Set("Content-Type", m.desc.MediaType)
 	resp, err := p.session.client.Do(req)
 	if err != nil {
-		return p.session.explain(err, nil)
+		return err
 	}
 	defer resp.Body.Close()
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted); err != nil {
-		return p.session.explain(err, nil)
+		return err
 	}
 	return p.confirmManifest(ctx, resp, name, m)
 }

@@ -6,208 +6,195 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// upload mounts or sends a blob. A broken upload begins again: few registries
-// can resume one.
+// upload is the upload of one blob, in as many attempts as it takes.
+type upload struct {
+	*push
+	desc  ocispec.Descriptor
+	meter *meter
+	// location is where the registry takes the blob, from offset on; "" before an
+	// upload was begun.
+	location string
+	offset   int64
+	failed   int // attempts so far
+}
+
+// upload mounts or sends a blob.
 func (p *push) upload(ctx context.Context, desc ocispec.Descriptor, meter *meter) error {
-	from := p.origin(desc.Digest)
-	policy := &p.client.retry
-	for n := 1; ; n++ {
-		wait, err := p.uploadOnce(ctx, desc, from, meter)
-		if err == nil || ctx.Err() != nil || n >= policy.attempts || wait > policy.longest || !passingUpload(err) {
+	u := &upload{push: p, desc: desc, meter: meter}
+	if from := p.origin(desc.Digest); from != "" {
+		var ok bool
+		if ok, u.location = p.mount(ctx, desc, from); ok {
+			return nil
+		}
+	}
+	for {
+		wait, err := u.attempt(ctx)
+		if err == nil {
+			return nil
+		}
+		u.failed++
+		policy := &p.client.retry
+		if ctx.Err() != nil || u.failed >= uploadAttempts(policy, err) || wait > policy.longest {
 			return p.session.explain(err, nil)
 		}
-		meter.restart()
-		if err := policy.pause(ctx, n, wait); err != nil {
+		meter.restart(0)
+		if err := policy.pause(ctx, u.failed, wait); err != nil {
+			return err
+		}
+		if there, err := u.resume(ctx, err); err != nil || there {
 			return err
 		}
 	}
 }
 
-// passingUpload reports whether an upload that failed may succeed if it begins
-// again.
-func passingUpload(err error) bool {
+// uploadAttempts is how often to try when an upload failed with err: once if that
+// cannot pass.
+func uploadAttempts(policy *retryPolicy, err error) int {
 	var local *localError
 	var answer *transport.Error
 	switch {
 	case errors.As(err, &local):
-		return false
-	case !errors.As(err, &answer):
-		return passing(err)
-	case passingStatus(answer.StatusCode):
-		return true
+		return 1
+	case errors.As(err, &answer) && !passingStatus(answer.StatusCode):
+		if isMixedUp(answer) {
+			return policy.few()
+		}
+		return 1
+	case isSilence(err):
+		return policy.few()
+	case answer == nil && !passing(err):
+		return 1
 	}
-	// The registry lost or mixed up the upload; a token ran out on the way.
+	return policy.attempts
+}
+
+// isMixedUp reports whether the registry has lost the upload, received something
+// else than was sent, or does not know yet what was sent before.
+func isMixedUp(answer *transport.Error) bool {
 	for _, d := range answer.Errors {
 		switch d.Code {
-		case transport.BlobUploadUnknownErrorCode, transport.BlobUploadInvalidErrorCode:
+		case transport.BlobUploadUnknownErrorCode, transport.BlobUploadInvalidErrorCode,
+			transport.DigestInvalidErrorCode, transport.SizeInvalidErrorCode, transport.ManifestBlobUnknownErrorCode:
 			return true
 		}
 	}
-	return answer.StatusCode == http.StatusRequestedRangeNotSatisfiable
+	switch answer.StatusCode {
+	case http.StatusRequestedRangeNotSatisfiable, http.StatusExpectationFailed:
+		return true
+	case http.StatusNotFound, http.StatusConflict, http.StatusGone:
+		// Before that, the upload was there.
+		return answer.Request != nil && answer.Request.Method == http.MethodPut
+	}
+	return false
 }
 
-// localError is a failure to read what is to be sent.
-type localError struct{ error }
-
-func (e *localError) Unwrap() error { return e.error }
-
-// origin is another repository of the registry that has the blob, or "".
-func (p *push) origin(d digest.Digest) string {
-	for _, repository := range p.img.Origins(d) {
-		o, err := parseRepository(repository)
-		if err == nil && o.Host == p.ref.Host && o.Path != p.ref.Path {
-			return o.Path
-		}
+// resume prepares the next attempt: an upload that broke off goes on where the
+// registry says that it can, others begin anew. there says that the registry
+// has the blob in spite of the error.
+func (u *upload) resume(ctx context.Context, cause error) (there bool, err error) {
+	location := u.location
+	u.location, u.offset = "", 0
+	var answer *transport.Error
+	if location == "" || errors.As(cause, &answer) && !passingStatus(answer.StatusCode) {
+		return false, nil
 	}
-	return ""
-}
-
-// uploadOnce begins an upload, with an attempt to mount, and sends the blob if
-// that did not suffice. It returns how long the registry asks to wait when it
-// failed.
-func (p *push) uploadOnce(ctx context.Context, desc ocispec.Descriptor, from string, meter *meter) (time.Duration, error) {
-	location, err := p.begin(ctx, desc, from)
-	if err != nil || location == "" {
-		return 0, err
+	if there, err := u.has(ctx, u.desc); err != nil || there {
+		return there, err
 	}
-	r, err := p.img.Open(ctx, desc)
+	req, err := http.NewRequestWithContext(once(ctx), http.MethodGet, location, nil)
 	if err != nil {
-		return 0, &localError{err}
+		return false, nil
 	}
-	body := &uploadBody{r: r, meter: meter}
-	defer body.Close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, location, body)
+	resp, err := u.session.client.Do(req)
 	if err != nil {
-		return 0, err
-	}
-	q := req.URL.Query()
-	q.Set("digest", desc.Digest.String())
-	req.URL.RawQuery = q.Encode()
-	req.ContentLength = desc.Size
-	req.Header.Set("Content-Type", "application/octet-stream")
-	if desc.Size == 0 {
-		req.Body = http.NoBody
-	}
-	resp, err := p.session.client.Do(req)
-	if readErr := body.failure(); readErr != nil {
-		err = &localError{readErr}
-	}
-	if err != nil {
-		if resp != nil {
-			resp.Body.Close()
-		}
-		return 0, err
+		return false, nil
 	}
 	defer resp.Body.Close()
-	wait := retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	if resp.StatusCode != http.StatusNoContent {
+		return false, nil
+	}
+	if n := received(resp.Header.Get("Range")); n > 0 && n < u.desc.Size {
+		u.location, u.offset = location, n
+		if next, err := resp.Location(); err == nil {
+			u.location = next.String()
+		}
+	}
+	return false, nil
+}
+
+// received is how much of an upload a registry has, in bytes: it says "0-" and the
+// number of the last byte. It says "0-0" when it has nothing.
+func received(header string) int64 {
+	last, ok := strings.CutPrefix(strings.TrimPrefix(header, "bytes="), "0-")
+	n, err := strconv.ParseInt(last, 10, 64)
+	if !ok || err != nil || n <= 0 {
+		return 0
+	}
+	return n + 1
+}
+
+// attempt sends the blob, or what is left of it. It returns how long the registry
+// asks to wait when it failed.
+func (u *upload) attempt(ctx context.Context) (wait time.Duration, err error) {
+	if u.location == "" {
+		if u.location, err = u.begin(ctx); err != nil {
+			return 0, err
+		}
+	}
+	bodies := &uploadBodies{img: u.img, desc: u.desc, offset: u.offset, meter: u.meter}
+	req, err := u.request(once(ctx), bodies)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := u.session.client.Do(req)
+	if readErr := bodies.close(); readErr != nil {
+		err = readErr
+	}
+	if resp != nil {
+		defer resp.Body.Close()
+	}
+	if err != nil {
+		return 0, err
+	}
+	wait = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if err := transport.CheckError(resp, http.StatusCreated, http.StatusNoContent, http.StatusOK); err != nil {
 		return wait, err
 	}
-	return wait, p.confirmBlob(ctx, resp, desc)
+	return wait, u.confirmBlob(ctx, resp, u.desc)
 }
 
-// begin starts an upload and returns where to send it: "" when the registry has
-// mounted the blob.
-func (p *push) begin(ctx context.Context, desc ocispec.Descriptor, from string) (string, error) {
-	s := p.session
-	rest := "blobs/uploads/"
-	if from != "" {
-		// A token for both repositories is needed. Where there is none,
-		// the blob is sent.
-		both := sessionKey{endpoint: p.session.endpoint, push: true, from: from}
-		if mounting, err := p.client.open(ctx, both); err == nil {
-			s = mounting
-			rest += "?mount=" + desc.Digest.String() + "&from=" + strings.ReplaceAll(from, "/", "%2F")
-		}
-	}
-	req, err := s.request(ctx, http.MethodPost, rest)
+// request makes the request of an attempt. Its body can be had again, as
+// redirects want it.
+func (u *upload) request(ctx context.Context, bodies *uploadBodies) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, u.location, nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return "", err
+	q := req.URL.Query()
+	q.Set("digest", u.desc.Digest.String())
+	req.URL.RawQuery = q.Encode()
+	req.Header.Set("Content-Type", "application/octet-stream")
+	if u.offset > 0 {
+		req.Header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, u.desc.Size-1))
 	}
-	defer resp.Body.Close()
-	if from != "" && s != p.session && slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound}, resp.StatusCode) {
-		return p.begin(ctx, desc, "")
+	if u.failed%2 == 1 {
+		// Who answers and hangs up before the body is there, with a redirect
+		// for instance, may not be heard otherwise. Some do not know this.
+		req.Header.Set("Expect", "100-continue")
 	}
-	if err := transport.CheckError(resp, http.StatusCreated, http.StatusAccepted); err != nil {
-		return "", err
+	if u.desc.Size == 0 {
+		return req, nil
 	}
-	if resp.StatusCode == http.StatusCreated {
-		return p.beginAfterMount(ctx, resp, desc, from)
-	}
-	location, err := resp.Location()
-	if err != nil {
-		return "", fmt.Errorf("the registry did not say where to send a blob: %w", err)
-	}
-	return location.String(), nil
-}
-
-// beginAfterMount continues begin when the registry answers that it mounted the
-// blob: if it did not, the blob is sent.
-func (p *push) beginAfterMount(ctx context.Context, resp *http.Response, desc ocispec.Descriptor, from string) (string, error) {
-	ok, err := p.mounted(ctx, resp, desc)
-	switch {
-	case err != nil || ok:
-		return "", err
-	case from != "":
-		return p.begin(ctx, desc, "")
-	}
-	return "", &Error{
-		Msg:  fmt.Sprintf("the registry %s answered %q to the beginning of an upload, but does not have the blob", p.session.host, resp.Status),
-		Hint: notRegistryHint,
-	}
-}
-
-// uploadBody reads what is sent, and remembers why that failed.
-type uploadBody struct {
-	meter *meter
-
-	mu     sync.Mutex
-	r      io.ReadCloser
-	err    error
-	closed bool
-}
-
-func (b *uploadBody) Read(p []byte) (int, error) {
-	n, err := b.r.Read(p)
-	b.meter.moved(n)
-	if err != nil && err != io.EOF {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		// After Close it is no fault of the blob: the request was over.
-		if !b.closed {
-			b.err = err
-		}
-	}
-	return n, err
-}
-
-// Close closes the blob; it may be called twice, by the client and by us.
-func (b *uploadBody) Close() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil
-	}
-	b.closed = true
-	return b.r.Close()
-}
-
-func (b *uploadBody) failure() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err
+	req.ContentLength = u.desc.Size - u.offset
+	req.GetBody = func() (io.ReadCloser, error) { return bodies.open(ctx) }
+	req.Body, err = req.GetBody()
+	return req, err
 }
