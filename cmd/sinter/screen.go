@@ -19,6 +19,8 @@ import (
 // show is called they are kept.
 type screen struct {
 	display progressui.Display
+	// flush writes the last of what the display has written.
+	flush func()
 	// words is where warnings are written in the end; nil when nothing but
 	// the display's own lines is wanted.
 	words io.Writer
@@ -36,7 +38,8 @@ type screen struct {
 
 // newScreen fails when the mode is not known or the terminal cannot do it.
 func newScreen(out io.Writer, mode string) (*screen, error) {
-	d, err := progressui.NewDisplay(out, progressui.DisplayMode(mode))
+	shown, flush := withoutEmptyBlocks(out)
+	d, err := progressui.NewDisplay(shown, progressui.DisplayMode(mode))
 	if err != nil {
 		return nil, fmt.Errorf("invalid value %q for --progress: %w", mode, err)
 	}
@@ -45,7 +48,7 @@ func newScreen(out io.Writer, mode string) (*screen, error) {
 		words = nil
 	}
 	return &screen{
-		display: d, words: words,
+		display: d, flush: flush, words: words,
 		steps: map[event.Step]*client.Vertex{},
 		feed:  make(chan *client.SolveStatus, 64), done: make(chan struct{}),
 	}, nil
@@ -104,6 +107,7 @@ func (s *screen) close() {
 	close(s.feed)
 	s.mu.Unlock()
 	<-s.done
+	s.flush()
 	if s.words == nil {
 		return
 	}
