@@ -33,9 +33,10 @@ func (w *writing) keep(ctx context.Context, o Output, built *Built, names []stri
 	if !o.Pushes() {
 		return nil
 	}
-	for _, name := range o.pushedNames(built, names) {
+	pushed := o.pushedNames(built, names)
+	for i, name := range pushed {
 		if err := w.push(ctx, o, built, name, part); err != nil {
-			return err
+			return w.pushFailed(ctx, o, built, pushed[i:], err)
 		}
 	}
 	return nil

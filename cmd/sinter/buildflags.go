@@ -73,7 +73,7 @@ func (f *buildFlags) registerInput(s *pflag.FlagSet) {
 func (f *buildFlags) registerResult(s *pflag.FlagSet) {
 	s.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the image (repeatable)")
 	s.StringArrayVarP(&f.output, "output", "o", nil, "where the result goes: `DIR`, - or type=oci|docker|local|tar|registry|image|cacheonly[,dest=PATH][,ATTRIBUTE=VALUE…] (repeatable)")
-	s.BoolVar(&f.push, "push", false, "push to the registry (same as -o type=registry)")
+	s.BoolVar(&f.push, "push", false, "push to the registry, and keep the image in the store, as docker does (same as -o type=image,push=true; -o type=registry keeps nothing)")
 	s.BoolVar(&f.load, "load", false, "load into the Docker engine (same as -o type=docker)")
 	s.StringArrayVar(&f.labels, "label", nil, "add the label `NAME=VALUE`")
 	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `[LEVEL[PLATFORM],…:]NAME=VALUE`, where LEVEL is manifest (the default), manifest-descriptor, index or index-descriptor")

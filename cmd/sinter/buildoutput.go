@@ -109,7 +109,8 @@ func (b *building) checkOutputs(g *parser.Graph) (epoch *int64, err error) {
 }
 
 // pushing makes the outputs that are images pushed, as --push does in docker;
-// without such an output there is one more.
+// without such an output there is one more, which also stays in the store, as with
+// docker's default.
 func pushing(list []export.Output) []export.Output {
 	for i := range list {
 		if list[i].Type == export.Store {
@@ -120,7 +121,7 @@ func pushing(list []export.Output) []export.Output {
 			return list
 		}
 	}
-	return append(list, export.Output{Type: export.Registry})
+	return append(list, export.Output{Type: export.Store, Keep: true, Push: true})
 }
 
 // hinted is an error with the way out of it.

@@ -54,7 +54,7 @@ func TestLogin(t *testing.T) {
 		prints string
 	}{
 		{"load", "", []string{"load", "-i", savedImage(t, dir), "-t", host + "/app"}, exitOK, "Loaded image"},
-		{"push without login", "", []string{"push", "-q", host + "/app"}, exitFailed, "sinter login " + host},
+		{"push without login", "", []string{"push", "-q", host + "/app"}, exitPush, "sinter login " + host},
 		{"wrong password", "wrong\n", []string{"login", "-u", "user", "--password-stdin", host}, exitFailed, "does not accept the password"},
 		{"no password", "", []string{"login", "-u", "user", host}, exitUsage, "--password-stdin"},
 		{"no user", "secret", []string{"login", "--password-stdin", host}, exitUsage, "needs --username"},

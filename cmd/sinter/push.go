@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
@@ -112,7 +113,10 @@ func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 		return client.Push(ctx, name.String(), built, progress)
 	})
 	if err != nil {
-		return err
+		if isInterrupted(ctx, err) {
+			return err
+		}
+		return &export.PushError{Names: []string{as}, Source: text, Platform: f.platform, Err: err}
 	}
 	if f.quiet {
 		_, err = fmt.Fprintln(a.stdout, built.Digest())

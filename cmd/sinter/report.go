@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder"
+	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
@@ -23,6 +24,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitPush        = 3
 	exitInterrupted = 130
 )
 
@@ -50,7 +52,7 @@ func (a *app) report(ctx context.Context, err error) int {
 		a.printStep(step)
 	}
 	fmt.Fprintf(a.stderr, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(err.Error(), "\n"))))
-	for _, h := range a.hints(err) {
+	for _, h := range append(a.hints(err), a.pushAgain(err)) {
 		if h != "" {
 			fmt.Fprintf(a.stderr, "hint: %s\n", parser.Redact(h))
 		}
@@ -58,6 +60,10 @@ func (a *app) report(ctx context.Context, err error) int {
 	if errors.As(err, &usage) {
 		fmt.Fprintf(a.stderr, "hint: see %s --help\n", usage.command)
 		return exitUsage
+	}
+	var push *export.PushError
+	if errors.As(err, &push) {
+		return exitPush
 	}
 	return exitFailed
 }

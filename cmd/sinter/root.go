@@ -18,6 +18,8 @@ Exit codes:
   0    done
   1    the build or the command failed
   2    the command line is wrong
+  3    the image could not be pushed; it is in the store, and the error says how to
+       push it again
   130  interrupted`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
