@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -116,16 +117,26 @@ func newPusher(t *testing.T) *pusher {
 
 func (p *pusher) run(t *testing.T, c *exec.Cmd) (out string, code int) {
 	t.Helper()
+	return p.begin(t, c)()
+}
+
+// begin starts a command; end waits for it.
+func (p *pusher) begin(t *testing.T, c *exec.Cmd) (end func() (out string, code int)) {
+	t.Helper()
 	if c.Args[0] == programName {
 		c.Path, c.Err = filepath.Join(p.bin, programName), nil
 	}
 	c.Dir = p.dir
 	c.Env = append(os.Environ(), "SINTER_ROOT="+filepath.Join(p.dir, ".store"), "DOCKER_CONFIG="+p.dir, "HOME="+p.dir, "PATH="+p.bin+":"+os.Getenv("PATH"))
-	data, err := c.CombinedOutput()
-	if err != nil && c.ProcessState == nil {
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return string(data), c.ProcessState.ExitCode()
+	return func() (string, int) {
+		_ = c.Wait()
+		return out.String(), c.ProcessState.ExitCode()
+	}
 }
 
 func (p *pusher) must(t *testing.T, args ...string) string {
