@@ -180,11 +180,25 @@ func (s *Store) haveBlob(ctx context.Context, l layers.Layer) error {
 	if s.whole(l.Descriptor) {
 		return nil
 	}
-	r, err := s.opt.Fetch(ctx, l)
-	if err != nil {
-		return ofLayer(l, err)
+	return ofLayer(l, s.fetch(ctx, l))
+}
+
+// fetchAttempts is how often a blob is fetched that arrives damaged.
+const fetchAttempts = 2
+
+// fetch gets the blob of a layer. One that is damaged on its way is fetched again.
+func (s *Store) fetch(ctx context.Context, l layers.Layer) error {
+	for n := 1; ; n++ {
+		r, err := s.opt.Fetch(ctx, l)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(s.PutBlob(ctx, l.Descriptor, r), r.Close())
+		if !errors.Is(err, ErrCorrupt) || n >= fetchAttempts {
+			return err
+		}
+		s.opt.Warn(fmt.Sprintf("the blob of layer %s arrived damaged and is fetched again: %v", l.ID, err))
 	}
-	return ofLayer(l, errors.Join(s.PutBlob(ctx, l.Descriptor, r), r.Close()))
 }
 
 // RemoveBlob removes a blob. One that is not there is no error.

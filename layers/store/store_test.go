@@ -230,6 +230,30 @@ func TestWrongBlobIsRefused(t *testing.T) {
 	}
 }
 
+// TestBlobIsDamagedOnItsWay: once is not the image's fault.
+func TestBlobIsDamagedOnItsWay(t *testing.T) {
+	l, blob := pulled(t)
+	flipped := bytes.Clone(blob)
+	flipped[len(flipped)/2] ^= 1
+	for name, data := range map[string][]byte{"short": blob[:len(blob)/2], "long": append(bytes.Clone(blob), 0), "altered": flipped, "empty": {}} {
+		t.Run(name, func(t *testing.T) {
+			arriving := [][]byte{data, blob}
+			s := open(t, t.TempDir(), Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
+				next := arriving[0]
+				arriving = arriving[1:]
+				return io.NopCloser(bytes.NewReader(next)), nil
+			}})
+			if err := s.Known(t.Context(), l); err != nil {
+				t.Fatal(err)
+			}
+			check(t, s, l)
+			if len(arriving) != 0 {
+				t.Errorf("%d bodies were left", len(arriving))
+			}
+		})
+	}
+}
+
 func TestDamagedBlobIsFetchedAgain(t *testing.T) {
 	l, blob := pulled(t)
 	s := open(t, t.TempDir(), Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
