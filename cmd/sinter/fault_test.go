@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
@@ -34,6 +36,12 @@ func TestFaults(t *testing.T) {
 	}
 	f := newFaults(t)
 	for _, c := range f.commands() {
+		for _, p := range c.pinned {
+			f.tryPinned(t, c, p)
+		}
+		if len(c.pinned) > 0 {
+			continue
+		}
 		for _, fault := range []struct {
 			what string
 			when []int
@@ -64,16 +72,29 @@ type faults struct {
 	// kept is an image that has a name when the fault happens; want is what the
 	// build yields.
 	kept, want string
+	// blobs are the files of kept in the store: of its manifest, its config and its
+	// last layer.
+	blobs struct{ manifest, config, layer string }
+	// pushed is the host of a registry that is empty at each beginning.
+	pushed string
 	// tried counts the commands, and hits those that a fault stopped.
 	tried, hits int
 }
 
 type faultyCommand struct {
 	name string
+	// args may have HOST, the registry that is empty.
 	args []string
 	// worked looks at the result of a command that says it worked.
 	worked func(t *testing.T, store string)
+	// pinned are faults that certainly stop the command; the others are not tried.
+	pinned []pinnedFault
 }
+
+// pinnedFault is what happens at the first call that is about a file of the store.
+// The kernel counts the calls of each thread, and which one makes a call is for the
+// Go runtime to decide: other faults may have no effect.
+type pinnedFault struct{ what, file string }
 
 func newFaults(t *testing.T) *faults {
 	t.Helper()
@@ -102,7 +123,24 @@ func newFaults(t *testing.T) *faults {
 	f.must(t, elsewhere, "save", "-o", f.archive, "app")
 	f.must(t, f.store, f.build("kept", "1")...)
 	f.kept = f.digest(t, f.store, "kept")
+	f.findBlobs(t, registry)
 	return f
+}
+
+func (f *faults) findBlobs(t *testing.T, registry string) {
+	t.Helper()
+	f.must(t, f.store, "push", "-q", "kept", registry+"/kept:1")
+	img := pushedImage(t, registry+"/kept:1")
+	m, err := img.Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := func(h v1.Hash) string { return filepath.Join("blobs", h.Algorithm, h.Hex) }
+	f.blobs.manifest, f.blobs.config, f.blobs.layer = file(d), file(m.Config.Digest), file(m.Layers[len(m.Layers)-1].Digest)
 }
 
 func (f *faults) build(name, n string) []string {
@@ -117,13 +155,37 @@ func (f *faults) commands() []faultyCommand {
 		}
 	}
 	return []faultyCommand{
-		{"build", f.build("app", "2"), named("app", &f.want)},
-		{"cached build", f.build("other", "1"), named("other", &f.kept)},
-		{"tag", []string{"tag", "kept", "tagged"}, named("tagged", &f.kept)},
-		{"load", []string{"load", "-q", "-i", f.archive}, named("app", &f.want)},
-		{"pull", []string{"pull", "-q", f.base}, func(t *testing.T, store string) { f.must(t, store, "save", "-o", "/dev/null", f.base) }},
-		{"prune", []string{"prune", "-f", "-a"}, func(*testing.T, string) {}},
-		{"repair", []string{"verify", "--repair"}, func(*testing.T, string) {}},
+		{name: "build", args: f.build("app", "2"), worked: named("app", &f.want)},
+		{name: "cached build", args: f.build("other", "1"), worked: named("other", &f.kept)},
+		{name: "tag", args: []string{"tag", "kept", "tagged"}, worked: named("tagged", &f.kept)},
+		{name: "load", args: []string{"load", "-q", "-i", f.archive}, worked: named("app", &f.want)},
+		{name: "pull", args: []string{"pull", "-q", f.base}, worked: func(t *testing.T, store string) { f.must(t, store, "save", "-o", "/dev/null", f.base) }},
+		{name: "prune", args: []string{"prune", "-f", "-a"}, worked: func(*testing.T, string) {}},
+		{name: "repair", args: []string{"verify", "--repair"}, worked: func(*testing.T, string) {}},
+		{name: "push", args: []string{"push", "-q", "kept", "HOST/app:1"}, worked: f.isPushed(&f.kept), pinned: append(f.pushFaults(), pinnedFault{"openat:error=EIO", f.blobs.manifest})},
+		{name: "build --push", args: append(f.build("HOST/app:1", "1"), "--push"), worked: f.isPushed(&f.kept), pinned: f.pushFaults()},
+	}
+}
+
+func (f *faults) isPushed(want *string) func(t *testing.T, store string) {
+	return func(t *testing.T, _ string) {
+		t.Helper()
+		got, err := pushedImage(t, f.pushed+"/app:1").ConfigName()
+		if err != nil || got.String() != *want {
+			t.Errorf("the registry has %s, not %s (%v)", got, *want, err)
+		}
+	}
+}
+
+// pushFaults are single reads of the image that fail, or in which the process is
+// killed.
+func (f *faults) pushFaults() []pinnedFault {
+	return []pinnedFault{
+		{"openat:error=EIO", f.blobs.config},
+		{"openat:error=EMFILE", f.blobs.layer},
+		{"openat:signal=KILL", f.blobs.layer},
+		{"read:error=EIO", f.blobs.layer},
+		{"read:signal=KILL", f.blobs.layer},
 	}
 }
 
@@ -165,29 +227,54 @@ func (f *faults) whole(t *testing.T, store, name, want string) {
 func (f *faults) try(t *testing.T, c faultyCommand, fault string, when int) {
 	t.Run(fmt.Sprintf("%s/%s/%d", c.name, fault, when), func(t *testing.T) {
 		f.tried++
-		store := filepath.Join(t.TempDir(), "store")
-		if out, err := exec.Command("cp", "-a", f.store, store).CombinedOutput(); err != nil {
-			t.Fatalf("cp: %v\n%s", err, out)
-		}
-		f.must(t, store, "verify", "--repair") // no directory in a copy counts
-		call, _, _ := strings.Cut(fault, ":")
-		inject := fmt.Sprintf("inject=%s:when=%d", fault, when)
-		out, err := f.command(store, []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e", inject}, c.args...).CombinedOutput()
-		if err == nil {
-			c.worked(t, store)
-		} else {
+		if f.run(t, c, fault, when, "") != nil {
 			f.hits++
 		}
-		f.whole(t, store, "kept", f.kept)
-		f.must(t, store, c.args...)
-		c.worked(t, store)
-		f.whole(t, store, "kept", f.kept)
-		if strings.Contains(fault, "syncfs") {
-			f.must(t, store, "verify", "--repair") // what was lost by that, verify tells
-		}
-		f.must(t, store, "verify")
-		if t.Failed() {
-			t.Logf("with the fault: %v\n%s", err, out)
+	})
+}
+
+func (f *faults) tryPinned(t *testing.T, c faultyCommand, p pinnedFault) {
+	t.Run(fmt.Sprintf("%s/%s/%s", c.name, p.what, p.file), func(t *testing.T) {
+		if f.run(t, c, p.what, 1, p.file) == nil {
+			t.Error("the fault had no effect")
 		}
 	})
+}
+
+// run returns why the command failed with the fault. file is what the call is
+// about; "" is anything.
+func (f *faults) run(t *testing.T, c faultyCommand, fault string, when int, file string) (failed error) {
+	t.Helper()
+	store := filepath.Join(t.TempDir(), "store")
+	if out, err := exec.Command("cp", "-a", f.store, store).CombinedOutput(); err != nil {
+		t.Fatalf("cp: %v\n%s", err, out)
+	}
+	f.must(t, store, "verify", "--repair") // no directory in a copy counts
+	f.pushed = serveRegistry(t)
+	args := make([]string, len(c.args))
+	for i, arg := range c.args {
+		args[i] = strings.ReplaceAll(arg, "HOST", f.pushed)
+	}
+	call, _, _ := strings.Cut(fault, ":")
+	inject := fmt.Sprintf("inject=%s:when=%d", fault, when)
+	tracer := []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e", inject}
+	if file != "" {
+		tracer = append(tracer, "-P", filepath.Join(store, file))
+	}
+	out, err := f.command(store, tracer, args...).CombinedOutput()
+	if err == nil {
+		c.worked(t, store)
+	}
+	f.whole(t, store, "kept", f.kept)
+	f.must(t, store, args...)
+	c.worked(t, store)
+	f.whole(t, store, "kept", f.kept)
+	if strings.Contains(fault, "syncfs") {
+		f.must(t, store, "verify", "--repair") // what was lost by that, verify tells
+	}
+	f.must(t, store, "verify")
+	if t.Failed() {
+		t.Logf("with the fault: %v\n%s", err, out)
+	}
+	return err
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
@@ -77,13 +78,15 @@ func TestPushAgain(t *testing.T) {
 				t.Fatalf("%s: code %d\n%s", hint[1], code, out)
 			}
 			for _, ref := range tt.pushed {
-				checkPushed(t, strings.ReplaceAll(ref, "HOST", host))
+				pushedImage(t, strings.ReplaceAll(ref, "HOST", host))
 			}
 		})
 	}
 }
 
-func checkPushed(t *testing.T, ref string) {
+// pushedImage returns an image of a registry, every byte of which is what it should
+// be.
+func pushedImage(t *testing.T, ref string) v1.Image {
 	t.Helper()
 	r, err := name.ParseReference(ref)
 	if err != nil {
@@ -94,8 +97,9 @@ func checkPushed(t *testing.T, ref string) {
 		err = validate.Image(img)
 	}
 	if err != nil {
-		t.Errorf("%s: %v", ref, err)
+		t.Fatalf("%s: %v", ref, err)
 	}
+	return img
 }
 
 // pusher runs commands in a folder with a Dockerfile and with a store of its own.
