@@ -85,7 +85,13 @@ func (c *Client) blob(ctx context.Context, places []endpoint, desc ocispec.Descr
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &blobReader{
 		places: places, desc: desc, policy: &c.retry,
-		ask: func(e endpoint, offset int64) (*watched, bool, error) { return c.ask(ctx, e, desc, offset) },
+		ask: func(e endpoint, offset int64) (*watched, bool, error) {
+			body, whole, err := c.ask(ctx, e, desc, offset)
+			if err != nil && ctx.Err() == nil {
+				c.bury(e, err)
+			}
+			return body, whole, err
+		},
 		pause: func(n int) error {
 			return c.retry.pause(ctx, n, 0)
 		},
@@ -221,9 +227,6 @@ func (c *Client) ask(ctx context.Context, e endpoint, desc ocispec.Descriptor, o
 		whole = true
 	}
 	if err != nil {
-		if ctx.Err() == nil {
-			c.buryIfSilent(e, err)
-		}
 		return nil, false, s.explain(err, nil)
 	}
 	return body, whole, nil

@@ -29,7 +29,6 @@ func DockerConfig() (*configfile.ConfigFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading docker's configuration: %w", err)
 	}
-	file.Filename = path
 	return file, nil
 }
 
@@ -41,7 +40,8 @@ func readAuthFile(path string) (*configfile.ConfigFile, error) {
 	}
 	file, err := config.LoadFromReader(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("parsing config file (%s): %w", path, err)
+		return nil, fmt.Errorf("parsing %s: %w", path, err)
 	}
+	file.Filename = path
 	return file, nil
 }

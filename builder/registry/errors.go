@@ -68,12 +68,23 @@ func (s *session) explainAnswer(err error, answer *transport.Error, ref *Ref) er
 	if ref != nil && !s.mirror {
 		what = ref.String()
 	}
+	used, fault := s.auth.credentials()
 	e := &Error{Err: err}
+	var login *loginError
 	switch code := answer.StatusCode; {
-	case code == http.StatusUnauthorized && !s.anonymous:
+	case errors.As(err, &login) && code < 500 && code != http.StatusUnauthorized && code != http.StatusForbidden && code != http.StatusTooManyRequests:
+		e.Msg = fmt.Sprintf("registry %s: its answer about logins cannot be understood: %s", s.host, brief(err))
+		e.Hint = notRegistryHint
+	case fault != nil && (code == http.StatusUnauthorized || code == http.StatusForbidden):
+		e.Msg = fmt.Sprintf("%s: access denied%s, and %v", what, said(answer), fault)
+		var reason *Error
+		if errors.As(fault, &reason) {
+			e.Hint = reason.Hint
+		}
+	case code == http.StatusUnauthorized && used:
 		e.Msg = fmt.Sprintf("%s: the registry %s does not accept the stored credentials%s", what, s.host, said(answer))
 		e.Hint = "sinter login " + s.host
-	case code == http.StatusUnauthorized, code == http.StatusForbidden && s.anonymous:
+	case code == http.StatusUnauthorized, code == http.StatusForbidden && !used:
 		e.Msg = fmt.Sprintf("%s: access denied: the repository does not exist, or needs a login%s", what, said(answer))
 		e.Hint = fmt.Sprintf("check the name; for a private repository: sinter login %s", s.host)
 	case code == http.StatusForbidden:

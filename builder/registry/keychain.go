@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,28 +19,46 @@ import (
 // a part of its path or its host decides.
 type storedCredentials struct{}
 
-// Resolve implements authn.Keychain.
+// Resolve implements authn.Keychain. With an error it returns what the other
+// places know.
 func (storedCredentials) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	var fault error
 	for _, read := range credentialFiles() {
 		file, err := read()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil {
-			return nil, err
+		var found types.AuthConfig
+		if err == nil {
+			found, err = lookUp(file, target)
 		}
-		found, err := lookUp(file, target)
-		if err != nil {
-			return nil, err
+		if err != nil && fault == nil {
+			fault = credentialFault(target.RegistryStr(), err, file)
 		}
 		if found != (types.AuthConfig{}) {
 			return authn.FromConfig(authn.AuthConfig{
 				Username: found.Username, Password: found.Password, Auth: found.Auth,
 				IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken,
-			}), nil
+			}), fault
 		}
 	}
-	return authn.Anonymous, nil
+	return authn.Anonymous, fault
+}
+
+// credentialFault is why it is not known whether there are credentials. file is nil
+// when it could not be read.
+func credentialFault(host string, err error, file *configfile.ConfigFile) error {
+	hint := "repair or remove docker's config.json: it is in $DOCKER_CONFIG, else in ~/.docker"
+	switch {
+	case file != nil:
+		hint = "see credsStore and credHelpers in " + file.Filename + ": the helper must be installed and work"
+	case errors.Is(err, fs.ErrPermission):
+		hint = "HOME or DOCKER_CONFIG seems to be that of another user: set DOCKER_CONFIG to a directory of your own"
+	}
+	if host == dockerHub {
+		host = "docker.io"
+	}
+	return &Error{Msg: fmt.Sprintf("the credentials for %s cannot be read: %v", host, err), Hint: hint, Err: err}
 }
 
 // credentialFiles are the places to look, the first that knows decides.
@@ -73,16 +92,17 @@ func lookUp(file *configfile.ConfigFile, target authn.Resource) (types.AuthConfi
 		}
 	}
 	a, err := file.GetAuthConfig(CredentialKey(host))
-	if err != nil || cleared(a) != (types.AuthConfig{}) {
-		return cleared(a), err
+	if err == nil && cleared(a) != (types.AuthConfig{}) {
+		return cleared(a), nil
 	}
-	// Podman has another name for Docker Hub than docker.
-	for _, h := range hostNames(host) {
+	// Podman has another name for Docker Hub than docker. What is in the file
+	// counts also if its helper fails.
+	for _, h := range append(hostNames(host), CredentialKey(host)) {
 		if a, ok := file.AuthConfigs[h]; ok {
-			return cleared(a), nil
+			return cleared(a), err
 		}
 	}
-	return types.AuthConfig{}, nil
+	return types.AuthConfig{}, err
 }
 
 // hostNames are the names of a registry that credentials may be stored under.

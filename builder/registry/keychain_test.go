@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -97,11 +98,80 @@ func TestCredentialHelper(t *testing.T) {
 	}
 }
 
-func TestDamagedCredentials(t *testing.T) {
-	dir := t.TempDir()
-	t.Setenv("HOME", dir)
-	t.Setenv("DOCKER_CONFIG", dir)
-	write(t, filepath.Join(dir, "config.json"), "{")
-	_, _, err := New(Config{}).Resolve(t.Context(), mustRef(t, "127.0.0.1:1/a:1"))
-	wantError(t, err, "reading the credentials for 127.0.0.1:1", "config.json")
+// What may hold credentials and cannot be read is warned of when a registry asks
+// for them. An image for everybody is pulled nevertheless; one that is refused says
+// what is wrong with the credentials.
+func TestUnreadableCredentials(t *testing.T) {
+	for _, tt := range []struct{ name, config, text, hint string }{
+		{"not JSON", "{", "config.json", "repair or remove docker's config.json"},
+		{"missing helper", `{"credsStore": "of-nobody"}`, "docker-credential-of-nobody", "the helper must be installed"},
+		{"missing helper of a host", `{"credHelpers": {"HOST": "of-nobody"}}`, "docker-credential-of-nobody", "the helper must be installed"},
+		{"not a file", "", "config.json", "repair or remove docker's config.json"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			reg := newTestRegistry(t)
+			if err := quick(Config{}).Push(t.Context(), reg.host+"/a:1", imageSource(t, randomImage(t, 100, 1)), nil); err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			t.Setenv("DOCKER_CONFIG", dir)
+			t.Setenv("HOME", dir)
+			path := filepath.Join(dir, "config.json")
+			if tt.config == "" {
+				if err := os.Mkdir(path, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				write(t, path, strings.ReplaceAll(tt.config, "HOST", reg.host))
+			}
+			var warned []string
+			pull := func() error {
+				_, _, err := New(Config{Warn: func(s string) { warned = append(warned, s) }}).Resolve(t.Context(), mustRef(t, reg.host+"/a:1"))
+				return err
+			}
+			if err := pull(); err != nil || len(warned) != 0 {
+				t.Errorf("a registry that does not ask: %v, warned %q", err, warned)
+			}
+			tokens := &tokenRegistry{host: reg.host, anonymous: true}
+			reg.intercept(tokens.handle)
+			if err := pull(); err != nil || len(warned) != 1 || !strings.Contains(warned[0], tt.text) {
+				t.Errorf("an image for everybody: %v, warned %q", err, warned)
+			}
+			tokens.anonymous = false
+			wantError(t, pull(), "access denied, and the credentials for "+reg.host+" cannot be read: ", tt.hint)
+			wantError(t, pull(), tt.text, tt.hint)
+		})
+	}
+}
+
+// The first file that can be read and knows the registry decides.
+func TestCredentialsBehindUnreadable(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("DOCKER_CONFIG", home)
+	t.Setenv("XDG_RUNTIME_DIR", filepath.Join(home, "run"))
+	t.Setenv("REGISTRY_AUTH_FILE", "")
+	authFile(t, filepath.Join(home, "run/containers/auth.json"), map[string]string{"lan:5000": "podman"})
+	find := func(want string) {
+		t.Helper()
+		reg, err := registryName("lan:5000", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, fault := storedCredentials{}.Resolve(reg.Repo("a"))
+		if fault == nil {
+			t.Error("no fault was reported")
+		}
+		known, err := a.Authorization()
+		if err != nil || known.Username != want {
+			t.Errorf("got %+v, %v, want the user %s", known, err, want)
+		}
+	}
+	write(t, filepath.Join(home, "config.json"), "{")
+	find("podman")
+	write(t, filepath.Join(home, "config.json"), `{"credsStore": "of-nobody"}`)
+	find("podman")
+	auth := base64.StdEncoding.EncodeToString([]byte("docker:of docker"))
+	write(t, filepath.Join(home, "config.json"), `{"credsStore": "of-nobody", "auths": {"lan:5000": {"auth": "`+auth+`"}}}`)
+	find("docker")
 }

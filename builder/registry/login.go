@@ -25,9 +25,18 @@ func (c *Client) Check(ctx context.Context, host, user, password string) error {
 		return err
 	}
 	s := &session{endpoint: e}
-	rt, err := transport.NewWithContext(ctx, reg, &authn.Basic{Username: user, Password: password}, base, nil)
-	if err == nil {
-		err = ping(ctx, &http.Client{Transport: rt, CheckRedirect: redirect.Check}, serverName(host))
+	scheme, err := schemeOf(ctx, reg, e, base)
+	if err != nil {
+		return s.explain(err, nil)
+	}
+	auth := &authn.Basic{Username: user, Password: password}
+	s.auth = &authorizer{inner: base, registry: reg, scheme: scheme, auth: auth}
+	client := &http.Client{Transport: s.auth, CheckRedirect: redirect.Check}
+	err = ping(ctx, client, serverName(host))
+	if err == nil && s.auth.header == "" {
+		// The registry did not ask. It may verify what it is told nevertheless.
+		s.auth.header = basicHeader(&authn.AuthConfig{Username: user, Password: password})
+		err = ping(ctx, client, serverName(host))
 	}
 	if err == nil {
 		return nil

@@ -77,7 +77,7 @@ func (c *Client) try(ctx context.Context, ref Ref, do func(*session) error) erro
 			return err
 		}
 		if p.mirror {
-			c.buryIfSilent(p, err)
+			c.bury(p, err)
 			err = fmt.Errorf("mirror %s: %w", p.host, err)
 		}
 		failed = append(failed, err)

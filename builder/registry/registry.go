@@ -9,13 +9,10 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/sinter-build/sinter/builder/redirect"
@@ -98,31 +95,6 @@ func (c *Client) endpoints(host, path string) ([]endpoint, error) {
 	return append(list, c.upstream(host, path)), nil
 }
 
-func (c *Client) isDead(e endpoint) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.dead[e.host]
-}
-
-// bury leaves out a mirror from now on: waiting for it again and again would
-// make a build slow.
-func (c *Client) bury(e endpoint, err error) {
-	c.mu.Lock()
-	known := c.dead[e.host]
-	c.dead[e.host] = true
-	c.mu.Unlock()
-	if !known {
-		c.config.Warn(fmt.Sprintf("the mirror is not used: %v", err))
-	}
-}
-
-// buryIfSilent leaves out a mirror that does not answer.
-func (c *Client) buryIfSilent(e endpoint, err error) {
-	if e.mirror && isSilence(err) {
-		c.bury(e, err)
-	}
-}
-
 func (c *Client) upstream(host, path string) endpoint {
 	return endpoint{host: host, path: path, schemes: c.schemes(host)}
 }
@@ -139,11 +111,11 @@ func (c *Client) schemes(host string) schemes {
 	return onlyTLS
 }
 
-// session is an authenticated connection to one repository.
+// session is what requests for one repository are sent with.
 type session struct {
 	endpoint
-	client    *http.Client
-	anonymous bool
+	client *http.Client
+	auth   *authorizer // that carries the client's requests
 
 	once chan struct{} // closed when the fields above are set
 	err  error
@@ -178,9 +150,6 @@ func (c *Client) open(ctx context.Context, key sessionKey) (*session, error) {
 		c.mu.Lock()
 		delete(c.sessions, key)
 		c.mu.Unlock()
-		if s.mirror && ctx.Err() == nil {
-			c.bury(s.endpoint, s.err)
-		}
 	}
 	close(s.once)
 	return s, s.err
@@ -191,32 +160,26 @@ func (c *Client) connect(ctx context.Context, s *session, key sessionKey) error 
 	if err != nil {
 		return err
 	}
-	auth, err := authn.Resolve(ctx, c.config.Keychain, reg.Repo(s.path))
+	base, err := c.transport(s.endpoint)
 	if err != nil {
-		hint := "see credsStore and credHelpers in docker's config.json: the helper must be installed"
-		if strings.Contains(err.Error(), "config file") {
-			hint = "repair or remove docker's config.json: it is in $DOCKER_CONFIG, else in ~/.docker"
-		}
-		return &Error{Msg: "reading the credentials for " + s.host + ": " + err.Error(), Hint: hint, Err: err}
+		return err
+	}
+	scheme, err := schemeOf(ctx, reg, s.endpoint, base)
+	if err != nil {
+		return s.explain(err, nil)
 	}
 	scope := transport.PullScope
 	if key.push {
 		scope = transport.PushScope
 	}
-	scopes := []string{reg.Repo(s.path).Scope(scope)}
+	s.auth = &authorizer{
+		inner: base, registry: reg, scheme: scheme, scopes: []string{reg.Repo(s.path).Scope(scope)},
+		keychain: c.config.Keychain, resource: reg.Repo(s.path), warn: c.config.Warn,
+	}
 	if key.from != "" {
-		scopes = append(scopes, reg.Repo(key.from).Scope(transport.PullScope))
+		s.auth.scopes = append(s.auth.scopes, reg.Repo(key.from).Scope(transport.PullScope))
 	}
-	base, err := c.transport(s.endpoint)
-	if err != nil {
-		return err
-	}
-	s.anonymous = auth == authn.Anonymous
-	rt, err := transport.NewWithContext(ctx, reg, auth, base, scopes)
-	if err != nil {
-		return s.explain(err, nil)
-	}
-	s.client = &http.Client{Transport: rt, CheckRedirect: redirect.Check}
+	s.client = &http.Client{Transport: s.auth, CheckRedirect: redirect.Check}
 	return nil
 }
 
