@@ -80,7 +80,8 @@ func DefaultCertDirs() []string {
 }
 
 // LoadConfig reads configuration files, by default those of DefaultPaths. One
-// that does not exist is left out. Of several, lists are joined: the mirrors of
+// that does not exist is left out, and so is one that cannot be read or parsed, for
+// which there is an error. Of several, lists are joined: the mirrors of
 // a later file come first. $SINTER_CERTS adds a PEM file, or a folder like
 // /etc/docker/certs.d.
 //
@@ -89,14 +90,15 @@ func DefaultCertDirs() []string {
 //	  "insecure": ["registry.lan:5000"],
 //	  "caFiles":  ["/etc/ssl/company.pem"]
 //	}
-func LoadConfig(paths ...string) (Config, error) {
+func LoadConfig(paths ...string) (Config, []error) {
 	if len(paths) == 0 {
 		paths = DefaultPaths()
 	}
 	c := Config{Mirrors: map[string][]string{}, CertDirs: DefaultCertDirs()}
+	var faults []error
 	for _, p := range paths {
 		if err := c.load(p); err != nil {
-			return Config{}, err
+			faults = append(faults, err)
 		}
 	}
 	if p := os.Getenv("SINTER_CERTS"); p != "" {
@@ -106,7 +108,7 @@ func LoadConfig(paths ...string) (Config, error) {
 			c.CAFiles = append(c.CAFiles, p)
 		}
 	}
-	return c, nil
+	return c, faults
 }
 
 func (c *Config) load(path string) error {
@@ -115,12 +117,12 @@ func (c *Config) load(path string) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("reading the configuration: %w", err)
+		return err
 	}
 	f, err := decodeFile(data)
 	if err != nil {
 		return &Error{
-			Msg:  fmt.Sprintf("configuration file %s: %v", path, err),
+			Msg:  fmt.Sprintf("parsing %s: %v", path, err),
 			Hint: `it is JSON with "mirrors", "insecure" and "caFiles"`, Err: err,
 		}
 	}

@@ -31,9 +31,10 @@ func TestLoadConfig(t *testing.T) {
 		`{"mirrors": {"docker.io": ["a.example"], "quay.io": ["a.example/quay"]}, "insecure": ["lan:5000"]}`)
 	user := write(t, filepath.Join(dir, "user.json"),
 		`{"mirrors": {"index.docker.io": ["http://b.example:80/hub"]}, "caFiles": ["/ca.pem"], "insecure": ["dev"]}`)
-	c, err := LoadConfig(system, filepath.Join(dir, "none.json"), user)
-	if err != nil {
-		t.Fatal(err)
+	broken := write(t, filepath.Join(dir, "broken.json"), `{"mirrors": {"docker.io": ["c.example"]}, "insecure": ["x"], "caFile": []}`)
+	c, faults := LoadConfig(system, filepath.Join(dir, "none.json"), broken, user)
+	if len(faults) != 1 || !strings.Contains(faults[0].Error(), broken) {
+		t.Fatal(faults)
 	}
 	want := map[string][]string{"docker.io": {"http://b.example:80/hub", "a.example"}, "quay.io": {"a.example/quay"}}
 	if !reflect.DeepEqual(c.Mirrors, want) {
@@ -60,8 +61,9 @@ func TestConfigErrors(t *testing.T) {
 		{`nothing`, "invalid character"},
 	} {
 		path := write(t, filepath.Join(dir, fmt.Sprint(i)), tt.text)
-		_, err := LoadConfig(path)
-		wantError(t, err, tt.want, "")
+		_, faults := LoadConfig(path)
+		err := errors.Join(faults...)
+		wantError(t, err, tt.want, `"mirrors", "insecure"`)
 		wantError(t, err, path, "")
 	}
 	for _, flag := range []string{"docker.io", "=a", "docker.io=", "docker.io=https:///x"} {

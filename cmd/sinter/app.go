@@ -176,9 +176,9 @@ func (a *app) openRegistry() (*registry.Client, error) {
 	if a.client != nil {
 		return a.client, nil
 	}
-	c, err := registry.LoadConfig()
-	if err != nil {
-		return nil, err
+	c, faults := registry.LoadConfig()
+	for _, err := range faults {
+		a.warn(fmt.Sprintf("a configuration file is not used: %v", err))
 	}
 	if err := c.AddMirrors(a.mirrors); err != nil {
 		return nil, err
