@@ -20,7 +20,6 @@ import (
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
-	"github.com/sinter-build/sinter/parser"
 )
 
 // app is what all commands share: the streams, the store and the registries,
@@ -46,7 +45,7 @@ type app struct {
 	// events gets what happens while layers are downloaded; may be nil.
 	events event.Func
 
-	warned sync.Map // texts
+	warned sync.Map // what was said, by its digest
 
 	// mu guards what is opened when it is first asked for: downloads of layers
 	// ask at the same time.
@@ -247,14 +246,6 @@ func (a *app) imageSources() (*source.Images, error) {
 	return a.sources, nil
 }
 
-// warn says something once, however many goroutines come upon it.
-func (a *app) warn(text string) {
-	text = parser.Redact(text)
-	if _, said := a.warned.LoadOrStore(text, true); !said {
-		fmt.Fprintln(a.stderr, "warning:", text)
-	}
-}
-
 // close makes durable what is new in the store.
 func (a *app) close() error {
 	if a.layers == nil {
@@ -292,6 +283,9 @@ func (a *app) reexec(ctx context.Context, stdin *os.File) (done bool, err error)
 		if err := s.Close(); err != nil {
 			return false, err
 		}
+	}
+	if err := a.handWarningsOver(); err != nil {
+		return false, err
 	}
 	code, err := userns.Reexec(ctx, a.args, stdin)
 	if err != nil {

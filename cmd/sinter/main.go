@@ -32,6 +32,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 1
 	}
 	a := &app{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
+	a.takeWarningsOver()
 	ctx = hostfile.WithWaiting(ctx, hostfile.Waiting{Patience: patience, Tell: func(what string) {
 		a.warn("waiting for " + what)
 	}})
