@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
@@ -53,10 +56,20 @@ func TestAnswers(t *testing.T) {
 		{"too many", 429, "", nil, "no more requests", "mirror", false},
 		{"broken", 503, "<html>down</html>", nil, "fails", "later", false},
 		{"teapot", 418, "", nil, "418", "leads to a registry", false},
-		{"own words", 403, `{"errors":[{"code":"DENIED","message":"quota of team is used up"}]}`, stored, "(the registry says: quota of team is used up)", "", false},
+		{"own words", 403, `{"errors":[{"code":"DENIED","message":"quota of team is used up"}]}`, stored, "(the registry says: DENIED: quota of team is used up)", "", false},
 		{"full", 507, "", nil, "is full", "make room", false},
 		{"too large", 413, "", nil, "refuses what is this large", "raise the limit", false},
-		{"a page", 500, strings.Repeat("<p>\n", 1000), nil, "<p> <p>", "later", false},
+		{"a page", 500, strings.Repeat("<p>\n", 1000), nil, "fails: 500 Internal Server Error (GET ", "later", false},
+		{"a firewall", 403, firewall, nil, `needs a login (the registry says: "Blocked Your company does not allow & like this.")`, "", false},
+		{"a firewall for users", 403, firewall, stored, `the stored credentials (the registry says: "Blocked Your company`, "", false},
+		{"a proxy", 502, "<h1>Bad\n gateway</h1>", nil, `fails: 502 Bad Gateway: "Bad gateway" (GET http://` + reg.host + "/v2/team/app/manifests/1)", "later", false},
+		{"a web server", 404, "<title>404</title>Nothing here", nil, `not found (the registry says: "404 Nothing here")`, "leads to a registry", false},
+		{"many and a page", 429, "<p>slow</p>", nil, `for now (the registry says: "slow")`, "mirror", false},
+		{"denied with 404", 404, `{"errors":[{"code":"DENIED","message":"not for you"}]}`, stored, "access denied with the stored credentials (the registry says: DENIED: not for you)", "another user", false},
+		{"denied with 400", 400, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, nil, "needs a login (the registry says: UNAUTHORIZED: authentication required)", "sinter login", false},
+		{"too many with 403", 403, `{"errors":[{"code":"TOOMANYREQUESTS","message":"pull rate limit"}]}`, stored, "allows no more requests for now (the registry says: TOOMANYREQUESTS: pull rate limit)", "mirror", false},
+		{"no repository with 400", 400, `{"errors":[{"code":"NAME_UNKNOWN"}]}`, nil, "no such repository", "check the name", true},
+		{"detail", 400, `{"errors":[{"code":"X","message":"no","detail":"that\nis why"},{"code":"Y","message":"","detail":{"a":1}}]}`, nil, "answered: X: no; that is why; Y (GET", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
@@ -74,14 +87,89 @@ func TestAnswers(t *testing.T) {
 			})
 			_, _, err := quick(Config{Keychain: tt.keychain}).Resolve(t.Context(), mustRef(t, reg.host+"/team/app:1"))
 			wantError(t, err, tt.text, tt.hint)
-			if len(err.Error()) > 2*longestAnswer {
+			if len(err.Error()) > 2*longestURL {
 				t.Errorf("an error of %d bytes", len(err.Error()))
 			}
-			if errors.Is(err, ErrNotFound) != tt.missing {
+			if errors.Is(err, ErrNotFound) != tt.missing && !strings.Contains(tt.body, "Nothing here") {
 				t.Errorf("%v: ErrNotFound is %t", err, !tt.missing)
 			}
 		})
 	}
+}
+
+const firewall = "<!DOCTYPE html><html><head><title>Blocked</title><style>p {}</style><script>if (a < b) {}</script></head>\n<body><p>Your company does not\nallow &amp; like this.</p></body></html>"
+
+// What a registry does not take of a push is told by its code, with what to do.
+func TestRefusedPush(t *testing.T) {
+	reg := newTestRegistry(t)
+	img := imageSource(t, randomImage(t, 100, 1))
+	for _, tt := range []struct{ code, hint string }{
+		{"MANIFEST_INVALID", "oci-mediatypes=false"},
+		{"MANIFEST_BLOB_UNKNOWN", "push again"},
+		{"NAME_INVALID", "does not allow this name"},
+		{"TAG_INVALID", "choose another"},
+		{"UNSUPPORTED", "read-only"},
+		{"SIZE_INVALID", "push again"},
+		{"ELSE", ""},
+	} {
+		reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") {
+				return false
+			}
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprintf(w, `{"errors":[{"code":%q,"message":"because"}]}`, tt.code)
+			return true
+		})
+		err := quick(Config{}).Push(t.Context(), reg.host+"/a:1", img, nil)
+		wantError(t, err, tt.code+": because (PUT http", tt.hint)
+		var known *Error
+		if errors.As(err, &known) && strings.Contains(known.Hint, "leads to a registry") {
+			t.Errorf("%s: the hint is %s", tt.code, known.Hint)
+		}
+	}
+}
+
+// The reason comes first, however long the address is that failed. Its query is
+// left out.
+func TestReasonComesFirst(t *testing.T) {
+	storage := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/broken" {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write([]byte("<Error><Message>Request has expired</Message></Error>"))
+			return
+		}
+		panic(http.ErrAbortHandler)
+	}))
+	defer storage.Close()
+	storage.Config.ErrorLog = quietLog()
+	for path, want := range map[string]string{"/broken": "EOF (GET ", "/signed": `Request has expired"`} {
+		reg := newTestRegistry(t)
+		reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path == "/v2/" {
+				return false
+			}
+			http.Redirect(w, r, storage.URL+path+"?X-Signature="+strings.Repeat("s", 2000), http.StatusTemporaryRedirect)
+			return true
+		})
+		_, err := quick(Config{}).Blob(t.Context(), reg.host+"/a", ocispec.Descriptor{Digest: digest.FromString("x"), Size: 1})
+		wantError(t, err, want, "")
+		if strings.Contains(err.Error(), "sss") || strings.Count(err.Error(), storage.URL) > 1 {
+			t.Errorf("the address is told: %v", err)
+		}
+	}
+}
+
+// FuzzQuoted: of whatever a server says, a short line is quoted.
+func FuzzQuoted(f *testing.F) {
+	for _, s := range []string{firewall, "", "plain\nwords", "<script>", "<p", "\x00<a>\xff", "\ufeff <x>y</x>"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		text := quoted(body)
+		if unquoted, err := strconv.Unquote(text); text != "" && (err != nil || utf8.RuneCountInString(unquoted) > longestQuote+1 || strings.Contains(text, "\n")) {
+			t.Errorf("%q gives %s", body, text)
+		}
+	})
 }
 
 // A registry whose answer about logins is no such answer.
