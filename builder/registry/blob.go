@@ -18,7 +18,8 @@ var errStalled = errors.New("the transfer stands still")
 
 // Blob streams a blob of a repository ("docker.io/library/debian"). When the
 // connection breaks, the rest is fetched with another request, from another
-// mirror if need be. The bytes are not verified: whoever keeps them does.
+// mirror if need be. The bytes are not verified: whoever keeps them does, and asks
+// again when they are wrong. Then mirrors are left out.
 func (c *Client) Blob(ctx context.Context, repository string, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	if err := desc.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("blob %q: %w", desc.Digest, err)
@@ -30,6 +31,9 @@ func (c *Client) Blob(ctx context.Context, repository string, desc ocispec.Descr
 	places, err := c.endpoints(ref.Host, ref.Path)
 	if err != nil {
 		return nil, err
+	}
+	if c.wasFetched(desc.Digest) {
+		places = places[len(places)-1:]
 	}
 	return c.blob(ctx, places, desc)
 }
@@ -171,7 +175,8 @@ func (r *blobReader) resume(cause error) error {
 		return err
 	}
 	r.failures++
-	if r.failures >= r.policy.attempts {
+	silent := errors.Is(cause, errStalled) && r.places[0].mirror && len(r.places) > 1 // each time would cost much
+	if r.failures >= r.policy.attempts || silent {
 		if len(r.places) == 1 {
 			return r.failed(fmt.Errorf("after %d of %d bytes: %w", r.offset, r.desc.Size, cause))
 		}
@@ -184,7 +189,14 @@ func (r *blobReader) resume(cause error) error {
 }
 
 func (r *blobReader) failed(err error) error {
-	return fmt.Errorf("fetching blob %s: %w", r.desc.Digest, err)
+	var known *Error
+	if errors.As(err, &known) {
+		return fmt.Errorf("fetching blob %s: %w", r.desc.Digest, err)
+	}
+	return &Error{
+		Msg:  fmt.Sprintf("fetching blob %s from %s: %s", r.desc.Digest, r.places[0].host, err),
+		Hint: "try again; if it stays so, look at the network, or at the log of the registry", Err: err,
+	}
 }
 
 // connect asks for the bytes from offset on, of the first place that has them.
@@ -274,6 +286,9 @@ func isRefusedRange(err error) bool {
 func accept(resp *http.Response, total, offset int64) error {
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		return err
+	}
+	if resp.ContentLength < 0 && mediaType(resp.Header.Get("Content-Type")) == "text/html" {
+		return &Error{Msg: "the server answers with a web page", Hint: notRegistryHint, Err: errNotRegistry}
 	}
 	want := total
 	if resp.StatusCode == http.StatusPartialContent {

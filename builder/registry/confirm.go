@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -56,7 +57,7 @@ func (p *push) confirmManifest(ctx context.Context, resp *http.Response, name st
 		at.Tag, at.Digest = "", m.desc.Digest
 	}
 	got, _, err := p.session.manifest(ctx, at)
-	if err != nil {
+	if err != nil && !errors.Is(err, errNotRegistry) {
 		return fmt.Errorf("looking for the manifest after the push: %w", err)
 	}
 	if got.Digest != m.desc.Digest {

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
 )
 
 func (c *Client) isDead(e endpoint) bool {
@@ -29,10 +31,26 @@ func (c *Client) bury(e endpoint, err error) {
 	}
 }
 
-// answered reports whether err is the answer of a registry that works: it may have
-// other images.
+// answered reports whether err came from a registry that works: it may lack an
+// image, or have another one.
 func answered(err error) bool {
 	var answer *transport.Error
-	var corrupt *corruptError
-	return errors.As(err, &corrupt) || errors.As(err, &answer) && answer.StatusCode < http.StatusInternalServerError
+	var request *url.Error
+	switch {
+	case errors.Is(err, errNotRegistry):
+		return false
+	case errors.As(err, &answer):
+		return answer.StatusCode < http.StatusInternalServerError
+	}
+	return !errors.As(err, &request)
+}
+
+// wasFetched reports whether the blob was asked for before, and so may have arrived
+// wrong.
+func (c *Client) wasFetched(d digest.Digest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.fetched[d]
+	c.fetched[d] = true
+	return was
 }

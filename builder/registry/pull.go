@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,13 +36,23 @@ var accepted = strings.Join([]string{
 // against ref's digest, or else against the one that the registry reports. The
 // error of an image that no registry has is ErrNotFound.
 func (c *Client) Resolve(ctx context.Context, ref Ref) (ocispec.Descriptor, []byte, error) {
+	return c.ResolveUsable(ctx, ref, nil)
+}
+
+// ResolveUsable is Resolve, but asks the next place when usable finds fault with the
+// answer of a mirror.
+func (c *Client) ResolveUsable(ctx context.Context, ref Ref, usable func(ocispec.Descriptor, []byte) error) (ocispec.Descriptor, []byte, error) {
 	var desc ocispec.Descriptor
 	var data []byte
 	err := c.try(ctx, ref, func(s *session) error {
-		return c.retry.intact(ctx, func() (err error) {
+		err := c.retry.intact(ctx, func() (err error) {
 			desc, data, err = s.manifest(ctx, ref)
 			return err
 		})
+		if err == nil && s.mirror && usable != nil {
+			err = usable(desc, data)
+		}
+		return err
 	})
 	return desc, data, err
 }
@@ -147,13 +158,33 @@ func (s *session) manifest(ctx context.Context, ref Ref) (ocispec.Descriptor, []
 			Hint: "push the image again with a current tool",
 		}
 	}
+	if isPage(data) {
+		return desc, nil, s.notManifest(ref, data)
+	}
 	if err := s.verify(ctx, ref, resp.Header, data); err != nil {
 		return desc, nil, err
+	}
+	if !json.Valid(data) {
+		return desc, nil, s.notManifest(ref, data)
 	}
 	if ref.Digest != "" {
 		desc.Digest = ref.Digest
 	}
 	return desc, data, nil
+}
+
+// errNotRegistry is about servers that answer as no registry does.
+var errNotRegistry = errors.New("not the answer of a registry")
+
+func (s *session) notManifest(ref Ref, data []byte) error {
+	msg := fmt.Sprintf("%s: the server at %s answers with what is not a manifest", ref, s.host)
+	if isPage(data) {
+		msg = fmt.Sprintf("%s: the server at %s answers with a web page", ref, s.host)
+	}
+	if text := quoted(string(data)); text != "" {
+		msg += ": " + text
+	}
+	return &Error{Msg: msg, Hint: notRegistryHint, Err: errNotRegistry}
 }
 
 // verify checks a manifest against the digest that was asked for, or against the

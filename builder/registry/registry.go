@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/builder/redirect"
 )
@@ -26,7 +27,8 @@ type Client struct {
 	mu         sync.Mutex
 	transports map[transportKey]http.RoundTripper
 	sessions   map[sessionKey]*session
-	dead       map[string]bool // mirrors that could not be talked to
+	dead       map[string]bool        // mirrors that could not be talked to
+	fetched    map[digest.Digest]bool // blobs that were asked for
 }
 
 // New returns a client. Nothing is contacted and no file is read before it is
@@ -46,6 +48,7 @@ func New(c Config) *Client {
 		transports: map[transportKey]http.RoundTripper{},
 		sessions:   map[sessionKey]*session{},
 		dead:       map[string]bool{},
+		fetched:    map[digest.Digest]bool{},
 	}
 }
 

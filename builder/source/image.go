@@ -126,7 +126,7 @@ func (s *Images) pulled(ref registry.Ref, d digest.Digest) bool {
 // open finds the image for a platform. What a registry has told is remembered
 // under its name when it is known to be an image.
 func (s *Images) open(ctx context.Context, ref registry.Ref, platform *ocispec.Platform, pull bool) (ocispec.Descriptor, *manifest, error) {
-	desc, isNew, err := s.find(ctx, ref, pull)
+	desc, isNew, err := s.find(ctx, ref, platform, pull)
 	if err != nil {
 		return desc, nil, err
 	}
@@ -139,7 +139,7 @@ func (s *Images) open(ctx context.Context, ref registry.Ref, platform *ocispec.P
 
 // find returns the descriptor of the manifest or index that ref names, and
 // whether a registry told of it just now.
-func (s *Images) find(ctx context.Context, ref registry.Ref, pull bool) (desc ocispec.Descriptor, isNew bool, err error) {
+func (s *Images) find(ctx context.Context, ref registry.Ref, platform *ocispec.Platform, pull bool) (desc ocispec.Descriptor, isNew bool, err error) {
 	local, err := s.known(ref)
 	switch {
 	case err == nil && (!pull || ref.Digest != ""):
@@ -152,22 +152,35 @@ func (s *Images) find(ctx context.Context, ref registry.Ref, pull bool) (desc oc
 	case !errors.Is(err, fs.ErrNotExist):
 		return local, false, err
 	}
-	desc, data, err := s.client.Resolve(ctx, ref)
+	desc, data, err := s.client.ResolveUsable(ctx, ref, func(desc ocispec.Descriptor, data []byte) error {
+		desc, err := s.take(ref, desc, data)
+		if err == nil {
+			_, err = s.load(ctx, ref, desc, platform)
+		}
+		return err
+	})
 	if err != nil {
 		return desc, false, err
 	}
-	if desc.MediaType, err = kindOf(data, desc.MediaType); err != nil {
-		return desc, false, wrong("image "+ref.String(), err)
-	}
-	desc, err = s.keep(desc, data)
+	desc, err = s.take(ref, desc, data)
 	return desc, true, err
+}
+
+// take puts the manifest or index that a registry has for ref into the store.
+func (s *Images) take(ref registry.Ref, desc ocispec.Descriptor, data []byte) (ocispec.Descriptor, error) {
+	var err error
+	if desc.MediaType, err = kindOf(data, desc.MediaType); err != nil {
+		return desc, wrong("image "+ref.String(), err)
+	}
+	return s.keep(desc, data)
 }
 
 // wrong is the error of what cannot be used as an image. Where err knows no way
 // out it is the image that has to be another.
 func wrong(what string, err error) error {
 	var known *registry.Error
-	if errors.As(err, &known) && known.Hint != "" {
+	var transfer *transferError
+	if errors.As(err, &known) && known.Hint != "" || errors.As(err, &transfer) {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return &registry.Error{
@@ -175,6 +188,11 @@ func wrong(what string, err error) error {
 		Hint: "the image itself is at fault: choose another, or have it made again",
 	}
 }
+
+// transferError is about what could not be had, which says nothing about the image.
+type transferError struct{ error }
+
+func (e *transferError) Unwrap() error { return e.error }
 
 // known looks for ref in the store. A manifest that is gone from there counts
 // as not known.
@@ -230,7 +248,7 @@ func (s *Images) blob(ctx context.Context, ref registry.Ref, desc ocispec.Descri
 		data, err = s.client.ReadBlob(ctx, ref.Repository(), desc, maxConfig)
 	}
 	if err != nil {
-		return nil, err
+		return nil, &transferError{err}
 	}
 	if desc.Size > 0 && desc.Size != int64(len(data)) {
 		return nil, fmt.Errorf("blob %s has %d bytes, not the %d of its descriptor", desc.Digest, len(data), desc.Size)
