@@ -57,7 +57,7 @@ func (w *writing) writeLocal(ctx context.Context, o Output, roots []rootfs) erro
 			Data: []byte("/" + p + " is a device, which only root may make: left out\n")})
 	}
 	if o.Delete {
-		return l.deleteOthers()
+		return l.deleteOthers(ctx)
 	}
 	return nil
 }
@@ -107,14 +107,14 @@ func (l *localWriter) write(ctx context.Context, r rootfs, open func(context.Con
 		return err
 	}
 	for _, e := range links {
-		if err := l.link(e); err != nil {
+		if err := errors.Join(ctx.Err(), l.link(e)); err != nil {
 			return named(e, err)
 		}
 	}
 	// From the deepest up: writing into a directory changes its time, and
 	// its mode may forbid it.
 	for _, e := range slices.Backward(l.dirs) {
-		if err := l.finish(e.Path, e); err != nil {
+		if err := errors.Join(ctx.Err(), l.finish(e.Path, e)); err != nil {
 			return named(e, err)
 		}
 	}
@@ -317,9 +317,9 @@ func (l *localWriter) inDir(name string, do func(dir int, base string) error) er
 }
 
 // deleteOthers removes what was not written.
-func (l *localWriter) deleteOthers() error {
+func (l *localWriter) deleteOthers(ctx context.Context) error {
 	return fs.WalkDir(l.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil || p == "." || l.written[p] {
+		if err := errors.Join(err, ctx.Err()); err != nil || p == "." || l.written[p] {
 			return err
 		}
 		if err := l.root.RemoveAll(p); err != nil {

@@ -41,7 +41,7 @@ func (r *run) copy(ctx context.Context, t *tree, from Input, a parser.Copy) erro
 	}
 	sources := []string{cleanPath(a.Src)}
 	if a.AllowWildcard {
-		if sources, err = matches(from.FS, a.Src, a.FollowSymlinks); err != nil {
+		if sources, err = matches(ctx, from.FS, a.Src, a.FollowSymlinks); err != nil {
 			return err
 		}
 		if len(sources) == 0 && !a.AllowEmptyWildcard {
@@ -104,7 +104,7 @@ func (c *copier) match(ctx context.Context, src string) error {
 		return err
 	}
 	t := transfer{copier: c, to: to, names: map[string]*inode{}}
-	return c.filter.walk(c.from.FS, from, t.visit)
+	return c.filter.walk(ctx, c.from.FS, from, t.visit)
 }
 
 // target decides where a source comes to lie: at the destination, or below it

@@ -58,7 +58,7 @@ func (s Selection) find(ctx context.Context, files source.FS) ([]selectedFile, e
 	sources := []string{rel(s.Source)}
 	var err error
 	if s.Wildcard {
-		if sources, err = matches(files, s.Source, s.Follow); err != nil {
+		if sources, err = matches(ctx, files, s.Source, s.Follow); err != nil {
 			return nil, err
 		}
 	}
@@ -75,7 +75,7 @@ func (s Selection) find(ctx context.Context, files source.FS) ([]selectedFile, e
 		if err != nil {
 			return nil, err
 		}
-		err = f.walk(files, from, func(p picked) error {
+		err = f.walk(ctx, files, from, func(p picked) error {
 			found = append(found, selectedFile{match: src, picked: p})
 			return nil
 		})

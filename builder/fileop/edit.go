@@ -153,11 +153,11 @@ func (r *run) symlink(ctx context.Context, t *tree, a parser.MkSymlink) error {
 	return nil
 }
 
-func remove(t *tree, a parser.Remove) error {
+func remove(ctx context.Context, t *tree, a parser.Remove) error {
 	paths := []string{rel(a.Path)}
 	if a.AllowWildcard {
 		var err error
-		if paths, err = matches(t, cleanPath(a.Path), false); err != nil {
+		if paths, err = matches(ctx, t, cleanPath(a.Path), false); err != nil {
 			return err
 		}
 	}

@@ -167,7 +167,7 @@ func (r *run) act(ctx context.Context, t *tree, a parser.FileAction) error {
 	case parser.MkSymlink:
 		return r.symlink(ctx, t, action)
 	case parser.Remove:
-		return remove(t, action)
+		return remove(ctx, t, action)
 	}
 	return fmt.Errorf("%T is no file action", a.Action)
 }

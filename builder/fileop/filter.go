@@ -1,6 +1,7 @@
 package fileop
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"strings"
@@ -55,9 +56,9 @@ type verdict struct{ include, exclude patternmatcher.MatchInfo }
 
 // walk calls visit for all that is selected below from, directories before
 // what they hold.
-func (f filter) walk(files source.FS, from layers.Entry, visit func(picked) error) error {
+func (f filter) walk(ctx context.Context, files source.FS, from layers.Entry, visit func(picked) error) error {
 	w := walk{filter: f, fs: files, visit: visit}
-	return w.enter(picked{entry: from}, true, false, verdict{})
+	return w.enter(ctx, picked{entry: from}, true, false, verdict{})
 }
 
 type walk struct {
@@ -70,7 +71,7 @@ type walk struct {
 }
 
 // enter visits p, if it is selected, and goes through what is below.
-func (w *walk) enter(p picked, included, excluded bool, v verdict) error {
+func (w *walk) enter(ctx context.Context, p picked, included, excluded bool, v verdict) error {
 	if included {
 		for i := range w.waiting {
 			if err := w.visit(w.waiting[i]); err != nil {
@@ -94,12 +95,15 @@ func (w *walk) enter(p picked, included, excluded bool, v verdict) error {
 		w.waiting = append(w.waiting, p)
 		defer func() { w.waiting = w.waiting[:min(depth, len(w.waiting))] }()
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	entries, err := w.fs.ReadDir(p.entry.Path)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if err := w.judge(picked{below: path.Join(p.below, path.Base(e.Path)), entry: e}, v); err != nil {
+		if err := w.judge(ctx, picked{below: path.Join(p.below, path.Base(e.Path)), entry: e}, v); err != nil {
 			return err
 		}
 	}
@@ -107,7 +111,7 @@ func (w *walk) enter(p picked, included, excluded bool, v verdict) error {
 }
 
 // judge asks the patterns about p, whose directory they said up of.
-func (w *walk) judge(p picked, up verdict) error {
+func (w *walk) judge(ctx context.Context, p picked, up verdict) error {
 	included, excluded := true, false
 	var v verdict
 	var err error
@@ -121,7 +125,7 @@ func (w *walk) judge(p picked, up verdict) error {
 			return fmt.Errorf("failed to match excludepatterns: %w", err)
 		}
 	}
-	return w.enter(p, included && !excluded, excluded, v)
+	return w.enter(ctx, p, included && !excluded, excluded, v)
 }
 
 // mayHold reports whether an include pattern may match something below dir.

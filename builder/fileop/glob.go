@@ -1,6 +1,7 @@
 package fileop
 
 import (
+	"context"
 	"path"
 	"path/filepath"
 	"slices"
@@ -12,7 +13,7 @@ import (
 
 // matches returns the paths that a source names, in order. A path without
 // wildcards matches itself, whether it exists or not.
-func matches(from source.FS, src string, follow bool) ([]string, error) {
+func matches(ctx context.Context, from source.FS, src string, follow bool) ([]string, error) {
 	parts := strings.Split(rel(src), "/")
 	wild := slices.IndexFunc(parts, source.HasWildcards)
 	if wild < 0 {
@@ -39,7 +40,7 @@ func matches(from source.FS, src string, follow bool) ([]string, error) {
 	if _, err := filepath.Match(m.pattern, ""); err != nil {
 		return nil, badPattern(m.pattern, err)
 	}
-	err = m.walk(base, "")
+	err = m.walk(ctx, base, "")
 	return m.found, err
 }
 
@@ -78,7 +79,10 @@ type glob struct {
 	found    []string
 }
 
-func (g *glob) walk(base, below string) error {
+func (g *glob) walk(ctx context.Context, base, below string) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	entries, err := g.fs.ReadDir(path.Join(base, below))
 	if err != nil {
 		if missing(err) {
@@ -107,7 +111,7 @@ func (g *glob) walk(base, below string) error {
 				continue
 			}
 		}
-		if err := g.walk(base, name); err != nil {
+		if err := g.walk(ctx, base, name); err != nil {
 			return err
 		}
 	}

@@ -67,8 +67,8 @@ type spooled struct {
 	sum     digest.Digest
 }
 
-func (c spooled) open(context.Context) (io.ReadCloser, error) {
-	return io.NopCloser(io.NewSectionReader(c.section, 0, c.section.Size())), nil
+func (c spooled) open(ctx context.Context) (io.ReadCloser, error) {
+	return io.NopCloser(archive.ContextReader(ctx, io.NewSectionReader(c.section, 0, c.section.Size()))), nil
 }
 
 func (c spooled) digest(context.Context) (digest.Digest, error) { return c.sum, nil }

@@ -50,7 +50,7 @@ func (c *copier) unpack(ctx context.Context, src, dest string) (done bool, err e
 	}
 	u := unpacker{tree: c.tree, root: to, own: c.own, spool: &spool{dir: c.run.tmp}}
 	c.run.spools = append(c.run.spools, u.spool)
-	err = u.all(ctx, tar.NewReader(plain))
+	err = u.all(ctx, tar.NewReader(archive.ContextReader(ctx, plain)))
 	if cerr := plain.Close(); err == nil {
 		err = cerr
 	}
@@ -97,7 +97,7 @@ func (u *unpacker) all(ctx context.Context, r *tar.Reader) error {
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
-		if err := u.member(h, archive.ContextReader(ctx, r)); err != nil {
+		if err := u.member(h, r); err != nil {
 			return fmt.Errorf("%q: %w", h.Name, err)
 		}
 	}

@@ -155,7 +155,7 @@ func (c *contents) dockerLayer(ctx context.Context, name string, diffID digest.D
 	default:
 		return desc, &Error{fmt.Sprintf("it is compressed with %s, which an image cannot be", kind)}
 	}
-	got, err := digest.FromReader(plain)
+	got, err := digest.FromReader(archive.ContextReader(ctx, plain))
 	if err != nil {
 		return desc, err
 	}

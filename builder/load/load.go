@@ -95,7 +95,7 @@ type contents struct {
 }
 
 func (c *contents) read(ctx context.Context, r io.Reader) error {
-	tr := tar.NewReader(r)
+	tr := tar.NewReader(archive.ContextReader(ctx, r)) // also for what it skips
 	for n := 0; ; n++ {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -149,7 +149,7 @@ func (c *contents) entry(ctx context.Context, h *tar.Header, r io.Reader) error 
 	}
 	switch {
 	case strings.HasSuffix(name, ".tar") || strings.HasSuffix(name, ".tar.gz"):
-		return c.spool(ctx, name, r)
+		return c.spool(name, r)
 	case strings.Contains(name, "/"):
 		return nil
 	}
@@ -171,13 +171,13 @@ func blobDigest(name string) (digest.Digest, bool) {
 	return d, ok && d.Validate() == nil
 }
 
-func (c *contents) spool(ctx context.Context, name string, r io.Reader) error {
+func (c *contents) spool(name string, r io.Reader) error {
 	f, err := os.CreateTemp(c.dir, "layer-")
 	if err != nil {
 		return err
 	}
 	c.spooled[name] = f.Name()
-	_, err = io.Copy(f, archive.ContextReader(ctx, r))
+	_, err = io.Copy(f, r)
 	return errors.Join(err, f.Close())
 }
 

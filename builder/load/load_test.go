@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -356,5 +357,23 @@ func TestEmptyImageOfOthers(t *testing.T) {
 	}
 	if _, err := Archive(context.Background(), openStore(t), &buf); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSkippingEnds: skipping a large file of an archive stops when the context ends.
+func TestSkippingEnds(t *testing.T) {
+	var b bytes.Buffer
+	tw := tar.NewWriter(&b)
+	large := make([]byte, 16<<20)
+	if err := tw.WriteHeader(&tar.Header{Name: "elsewhere/large", Mode: 0o644, Size: int64(len(large))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tw.Write(large); err != nil {
+		t.Fatal(err)
+	}
+	// A stream: what can seek skips at once.
+	r := struct{ io.Reader }{&b}
+	if _, err := Archive(archivetest.EndsAfter(16), openStore(t), r); !errors.Is(err, context.Canceled) {
+		t.Errorf("%d bytes are left: %v", b.Len(), err)
 	}
 }

@@ -262,7 +262,7 @@ func (w *worktree) setTimes(ctx context.Context) error {
 	var paths []string
 	err = filepath.WalkDir(w.tree, func(path string, _ fs.DirEntry, err error) error {
 		paths = append(paths, path)
-		return err
+		return errors.Join(err, ctx.Err())
 	})
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func (w *worktree) submodules(ctx context.Context, depth string) error {
 		if err == nil && e.Name() == ".git" && e.Type().IsRegular() {
 			err = w.relocate(path)
 		}
-		return err
+		return errors.Join(err, ctx.Err())
 	})
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -125,7 +126,7 @@ func (r *Remotes) download(ctx context.Context, q request) (download, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.found && !s.val.fresh {
-		if ok, err := s.val.has(q.checksum); ok || err != nil {
+		if ok, err := s.val.has(ctx, q.checksum); ok || err != nil {
 			return s.val, err
 		}
 		// Somebody may still read what was served.
@@ -142,7 +143,7 @@ func (r *Remotes) download(ctx context.Context, q request) (download, error) {
 	if q.checksum == "" {
 		return s.val, nil
 	}
-	ok, err := s.val.has(q.checksum)
+	ok, err := s.val.has(ctx, q.checksum)
 	if err == nil && !ok {
 		err = &RemoteError{
 			Msg:  fmt.Sprintf("digest mismatch for %s: %s (expected: %s)", s.val.URL, s.val.Digest, q.checksum),
@@ -168,7 +169,7 @@ func (r *Remotes) look(ctx context.Context, dir string, q request) (download, er
 		return download{}, fmt.Errorf("looking for %s in the store: %w", q.shown(), err)
 	}
 	if old != nil {
-		ok, err := old.has(q.checksum)
+		ok, err := old.has(ctx, q.checksum)
 		if err != nil {
 			return download{}, errors.Join(err, old.body.Close())
 		}
@@ -211,7 +212,7 @@ func openDownload(dir string) (*download, error) {
 }
 
 // has reports whether the content has a checksum; "" is none.
-func (d *download) has(sum digest.Digest) (bool, error) {
+func (d *download) has(ctx context.Context, sum digest.Digest) (bool, error) {
 	if sum == "" {
 		return false, nil
 	}
@@ -219,7 +220,7 @@ func (d *download) has(sum digest.Digest) (bool, error) {
 		return d.Digest == sum, nil
 	}
 	v := sum.Verifier()
-	if _, err := io.Copy(v, io.NewSectionReader(d.body, 0, d.Size)); err != nil {
+	if _, err := io.Copy(v, archive.ContextReader(ctx, io.NewSectionReader(d.body, 0, d.Size))); err != nil {
 		return false, fmt.Errorf("reading the download of %s: %w", d.URL, err)
 	}
 	return v.Verified(), nil

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // oneFile is a tree of a single file, whose content lies in body.
@@ -53,13 +54,13 @@ func (f *oneFile) Digest(_ context.Context, e layers.Entry) (digest.Digest, erro
 	return f.entry.Digest, nil
 }
 
-func (f *oneFile) Open(_ context.Context, e layers.Entry) (io.ReadCloser, error) {
+func (f *oneFile) Open(ctx context.Context, e layers.Entry) (io.ReadCloser, error) {
 	if e.Path != f.entry.Path {
 		return nil, &fs.PathError{Op: "open", Path: e.Path, Err: fs.ErrNotExist}
 	}
-	return &verified{
+	return archive.ContextReadCloser(ctx, &verified{
 		r: io.NewSectionReader(f.body, 0, f.entry.Size), hash: sha256.New(), of: f,
-	}, nil
+	}), nil
 }
 
 // verified fails at the end when what was read is not what was downloaded.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -129,7 +130,7 @@ func (l *Local) content(ctx context.Context, name string, s *seen) (*seen, recor
 		if r, ok := l.index.get(name); ok && r.stamp == s.stamp {
 			return s, r, nil
 		}
-		r, err := l.hashOnce(name, s.stamp)
+		r, err := l.hashOnce(ctx, name, s.stamp)
 		if err == nil {
 			err = l.record(name, r)
 		}
@@ -183,7 +184,7 @@ func (l *Local) lookAgain(name string) (*seen, error) {
 	return l.lookup(name)
 }
 
-func (l *Local) hashOnce(name string, want stamp) (record, error) {
+func (l *Local) hashOnce(ctx context.Context, name string, want stamp) (record, error) {
 	r, err := l.steady(name, want)
 	if err != nil {
 		return record{}, err
@@ -191,7 +192,7 @@ func (l *Local) hashOnce(name string, want stamp) (record, error) {
 	defer r.Close()
 	h := sha256.New()
 	buf := make([]byte, min(max(want.size+1, 512), 256<<10))
-	if _, err := io.CopyBuffer(onlyWriter{h}, r, buf); err != nil {
+	if _, err := io.CopyBuffer(onlyWriter{h}, archive.ContextReader(ctx, r), buf); err != nil {
 		return record{}, err
 	}
 	rec := record{stamp: want}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -228,7 +229,11 @@ func (s *selected) Resolve(name string, followLast bool) (string, error) {
 }
 
 func (s *selected) Open(ctx context.Context, e layers.Entry) (io.ReadCloser, error) {
-	return s.local.openFile(e)
+	r, err := s.local.openFile(e)
+	if err != nil {
+		return nil, err
+	}
+	return archive.ContextReadCloser(ctx, r), nil
 }
 
 func (s *selected) Digest(ctx context.Context, e layers.Entry) (digest.Digest, error) {

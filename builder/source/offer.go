@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // Offer makes a file that is at hand look like a download, and returns the
@@ -21,11 +23,8 @@ func (r *Remotes) Offer(ctx context.Context, f *os.File) (address string, err er
 		return "", err
 	}
 	sum := sha256.New()
-	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, info.Size())); err != nil {
+	if _, err := io.Copy(sum, archive.ContextReader(ctx, io.NewSectionReader(f, 0, info.Size()))); err != nil {
 		return "", fmt.Errorf("reading %s: %w", f.Name(), err)
-	}
-	if err := ctx.Err(); err != nil {
-		return "", context.Cause(ctx)
 	}
 	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {

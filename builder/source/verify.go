@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // VerifyDownloads reads the files from the web that are kept below root, the
@@ -20,7 +22,7 @@ func VerifyDownloads(ctx context.Context, root string) (problems []string, err e
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
-		why, err := verifyDownload(filepath.Dir(record))
+		why, err := verifyDownload(ctx, filepath.Dir(record))
 		if err != nil {
 			return nil, err
 		}
@@ -32,7 +34,7 @@ func VerifyDownloads(ctx context.Context, root string) (problems []string, err e
 }
 
 // verifyDownload returns what is wrong with a folder, or "".
-func verifyDownload(dir string) (string, error) {
+func verifyDownload(ctx context.Context, dir string) (string, error) {
 	what := fmt.Sprintf("download %s (%s)", filepath.Base(dir), Origin(dir))
 	d, err := openDownload(dir)
 	if err != nil || d == nil {
@@ -42,7 +44,7 @@ func verifyDownload(dir string) (string, error) {
 		return "", fmt.Errorf("%s: %w", what, err)
 	}
 	defer d.body.Close()
-	sum, err := digest.SHA256.FromReader(d.body)
+	sum, err := digest.SHA256.FromReader(archive.ContextReader(ctx, d.body))
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", what, err)
 	}

@@ -246,12 +246,17 @@ func (a *app) imageSources() (*source.Images, error) {
 	return a.sources, nil
 }
 
-// close makes durable what is new in the store.
-func (a *app) close() error {
+// close makes durable what is new in the store, unless a signal has come: writing
+// gigabytes to disk takes longer than one may wait then.
+func (a *app) close(ctx context.Context) error {
 	if a.layers == nil {
 		return nil
 	}
-	if err := a.layers.Close(); err != nil {
+	leave := a.layers.Close
+	if ctx.Err() != nil {
+		leave = a.layers.Leave
+	}
+	if err := leave(); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil

@@ -42,7 +42,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	if failed := a.close(); err == nil {
+	if failed := a.close(ctx); err == nil {
 		err = failed
 	} else if failed != nil {
 		a.warn(failed.Error())

@@ -75,7 +75,7 @@ func (u *unpacker) all(ctx context.Context, t *layers.Tree) error {
 	}
 	for i := range t.Entries {
 		if e := &t.Entries[i]; e.Kind == layers.Hardlink {
-			if err := u.link(e); err != nil {
+			if err := errors.Join(ctx.Err(), u.link(e)); err != nil {
 				return err
 			}
 		}
@@ -86,7 +86,7 @@ func (u *unpacker) all(ctx context.Context, t *layers.Tree) error {
 			e = layers.Entry{Kind: layers.Dir, Mode: 0o755, ModTime: e.ModTime}
 		}
 		if e.Kind == layers.Dir {
-			if err := u.dirMetadata(&e); err != nil {
+			if err := errors.Join(ctx.Err(), u.dirMetadata(&e)); err != nil {
 				return err
 			}
 		}

@@ -146,7 +146,7 @@ func (s *Store) sound(ctx context.Context, desc ocispec.Descriptor) bool {
 
 // OpenBlob returns the compressed bytes of a layer, getting and keeping them
 // when they are not on disk. The reader fails at its end when they are not what
-// the digest says.
+// the digest says, and when ctx ends.
 func (s *Store) OpenBlob(ctx context.Context, l layers.Layer) (io.ReadCloser, error) {
 	if err := s.haveBlob(ctx, l); err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (s *Store) OpenBlob(ctx context.Context, l layers.Layer) (io.ReadCloser, er
 	if err != nil {
 		return nil, ofLayer(l, err)
 	}
-	return readCloser{damaged{l, verify(l.Descriptor, f)}, f}, nil
+	return archive.ContextReadCloser(ctx, readCloser{damaged{l, verify(l.Descriptor, f)}, f}), nil
 }
 
 // haveBlob gets the blob of a layer if it is not on disk.

@@ -121,7 +121,7 @@ func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blo
 		if ctx.Err() != nil {
 			return nil, archive.Packed{}, context.Cause(ctx)
 		}
-		if err := s.addFrom(w, root, e); err != nil {
+		if err := s.addFrom(ctx, w, root, e); err != nil {
 			return nil, archive.Packed{}, err
 		}
 	}
@@ -129,7 +129,7 @@ func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blo
 	return w.Tree(), p, err
 }
 
-func (s *Store) addFrom(w *archive.Packer, root string, e layers.Entry) error {
+func (s *Store) addFrom(ctx context.Context, w *archive.Packer, root string, e layers.Entry) error {
 	if e.Kind != layers.File {
 		return w.Add(e, nil)
 	}
@@ -138,5 +138,5 @@ func (s *Store) addFrom(w *archive.Packer, root string, e layers.Entry) error {
 		return err
 	}
 	defer f.Close()
-	return w.Add(e, f)
+	return w.Add(e, archive.ContextReader(ctx, f))
 }

@@ -26,10 +26,14 @@ type openTar struct {
 func (t *openTar) close() error { return errors.Join(t.Tar.Close(), t.file.Close()) }
 
 // OpenFile returns the content of a regular file of a layer, from whatever form
-// there is. It fails at its end when the content is not what e.Digest says.
+// there is. It fails at its end when the content is not what e.Digest says, and when
+// ctx ends.
 func (s *Store) OpenFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
 	r, err := s.openFile(ctx, l, e)
-	return verified(l, e, r, err)
+	if r, err = verified(l, e, r, err); err != nil {
+		return nil, err
+	}
+	return archive.ContextReadCloser(ctx, r), nil
 }
 
 // verified is r, the content of e, held against the digest that is known.
@@ -177,7 +181,7 @@ func (s *Store) Digest(ctx context.Context, l layers.Layer, e layers.Entry) (dig
 		return "", err
 	}
 	defer r.Close()
-	d, err := digest.FromReader(archive.ContextReader(ctx, r))
+	d, err := digest.FromReader(r)
 	if err != nil {
 		return "", fmt.Errorf("layer %s: file %q: %w", l.ID, e.Path, err)
 	}

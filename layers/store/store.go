@@ -157,8 +157,14 @@ func (s *Store) Root() string { return s.root }
 
 // Close makes the new layers durable and removes this process's temporary
 // files. Nothing of the store may be in use any more.
-func (s *Store) Close() error {
-	err := s.closeDurability()
+func (s *Store) Close() error { return s.release(s.closeDurability()) }
+
+// Leave is Close for a process that was told to end: it does not wait until the disk
+// has what is new. The marks of that stay, as after a kill.
+func (s *Store) Leave() error { return s.release(s.disk.fs.Close()) }
+
+// release frees all that an open store holds; err is what has failed so far.
+func (s *Store) release(err error) error {
 	s.mu.Lock()
 	for id, t := range s.tars {
 		err = errors.Join(err, t.close())

@@ -149,6 +149,34 @@ func TestWhoSyncs(t *testing.T) {
 	done()
 }
 
+// A process that is told to end does not wait for the disk; what it leaves is used, and
+// made durable by the next one that writes.
+func TestLeave(t *testing.T) {
+	root := t.TempDir()
+	s, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := write(t, s, Forms{Tar: true})
+	if err := s.Leave(); err != nil || marks(t, root) != 1 {
+		t.Errorf("left: %d marks, %v", marks(t, root), err)
+	}
+	if left, err := os.ReadDir(filepath.Join(root, "tmp")); err != nil || len(left) != 0 {
+		t.Errorf("temporary folders: %v, %v", left, err)
+	}
+	next, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := next.Get(l.ID); err != nil {
+		t.Error(err)
+	}
+	write(t, next, Forms{Blob: true})
+	if err := next.Close(); err != nil || marks(t, root) != 0 {
+		t.Errorf("closed: %d marks, %v", marks(t, root), err)
+	}
+}
+
 // When the file system fails to write, that is an error, and the layers are lost
 // for every process.
 func TestSyncFails(t *testing.T) {

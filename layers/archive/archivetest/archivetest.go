@@ -1,10 +1,12 @@
-// Package archivetest has what the tests of all readers of tars share. Nothing
-// else imports it.
+// Package archivetest has what the tests of all readers of tars and files share.
+// Nothing else imports it.
 package archivetest
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"sync"
 )
 
 const blockSize = 512
@@ -30,4 +32,23 @@ func Repair(block []byte) {
 		sum += int(c)
 	}
 	copy(block[148:], fmt.Sprintf("%06o\x00 ", sum))
+}
+
+// EndsAfter returns a context that ends when it was asked that many times whether it
+// has. A loop over one file that asks often enough is left in the middle of the file.
+func EndsAfter(asked int) context.Context { return &ending{Context: context.Background(), left: asked} }
+
+type ending struct {
+	context.Context
+	mu   sync.Mutex
+	left int
+}
+
+func (e *ending) Err() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.left--; e.left < 0 {
+		return context.Canceled
+	}
+	return nil
 }
