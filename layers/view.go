@@ -3,8 +3,10 @@ package layers
 import (
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -26,6 +28,16 @@ import (
 // layer lists for it.
 type View struct {
 	trees []*Tree // the lowest first
+	// last is the directory in which something was looked up last. The next look-up
+	// is often in there, and need not begin at the root, which takes time for each
+	// layer and each directory on the way.
+	last atomic.Pointer[directory]
+}
+
+// directory is what the layers have below a path.
+type directory struct {
+	path  string
+	spans []span
 }
 
 // Named is an entry of a view and the layer (an index into the view's trees)
@@ -57,8 +69,25 @@ func NewView(trees []*Tree) *View {
 // of Link. A symlink's Link is where it leads, also if it has several names.
 func (v *View) Lookup(p string) (e Entry, layer int, ok bool) {
 	p = cleanPath(p)
+	if e, layer, ok := v.onTop(p); ok {
+		return e, layer, true
+	}
 	n, _, ok := v.descend(p)
 	return n.Entry, n.Layer, ok
+}
+
+// onTop returns the entry at p if the highest layer describes it: nothing hides that.
+func (v *View) onTop(p string) (e Entry, layer int, ok bool) {
+	layer = len(v.trees) - 1
+	if layer < 0 || p == "" {
+		return e, 0, false
+	}
+	t := v.trees[layer]
+	i, listed := t.Find(p)
+	if !listed || t.Entries[i].Kind == Whiteout || t.Entries[i].Implied {
+		return e, 0, false
+	}
+	return t.follow(t.Entries[i]), layer, true
 }
 
 // ReadDir returns what is directly in the directory at path, sorted by name.
@@ -166,15 +195,24 @@ func (v *View) root() (Named, []span) {
 
 // descend returns what is at p and what the layers have below it.
 func (v *View) descend(p string) (n Named, spans []span, ok bool) {
-	n, spans = v.root()
-	for end := 0; end < len(p); end++ {
+	begin := 0
+	if d := v.last.Load(); d != nil && len(p) > len(d.path) && Under(p, d.path) {
+		begin, spans = len(d.path)+1, slices.Clone(d.spans)
+	} else {
+		n, spans = v.root()
+	}
+	for end := begin; end < len(p); end++ {
+		name := end // where it begins
 		if next := strings.IndexByte(p[end:], '/'); next >= 0 {
 			end += next
 		} else {
 			end = len(p)
+			if name > begin {
+				v.last.Store(&directory{path: p[:name-1], spans: slices.Clone(spans)})
+			}
 		}
 		for i := range spans {
-			spans[i].lo = v.search(spans[i], p[:end])
+			spans[i].lo = v.search(spans[i], p[:name], p[name:end])
 		}
 		if n, spans, ok = v.merge(spans, p[:end]); !ok {
 			return Named{}, nil, false
@@ -298,11 +336,15 @@ func (v *View) described(layer int, p string) (Entry, int, bool) {
 	return Entry{}, layer, false
 }
 
-// search returns the first index of s whose path is not before p.
-func (v *View) search(s span, p string) int {
+// search returns the first index of s whose path is not before dir and name. All
+// paths of s begin with dir, which ends in a slash or is "".
+func (v *View) search(s span, dir, name string) int {
 	entries := v.trees[s.layer].Entries
+	if s.lo < s.hi && Under(entries[s.lo].Path[len(dir):], name) {
+		return s.lo
+	}
 	return s.lo + sort.Search(s.hi-s.lo, func(i int) bool {
-		return ComparePaths(entries[s.lo+i].Path, p) >= 0
+		return ComparePaths(entries[s.lo+i].Path[len(dir):], name) >= 0
 	})
 }
 
@@ -311,6 +353,9 @@ func (v *View) search(s span, p string) int {
 // looks near the beginning first.
 func (v *View) subtreeEnd(s span, p string) int {
 	entries := v.trees[s.layer].Entries
+	if Under(entries[s.hi-1].Path, p) {
+		return s.hi
+	}
 	lo, step := s.lo, 1
 	for lo+step < s.hi && Under(entries[lo+step].Path, p) {
 		lo += step

@@ -323,3 +323,23 @@ func FuzzView(f *testing.F) {
 		}
 	})
 }
+
+// TestLookupDeep: what is looked up again and again in a deep directory of many layers
+// does not begin at the root each time. One merge of a directory is one allocation.
+func TestLookupDeep(t *testing.T) {
+	const depth = 100
+	var trees []*Tree
+	var listed []string
+	dir := ""
+	for range depth {
+		dir = joinPath(dir, "d")
+		listed = append(listed, "d "+dir)
+		trees = append(trees, tree(t, listed...))
+	}
+	v := NewView(trees)
+	for _, p := range []string{dir, dir + "/missing"} {
+		if n := testing.AllocsPerRun(1, func() { v.Lookup(p) }); n > depth/10 {
+			t.Errorf("%d levels down, a look-up of %s takes %.0f allocations", depth, p[len(p)-9:], n)
+		}
+	}
+}
