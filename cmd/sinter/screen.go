@@ -28,6 +28,7 @@ type screen struct {
 	mu     sync.Mutex
 	kept   []event.Event
 	steps  map[event.Step]*client.Vertex
+	lines  logLines
 	on     bool
 	closed bool
 	feed   chan *client.SolveStatus
@@ -47,8 +48,12 @@ func newScreen(out io.Writer, mode string) (*screen, error) {
 	if mode == "quiet" || mode == "rawjson" {
 		words = nil
 	}
+	var lines logLines
+	if mode != "rawjson" { // a program that reads it has its own idea of lines
+		lines = logLines{}
+	}
 	return &screen{
-		display: d, flush: flush, words: words,
+		display: d, flush: flush, words: words, lines: lines,
 		steps: map[event.Step]*client.Vertex{},
 		feed:  make(chan *client.SolveStatus, 64), done: make(chan struct{}),
 	}, nil
@@ -150,7 +155,7 @@ func (s *screen) status(e event.Event) *client.SolveStatus {
 		}
 		return vertexStatus(v)
 	case event.Output:
-		return &client.SolveStatus{Logs: []*client.VertexLog{{Vertex: e.Step, Stream: e.Stream, Data: e.Data, Timestamp: e.Time}}}
+		return &client.SolveStatus{Logs: []*client.VertexLog{{Vertex: e.Step, Stream: e.Stream, Data: s.lines.broken(e.Step, e.Data), Timestamp: e.Time}}}
 	case event.Progress:
 		return &client.SolveStatus{Statuses: []*client.VertexStatus{progress(e)}}
 	case event.Warned:
