@@ -31,7 +31,7 @@ func (e *engine) copied(ctx context.Context, in parser.Input, selector string, f
 		return nil, err
 	}
 	from := fileop.Input{FS: files}
-	content, err := fileop.Digest(ctx, from.FS, fileop.Subtree(selector))
+	content, err := e.bounds.digest(ctx, from.FS, fileop.Subtree(selector))
 	if err != nil {
 		return nil, err
 	}

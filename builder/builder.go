@@ -15,13 +15,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/sinter-build/sinter/builder/device"
 	"github.com/sinter-build/sinter/builder/event"
@@ -77,8 +75,8 @@ type Config struct {
 	// SingleUser says that commands can only make files that belong to one
 	// user, whatever they ask for. Their results are then other ones.
 	SingleUser bool
-	// Parallel is how many commands run at once; 0 means twice the
-	// number of processors.
+	// Parallel is how many commands run at once at most; 0 means as many as the
+	// graph allows and the limit on open files has room for.
 	Parallel int
 }
 
@@ -126,7 +124,7 @@ type engine struct {
 	Config
 	graph    *parser.Graph
 	jobs     map[*parser.Node]*job
-	slots    *semaphore.Weighted
+	bounds   bounds
 	packs    *packs
 	planOnly bool
 	told     sync.Map // warnings
@@ -164,16 +162,13 @@ type value struct {
 }
 
 func newEngine(g *parser.Graph, c Config) *engine {
-	if c.Parallel <= 0 {
-		c.Parallel = 2 * runtime.GOMAXPROCS(0)
-	}
 	if c.Events == nil {
 		c.Events = func(event.Event) {}
 	}
 	e := &engine{
 		Config: c, graph: g,
-		jobs:  make(map[*parser.Node]*job, len(g.Nodes)),
-		slots: semaphore.NewWeighted(int64(c.Parallel)),
+		jobs:   make(map[*parser.Node]*job, len(g.Nodes)),
+		bounds: newBounds(c.Parallel),
 	}
 	for _, n := range g.Nodes {
 		j := &job{node: n, forced: n.NoCache}
@@ -229,7 +224,7 @@ func (e *engine) eachBelow(n *parser.Node, fn func(*job) bool) {
 
 func (e *engine) build(ctx context.Context) (*Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	e.packs = newPacks(ctx, e.Layers, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
+	e.packs = newPacks(ctx, e.Layers, e.bounds, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
 	defer e.packs.wait()
 	defer cancel(nil)
 	e.declare()

@@ -20,10 +20,10 @@ import (
 // one more layer.
 func (e *engine) exec(ctx context.Context, n *parser.Node, op parser.Exec) (value, error) {
 	sandbox.Prepare()
-	if err := e.slots.Acquire(ctx, 1); err != nil {
+	if err := e.bounds.commands.Acquire(ctx, 1); err != nil {
 		return value{}, err
 	}
-	defer e.slots.Release(1)
+	defer e.bounds.commands.Release(1)
 	var root layers.Chain
 	for _, in := range rootInputs(n) {
 		var err error

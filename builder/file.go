@@ -67,6 +67,11 @@ func (e *engine) fileInput(ctx context.Context, in parser.Input, base bool) (fil
 
 // apply writes the outputs of op as layers.
 func (e *engine) apply(ctx context.Context, op parser.FileOp, inputs []fileop.Input, forms store.Forms) (value, error) {
+	end, err := e.bounds.beginWork(ctx)
+	if err != nil {
+		return value{}, err
+	}
+	defer end()
 	writers := map[int]*store.Writer{}
 	defer func() {
 		for _, w := range writers {

@@ -8,7 +8,6 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/sinter-build/sinter/builder/fileop"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/parser"
@@ -167,7 +166,7 @@ func (e *engine) content(ctx context.Context, r reading, actual bool) (d digest.
 		if err != nil {
 			return "", false, err
 		}
-		d, err = fileop.Digest(ctx, v.files, *r.taken)
+		d, err = e.bounds.digest(ctx, v.files, *r.taken)
 		return d, false, err
 	}
 	if !actual {
@@ -183,7 +182,7 @@ func (e *engine) content(ctx context.Context, r reading, actual bool) (d digest.
 	if err != nil {
 		return "", false, err
 	}
-	if d, err = fileop.Digest(ctx, files, *r.taken); err != nil {
+	if d, err = e.bounds.digest(ctx, files, *r.taken); err != nil {
 		return "", false, err
 	}
 	return d, false, e.Cache.PutContent(layerNames(c), r.taken.String(), d)

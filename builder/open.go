@@ -14,7 +14,7 @@ func Open(ctx context.Context, g *parser.Graph, in parser.Input, c Config) (sour
 	c.Blobs = false
 	return replanned(c, func() (source.FS, error) {
 		e := newEngine(g, c)
-		e.packs = newPacks(ctx, e.Layers, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
+		e.packs = newPacks(ctx, e.Layers, e.bounds, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
 		e.declare()
 		return e.files(ctx, in)
 	})

@@ -15,6 +15,7 @@ import (
 // build only the last layer is left to write.
 type packs struct {
 	store  *store.Store
+	bounds bounds
 	wanted store.Wanted
 
 	mu      sync.Mutex
@@ -25,8 +26,8 @@ type packs struct {
 	begin func(layers.Layer)
 }
 
-func newPacks(ctx context.Context, s *store.Store, w store.Wanted) *packs {
-	p := &packs{store: s, wanted: w, byLayer: map[layers.ID]*future[layers.Layer]{}}
+func newPacks(ctx context.Context, s *store.Store, b bounds, w store.Wanted) *packs {
+	p := &packs{store: s, bounds: b, wanted: w, byLayer: map[layers.ID]*future[layers.Layer]{}}
 	p.begin = func(l layers.Layer) {
 		f := p.future(l)
 		p.running.Go(func() {
@@ -57,7 +58,14 @@ func (p *packs) future(l layers.Layer) *future[layers.Layer] {
 }
 
 func (p *packs) pack(ctx context.Context, l layers.Layer, f *future[layers.Layer]) (layers.Layer, error) {
-	return f.get(func() (layers.Layer, error) { return p.store.Convert(ctx, l, p.wanted) })
+	return f.get(func() (layers.Layer, error) {
+		end, err := p.bounds.beginWork(ctx)
+		if err != nil {
+			return l, err
+		}
+		defer end()
+		return p.store.Convert(ctx, l, p.wanted)
+	})
 }
 
 func (p *packs) began(l layers.Layer) bool {

@@ -34,6 +34,9 @@ type Config struct {
 	// HOST[:PORT] below, *.crt are authorities, and *.cert with *.key are
 	// the client's certificate.
 	CertDirs []string
+	// MaxParallelism is how many commands a build runs at once at most; 0 is no
+	// limit. It is here since it stands in the same files.
+	MaxParallelism int
 	// Keychain knows credentials; nil means docker's config file with its
 	// credential helpers, or podman's auth file.
 	Keychain authn.Keychain
@@ -55,6 +58,8 @@ type file struct {
 	Mirrors  map[string][]string `json:"mirrors,omitempty"`
 	Insecure []string            `json:"insecure,omitempty"`
 	CAFiles  []string            `json:"caFiles,omitempty"`
+
+	MaxParallelism int `json:"maxParallelism,omitempty"`
 }
 
 // DefaultPaths are the configuration files, the system's first.
@@ -82,13 +87,14 @@ func DefaultCertDirs() []string {
 // LoadConfig reads configuration files, by default those of DefaultPaths. One
 // that does not exist is left out, and so is one that cannot be read or parsed, for
 // which there is an error. Of several, lists are joined: the mirrors of
-// a later file come first. $SINTER_CERTS adds a PEM file, or a folder like
+// a later file come first. Of maxParallelism the last counts. $SINTER_CERTS adds a PEM file, or a folder like
 // /etc/docker/certs.d.
 //
 //	{
 //	  "mirrors":  {"docker.io": ["mirror.example.com/hub", "http://10.0.0.1:5000"]},
 //	  "insecure": ["registry.lan:5000"],
-//	  "caFiles":  ["/etc/ssl/company.pem"]
+//	  "caFiles":  ["/etc/ssl/company.pem"],
+//	  "maxParallelism": 4
 //	}
 func LoadConfig(paths ...string) (Config, []error) {
 	if len(paths) == 0 {
@@ -123,7 +129,7 @@ func (c *Config) load(path string) error {
 	if err != nil {
 		return &Error{
 			Msg:  fmt.Sprintf("parsing %s: %v", path, err),
-			Hint: `it is JSON with "mirrors", "insecure" and "caFiles"`, Err: err,
+			Hint: `it is JSON with "mirrors", "insecure", "caFiles" and "maxParallelism"`, Err: err,
 		}
 	}
 	for _, host := range slices.Sorted(maps.Keys(f.Mirrors)) {
@@ -132,6 +138,9 @@ func (c *Config) load(path string) error {
 	}
 	c.Insecure = append(c.Insecure, f.Insecure...)
 	c.CAFiles = append(c.CAFiles, f.CAFiles...)
+	if f.MaxParallelism > 0 {
+		c.MaxParallelism = f.MaxParallelism
+	}
 	return nil
 }
 
@@ -144,6 +153,9 @@ func decodeFile(data []byte) (file, error) {
 	}
 	if d.More() {
 		return f, errors.New("there is more than one value")
+	}
+	if f.MaxParallelism < 0 {
+		return f, errors.New("maxParallelism must not be negative")
 	}
 	for _, mirrors := range f.Mirrors {
 		for _, m := range mirrors {

@@ -28,9 +28,9 @@ func TestLoadConfig(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("SINTER_CERTS", dir)
 	system := write(t, filepath.Join(dir, "system.json"),
-		`{"mirrors": {"docker.io": ["a.example"], "quay.io": ["a.example/quay"]}, "insecure": ["lan:5000"]}`)
+		`{"mirrors": {"docker.io": ["a.example"], "quay.io": ["a.example/quay"]}, "insecure": ["lan:5000"], "maxParallelism": 2}`)
 	user := write(t, filepath.Join(dir, "user.json"),
-		`{"mirrors": {"index.docker.io": ["http://b.example:80/hub"]}, "caFiles": ["/ca.pem"], "insecure": ["dev"]}`)
+		`{"mirrors": {"index.docker.io": ["http://b.example:80/hub"]}, "caFiles": ["/ca.pem"], "insecure": ["dev"], "maxParallelism": 3}`)
 	broken := write(t, filepath.Join(dir, "broken.json"), `{"mirrors": {"docker.io": ["c.example"]}, "insecure": ["x"], "caFile": []}`)
 	c, faults := LoadConfig(system, filepath.Join(dir, "none.json"), broken, user)
 	if len(faults) != 1 || !strings.Contains(faults[0].Error(), broken) {
@@ -42,6 +42,9 @@ func TestLoadConfig(t *testing.T) {
 	}
 	if !slices.Equal(c.Insecure, []string{"lan:5000", "dev"}) || !slices.Equal(c.CAFiles, []string{"/ca.pem"}) || !slices.Contains(c.CertDirs, dir) {
 		t.Errorf("got %+v", c)
+	}
+	if c.MaxParallelism != 3 {
+		t.Errorf("maxParallelism %d", c.MaxParallelism)
 	}
 	if err := c.AddMirrors([]string{"docker.io=127.0.0.1:1", "docker.io=c.example/x"}); err != nil {
 		t.Fatal(err)
@@ -56,6 +59,7 @@ func TestConfigErrors(t *testing.T) {
 	for i, tt := range []struct{ text, want string }{
 		{`{"mirror": {}}`, `unknown field "mirror"`},
 		{`{"mirrors": []}`, "cannot unmarshal"},
+		{`{"maxParallelism": -1}`, "must not be negative"},
 		{`{} {}`, "more than one value"},
 		{`{"mirrors": {"docker.io": ["http://"]}}`, "there is no host"},
 		{`nothing`, "invalid character"},

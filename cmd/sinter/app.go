@@ -55,6 +55,8 @@ type app struct {
 	index   *image.Images
 	client  *registry.Client
 	sources *source.Images
+	// parallel is how many commands run at once, as the configuration says.
+	parallel int
 }
 
 // root is the folder that holds everything.
@@ -182,6 +184,7 @@ func (a *app) openRegistry() (*registry.Client, error) {
 	if err := c.AddMirrors(a.mirrors); err != nil {
 		return nil, err
 	}
+	a.parallel = c.MaxParallelism
 	c.Insecure = append(c.Insecure, a.insecure...)
 	c.CAFiles = append(c.CAFiles, a.caFiles...)
 	c.UserAgent = "sinter/" + version()

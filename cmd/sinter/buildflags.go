@@ -38,6 +38,7 @@ type buildFlags struct {
 	addHosts, ulimits, volumes     []string
 	allow, resources, cdiDirs      []string
 	network, shmSize, cgroupParent string
+	maxParallelism                 int
 
 	foreign foreignFlags
 	given   *pflag.FlagSet
@@ -137,6 +138,9 @@ func (f *buildFlags) check() error {
 	}
 	if err := checkContentTrust(f.given, "sinter build"); err != nil {
 		return err
+	}
+	if f.maxParallelism < 0 {
+		return wrongFlag("max-parallelism", strconv.Itoa(f.maxParallelism), "it must not be negative; 0 is no limit")
 	}
 	return f.foreign.check()
 }
