@@ -17,7 +17,19 @@ type ExitError struct {
 }
 
 func (e *ExitError) Error() string {
-	return fmt.Sprintf("process %q did not complete successfully: %s", strings.Join(e.Args, " "), e.cause())
+	return fmt.Sprintf("process %q did not complete successfully: %s", shown(strings.Join(e.Args, " ")), e.cause())
+}
+
+// longestShown is how much of a command is shown, in bytes: what is wrong with it
+// comes after it.
+const longestShown = 500
+
+// shown leaves out the end of a command that is longer than people read.
+func shown(command string) string {
+	if len(command) <= longestShown {
+		return command
+	}
+	return strings.ToValidUTF8(command[:longestShown], "") + "…"
 }
 
 // HintText says what to do, or "".

@@ -210,3 +210,16 @@ func TestInOverlay(t *testing.T) {
 	s.Upper, s.Work = dir+"/upper", dir+"/work"
 	b.want(s, "nested\n")
 }
+
+// What the kernel takes in one argument is less than a heredoc may have: the reason
+// is not lost behind the script.
+func TestTooLong(t *testing.T) {
+	b := newBox(t)
+	e := b.fail(b.sh("true "+strings.Repeat("x", 1<<17)), 126, `exit code: 126: exec "/bin/sh": the script has 131077 bytes: the kernel takes 131071 in one argument`)
+	if len(e.Error()) > 2*longestShown || !strings.Contains(e.HintText(), "#!/bin/sh") {
+		t.Errorf("%d bytes, hint %s", len(e.Error()), e.HintText())
+	}
+	s := b.sh("true")
+	s.Env = append(s.Env, "LONG="+strings.Repeat("x", 1<<17))
+	b.fail(s, 126, "the environment variable LONG has 131077 bytes")
+}

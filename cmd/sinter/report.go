@@ -189,6 +189,9 @@ func (a *app) printStep(e *builder.StepError) {
 // context lines around the place of an error.
 const aroundLines = 2
 
+// mostLines is how many lines of a long instruction are shown besides its last.
+const mostLines = 20
+
 // printPlace shows the lines of ranges with those around them, marks them and
 // puts carets under the first.
 func printPlace(w io.Writer, src *parser.SourceFile, ranges []parser.Range) {
@@ -206,6 +209,10 @@ func printPlace(w io.Writer, src *parser.SourceFile, ranges []parser.Range) {
 	}
 	fmt.Fprintf(w, "%s:%d\n--------------------\n", src.Name, first)
 	for n := max(1, first-aroundLines); n <= min(len(lines), last+aroundLines); n++ {
+		if n == first+mostLines && n < last {
+			fmt.Fprintf(w, "     |     … (%d more lines)\n", last-n)
+			n = last
+		}
 		text := clipped(legible(strings.TrimSuffix(lines[n-1], "\r")))
 		marked := inRanges(n, ranges)
 		mark := "   "

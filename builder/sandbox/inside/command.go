@@ -24,6 +24,8 @@ type command struct {
 	names      []string
 	files      []*byte
 	argv, envv []*byte
+	// args and env are what argv and envv point to.
+	args, env []string
 	// tried is, in a child that failed, the executable that counts.
 	tried     int32
 	limits    []rlimit
@@ -86,11 +88,11 @@ func (in *sandboxInit) command(u *user.ExecUser) (c *command, err error) {
 	if err := in.nest(c, u); err != nil {
 		return nil, err
 	}
-	env := withHome(lastOfEach(in.plan.Env), u.Home)
-	if c.argv, err = pointers(in.plan.Args); err != nil {
+	c.args, c.env = in.plan.Args, withHome(lastOfEach(in.plan.Env), u.Home)
+	if c.argv, err = pointers(c.args); err != nil {
 		return nil, fmt.Errorf("arguments: %w", err)
 	}
-	if c.envv, err = pointers(env); err != nil {
+	if c.envv, err = pointers(c.env); err != nil {
 		return nil, fmt.Errorf("environment: %w", err)
 	}
 	return c, nil
@@ -348,6 +350,9 @@ func (c *command) failed(f childFailure) error {
 	}
 	if f.step != stepExec {
 		return fmt.Errorf("preparing the command: %s: %w", f.step, f.errno)
+	}
+	if f.errno == unix.E2BIG {
+		return tooLong(c.args, c.env)
 	}
 	return notStarted(c.name, c.firstBytes(c.names[f.file]), f.errno)
 }

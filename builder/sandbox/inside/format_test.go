@@ -1,6 +1,7 @@
 package inside
 
 import (
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -63,5 +64,25 @@ func TestLastOfEach(t *testing.T) {
 	got := strings.Join(lastOfEach([]string{"A=1", "B=", "nonsense", "A=2=3", "C=x", "B=y"}), " ")
 	if got != "A=2=3 B=y C=x" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestTooLong(t *testing.T) {
+	long := strings.Repeat("x", longestString()+1)
+	for _, tt := range []struct {
+		args, env    []string
+		reason, hint string
+	}{
+		{[]string{"/bin/sh", "-c", long}, nil, fmt.Sprintf("the script has %d bytes", len(long)), "#!/bin/sh"},
+		{[]string{"/bin/sh", "-e", "-c", long}, nil, "the script has", "#!/bin/sh"},
+		{[]string{"tool", "-c", "x", long}, nil, "argument 3 has", "file"},
+		{[]string{"tool"}, []string{"A=1", "B=" + long}, "the environment variable B has", "secret"},
+		{[]string{"tool", long[1:]}, []string{long[1:]}, fmt.Sprintf("have %d bytes together", 2*len(long)+5), "ulimit -s"},
+	} {
+		e := tooLong(tt.args, tt.env)
+		if e.code != 126 || !strings.HasPrefix(e.reason, fmt.Sprintf("exec %q: ", tt.args[0])) ||
+			!strings.Contains(e.reason, tt.reason) || !strings.Contains(e.hint, tt.hint) {
+			t.Errorf("got %+v, want %s; %s", e, tt.reason, tt.hint)
+		}
 	}
 }
