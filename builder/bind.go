@@ -22,7 +22,10 @@ func (e *engine) layersOf(ctx context.Context, in parser.Input, selector string)
 	return e.copied(ctx, in, selector, store.Forms{Dir: true})
 }
 
-// copied makes a layer of what selector names in a directory of the user's: a
+// copyName is what records call copies for mounts.
+const copyName = "files for a mount"
+
+// copied makes layers of what selector names in a directory of the user's: a
 // command never sees, and can never change, the directory itself. The copy is
 // known by its content, so it is made once, in the forms given.
 func (e *engine) copied(ctx context.Context, in parser.Input, selector string, forms store.Forms) (layers.Chain, error) {
@@ -52,11 +55,16 @@ func (e *engine) copied(ctx context.Context, in parser.Input, selector string, f
 	if err != nil {
 		return nil, err
 	}
-	v, err := e.apply(ctx, op, []fileop.Input{from}, forms)
+	id := identity{key: key, recipe: recipe}
+	earlier := e.earlierCopy(in, selector)
+	v, whole, err := e.copyOver(ctx, earlier, op, from, forms)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.put(identity{key: key, recipe: recipe}, "files for a mount", v, since(start)); err != nil {
+	if err := e.put(id, copyName, v, since(start)); err != nil {
+		return nil, err
+	}
+	if err := e.replaceCopy(earlier, id, v, whole); err != nil {
 		return nil, err
 	}
 	return v.chain(0)

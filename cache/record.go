@@ -36,6 +36,9 @@ const (
 	Step Kind = ""
 	// FirstBuild records say when an image of the layers was first built.
 	FirstBuild Kind = "first build"
+	// EarlierCopy records name a copy of a directory, for the next copy to share
+	// its files.
+	EarlierCopy Kind = "copy of a directory"
 )
 
 // Output is one result of a step: the chain of layers by name.

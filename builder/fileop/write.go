@@ -10,130 +10,146 @@ import (
 	"github.com/sinter-build/sinter/layers"
 )
 
+// step is one entry of a layer, with its content.
+type step struct {
+	entry   layers.Entry
+	content content
+}
+
 // write writes the edits as a layer. It opens no writer, and returns false,
 // when there is nothing to be written.
 func (t *tree) write(ctx context.Context, open func() (Writer, error)) (bool, error) {
-	t, err := t.withMarks()
-	if err != nil {
-		return false, err
-	}
-	w := writing{ctx: ctx, tree: t, open: open, first: map[*inode]string{}}
-	err = w.walk(t.root, "", !t.root.cut)
+	w := stepWriter{open: open}
+	err := t.plan(func(s step) error { return w.write(ctx, s) })
 	return w.to != nil, err
 }
 
-// writing is one write.
-type writing struct {
-	ctx  context.Context //nolint:containedctx // it lives within one call
-	tree *tree
+// stepWriter writes steps to a writer that it opens for the first of them.
+type stepWriter struct {
 	open func() (Writer, error)
-	to   Writer // nil before the first entry
-	// above are directories that lead to where the walk is and are not written
-	// yet: they are when something below them is.
-	above []layers.Entry
-	// first is the path that a file of several names has first.
-	first map[*inode]string
+	to   Writer
 }
 
-// add writes one entry, and before it the directories that lead to it.
-func (w *writing) add(e layers.Entry, c content) error {
+func (w *stepWriter) write(ctx context.Context, s step) error {
 	if w.to == nil {
 		var err error
 		if w.to, err = w.open(); err != nil {
 			return err
 		}
 	}
-	for _, dir := range w.above {
-		if err := w.addOne(dir, nil); err != nil {
-			return err
-		}
-	}
-	w.above = w.above[:0]
-	return w.addOne(e, c)
-}
-
-func (w *writing) addOne(e layers.Entry, c content) error {
-	err := w.addContent(e, c)
-	if err != nil {
-		return fmt.Errorf("writing /%s: %w", e.Path, err)
+	if err := s.write(ctx, w.to); err != nil {
+		return fmt.Errorf("writing /%s: %w", s.entry.Path, err)
 	}
 	return nil
 }
 
-func (w *writing) addContent(e layers.Entry, c content) error {
-	if err := w.ctx.Err(); err != nil {
-		return context.Cause(w.ctx)
+func (s step) write(ctx context.Context, w Writer) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
 	}
-	if c == nil {
-		return w.to.Add(e, nil)
+	if s.content == nil {
+		return w.Add(s.entry, nil)
 	}
-	r, err := c.open(w.ctx)
+	r, err := s.content.open(ctx)
 	if err != nil {
 		return err
 	}
-	err = w.to.Add(e, r)
+	err = w.Add(s.entry, r)
 	if cerr := r.Close(); err == nil {
 		err = cerr
 	}
 	return err
 }
 
+// plan gives the entries of the layer that the edits make to emit, in their order,
+// as they are found: a list of all of them would be large.
+func (t *tree) plan(emit func(step) error) error {
+	t, err := t.withMarks()
+	if err != nil {
+		return err
+	}
+	p := plan{tree: t, emit: emit, first: map[*inode]string{}}
+	return p.walk(t.root, "", !t.root.cut)
+}
+
+// plan finds the entries of a layer.
+type plan struct {
+	tree *tree
+	emit func(step) error
+	// above are directories that lead to where the walk is and were not emitted
+	// yet: they are when something below them is.
+	above []layers.Entry
+	// first is the path that a file of several names has first.
+	first map[*inode]string
+}
+
+// add emits s, and before it the directories that lead to it.
+func (p *plan) add(s step) error {
+	for _, e := range p.above {
+		if err := p.emit(step{entry: e}); err != nil {
+			return err
+		}
+	}
+	p.above = p.above[:0]
+	return p.emit(s)
+}
+
 // walk goes through what is below a node, in the order of a layer's entries.
 // shows tells whether the base shows through at the node.
-func (w *writing) walk(n *node, at string, shows bool) error {
+func (p *plan) walk(n *node, at string, shows bool) error {
 	for _, name := range slices.Sorted(maps.Keys(n.kids)) {
 		kid := n.kids[name]
 		where := path.Join(at, name)
 		was, had, err := layers.Entry{}, false, error(nil)
 		if shows {
-			if was, had, err = w.tree.base.Lookup(where); err != nil {
+			if was, had, err = p.tree.base.Lookup(where); err != nil {
 				return err
 			}
 		}
 		if kid.gone {
 			if had {
 				gone := layers.Entry{Path: where, Kind: layers.Whiteout, Offset: -1}
-				if err := w.add(gone, nil); err != nil {
+				if err := p.add(step{entry: gone}); err != nil {
 					return err
 				}
 			}
 			continue
 		}
-		depth := len(w.above)
-		if err := w.visit(kid, where, was, had); err != nil {
+		depth := len(p.above)
+		if err := p.visit(kid, where, was, had); err != nil {
 			return err
 		}
-		if err := w.walk(kid, where, shows && !kid.cut); err != nil {
+		if err := p.walk(kid, where, shows && !kid.cut); err != nil {
 			return err
 		}
 		// A directory that nothing was written below leaves no trace.
-		w.above = w.above[:min(depth, len(w.above))]
+		p.above = p.above[:min(depth, len(p.above))]
 	}
 	return nil
 }
 
 // visit writes what a node says; was is what the base has there.
-func (w *writing) visit(n *node, at string, was layers.Entry, had bool) error {
+func (p *plan) visit(n *node, at string, was layers.Entry, had bool) error {
 	if n.file == nil {
-		w.above = append(w.above, bare(was))
+		p.above = append(p.above, bare(was))
 		return nil
 	}
 	e := n.file.meta
 	e.Path, e.Offset = at, -1
-	first := w.first[n.file]
+	first := p.first[n.file]
 	switch {
 	case e.Kind == layers.Dir && had && !n.cut && sameOwn(e, was):
-		w.above = append(w.above, e)
+		p.above = append(p.above, e)
 		return nil
 	case e.Kind == layers.Dir:
 		e.Opaque = n.cut && had && was.Kind == layers.Dir
 	case first != "":
 		e.Kind, e.Link, e.Size = layers.Hardlink, first, 0
-		return w.add(e, nil)
+		return p.add(step{entry: e})
 	case n.file.names > 1:
-		w.first[n.file] = at
+		p.first[n.file] = at
 	}
-	return w.add(e, n.file.content)
+	return p.add(step{entry: e, content: n.file.content})
 }
 
 // bare returns a directory of the base as an entry of the new layer.

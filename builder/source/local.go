@@ -130,6 +130,9 @@ func (l *Local) settled(s stamp) bool {
 	return s.ctime < l.start
 }
 
+// Dir is the directory's path, without symlinks.
+func (l *Local) Dir() string { return l.dir }
+
 // Close writes the index back and releases the directory.
 func (l *Local) Close() error {
 	err := l.saveIndex()
