@@ -19,16 +19,23 @@ import (
 const cgroupDir = "/sys/fs/cgroup"
 
 // group is the control group of a command: a directory in the one hierarchy of
-// version 2, or in several of version 1. Commands without limits have none.
+// version 2, or in several of version 1. It is empty where none can be made and none
+// is asked for.
 type group struct {
 	// dirs are by controller; version 2 has one, named "".
 	dirs map[string]string
+	// optional: the command may do without.
+	optional bool
 }
 
-// newGroup makes a group with limits; nothing when none is asked for.
+// newGroup makes a group, with limits or below a parent if that is asked for.
 func newGroup(parent string, r Resources) (*group, error) {
 	if parent == "" && r == (Resources{}) {
-		return &group{}, nil
+		own, err := ownGroups()
+		if err != nil {
+			return &group{}, nil //nolint:nilerr // nobody asked for one
+		}
+		return newStepGroup(cgroupDir, unified(), own), nil
 	}
 	g := &group{dirs: map[string]string{}}
 	err := g.make(parent, r)
@@ -284,16 +291,20 @@ func writeGroup(dir, file, value string) error {
 // add puts a process into the group.
 func (g *group) add(pid int) error {
 	for _, dir := range g.dirs {
-		if err := writeGroup(dir, "cgroup.procs", strconv.Itoa(pid)); err != nil {
+		if err := writeGroup(dir, "cgroup.procs", strconv.Itoa(pid)); err != nil && !g.optional {
 			return fmt.Errorf("control group: %w", err)
 		}
 	}
 	return nil
 }
 
-// remove removes the group after its last process.
+// remove removes the group, and ends what is left in it where the kernel does that
+// for a group (version 2, from Linux 5.14 on).
 func (g *group) remove() {
-	for _, dir := range g.dirs {
+	for version, dir := range g.dirs {
+		if version == "" {
+			_ = writeGroup(dir, "cgroup.kill", "1")
+		}
 		for range 50 {
 			if err := unix.Rmdir(dir); err != unix.EBUSY {
 				break
@@ -307,10 +318,10 @@ func (g *group) remove() {
 // the whole machine when there is none.
 func (g *group) oomKills() int64 {
 	file := "/proc/vmstat"
-	if dir, ok := g.dirs[""]; ok {
-		file = filepath.Join(dir, "memory.events")
-	} else if dir, ok := g.dirs["memory"]; ok {
+	if dir, ok := g.dirs["memory"]; ok {
 		file = filepath.Join(dir, "memory.oom_control")
+	} else if dir, ok := g.dirs[""]; ok && isFile(filepath.Join(dir, "memory.events")) {
+		file = filepath.Join(dir, "memory.events")
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -323,4 +334,10 @@ func (g *group) oomKills() int64 {
 		}
 	}
 	return 0
+}
+
+// isFile reports whether a file of a group is there: its controller is on.
+func isFile(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular()
 }
