@@ -39,7 +39,12 @@ func (e *engine) copied(ctx context.Context, in parser.Input, selector string, f
 		return nil, err
 	}
 	var recipe cache.Recipe
-	recipe.Add("operation", "copy for a mount")
+	operation := "copy of a directory"
+	if forms.Dir {
+		// Its layers depend on earlier copies, so no image may hold them.
+		operation = "copy for a mount"
+	}
+	recipe.Add("operation", operation)
 	recipe.AddList("files", selector, content.String())
 	key := recipe.Key()
 	unlock, err := e.Cache.Lock(ctx, key, "copying files for a mount")
@@ -56,7 +61,10 @@ func (e *engine) copied(ctx context.Context, in parser.Input, selector string, f
 		return nil, err
 	}
 	id := identity{key: key, recipe: recipe}
-	earlier := e.earlierCopy(in, selector)
+	var earlier *earlierCopies
+	if forms.Dir {
+		earlier = e.earlierCopies(in, selector)
+	}
 	v, whole, err := e.copyOver(ctx, earlier, op, from, forms)
 	if err != nil {
 		return nil, err

@@ -12,10 +12,10 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// earlier says what is known of earlier copies of a directory of the user's: the
+// earlierCopies says what is known of earlier copies of a directory of the user's: the
 // last one that was made as a whole, and the last one of all. It decides no result,
 // only how a copy is stored.
-type earlier struct {
+type earlierCopies struct {
 	id identity
 	// record names the layers of the former, and the key of the latter in a part
 	// of its own; nil when there is none.
@@ -26,7 +26,7 @@ type earlier struct {
 const lastCopy = "last copy"
 
 // last returns the key of the last copy; of none it is one that no record has.
-func (c *earlier) last() (key cache.Key) {
+func (c *earlierCopies) last() (key cache.Key) {
 	if c.record == nil {
 		return key
 	}
@@ -38,9 +38,9 @@ func (c *earlier) last() (key cache.Key) {
 	return key
 }
 
-// earlierCopy looks up earlier copies of what selector names in an input. It returns
+// earlierCopies looks up earlier copies of what selector names in an input. It returns
 // nil for an input that is not a local directory.
-func (e *engine) earlierCopy(in parser.Input, selector string) *earlier {
+func (e *engine) earlierCopies(in parser.Input, selector string) *earlierCopies {
 	op, ok := in.Node.Op.(parser.Local)
 	local := e.Locals[op.Name]
 	if !ok || local == nil {
@@ -50,7 +50,7 @@ func (e *engine) earlierCopy(in parser.Input, selector string) *earlier {
 	r.Add("operation", "earlier copies for a mount")
 	r.AddList("directory", local.Dir(), selector)
 	r.Add("files", cache.Canonical(op))
-	found := &earlier{id: identity{key: r.Key(), recipe: r}}
+	found := &earlierCopies{id: identity{key: r.Key(), recipe: r}}
 	var err error
 	if found.record, err = e.Cache.Get(found.id.key); err != nil {
 		e.warnOfRecord(err)
@@ -62,8 +62,8 @@ func (e *engine) earlierCopy(in parser.Input, selector string) *earlier {
 // whole if there is one: an overlay then shows one over the other, and what has not
 // changed is neither read nor stored again. There are never more than two layers;
 // what changes adds up until a whole copy costs less.
-func (e *engine) copyOver(ctx context.Context, last *earlier, op parser.FileOp, from fileop.Input, forms store.Forms) (v value, whole bool, err error) {
-	if last != nil && last.record != nil && forms.Dir {
+func (e *engine) copyOver(ctx context.Context, last *earlierCopies, op parser.FileOp, from fileop.Input, forms store.Forms) (v value, whole bool, err error) {
+	if last != nil && last.record != nil {
 		if base, ok := e.believed(ctx, last.record); ok && len(base.chains) == 1 {
 			if v, ok, err := e.differences(ctx, base.chains[0], op, from, forms); ok || err != nil {
 				return v, false, err
@@ -106,7 +106,7 @@ func (e *engine) differences(ctx context.Context, base layers.Chain, op parser.F
 
 // replaceCopy notes that a copy was made. The one before is forgotten, so that what
 // it alone consists of is the first to be collected.
-func (e *engine) replaceCopy(before *earlier, made identity, v value, whole bool) error {
+func (e *engine) replaceCopy(before *earlierCopies, made identity, v value, whole bool) error {
 	if before == nil {
 		return nil
 	}

@@ -35,7 +35,7 @@ func shown(command string) string {
 // HintText says what to do, or "".
 func (e *ExitError) HintText() string {
 	if e.OOM && e.Hint == "" {
-		return "give the command more with --memory, or let fewer steps run side by side"
+		return "give the command more with --memory, or let fewer commands run at once with --max-parallelism"
 	}
 	return e.Hint
 }

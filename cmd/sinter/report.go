@@ -74,7 +74,7 @@ func (a *app) hints(err error) []string {
 	case isFull(err):
 		return []string{full} // nothing else is the matter
 	case errors.Is(err, unix.EMFILE):
-		return []string{"raise the limit of open files (ulimit -n): every step that runs at the same time needs some"}
+		return []string{"raise the limit of open files (ulimit -n): every step that runs at the same time needs some; --max-parallelism bounds them"}
 	default:
 		return []string{hint(err), full}
 	}
