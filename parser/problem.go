@@ -1,8 +1,10 @@
 package parser
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -73,6 +75,9 @@ func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 			p.Source, p.Ranges = e.file(), rs
 		}
 	}
+	if p.Source != nil && isBinary(p.Source.Data) {
+		return &Error{Msg: fmt.Sprintf("the Dockerfile %s is not text", p.Source.Name), Hint: notText, Err: err}
+	}
 	if p.Source == nil {
 		p.Source, p.Ranges = f.wrongIgnoreRule(p.Msg)
 	}
@@ -82,6 +87,17 @@ func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 		p.Hint = Redact(hint(p, e))
 	}
 	return p
+}
+
+// notText is the hint for a Dockerfile that is a binary file, as an archive that is
+// not a tar, or an empty one, is taken for.
+const notText = "give a Dockerfile as plain text, or a tar archive with files in it, plain or compressed with gzip, bzip2, xz or zstd"
+
+// isBinary reports whether data has control characters that no text has.
+func isBinary(data []byte) bool {
+	return bytes.ContainsFunc(data, func(r rune) bool {
+		return r < ' ' && !strings.ContainsRune("\t\n\v\f\r\x1b", r)
+	})
 }
 
 // addRanges adds those that are not there yet: the frontend gives the same

@@ -1,6 +1,8 @@
 package parser
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -87,6 +89,9 @@ func readPart(files fs.FS, name string, r client.FileRange) ([]byte, error) {
 	if _, err := io.CopyN(io.Discard, f, int64(r.Offset)); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
+	if r == archiveHead {
+		return readHead(f, r.Length)
+	}
 	if r.Length > 0 {
 		return io.ReadAll(io.LimitReader(f, int64(r.Length)))
 	}
@@ -95,6 +100,28 @@ func readPart(files fs.FS, name string, r client.FileRange) ([]byte, error) {
 		err = &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it has more than %d bytes", maxRead)}
 	}
 	return data, err
+}
+
+// archiveHead is the range by which the frontend tells an archive from a Dockerfile.
+var archiveHead = client.FileRange{Length: 1024}
+
+// maxHead is the most that is read of a tar to find its first member, in bytes.
+const maxHead = 8 << 20
+
+// readHead returns the first n bytes of r. Of a tar it returns all bytes up to its
+// first member instead: extended headers and long names come before that, and the
+// frontend takes only a complete header for an archive.
+func readHead(r io.Reader, n int) ([]byte, error) {
+	var head bytes.Buffer
+	if _, err := tar.NewReader(io.TeeReader(io.LimitReader(r, maxHead), &head)).Next(); err == nil {
+		return head.Bytes(), nil
+	}
+	if missing := n - head.Len(); missing > 0 {
+		if _, err := io.CopyN(&head, r, int64(missing)); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+	}
+	return head.Bytes()[:min(n, head.Len())], nil
 }
 
 // open returns the files of a definition that is not local, and the ID of the

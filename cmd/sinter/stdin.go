@@ -6,14 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/moby/buildkit/util/archiveutil"
-
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -24,12 +24,11 @@ func (o *opening) stdinContext(ctx context.Context) error {
 	if err := o.readStdin(ctx); err != nil {
 		return err
 	}
-	head := make([]byte, 1024) // as much as the frontend looks at
-	n, err := o.in.stdin.ReadAt(head, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	isArchive, err := archive.IsArchive(io.NewSectionReader(o.in.stdin, 0, math.MaxInt64))
+	if err != nil {
 		return fmt.Errorf("reading standard input: %w", err)
 	}
-	if archiveutil.IsArchive(head[:n]) {
+	if isArchive {
 		address, err := o.in.remotes.Offer(ctx, o.in.stdin)
 		if err != nil {
 			return err
