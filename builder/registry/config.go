@@ -37,6 +37,8 @@ type Config struct {
 	// MaxParallelism is how many commands a build runs at once at most; 0 is no
 	// limit. It is here since it stands in the same files.
 	MaxParallelism int
+	// Pull is the policy for tags that the store knows; nil means DefaultPolicy.
+	Pull *Policy
 	// Keychain knows credentials; nil means docker's config file with its
 	// credential helpers, or podman's auth file.
 	Keychain authn.Keychain
@@ -58,6 +60,7 @@ type file struct {
 	Mirrors  map[string][]string `json:"mirrors,omitempty"`
 	Insecure []string            `json:"insecure,omitempty"`
 	CAFiles  []string            `json:"caFiles,omitempty"`
+	Pull     string              `json:"pull,omitempty"`
 
 	MaxParallelism int `json:"maxParallelism,omitempty"`
 }
@@ -87,14 +90,15 @@ func DefaultCertDirs() []string {
 // LoadConfig reads configuration files, by default those of DefaultPaths. One
 // that does not exist is left out, and so is one that cannot be read or parsed, for
 // which there is an error. Of several, lists are joined: the mirrors of
-// a later file come first. Of maxParallelism the last counts. $SINTER_CERTS adds a PEM file, or a folder like
+// a later file come first. Of maxParallelism and pull the last counts. $SINTER_CERTS adds a PEM file, or a folder like
 // /etc/docker/certs.d.
 //
 //	{
 //	  "mirrors":  {"docker.io": ["mirror.example.com/hub", "http://10.0.0.1:5000"]},
 //	  "insecure": ["registry.lan:5000"],
 //	  "caFiles":  ["/etc/ssl/company.pem"],
-//	  "maxParallelism": 4
+//	  "maxParallelism": 4,
+//	  "pull":     "missing"
 //	}
 func LoadConfig(paths ...string) (Config, []error) {
 	if len(paths) == 0 {
@@ -129,7 +133,7 @@ func (c *Config) load(path string) error {
 	if err != nil {
 		return &Error{
 			Msg:  fmt.Sprintf("parsing %s: %v", path, err),
-			Hint: `it is JSON with "mirrors", "insecure", "caFiles" and "maxParallelism"`, Err: err,
+			Hint: `it is JSON with "mirrors", "insecure", "caFiles", "maxParallelism" and "pull"`, Err: err,
 		}
 	}
 	for _, host := range slices.Sorted(maps.Keys(f.Mirrors)) {
@@ -140,6 +144,13 @@ func (c *Config) load(path string) error {
 	c.CAFiles = append(c.CAFiles, f.CAFiles...)
 	if f.MaxParallelism > 0 {
 		c.MaxParallelism = f.MaxParallelism
+	}
+	if f.Pull != "" {
+		policy, err := ParsePolicy(f.Pull)
+		if err != nil {
+			return err
+		}
+		c.Pull = &policy
 	}
 	return nil
 }
@@ -162,6 +173,11 @@ func decodeFile(data []byte) (file, error) {
 			if _, _, _, err := splitMirror(m); err != nil {
 				return f, err
 			}
+		}
+	}
+	if f.Pull != "" {
+		if _, err := ParsePolicy(f.Pull); err != nil {
+			return f, fmt.Errorf("pull policy %q: %w", f.Pull, err)
 		}
 	}
 	return f, nil

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -30,8 +30,16 @@ type Images struct {
 	images *image.Images
 	client *registry.Client
 
+	// Pull says when registries are asked about tags that the store knows.
+	Pull registry.Policy
+	// Warn gets a line when a registry does not answer such a question.
+	Warn func(text string)
+	// patience is how long the answer is waited for.
+	patience time.Duration
+
 	mu      sync.Mutex
 	layouts map[string]string // directories, by store ID
+	asked   map[string]*slot[meaning]
 }
 
 // Meta is what is known of an image without its layers.
@@ -46,12 +54,16 @@ type Meta struct {
 
 // NewImages returns a source of images.
 func NewImages(s *store.Store, images *image.Images, client *registry.Client) *Images {
-	return &Images{store: s, images: images, client: client, layouts: map[string]string{}}
+	return &Images{
+		store: s, images: images, client: client,
+		Pull: registry.DefaultPolicy, Warn: func(string) {}, patience: patience,
+		layouts: map[string]string{}, asked: map[string]*slot[meaning]{},
+	}
 }
 
 // Resolve finds ref for a platform (nil means this machine's). An image that
-// the store knows needs no network, unless pull asks for the registry's word on
-// what the tag stands for now.
+// the store knows needs no network, unless pull or the policy asks for the
+// registry's word on what the tag stands for now.
 func (s *Images) Resolve(ctx context.Context, ref string, platform *ocispec.Platform, pull bool) (Meta, error) {
 	named, err := registry.ParseRef(ref)
 	if err != nil {
@@ -126,44 +138,15 @@ func (s *Images) pulled(ref registry.Ref, d digest.Digest) bool {
 // open finds the image for a platform. What a registry has told is remembered
 // under its name when it is known to be an image.
 func (s *Images) open(ctx context.Context, ref registry.Ref, platform *ocispec.Platform, pull bool) (ocispec.Descriptor, *manifest, error) {
-	desc, isNew, err := s.find(ctx, ref, platform, pull)
+	a, err := s.find(ctx, ref, platform, pull)
 	if err != nil {
-		return desc, nil, err
+		return a.desc, nil, err
 	}
-	m, err := s.load(ctx, ref, desc, platform)
-	if err == nil && isNew {
-		err = s.images.PutPulled(ctx, ref.String(), desc)
+	m, err := s.load(ctx, ref, a.desc, platform)
+	if err == nil && a.isNew {
+		err = s.images.PutPulled(ctx, ref.String(), a.desc)
 	}
-	return desc, m, err
-}
-
-// find returns the descriptor of the manifest or index that ref names, and
-// whether a registry told of it just now.
-func (s *Images) find(ctx context.Context, ref registry.Ref, platform *ocispec.Platform, pull bool) (desc ocispec.Descriptor, isNew bool, err error) {
-	local, err := s.known(ref)
-	switch {
-	case err == nil && (!pull || ref.Digest != ""):
-		return local, false, nil
-	case err == nil:
-		// The tag may have moved; asking costs nothing of a pull limit.
-		if now, headErr := s.client.Head(ctx, ref); headErr == nil && now.Digest == local.Digest {
-			return local, false, nil
-		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return local, false, err
-	}
-	desc, data, err := s.client.ResolveUsable(ctx, ref, func(desc ocispec.Descriptor, data []byte) error {
-		desc, err := s.take(ref, desc, data)
-		if err == nil {
-			_, err = s.load(ctx, ref, desc, platform)
-		}
-		return err
-	})
-	if err != nil {
-		return desc, false, err
-	}
-	desc, err = s.take(ref, desc, data)
-	return desc, true, err
+	return a.desc, m, err
 }
 
 // take puts the manifest or index that a registry has for ref into the store.
@@ -193,27 +176,6 @@ func wrong(what string, err error) error {
 type transferError struct{ error }
 
 func (e *transferError) Unwrap() error { return e.error }
-
-// known looks for ref in the store. A manifest that is gone from there counts
-// as not known.
-func (s *Images) known(ref registry.Ref) (ocispec.Descriptor, error) {
-	var desc ocispec.Descriptor
-	if ref.Digest != "" {
-		desc.Digest = ref.Digest
-	} else {
-		var err error
-		if desc, err = s.images.Get(ref.String()); err != nil {
-			return desc, err
-		}
-	}
-	data, err := s.images.ReadBlob(desc)
-	if err != nil {
-		return desc, errors.Join(err, fs.ErrNotExist)
-	}
-	desc.Size = int64(len(data))
-	desc.MediaType, err = kindOf(data, desc.MediaType)
-	return desc, err
-}
 
 // keep puts a manifest or config into the store.
 func (s *Images) keep(desc ocispec.Descriptor, data []byte) (ocispec.Descriptor, error) {

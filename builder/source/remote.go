@@ -112,8 +112,13 @@ func (s *slot[T]) get(find func() (T, error)) (T, error) {
 }
 
 func slotOf[T any](r *Remotes, m map[string]*slot[T], key string) *slot[T] {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	return slotIn(&r.mu, m, key)
+}
+
+// slotIn returns the slot of key in m, which mu guards.
+func slotIn[T any](mu *sync.Mutex, m map[string]*slot[T], key string) *slot[T] {
+	mu.Lock()
+	defer mu.Unlock()
 	s, ok := m[key]
 	if !ok {
 		s = &slot[T]{}

@@ -39,6 +39,9 @@ type app struct {
 	// retries is -1, and retryDelay 0, when they were not given.
 	retries    int
 	retryDelay time.Duration
+	// policy is for base images that are known; nil when neither a flag nor
+	// the configuration says.
+	policy *registry.Policy
 
 	// silent says that no display shows what commands print.
 	silent bool
@@ -190,6 +193,9 @@ func (a *app) openRegistry() (*registry.Client, error) {
 	c.UserAgent = "sinter/" + version()
 	c.Warn = a.warn
 	c.Attempts, c.RetryDelay = a.retries+1, a.retryDelay
+	if a.policy == nil {
+		a.policy = c.Pull
+	}
 	a.client = registry.New(c)
 	return a.client, nil
 }
@@ -246,6 +252,10 @@ func (a *app) imageSources() (*source.Images, error) {
 		return nil, err
 	}
 	a.sources = source.NewImages(s, images, client)
+	a.sources.Warn = a.warn
+	if a.policy != nil {
+		a.sources.Pull = *a.policy
+	}
 	return a.sources, nil
 }
 

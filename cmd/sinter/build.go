@@ -115,6 +115,9 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	if err = f.check(); err != nil {
 		return call, req, err
 	}
+	if f.pull.policy != nil {
+		b.policy = f.pull.policy
+	}
 	if call, err = f.called(); err != nil {
 		return call, req, err
 	}

@@ -26,7 +26,8 @@ type buildFlags struct {
 	tags, buildArgs, buildArgFiles []string
 	contexts, platforms            []string
 	secrets, ssh, output           []string
-	push, load, pull, quiet        bool
+	push, load, quiet              bool
+	pull                           pullFlag
 	noCache, squash                bool
 	noCacheFilter                  []string
 	labels, annotations            []string
@@ -64,7 +65,8 @@ func (f *buildFlags) registerInput(s *pflag.FlagSet) {
 	s.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, such as linux/amd64 (default $DOCKER_DEFAULT_PLATFORM)")
 	s.BoolVar(&f.noCache, "no-cache", false, "run every step")
 	s.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run every step of these `STAGES`")
-	s.BoolVar(&f.pull, "pull", false, "ask the registry for base images even when they are known")
+	pull := s.VarPF(&f.pull, "pull", "", "ask the registry for base images that are known: `POLICY` always, missing, newer, never, or after a time such as 12h (default 24h; --pull alone: always)")
+	pull.NoOptDefVal = "always"
 	s.StringVar(&f.call, "call", "build", "`METHOD[,format=json]`: build, or tell about the Dockerfile: check, outline, targets")
 	check := s.VarPF(&callAlias{f}, "check", "", "check the Dockerfile and build nothing (same as --call=check)")
 	check.NoOptDefVal = "true"
@@ -148,7 +150,7 @@ func (f *buildFlags) check() error {
 // request is the part of the flags that the Dockerfile's frontend needs.
 func (f *buildFlags) request(ctx context.Context, files *hostfile.Streams) (parser.Request, error) {
 	r := parser.Request{
-		Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Pull: f.pull,
+		Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Pull: f.pull.must(),
 		BuildPlatform: platforms.Normalize(platforms.DefaultSpec()),
 		Contexts:      map[string]string{},
 	}

@@ -13,6 +13,7 @@ func addCompletions(a *app, root *cobra.Command) {
 		"progress": {"auto", "plain", "quiet", "rawjson", "tty"},
 		"network":  {"default", "host", "none"},
 		"call":     {"build", "check", "outline", "targets"},
+		"pull":     {"always", "missing", "never", "newer"},
 		"allow":    {"network.host", "security.insecure", "device"},
 	}
 	for _, c := range root.Commands() {

@@ -35,6 +35,7 @@ const (
 	annotationFull    = "io.containerd.image.name"
 	annotationUpdated = "build.sinter.updated"
 	annotationPulled  = "build.sinter.pulled"
+	annotationAsked   = "build.sinter.asked"
 )
 
 // maxBlob is the most that a manifest, index or config may have, in bytes.
@@ -68,6 +69,9 @@ type Image struct {
 	Updated time.Time
 	// Pulled says that it came from a registry, as a base image or by pull.
 	Pulled bool
+	// Asked is when its registry was last asked in vain what the reference stands
+	// for; zero when it has told since.
+	Asked time.Time
 }
 
 // Open returns the images of the store at root. Nothing is made before Put. disk
@@ -97,16 +101,22 @@ func (s *Images) List() ([]Image, error) {
 // Get returns what ref (a full name) stands for; fs.ErrNotExist when there is
 // no such image.
 func (s *Images) Get(ref string) (ocispec.Descriptor, error) {
+	img, err := s.Find(ref)
+	return img.Desc, err
+}
+
+// Find is Get with all that is known of the image.
+func (s *Images) Find(ref string) (Image, error) {
 	list, err := s.List()
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return Image{}, err
 	}
 	for _, img := range list {
 		if img.Ref == ref {
-			return img.Desc, nil
+			return img, nil
 		}
 	}
-	return ocispec.Descriptor{}, fmt.Errorf("image %s: %w", ref, fs.ErrNotExist)
+	return Image{}, fmt.Errorf("image %s: %w", ref, fs.ErrNotExist)
 }
 
 // fresh is how long the time of a name is not written again when the name is given
@@ -122,6 +132,20 @@ func (s *Images) Put(ctx context.Context, ref string, desc ocispec.Descriptor) e
 // PutPulled is Put for an image that came from the registry in its name.
 func (s *Images) PutPulled(ctx context.Context, ref string, desc ocispec.Descriptor) error {
 	return s.put(ctx, Image{Ref: ref, Desc: desc, Pulled: true})
+}
+
+// NoteAsked notes that the registry of img was asked now and did not answer. It
+// changes nothing when the reference has another image by now.
+func (s *Images) NoteAsked(ctx context.Context, img Image) error {
+	return s.change(ctx, func(idx *ocispec.Index) error {
+		for i, d := range idx.Manifests {
+			if old := fromDescriptor(d); old.Ref == img.Ref && old.Pulled && old.Desc.Digest == img.Desc.Digest {
+				old.Asked = time.Now().UTC()
+				idx.Manifests[i] = toDescriptor(old)
+			}
+		}
+		return nil
+	})
 }
 
 func (s *Images) put(ctx context.Context, img Image) error {
@@ -191,6 +215,7 @@ func fromDescriptor(d ocispec.Descriptor) Image {
 		img.Ref = full
 	}
 	img.Updated, _ = time.Parse(time.RFC3339Nano, d.Annotations[annotationUpdated])
+	img.Asked, _ = time.Parse(time.RFC3339Nano, d.Annotations[annotationAsked])
 	d.Annotations = nil
 	img.Desc = d
 	return img
@@ -204,6 +229,9 @@ func toDescriptor(img Image) ocispec.Descriptor {
 	}
 	if img.Pulled {
 		d.Annotations[annotationPulled] = "true"
+	}
+	if !img.Asked.IsZero() {
+		d.Annotations[annotationAsked] = img.Asked.Format(time.RFC3339Nano)
 	}
 	return d
 }
