@@ -91,7 +91,7 @@ func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, run fu
 	start := time.Now()
 	e.started(n, start)
 	v, err := run()
-	e.ended(n, err)
+	e.ended(ctx, n, err)
 	if err != nil {
 		return value{}, err
 	}

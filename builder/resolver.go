@@ -34,7 +34,7 @@ type Resolver struct {
 // ResolveImage implements parser.Resolver.
 func (r *Resolver) ResolveImage(ctx context.Context, ref string, p *ocispec.Platform, pull bool) (parser.ImageMeta, error) {
 	var meta source.Meta
-	err := r.tell("[internal] load metadata for "+ref, func() (err error) {
+	err := r.tell(ctx, "[internal] load metadata for "+ref, func() (err error) {
 		meta, err = r.Images.Resolve(ctx, ref, p, pull)
 		return err
 	})
@@ -44,7 +44,7 @@ func (r *Resolver) ResolveImage(ctx context.Context, ref string, p *ocispec.Plat
 // ResolveLayout implements parser.Resolver.
 func (r *Resolver) ResolveLayout(ctx context.Context, storeID, ref string, p *ocispec.Platform) (parser.ImageMeta, error) {
 	var meta source.Meta
-	err := r.tell("[internal] load metadata for "+ref, func() (err error) {
+	err := r.tell(ctx, "[internal] load metadata for "+ref, func() (err error) {
 		meta, err = r.Images.ResolveLayout(ctx, storeID, ref, p)
 		return err
 	})
@@ -78,7 +78,7 @@ func (r *Resolver) ReadLocal(ctx context.Context, name, file string) ([]byte, er
 			err = fmt.Errorf("reading %s: %w", file, err)
 		}
 	case name == "dockerfile":
-		err = r.tell("[internal] load build definition from "+file, read)
+		err = r.tell(ctx, "[internal] load build definition from "+file, read)
 	default:
 		err = read()
 	}
@@ -114,7 +114,7 @@ func (r *Resolver) OpenNode(ctx context.Context, g *parser.Graph, in parser.Inpu
 
 // ResolveGit implements parser.Resolver.
 func (r *Resolver) ResolveGit(ctx context.Context, name string, op parser.Git) (meta parser.GitMeta, err error) {
-	err = r.tell(name, func() (err error) {
+	err = r.tell(ctx, name, func() (err error) {
 		meta.Commit, err = r.Build.Remotes.Commit(ctx, op)
 		return err
 	})
@@ -123,7 +123,7 @@ func (r *Resolver) ResolveGit(ctx context.Context, name string, op parser.Git) (
 
 // ResolveHTTP implements parser.Resolver.
 func (r *Resolver) ResolveHTTP(ctx context.Context, name string, op parser.HTTP) (meta parser.HTTPMeta, err error) {
-	err = r.tell(name, func() error {
+	err = r.tell(ctx, name, func() error {
 		d, modified, err := r.Build.Remotes.Modified(ctx, op)
 		meta.Digest = d
 		if !modified.IsZero() {
@@ -143,12 +143,12 @@ func (r *Resolver) directory(name string) (*source.Local, error) {
 }
 
 // tell reports work of the given name.
-func (r *Resolver) tell(name string, do func() error) error {
+func (r *Resolver) tell(ctx context.Context, name string, do func() error) error {
 	name = parser.Redact(name)
 	step := event.StepOf(name)
 	r.Events(event.Declared{Step: step, Name: name})
 	r.Events(event.Started{Step: step, Name: name, Time: time.Now()})
 	err := do()
-	r.Events(event.Ended{Step: step, Name: name, Time: time.Now(), Err: err})
+	r.Events(event.End(ctx, step, name, err))
 	return err
 }

@@ -28,9 +28,9 @@ func (e *engine) compute(ctx context.Context, n *parser.Node) (value, error) {
 	case parser.Local:
 		return e.local(n, op)
 	case parser.Git:
-		return e.remote(n, func() (source.FS, error) { return e.Remotes.Git(ctx, op) })
+		return e.remote(ctx, n, func() (source.FS, error) { return e.Remotes.Git(ctx, op) })
 	case parser.HTTP:
-		return e.remote(n, func() (source.FS, error) { return e.Remotes.HTTP(ctx, op) })
+		return e.remote(ctx, n, func() (source.FS, error) { return e.Remotes.HTTP(ctx, op) })
 	}
 	return value{}, fmt.Errorf("%T is no operation", n.Op)
 }
@@ -62,13 +62,13 @@ func (e *engine) local(n *parser.Node, op parser.Local) (value, error) {
 
 // remote gets files from a server. Whether those in the store are the newest is
 // asked in every build, so even files that are there already take some time.
-func (e *engine) remote(n *parser.Node, get func() (source.FS, error)) (value, error) {
+func (e *engine) remote(ctx context.Context, n *parser.Node, get func() (source.FS, error)) (value, error) {
 	if e.Remotes == nil {
 		return value{}, errors.New("nothing can be downloaded in this build")
 	}
 	e.started(n, time.Now())
 	files, err := get()
-	e.ended(n, err)
+	e.ended(ctx, n, err)
 	return value{files: files}, err
 }
 

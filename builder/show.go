@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -69,8 +70,8 @@ func (e *engine) started(n *parser.Node, at time.Time) {
 	e.Events(event.Started{Step: n.ID, Name: n.Name, Time: at})
 }
 
-func (e *engine) ended(n *parser.Node, err error) {
-	e.Events(event.Ended{Step: n.ID, Name: n.Name, Time: time.Now(), Err: err})
+func (e *engine) ended(ctx context.Context, n *parser.Node, err error) {
+	e.Events(event.End(ctx, n.ID, n.Name, err))
 }
 
 // instant tells of work that takes no time worth showing.

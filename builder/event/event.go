@@ -4,6 +4,7 @@
 package event
 
 import (
+	"context"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -47,6 +48,14 @@ type Ended struct {
 	Time   time.Time
 	Cached bool
 	Err    error
+	// Canceled says that the step did not fail itself: it was stopped since the
+	// build ends.
+	Canceled bool
+}
+
+// End is the end, now, of a step that ran under ctx and returned err.
+func End(ctx context.Context, step Step, name string, err error) Ended {
+	return Ended{Step: step, Name: name, Time: time.Now(), Err: err, Canceled: err != nil && ctx.Err() != nil}
 }
 
 // Output is what a command printed: Stream 1 is standard output, 2 standard

@@ -81,7 +81,7 @@ func (w *writing) output(ctx context.Context, o Output) error {
 	if o.Type == CacheOnly {
 		return nil
 	}
-	return w.step(o.title(), func(part func(string) func()) error {
+	return w.step(ctx, o.title(), func(part func(string) func()) error {
 		if !o.NeedsBlobs() {
 			return w.files(ctx, o, part)
 		}
@@ -121,7 +121,7 @@ func (o Output) title() string {
 
 // step shows do as one step; part shows a part of it until the function that
 // it returns is called.
-func (w *writing) step(title string, do func(part func(string) func()) error) error {
+func (w *writing) step(ctx context.Context, title string, do func(part func(string) func()) error) error {
 	w.steps++
 	id, began := event.StepOf(fmt.Sprintf("export %d %s", w.steps, title)), time.Now()
 	w.current = id
@@ -135,7 +135,7 @@ func (w *writing) step(title string, do func(part func(string) func()) error) er
 			w.Events(p)
 		}
 	})
-	w.Events(event.Ended{Step: id, Name: title, Time: time.Now(), Err: err})
+	w.Events(event.End(ctx, id, title, err))
 	return err
 }
 

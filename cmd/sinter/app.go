@@ -45,6 +45,10 @@ type app struct {
 
 	// silent says that no display shows what commands print.
 	silent bool
+	// rawJSON says that standard error is JSON, one value in a line, which screen
+	// writes while it is on.
+	rawJSON bool
+	screen  *screen
 	// events gets what happens while layers are downloaded; may be nil.
 	events event.Func
 
@@ -130,7 +134,7 @@ func (a *app) openStore() (*store.Store, error) {
 			if err != nil || a.events == nil {
 				return r, err
 			}
-			return watchDownload(r, l, a.events), nil
+			return watchDownload(ctx, r, l, a.events), nil
 		},
 		SingleUser: userns.Single(),
 		Warn:       a.warn,

@@ -63,7 +63,6 @@ type building struct {
 	ignore []byte
 	// assembly is what all images shall look like.
 	assembly export.Options
-	screen   *screen
 	began    time.Time
 }
 
@@ -75,11 +74,12 @@ func (a *app) build(ctx context.Context, f *buildFlags) error {
 		return err
 	}
 	b := &building{app: a, flags: f, began: time.Now()}
-	call, req, err := b.read(ctx)
+	mode, err := f.display()
 	if err != nil {
 		return err
 	}
-	mode, err := f.display()
+	a.rawJSON = mode == rawJSON
+	call, req, err := b.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (a *app) build(ctx context.Context, f *buildFlags) error {
 		return err
 	}
 	defer b.inputs.close()
-	a.events, a.silent = b.screen.event, b.screen.words == nil
+	a.events, a.silent = b.screen.event, b.screen.words == nil && !a.rawJSON
 	if call.method != "" {
 		return b.call(ctx, req, call)
 	}
@@ -303,6 +303,9 @@ func (b *building) summary(w *export.Written, s builder.Stats) error {
 		}
 		_, err := fmt.Fprintln(b.stdout, imageID(w.Image))
 		return err
+	}
+	if b.rawJSON {
+		return nil
 	}
 	what := "done"
 	if w.Image != nil {

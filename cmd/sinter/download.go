@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -13,9 +14,10 @@ type download struct {
 	io.ReadCloser
 	events   event.Func
 	progress event.Progress
-	name     string
 	told     time.Time
 	err      error
+	// end is the event for the end of a download that yielded an error, or nil.
+	end func(error) event.Ended
 }
 
 // tellEvery is how often a download says how far it is.
@@ -23,12 +25,13 @@ const tellEvery = 100 * time.Millisecond
 
 // watchDownload shows a download as a step of its own: which build step needs
 // the layer first is chance.
-func watchDownload(r io.ReadCloser, l layers.Layer, events event.Func) io.ReadCloser {
+func watchDownload(ctx context.Context, r io.ReadCloser, l layers.Layer, events event.Func) io.ReadCloser {
 	now := time.Now()
 	name := "[internal] download layer " + l.Descriptor.Digest.String()
-	d := &download{ReadCloser: r, events: events, name: name, told: now, progress: event.Progress{
+	d := &download{ReadCloser: r, events: events, told: now, progress: event.Progress{
 		Step: event.StepOf(name), ID: l.Descriptor.Digest.String(), Total: l.Descriptor.Size, Started: now,
 	}}
+	d.end = func(err error) event.Ended { return event.End(ctx, d.progress.Step, name, err) }
 	events(event.Declared{Step: d.progress.Step, Name: name})
 	events(event.Started{Step: d.progress.Step, Name: name, Time: now})
 	return d
@@ -52,6 +55,6 @@ func (d *download) Read(p []byte) (int, error) {
 func (d *download) Close() error {
 	d.progress.Done = time.Now()
 	d.events(d.progress)
-	d.events(event.Ended{Step: d.progress.Step, Name: d.name, Time: d.progress.Done, Err: d.err})
+	d.events(d.end(d.err))
 	return d.ReadCloser.Close()
 }

@@ -74,7 +74,7 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 		return err
 	}
 	for _, tag := range tags {
-		err := a.showing(f.progress, f.quiet, "pushing "+tag.String(), func(progress func(event.Progress)) error {
+		err := a.showing(ctx, f.progress, f.quiet, "pushing "+tag.String(), func(progress func(event.Progress)) error {
 			return client.Push(ctx, tag.String(), img, progress)
 		})
 		if err != nil {

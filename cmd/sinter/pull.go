@@ -68,7 +68,7 @@ func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
 	}
 	defer release()
 	var digest string
-	err = a.showing(f.progress, f.quiet, "pulling "+ref.String(), func(progress func(event.Progress)) error {
+	err = a.showing(ctx, f.progress, f.quiet, "pulling "+ref.String(), func(progress func(event.Progress)) error {
 		for i, p := range wanted {
 			// Of the second platform on, the tag must mean the same.
 			var err error

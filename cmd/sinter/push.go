@@ -109,7 +109,7 @@ func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 	if err != nil {
 		return err
 	}
-	err = a.showing(f.progress, f.quiet, "pushing "+name.String(), func(progress func(event.Progress)) error {
+	err = a.showing(ctx, f.progress, f.quiet, "pushing "+name.String(), func(progress func(event.Progress)) error {
 		return client.Push(ctx, name.String(), built, progress)
 	})
 	if err != nil {
@@ -127,7 +127,7 @@ func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 }
 
 // showing shows do as one step, with the transfers in it.
-func (a *app) showing(mode string, quiet bool, title string, do func(progress func(event.Progress)) error) error {
+func (a *app) showing(ctx context.Context, mode string, quiet bool, title string, do func(progress func(event.Progress)) error) error {
 	if quiet {
 		mode = "quiet"
 	}
@@ -135,6 +135,7 @@ func (a *app) showing(mode string, quiet bool, title string, do func(progress fu
 	if err != nil {
 		return &usageError{err: err, command: "sinter"}
 	}
+	a.rawJSON, a.screen = mode == rawJSON, s
 	defer s.close()
 	s.show()
 	step := event.StepOf(title)
@@ -144,6 +145,6 @@ func (a *app) showing(mode string, quiet bool, title string, do func(progress fu
 		p.Step = step
 		s.event(p)
 	})
-	s.event(event.Ended{Step: step, Name: title, Time: time.Now(), Err: err})
+	s.event(event.End(ctx, step, title, err))
 	return err
 }

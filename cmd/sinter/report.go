@@ -31,6 +31,19 @@ const (
 // report prints err, with the place, the reason and the way out, and picks the
 // exit code.
 func (a *app) report(ctx context.Context, err error) int {
+	if !a.rawJSON {
+		return a.explain(ctx, a.stderr, err)
+	}
+	var text strings.Builder
+	code := a.explain(ctx, &text, err)
+	if text.Len() > 0 {
+		a.say(failure(text.String()))
+	}
+	return code
+}
+
+// explain is report in plain text.
+func (a *app) explain(ctx context.Context, w io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
@@ -39,7 +52,7 @@ func (a *app) report(ctx context.Context, err error) int {
 		return quiet.code
 	}
 	if isInterrupted(ctx, err) {
-		fmt.Fprintln(a.stderr, "error: interrupted")
+		fmt.Fprintln(w, "error: interrupted")
 		return exitInterrupted
 	}
 	var usage *usageError
@@ -47,18 +60,18 @@ func (a *app) report(ctx context.Context, err error) int {
 	var step *builder.StepError
 	switch {
 	case errors.As(err, &parse):
-		printPlace(a.stderr, parse.Source, parse.Ranges)
+		printPlace(w, parse.Source, parse.Ranges)
 	case errors.As(err, &step):
-		a.printStep(step)
+		a.printStep(w, step)
 	}
-	fmt.Fprintf(a.stderr, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(err.Error(), "\n"))))
+	fmt.Fprintf(w, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(err.Error(), "\n"))))
 	for _, h := range append(a.hints(err), a.pushAgain(err)) {
 		if h != "" {
-			fmt.Fprintf(a.stderr, "hint: %s\n", parser.Redact(h))
+			fmt.Fprintf(w, "hint: %s\n", parser.Redact(h))
 		}
 	}
 	if errors.As(err, &usage) {
-		fmt.Fprintf(a.stderr, "hint: see %s --help\n", usage.command)
+		fmt.Fprintf(w, "hint: see %s --help\n", usage.command)
 		return exitUsage
 	}
 	var push *export.PushError
@@ -175,14 +188,14 @@ func hint(err error) string {
 
 // printStep shows the end of what a failing command printed, unless the display
 // has done so, and the lines of the Dockerfile that it comes from.
-func (a *app) printStep(e *builder.StepError) {
+func (a *app) printStep(w io.Writer, e *builder.StepError) {
 	const rule = "------"
 	var command *builder.CommandError
 	if a.silent && errors.As(e, &command) && command.Output != "" {
-		fmt.Fprintf(a.stderr, "%s\n > %s:\n%s\n%s\n", rule, e.Node.Name, strings.TrimRight(command.Output, "\n"), rule)
+		fmt.Fprintf(w, "%s\n > %s:\n%s\n%s\n", rule, e.Node.Name, strings.TrimRight(command.Output, "\n"), rule)
 	}
 	if len(e.Node.Pos) > 0 && e.Graph != nil {
-		printPlace(a.stderr, &e.Graph.Files[e.Node.Pos[0].File], e.Node.Pos)
+		printPlace(w, &e.Graph.Files[e.Node.Pos[0].File], e.Node.Pos)
 	}
 }
 

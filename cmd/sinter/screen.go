@@ -19,6 +19,7 @@ import (
 // show is called they are kept.
 type screen struct {
 	display progressui.Display
+	out     io.Writer
 	// flush writes the last of what the display has written.
 	flush func()
 	// words is where warnings are written in the end; nil when nothing but
@@ -27,7 +28,7 @@ type screen struct {
 
 	mu     sync.Mutex
 	kept   []event.Event
-	steps  map[event.Step]*client.Vertex
+	steps  map[event.Step]*shownStep
 	lines  logLines
 	on     bool
 	closed bool
@@ -45,16 +46,16 @@ func newScreen(out io.Writer, mode string) (*screen, error) {
 		return nil, fmt.Errorf("invalid value %q for --progress: %w", mode, err)
 	}
 	words := out
-	if mode == "quiet" || mode == "rawjson" {
+	if mode == "quiet" || mode == rawJSON {
 		words = nil
 	}
 	var lines logLines
-	if mode != "rawjson" { // a program that reads it has its own idea of lines
+	if mode != rawJSON { // a program that reads it has its own idea of lines
 		lines = logLines{}
 	}
 	return &screen{
-		display: d, flush: flush, words: words, lines: lines,
-		steps: map[event.Step]*client.Vertex{},
+		display: d, flush: flush, out: out, words: words, lines: lines,
+		steps: map[event.Step]*shownStep{},
 		feed:  make(chan *client.SolveStatus, 64), done: make(chan struct{}),
 	}, nil
 }
@@ -74,7 +75,7 @@ func (s *screen) show() {
 		s.warnings, _ = s.display.UpdateFrom(context.Background(), s.feed)
 	}()
 	for _, e := range s.kept {
-		s.feed <- s.status(e)
+		s.send(e)
 	}
 	s.kept = nil
 }
@@ -94,9 +95,15 @@ func (s *screen) event(e event.Event) {
 	switch {
 	case s.closed:
 	case s.on:
-		s.feed <- s.status(e)
+		s.send(e)
 	default:
 		s.kept = append(s.kept, e)
+	}
+}
+
+func (s *screen) send(e event.Event) {
+	if status := s.status(e); status != nil {
+		s.feed <- status
 	}
 }
 
@@ -130,30 +137,29 @@ func (s *screen) close() {
 	}
 }
 
-// status is an event in the display's own terms.
+// shownStep is what is known of a step.
+type shownStep struct {
+	vertex client.Vertex
+	// running is how many have begun it and not ended: the metadata of an image is
+	// one step for all platforms. The display shows such a step as ended only when
+	// it knows the end of each beginning, so it is told of the first and the last.
+	running int
+}
+
+// status is an event in the display's own terms; nil when it has nothing to show.
 func (s *screen) status(e event.Event) *client.SolveStatus {
 	switch e := e.(type) {
 	case event.Declared:
-		v := s.vertex(e.Step, e.Name)
-		v.Inputs = e.Inputs
+		st := s.step(e.Step, e.Name)
+		st.vertex.Inputs = e.Inputs
 		if e.Group != "" {
-			v.ProgressGroup = &pb.ProgressGroup{Id: e.Group, Name: e.GroupName}
+			st.vertex.ProgressGroup = &pb.ProgressGroup{Id: e.Group, Name: e.GroupName}
 		}
-		return vertexStatus(v)
+		return st.status()
 	case event.Started:
-		v := s.vertex(e.Step, e.Name)
-		v.Started, v.Completed = &e.Time, nil
-		return vertexStatus(v)
+		return s.step(e.Step, e.Name).started(e)
 	case event.Ended:
-		v := s.vertex(e.Step, e.Name)
-		if v.Started == nil {
-			v.Started = &e.Time
-		}
-		v.Completed, v.Cached = &e.Time, e.Cached
-		if e.Err != nil {
-			v.Error = parser.Redact(e.Err.Error())
-		}
-		return vertexStatus(v)
+		return s.step(e.Step, e.Name).ended(e)
 	case event.Output:
 		return &client.SolveStatus{Logs: []*client.VertexLog{{Vertex: e.Step, Stream: e.Stream, Data: s.lines.broken(e.Step, e.Data), Timestamp: e.Time}}}
 	case event.Progress:
@@ -161,22 +167,51 @@ func (s *screen) status(e event.Event) *client.SolveStatus {
 	case event.Warned:
 		return &client.SolveStatus{Warnings: []*client.VertexWarning{warning(e)}}
 	}
-	return &client.SolveStatus{}
+	return nil
 }
 
-// vertex returns what is known of a step. The display wants all of it each time.
-func (s *screen) vertex(step event.Step, name string) *client.Vertex {
-	v := s.steps[step]
-	if v == nil {
-		v = &client.Vertex{Digest: step}
-		s.steps[step] = v
+// step returns what is known of a step.
+func (s *screen) step(id event.Step, name string) *shownStep {
+	st := s.steps[id]
+	if st == nil {
+		st = &shownStep{vertex: client.Vertex{Digest: id}}
+		s.steps[id] = st
 	}
-	v.Name = parser.Redact(name)
-	return v
+	st.vertex.Name = parser.Redact(name)
+	return st
 }
 
-func vertexStatus(v *client.Vertex) *client.SolveStatus {
-	now := *v
+func (st *shownStep) started(e event.Started) *client.SolveStatus {
+	st.running++
+	if st.running > 1 {
+		return nil
+	}
+	st.vertex.Started, st.vertex.Completed = &e.Time, nil
+	return st.status()
+}
+
+func (st *shownStep) ended(e event.Ended) *client.SolveStatus {
+	st.running = max(0, st.running-1)
+	v := &st.vertex
+	switch {
+	case e.Canceled && v.Error == "":
+		v.Error = context.Canceled.Error() // the display knows it by this text
+	case e.Err != nil && !e.Canceled:
+		v.Error = parser.Redact(e.Err.Error())
+	}
+	if st.running > 0 {
+		return nil
+	}
+	if v.Started == nil {
+		v.Started = &e.Time
+	}
+	v.Completed, v.Cached = &e.Time, e.Cached
+	return st.status()
+}
+
+// status is all that is known of the step: the display wants that each time.
+func (st *shownStep) status() *client.SolveStatus {
+	now := st.vertex
 	return &client.SolveStatus{Vertexes: []*client.Vertex{&now}}
 }
 

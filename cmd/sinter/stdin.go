@@ -83,7 +83,7 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 	o.screen.event(event.Declared{Step: step, Name: title})
 	o.screen.event(event.Started{Step: step, Name: title, Time: time.Now()})
 	files, err := o.in.remotes.HTTP(ctx, op)
-	o.screen.event(event.Ended{Step: step, Name: title, Time: time.Now(), Err: err})
+	o.screen.event(event.End(ctx, step, title, err))
 	if err != nil {
 		return fmt.Errorf("the Dockerfile: %w", err)
 	}

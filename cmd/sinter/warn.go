@@ -20,7 +20,7 @@ func (a *app) warn(text string) {
 	h := fnv.New128a()
 	h.Write([]byte(text))
 	if _, said := a.warned.LoadOrStore(fmt.Sprintf("%x", h.Sum(nil)), true); !said {
-		fmt.Fprintln(a.stderr, "warning:", text)
+		a.sayWarning(text)
 	}
 }
 

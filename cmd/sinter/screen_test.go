@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+
+	"github.com/sinter-build/sinter/builder/event"
+)
+
+// displayed is what a display shows of events.
+func displayed(t *testing.T, mode string, events ...event.Event) string {
+	t.Helper()
+	var out strings.Builder
+	s, err := newScreen(&out, mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.show()
+	for _, e := range events {
+		s.event(e)
+	}
+	s.close()
+	return out.String()
+}
+
+// A step that is stopped because the build ends has not failed, whatever the reason.
+func TestScreenCanceled(t *testing.T) {
+	failed, stopped := event.StepOf("failed"), event.StepOf("stopped")
+	reason := errors.New("failed: exit code: 3")
+	ending, cancel := context.WithCancelCause(t.Context())
+	cancel(reason)
+	out := displayed(t, "plain",
+		event.Started{Step: failed, Name: "failed", Time: time.Now()},
+		event.Started{Step: stopped, Name: "stopped", Time: time.Now()},
+		event.Output{Step: stopped, Stream: 1, Data: []byte("working\n"), Time: time.Now()},
+		event.End(t.Context(), failed, "failed", reason),
+		event.End(ending, stopped, "stopped", reason),
+	)
+	for text, want := range map[string]int{"ERROR: failed: exit code: 3": 1, "CANCELED": 1, " > failed:": 1, " > stopped:": 0, "working": 1} {
+		if n := strings.Count(out, text); n != want {
+			t.Errorf("%q is shown %d times, not %d:\n%s", text, n, want, out)
+		}
+	}
+}
+
+// Two that work on one step begin it and end it once: the display counts a step
+// whose beginnings have not all an end as one that goes on.
+func TestScreenSharedStep(t *testing.T) {
+	step := event.StepOf("metadata")
+	began := time.Now()
+	started := func(after time.Duration) event.Event {
+		return event.Started{Step: step, Name: "metadata", Time: began.Add(after)}
+	}
+	ended := func(after time.Duration, err error) event.Event {
+		return event.Ended{Step: step, Name: "metadata", Time: began.Add(after), Err: err}
+	}
+	for name, c := range map[string]struct {
+		events []event.Event
+		want   []string
+	}{
+		"at the same time":  {[]event.Event{started(1), started(2), ended(3, nil), ended(4, nil)}, []string{"1-", "1-4"}},
+		"one fails":         {[]event.Event{started(1), started(2), ended(3, errors.New("gone")), ended(4, nil)}, []string{"1-", "1-4 gone"}},
+		"one after another": {[]event.Event{started(1), ended(2, nil), started(3), ended(4, nil)}, []string{"1-", "1-2", "3-", "3-4"}},
+		"no beginning":      {[]event.Event{ended(1, nil)}, []string{"1-1"}},
+	} {
+		var got []string
+		for line := range strings.Lines(displayed(t, rawJSON, c.events...)) {
+			var s client.SolveStatus
+			if err := json.Unmarshal([]byte(line), &s); err != nil {
+				t.Fatal(err)
+			}
+			v := s.Vertexes[0]
+			text := v.Started.Sub(began).String() + "-"
+			if v.Completed != nil {
+				text += v.Completed.Sub(began).String()
+			}
+			got = append(got, strings.ReplaceAll(strings.TrimSpace(text+" "+v.Error), "ns", ""))
+		}
+		if strings.Join(got, ", ") != strings.Join(c.want, ", ") {
+			t.Errorf("%s: shown as %q, want %q", name, got, c.want)
+		}
+	}
+}
