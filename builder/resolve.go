@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,7 +38,25 @@ func (e *engine) blame(ctx context.Context, n *parser.Node, err error) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
+	n = e.culprit(n, err)
 	return &StepError{Node: n, Graph: e.graph, Err: explained(n, err)}
+}
+
+// culprit returns the step whose mistake err is about, when that can be told, and
+// else n, which came upon it.
+func (e *engine) culprit(n *parser.Node, err error) *parser.Node {
+	var bad *source.PatternError
+	if !errors.As(err, &bad) || bad.Ignore {
+		return n
+	}
+	for _, other := range e.graph.Nodes {
+		for _, r := range readings(other) {
+			if r.taken != nil && r.from.Node != nil && isFiles(r.from.Node) && strings.TrimPrefix(r.taken.Source, "/") == bad.Pattern {
+				return other
+			}
+		}
+	}
+	return n
 }
 
 // step is the plan for one step: a record, or a run.

@@ -43,6 +43,10 @@ func hint(e *Error, d *entry) string {
 		return "a line is continued by \\ or by `: write # escape=\\ or # escape=`, or leave the line out"
 	case has("unterminated heredoc"):
 		return "end the text with a line that holds nothing but the delimiter"
+	case has("invalid mount target"):
+		return "say where the mount is seen with target=PATH, which is not /"
+	case has("invalid stage index"):
+		return "stages are counted from 0, and a stage can take from those before it"
 	case has("unsupported mount type"):
 		return "the types are bind, cache, secret, ssh and tmpfs"
 	case has(badPattern):

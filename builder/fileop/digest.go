@@ -83,25 +83,39 @@ func (s Selection) find(ctx context.Context, files source.FS) ([]selectedFile, e
 			return nil, err
 		}
 	}
-	return found, s.checkRequired(found)
+	return found, s.checkRequired(files, found)
 }
 
 // checkRequired fails when a path that must be there is not. Where the walk
 // began does not count: only what is below it is copied.
-func (s Selection) checkRequired(found []selectedFile) error {
+func (s Selection) checkRequired(files source.FS, found []selectedFile) error {
 	for _, want := range s.Required {
 		ok := false
 		for _, f := range found {
 			ok = ok || f.below != "" && strings.HasPrefix(path.Join("/", f.match, f.below), want)
 		}
-		if !ok && len(found) > 0 && want == path.Join("/", found[0].match) {
-			return &refusal{&MissingError{Path: want}, "--parents copies what is named below a directory, not the directory itself: end the source in /*"}
-		}
 		if !ok {
-			return &MissingError{Path: want}
+			return s.unmet(files, want)
 		}
 	}
 	return nil
+}
+
+// unmet is the error for a required path that is not selected.
+func (s Selection) unmet(files source.FS, want string) error {
+	missing := missingIn(files, want)
+	switch {
+	case want == path.Join("/", s.Source):
+		missing.Hint = "--parents copies what is named below a directory, not the directory itself: end the source in /* (./* in place of .)"
+	case len(s.Exclude) > 0 && exists(files, want):
+		missing.Hint = "it is there, but --exclude leaves it out"
+	}
+	return missing
+}
+
+func exists(files source.FS, p string) bool {
+	_, ok, err := files.Lookup(rel(p))
+	return ok && err == nil
 }
 
 // lookupSource returns what a source path stands for.

@@ -28,7 +28,7 @@ func (e *refusal) HintText() string { return e.hint }
 func fileInTheWay(p string) error {
 	return &refusal{
 		fmt.Errorf("mkdir /%s: %w", p, syscall.ENOTDIR),
-		"/" + p + " is there already and is no directory: remove it in a RUN before, or copy to another place",
+		"/" + p + " is there already and is not a directory: remove it in a RUN before, or choose another place",
 	}
 }
 

@@ -96,6 +96,9 @@ type MissingError struct {
 	Near string
 	// Ignored: the path exists, and .dockerignore leaves it out.
 	Ignored bool
+	// Unselected: the path exists, and the patterns that stand for sources on
+	// their way to BuildKit do not match it.
+	Unselected bool
 	// Link is where a symlink at Path points to when nothing is there, or "".
 	Link string
 	// Foreign: it was looked for in a stage or an image, where no ignore
@@ -103,6 +106,8 @@ type MissingError struct {
 	Foreign bool
 	// Climbs: it was written with .. to lead out of where it is looked for.
 	Climbs bool
+	// Hint is the way out when it is known better than from the above, or "".
+	Hint string
 }
 
 func (e *MissingError) Error() string { return fmt.Sprintf("%q: not found", e.Path) }
@@ -110,10 +115,16 @@ func (e *MissingError) Error() string { return fmt.Sprintf("%q: not found", e.Pa
 // HintText says why a file that is on disk may be missing all the same.
 func (e *MissingError) HintText() string {
 	switch {
+	case e.Hint != "":
+		return e.Hint
 	case e.Link != "":
 		return fmt.Sprintf("it is a symbolic link to %q, where nothing is: links do not lead out of a context or stage", e.Link)
 	case e.Ignored:
 		return "it is there, but .dockerignore leaves it out"
+	case e.Unselected && isPattern(e.Path):
+		return "it is there, but a ! at the beginning of a source, and blanks at its ends, are not taken as a part of the name: write a ? for such a character"
+	case e.Unselected:
+		return "it is there, but it holds nothing that the source asks for: check what follows /./"
 	case e.Near != "":
 		return fmt.Sprintf("did you mean %q?", e.Near)
 	}
@@ -123,7 +134,10 @@ func (e *MissingError) HintText() string {
 	if e.Foreign {
 		return "check the path: the stage or image that it is to come from has no such file"
 	}
-	return "check the path, and that .dockerignore does not leave it out"
+	if strings.HasPrefix(e.Path, "/~") {
+		return "~ stands for no home directory here: sources are paths in the build context"
+	}
+	return "check the path, which is looked for in the build context even if it begins with /, and that .dockerignore does not leave it out"
 }
 
 // missingIn is the error for a source that does not exist in files. What cannot
@@ -132,7 +146,9 @@ func missingIn(files source.FS, src string) *MissingError {
 	e := &MissingError{Path: "/" + rel(src), Foreign: !source.IsDirectory(files)}
 	all := source.Widen(files, true)
 	if found, ok, err := all.Lookup(rel(src)); ok && err == nil {
-		e.Ignored = true
+		_, left, err := source.Widen(files, false).Lookup(rel(src))
+		e.Unselected = left && err == nil
+		e.Ignored = !e.Unselected
 		if found.Kind == layers.Symlink && leadsNowhere(all, rel(src)) {
 			e.Link = found.Link
 		}
@@ -157,6 +173,13 @@ func missingIn(files source.FS, src string) *MissingError {
 		e.Near = "/" + dir + near
 	}
 	return e
+}
+
+// isPattern reports whether a path, with a slash before it, is another one when it
+// is read as a pattern of .dockerignore.
+func isPattern(p string) bool {
+	p = strings.TrimPrefix(p, "/")
+	return strings.HasPrefix(p, "!") || strings.TrimSpace(p) != p
 }
 
 // leadsNowhere reports whether a symlink points to nothing.

@@ -29,7 +29,7 @@ func newPatterns(rules []string, exceptions bool) (*patterns, error) {
 	}
 	m, err := patternmatcher.New(rules)
 	if err != nil {
-		return nil, &patternError{err: err, rules: rules}
+		return nil, &PatternError{Pattern: firstBad(rules), Ignore: exceptions, err: err}
 	}
 	p := &patterns{PatternMatcher: m, prefixes: true}
 	for _, r := range m.Patterns() {
@@ -43,19 +43,38 @@ func newPatterns(rules []string, exceptions bool) (*patterns, error) {
 // PatternHint is the way out of a mistake in a pattern.
 const PatternHint = "in a pattern [ needs its ], and a backslash something after it; \\[ stands for the character ["
 
-// patternError is a mistake in one of the rules.
-type patternError struct {
-	err   error
-	rules []string
+// firstBad returns the first of the rules that cannot be compiled.
+func firstBad(rules []string) string {
+	for _, r := range rules {
+		if _, err := patternmatcher.New([]string{r}); err != nil {
+			return r
+		}
+	}
+	return strings.Join(rules, " ")
 }
 
-func (e *patternError) Error() string { return fmt.Sprintf("%v: one of %q", e.err, e.rules) }
+// PatternError is a mistake in a pattern: in a rule of the context's ignore file, or
+// in a source that a step takes from the context. All steps that use the context
+// come upon it, whosever source it is.
+type PatternError struct {
+	Pattern string
+	// Ignore: it is a rule of the ignore file.
+	Ignore bool
+	err    error
+}
+
+func (e *PatternError) Error() string {
+	if e.Ignore {
+		return fmt.Sprintf("the rule %q of .dockerignore: %v", e.Pattern, e.err)
+	}
+	return fmt.Sprintf("%v: %q", e.err, e.Pattern)
+}
 
 // Unwrap returns what is wrong.
-func (e *patternError) Unwrap() error { return e.err }
+func (e *PatternError) Unwrap() error { return e.err }
 
 // HintText returns the way out.
-func (e *patternError) HintText() string { return PatternHint }
+func (e *PatternError) HintText() string { return PatternHint }
 
 // below reports whether a rule (with "!" if exceptions is set, else one
 // without) may match something below dir.

@@ -66,7 +66,14 @@ func findUser(root int, name string, otherwise *user.ExecUser) (*user.ExecUser, 
 	if err != nil {
 		return nil, err
 	}
-	return user.GetExecUser(name, otherwise, strings.NewReader(passwd), strings.NewReader(group))
+	return user.GetExecUser(userAndGroup(name), otherwise, strings.NewReader(passwd), strings.NewReader(group))
+}
+
+// userAndGroup leaves out what follows the group in "user:group:more", as BuildKit
+// does.
+func userAndGroup(name string) string {
+	fields := strings.SplitN(name, ":", 3)
+	return strings.Join(fields[:min(len(fields), 2)], ":")
 }
 
 // maxID is the largest number of a user or group; the next one means none.

@@ -42,3 +42,28 @@ func FuzzUser(f *testing.F) {
 		}
 	})
 }
+
+// What follows the group says nothing, as in BuildKit.
+func TestUserWithMoreFields(t *testing.T) {
+	dir := t.TempDir()
+	for file, text := range map[string]string{"passwd": "web:x:5:6::/:\n", "group": "web:x:6:\nother:x:7:\n"} {
+		if err := os.MkdirAll(filepath.Join(dir, "etc"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "etc", file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for name, want := range map[string][2]int{"web:other:x": {5, 7}, "web::x": {5, 6}, "8:9:x": {8, 9}} {
+		in := sandboxInit{plan: Plan{User: name}, root: int(root.Fd())}
+		u, err := in.lookupUser()
+		if err != nil || u.Uid != want[0] || u.Gid != want[1] {
+			t.Errorf("%s is %+v, want %v; %v", name, u, want, err)
+		}
+	}
+}
