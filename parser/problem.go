@@ -93,12 +93,9 @@ func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 // not a tar, or an empty one, is taken for.
 const notText = "give a Dockerfile as plain text, or a tar archive with files in it, plain or compressed with gzip, bzip2, xz or zstd"
 
-// isBinary reports whether data has control characters that no text has.
-func isBinary(data []byte) bool {
-	return bytes.ContainsFunc(data, func(r rune) bool {
-		return r < ' ' && !strings.ContainsRune("\t\n\v\f\r\x1b", r)
-	})
-}
+// isBinary reports whether data has a zero byte, as archives and compressed files
+// have and no text has.
+func isBinary(data []byte) bool { return bytes.IndexByte(data, 0) >= 0 }
 
 // addRanges adds those that are not there yet: the frontend gives the same
 // place at several levels.
