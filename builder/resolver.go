@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,21 +69,41 @@ func (r *Resolver) ReadLocal(ctx context.Context, name, file string) ([]byte, er
 	}
 	switch {
 	case path.Ext(file) == ".dockerignore":
-		err = read()
-		var kind *hostfile.KindError
-		switch {
-		case errors.As(err, &kind) && kind.Mode.IsDir():
-			// As in BuildKit, a directory holds no rules.
-			err = fs.ErrNotExist
-		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			err = fmt.Errorf("reading %s: %w", file, err)
-		}
+		return readIgnore(l, name, file)
 	case name == "dockerfile":
 		err = r.tell(ctx, "[internal] load build definition from "+file, read)
 	default:
 		err = read()
 	}
 	return data, err
+}
+
+// readIgnore reads an ignore file. One that is there must be readable: without its
+// rules an image would hold what it is to be kept from.
+func readIgnore(l *source.Local, name, file string) ([]byte, error) {
+	data, err := l.ReadFile(file)
+	var kind *hostfile.KindError
+	switch {
+	case err == nil:
+		return data, nil
+	case errors.As(err, &kind) && kind.Mode.IsDir():
+		// As in BuildKit, a directory holds no rules.
+		return nil, fs.ErrNotExist
+	case errors.Is(err, fs.ErrNotExist):
+		target, linkErr := l.Link(file)
+		if linkErr == nil && target == "" {
+			return nil, err
+		}
+		err = Hinted(cmp.Or(linkErr, fmt.Errorf("it is a symbolic link to %q, which is not in the directory", target)),
+			"put the file itself there, or remove the link")
+	case errors.Is(err, fs.ErrPermission):
+		err = Hinted(err, "let this user read it, or give other rules with --ignorefile")
+	}
+	where := ""
+	if name != "context" && name != "dockerfile" {
+		where = " of the context " + name
+	}
+	return nil, fmt.Errorf("reading %s%s: %w", file, where, err)
 }
 
 // StatLocal implements parser.Resolver.

@@ -243,6 +243,15 @@ func (l *Local) Stat(name string) (fs.FileInfo, error) {
 	return os.Lstat(filepath.Join(l.dir, at))
 }
 
+// Link returns what the symlink at a path points to; "" when there is none.
+func (l *Local) Link(name string) (string, error) {
+	e, ok, err := l.entry(name)
+	if err != nil || !ok || e.Kind != layers.Symlink {
+		return "", err
+	}
+	return e.Link, nil
+}
+
 // ReadDir returns what is in dir, sorted, of that only the names that match
 // pattern unless it is "".
 func (l *Local) ReadDir(dir, pattern string) ([]fs.FileInfo, error) {
