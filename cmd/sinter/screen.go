@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -144,6 +146,8 @@ type shownStep struct {
 	// one step for all platforms. The display shows such a step as ended only when
 	// it knows the end of each beginning, so it is told of the first and the last.
 	running int
+	// open are the parts that have begun and not ended, by ID.
+	open map[string]event.Progress
 }
 
 // status is an event in the display's own terms; nil when it has nothing to show.
@@ -163,6 +167,9 @@ func (s *screen) status(e event.Event) *client.SolveStatus {
 	case event.Output:
 		return &client.SolveStatus{Logs: []*client.VertexLog{{Vertex: e.Step, Stream: e.Stream, Data: s.lines.broken(e.Step, e.Data), Timestamp: e.Time}}}
 	case event.Progress:
+		if st := s.steps[e.Step]; st != nil {
+			st.progress(e)
+		}
 		return &client.SolveStatus{Statuses: []*client.VertexStatus{progress(e)}}
 	case event.Warned:
 		return &client.SolveStatus{Warnings: []*client.VertexWarning{warning(e)}}
@@ -174,7 +181,7 @@ func (s *screen) status(e event.Event) *client.SolveStatus {
 func (s *screen) step(id event.Step, name string) *shownStep {
 	st := s.steps[id]
 	if st == nil {
-		st = &shownStep{vertex: client.Vertex{Digest: id}}
+		st = &shownStep{vertex: client.Vertex{Digest: id}, open: map[string]event.Progress{}}
 		s.steps[id] = st
 	}
 	st.vertex.Name = parser.Redact(name)
@@ -206,7 +213,25 @@ func (st *shownStep) ended(e event.Ended) *client.SolveStatus {
 		v.Started = &e.Time
 	}
 	v.Completed, v.Cached = &e.Time, e.Cached
-	return st.status()
+	status := st.status()
+	// What a step was at when it failed has ended with it. The display does not show
+	// a step as ended before all its parts are.
+	for _, id := range slices.Sorted(maps.Keys(st.open)) {
+		p := st.open[id]
+		p.Done = e.Time
+		status.Statuses = append(status.Statuses, progress(p))
+	}
+	clear(st.open)
+	return status
+}
+
+// progress notes how far a part of the step is.
+func (st *shownStep) progress(e event.Progress) {
+	if e.Done.IsZero() {
+		st.open[e.ID] = e
+	} else {
+		delete(st.open, e.ID)
+	}
 }
 
 // status is all that is known of the step: the display wants that each time.

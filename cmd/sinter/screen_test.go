@@ -87,3 +87,22 @@ func TestScreenSharedStep(t *testing.T) {
 		}
 	}
 }
+
+// A step that fails in the middle of a part is shown as failed.
+func TestScreenFailsInPart(t *testing.T) {
+	step, now := event.StepOf("export"), time.Now()
+	part := func(id string, done time.Time) event.Event {
+		return event.Progress{Step: step, ID: id, Started: now, Done: done}
+	}
+	out := displayed(t, "plain",
+		event.Declared{Step: step, Name: "export"},
+		event.Started{Step: step, Name: "export", Time: now},
+		part("writing", time.Time{}), part("writing", now), part("pushing", time.Time{}),
+		event.Ended{Step: step, Name: "export", Time: now, Err: errors.New("refused")},
+	)
+	for _, text := range []string{"writing done", "pushing done", "ERROR: refused"} {
+		if strings.Count(out, text) != 1 {
+			t.Errorf("%q is not shown once:\n%s", text, out)
+		}
+	}
+}
