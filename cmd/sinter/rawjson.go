@@ -19,7 +19,9 @@ const rawJSON = "rawjson"
 // sayWarning prints a warning that is about no step.
 func (a *app) sayWarning(text string) {
 	if !a.rawJSON {
-		fmt.Fprintln(a.stderr, "warning:", text)
+		if a.screen == nil || !a.screen.warn(text) {
+			fmt.Fprintln(a.stderr, "warning:", text)
+		}
 		return
 	}
 	a.say(&client.SolveStatus{Warnings: []*client.VertexWarning{

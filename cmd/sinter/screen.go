@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/progress/progressui"
+	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/parser"
@@ -27,6 +30,9 @@ type screen struct {
 	// words is where warnings are written in the end; nil when nothing but
 	// the display's own lines is wanted.
 	words io.Writer
+	// redraws says that the display writes over the lines that it has shown, and so
+	// over those of others between them.
+	redraws bool
 
 	mu     sync.Mutex
 	kept   []event.Event
@@ -57,9 +63,31 @@ func newScreen(out io.Writer, mode string) (*screen, error) {
 	}
 	return &screen{
 		display: d, flush: flush, out: out, words: words, lines: lines,
+		redraws: (mode == "auto" || mode == "tty") && isTerminal(out),
 		steps: map[event.Step]*shownStep{},
 		feed:  make(chan *client.SolveStatus, 64), done: make(chan struct{}),
 	}, nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// warn shows a warning that is about no step, at once as a line of the display and
+// in full when that ends. It reports whether it did: elsewhere it can be printed.
+func (s *screen) warn(text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.redraws || !s.on || s.closed {
+		return false
+	}
+	name := "warning: " + text
+	step, now := event.StepOf(name), time.Now()
+	s.send(event.Started{Step: step, Name: name, Time: now})
+	s.send(event.Ended{Step: step, Name: name, Time: now})
+	s.send(event.Warned{Warning: parser.Warning{Short: text, Level: 1}})
+	return true
 }
 
 // show begins to show what has happened so far and all that follows.

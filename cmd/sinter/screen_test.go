@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +106,47 @@ func TestScreenFailsInPart(t *testing.T) {
 	for _, text := range []string{"writing done", "pushing done", "ERROR: refused"} {
 		if strings.Count(out, text) != 1 {
 			t.Errorf("%q is not shown once:\n%s", text, out)
+		}
+	}
+}
+
+// A display that redraws its lines shows warnings itself: a line of somebody else's
+// would be drawn over.
+func TestScreenWarns(t *testing.T) {
+	for _, redraws := range []bool{false, true} {
+		file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		s, err := newScreen(file, "plain")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.redraws = redraws
+		a := &app{stderr: file, screen: s}
+		a.warn("before")
+		s.show()
+		a.warn("meanwhile")
+		s.close()
+		a.warn("after")
+		data, err := os.ReadFile(file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := string(data)
+		if n := strings.Count(out, "#1 warning: meanwhile"); n > 0 != redraws {
+			t.Errorf("redraws %v: shown %d times as a step:\n%s", redraws, n, out)
+		}
+		want := []string{"before", "meanwhile", "after"}
+		var got []string
+		for line := range strings.Lines(out) {
+			if text, ok := strings.CutPrefix(strings.TrimSpace(line), "warning: "); ok {
+				got = append(got, text)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("redraws %v: warned of %q, want %q", redraws, got, want)
 		}
 	}
 }
