@@ -43,6 +43,8 @@ func hint(e *Error, d *entry) string {
 		return "a line is continued by \\ or by `: write # escape=\\ or # escape=`, or leave the line out"
 	case has("unterminated heredoc"):
 		return "end the text with a line that holds nothing but the delimiter"
+	case has("base name (") && has("should not be blank"):
+		return "the variable in FROM is empty: give it with --build-arg NAME=IMAGE, or a default with ARG NAME=IMAGE before the first FROM"
 	case has("invalid mount target"):
 		return "say where the mount is seen with target=PATH, which is not /"
 	case has("invalid stage index"):
