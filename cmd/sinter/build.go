@@ -35,7 +35,7 @@ BUILDKIT_COLORS, NO_COLOR, SOURCE_DATE_EPOCH; so do the proxies in docker's
 config.json, for RUN alone.
 
 Without -o, --push or --load the image is kept in sinter's own store.`,
-		Args: exactArgs(1),
+		Args: f.checkArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			f.context = args[0]
 			return a.build(c.Context(), f)

@@ -1,6 +1,12 @@
 package main
 
-import "github.com/sinter-build/sinter/builder/registry"
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/builder/registry"
+)
 
 // pullFlag is the flag --pull of build: docker's without a value, or podman's with a
 // policy.
@@ -24,3 +30,15 @@ func (p *pullFlag) Set(text string) error {
 
 // must reports whether every base image is asked for.
 func (p *pullFlag) must() bool { return p.policy != nil && p.policy.Must }
+
+// checkArgs wants one argument. A policy that stands apart from --pull is another.
+func (f *buildFlags) checkArgs(c *cobra.Command, args []string) error {
+	err := exactArgs(1)(c, args)
+	var usage *usageError
+	if f.pull.policy != nil && len(args) == 2 && errors.As(err, &usage) {
+		if _, policyErr := registry.ParsePolicy(args[0]); policyErr == nil {
+			usage.err = &hinted{err: usage.err, hint: "the policy belongs to the flag: --pull=" + args[0]}
+		}
+	}
+	return err
+}
