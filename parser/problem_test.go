@@ -37,7 +37,7 @@ func TestMistakes(t *testing.T) {
 		{"mount type", "FROM debian:12\nRUN --mount=type=x,target=/a a\n", nil, `unsupported mount type "x"`, "tmpfs", 2},
 		{"heredoc", "FROM debian:12\nRUN <<EOF\nx\n", nil, "unterminated heredoc", "delimiter", 2},
 		{"variable in from", "ARG A=a\nFROM debian:12\nCOPY --from=$A x y\n", nil, "variable expansion is not supported for --from", "the forms of COPY", 3},
-		{"stage number", "FROM debian:12\nCOPY --from=0 x y\nCOPY --from=7 x y\n", nil, "invalid stage index 7", "the forms of COPY", 3},
+		{"stage number", "FROM debian:12\nCOPY --from=0 x y\nCOPY --from=7 x y\n", nil, "invalid stage index 7", "stages are counted from 0", 3},
 		{"circle", "FROM a AS b\nFROM b AS a\nCOPY --from=a x y\n", nil, "circular dependency", "a stage cannot use itself", 3},
 		{"required variable", "FROM debian:12\nENV A=${X:?sayit}\n", nil, "X: sayit", "the forms of ENV", 2},
 		{"frontend", "# syntax=example.com/other:1\nFROM debian:12\n", nil, "the frontend example.com/other:1 is not supported", "docker/dockerfile:1", 1},
