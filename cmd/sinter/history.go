@@ -77,7 +77,7 @@ func (a *app) history(ctx context.Context, f *historyFlags, text string) error {
 		return fmt.Errorf("reading the config of %s: %w", displayName(n), err)
 	}
 	rows := f.rows(n, m, config.History)
-	if f.quiet {
+	if f.quiet && isTable(f.format) {
 		for _, r := range rows {
 			if _, err := fmt.Fprintln(a.stdout, r["ID"]); err != nil {
 				return err
@@ -106,7 +106,7 @@ func (f *historyFlags) rows(n namedImage, m export.Manifest, history []ocispec.H
 			layer++
 		}
 		r := row{
-			"ID": "<missing>", "CreatedSince": "N/A", "CreatedAt": "N/A", "Comment": h.Comment,
+			"ID": "<missing>", "CreatedSince": notKnown, "CreatedAt": notKnown, "Comment": h.Comment,
 			"CreatedBy": f.command(h.CreatedBy), "Size": strconv.FormatInt(size, 10),
 		}
 		if f.human {

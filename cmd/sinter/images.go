@@ -76,7 +76,7 @@ func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) err
 			rows = append(rows, imageRow(n, config, f.noTrunc))
 		}
 	}
-	if f.quiet {
+	if f.quiet && isTable(f.format) {
 		var seen []string
 		for _, r := range rows {
 			if slices.Contains(seen, r["ID"]) {
@@ -92,6 +92,7 @@ func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) err
 	l := listing{command: "sinter images", format: f.format, headers: map[string]string{
 		"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
 		"CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "Size": "SIZE",
+		"SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS",
 	}, table: []string{"Repository", "Tag", "ID", "CreatedSince", "Size"}}
 	if f.digests {
 		l.table = slices.Insert(l.table, 2, "Digest")
@@ -112,7 +113,10 @@ func (a *app) config(ctx context.Context, b *export.Built) (ocispec.Image, error
 	return img, err
 }
 
-const none = "<none>"
+const (
+	none     = "<none>"
+	notKnown = "N/A"
+)
 
 func imageRow(n namedImage, config ocispec.Image, noTrunc bool) row {
 	repository, tag := none, none
@@ -126,7 +130,7 @@ func imageRow(n namedImage, config ocispec.Image, noTrunc bool) row {
 	if !noTrunc {
 		id = shortID(n.id())
 	}
-	since, at := "N/A", "N/A"
+	since, at := notKnown, notKnown
 	if config.Created != nil && !config.Created.IsZero() {
 		since = units.HumanDuration(time.Since(*config.Created)) + " ago"
 		at = config.Created.Local().Format(timeFormat)
@@ -134,6 +138,8 @@ func imageRow(n namedImage, config ocispec.Image, noTrunc bool) row {
 	return row{
 		"Repository": repository, "Tag": tag, "Digest": n.Desc.Digest.String(), "ID": id,
 		"CreatedSince": since, "CreatedAt": at, "Size": humanSize(n.built.Size()),
+		// As docker has them where they were not counted.
+		"SharedSize": notKnown, "UniqueSize": notKnown, "Containers": notKnown,
 	}
 }
 

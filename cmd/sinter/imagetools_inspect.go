@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,18 +75,21 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 	if format == "" || wholeManifest().MatchString(format) {
 		return r.print(a.stdout)
 	}
-	t, err := template.New("format").Funcs(templateFuncs()).Funcs(template.FuncMap{"json": indentedJSON}).Parse(unescape.Replace(format))
+	t, err := parseFormat(inspectCommand, format)
 	if err != nil {
-		return &usageError{err: fmt.Errorf("invalid --format %q: %w", format, err), command: inspectCommand}
+		return err
 	}
+	t.Funcs(template.FuncMap{"json": indentedJSON}).Option("missingkey=default")
 	parts, err := img.Parts(ctx)
 	if err != nil {
 		return err
 	}
-	if err := t.Execute(a.stdout, r.fields(name, parts)); err != nil {
+	var out bytes.Buffer
+	if err := t.Execute(&out, r.fields(name, parts)); err != nil {
 		return &usageError{err: fmt.Errorf("invalid --format: %w", err), command: inspectCommand}
 	}
-	return nil
+	_, err = out.WriteTo(a.stdout)
+	return err
 }
 
 // wholeManifest is the format that means the same as none.

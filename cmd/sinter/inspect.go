@@ -8,14 +8,19 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
+	"text/template"
 	"time"
 
 	"github.com/distribution/reference"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/export"
 )
+
+const inspectImages = "sinter inspect"
 
 type inspectFlags struct {
 	format, platform, kind string
@@ -30,7 +35,7 @@ func newInspectCmd(a *app) *cobra.Command {
 		Args:  usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.kind != "" && f.kind != "image" {
-				return &usageError{err: fmt.Errorf("invalid value %q for --type: there is nothing here but images", f.kind), command: "sinter inspect"}
+				return &usageError{err: fmt.Errorf("invalid value %q for --type: there is nothing here but images", f.kind), command: inspectImages}
 			}
 			return a.inspect(c.Context(), f, args)
 		},
@@ -49,9 +54,9 @@ type inspected struct {
 	RepoTags     []string
 	RepoDigests  []string
 	Comment      string
-	Created      *time.Time
+	Created      string `json:",omitempty"`
 	Author       string
-	Config       json.RawMessage
+	Config       inspectedConfig
 	Architecture string
 	Variant      string `json:",omitempty"`
 	Os           string
@@ -61,6 +66,21 @@ type inspected struct {
 	Descriptor   ocispec.Descriptor
 	// Platforms are those of an image with several.
 	Platforms []ocispec.Platform `json:",omitempty"`
+}
+
+// inspectedConfig is an image's config: by its fields for templates, and as it
+// stands in the image for JSON.
+type inspectedConfig struct {
+	dockerspec.DockerOCIImageConfig
+	raw json.RawMessage
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c inspectedConfig) MarshalJSON() ([]byte, error) {
+	if c.raw == nil {
+		return []byte("{}"), nil
+	}
+	return c.raw, nil
 }
 
 type inspectedRoot struct {
@@ -73,7 +93,11 @@ type inspectedMetadata struct {
 }
 
 func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error {
-	platform, err := platformFlag(f.platform, "sinter inspect")
+	platform, err := platformFlag(f.platform, inspectImages)
+	if err != nil {
+		return err
+	}
+	format, err := f.parse()
 	if err != nil {
 		return err
 	}
@@ -82,7 +106,7 @@ func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error
 		return err
 	}
 	defer release()
-	var list []any
+	var list []inspected
 	var missing []error
 	for _, arg := range args {
 		n, err := a.find(ctx, arg)
@@ -116,42 +140,42 @@ func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error
 		list = append(list, info)
 	}
 	if !f.raw && len(list) > 0 {
-		missing = append(missing, a.printInspected(f.format, list))
+		missing = append(missing, a.printInspected(f.format, format, list))
 	}
 	return errors.Join(missing...)
 }
 
 // inspected tells of the image for this machine's platform, or else of the
 // first.
-func (a *app) inspected(ctx context.Context, n namedImage, built *export.Built) (any, error) {
+func (a *app) inspected(ctx context.Context, n namedImage, built *export.Built) (info inspected, err error) {
 	all := built.Manifests
 	if len(all) == 0 {
-		return nil, fmt.Errorf("of image %s no platform is in the store", displayName(n))
+		return info, fmt.Errorf("of image %s no platform is in the store", displayName(n))
 	}
 	one := forThisMachine(built)
 	data, err := export.ReadBlob(ctx, a.layers, one.Config)
 	if err != nil {
-		return nil, err
+		return info, err
 	}
-	var config ocispec.Image
+	var config dockerspec.DockerOCIImage
 	var raw struct {
 		Config json.RawMessage `json:"config"`
 	}
-	if err := json.Unmarshal(data, &config); err != nil {
-		return nil, fmt.Errorf("reading the config of %s: %w", displayName(n), err)
+	if err := errors.Join(json.Unmarshal(data, &config), json.Unmarshal(data, &raw)); err != nil {
+		return info, fmt.Errorf("reading the config of %s: %w", displayName(n), err)
 	}
-	if err := json.Unmarshal(data, &raw); err != nil {
-		return nil, fmt.Errorf("reading the config of %s: %w", displayName(n), err)
-	}
-	info := inspected{
+	info = inspected{
 		ID: n.id().String(), RepoTags: []string{}, RepoDigests: []string{},
-		Created: config.Created, Author: config.Author, Config: raw.Config,
+		Author: config.Author, Config: inspectedConfig{config.Config, raw.Config},
 		Architecture: config.Architecture, Variant: config.Variant, Os: config.OS,
 		Size: built.Size(), RootFS: inspectedRoot{Type: config.RootFS.Type, Layers: []string{}},
 		Descriptor: n.Desc,
 	}
 	for _, d := range config.RootFS.DiffIDs {
 		info.RootFS.Layers = append(info.RootFS.Layers, d.String())
+	}
+	if config.Created != nil {
+		info.Created = config.Created.Format(time.RFC3339Nano)
 	}
 	if h := config.History; len(h) > 0 {
 		info.Comment = h[len(h)-1].Comment
@@ -200,41 +224,62 @@ func (a *app) addNames(info *inspected, n namedImage) error {
 	return nil
 }
 
-func (a *app) printInspected(format string, list []any) error {
-	switch format {
-	case "":
+// parse reads --format; without a template it is nil.
+func (f *inspectFlags) parse() (*template.Template, error) {
+	if f.raw && f.format != "" {
+		return nil, &usageError{err: errors.New("--raw and --format do not go together"), command: inspectImages}
+	}
+	if f.format == "" || f.format == "json" {
+		return nil, nil
+	}
+	return parseFormat(inspectImages, f.format)
+}
+
+func (a *app) printInspected(format string, t *template.Template, list []inspected) error {
+	switch {
+	case format == "json":
+		return printJSON(a.stdout, list)
+	case t == nil:
 		data, err := json.MarshalIndent(list, "", "    ")
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintln(a.stdout, string(data))
 		return err
-	case "json":
-		return printJSON(a.stdout, list)
 	}
-	t, err := listing{command: "sinter inspect"}.template(format)
-	if err != nil {
-		return err
-	}
+	var out bytes.Buffer
 	for _, info := range list {
-		// By way of JSON, so that the template's names are those that
-		// are shown without one.
-		data, err := json.Marshal(info)
+		text, err := formatInspected(t, info)
 		if err != nil {
-			return err
+			return &usageError{err: fmt.Errorf("invalid --format: %w", err), command: inspectImages}
 		}
-		var fields any
-		d := json.NewDecoder(bytes.NewReader(data))
-		d.UseNumber() // a size in bytes is no 1.04e+06
-		if err := d.Decode(&fields); err != nil {
-			return err
-		}
-		if err := t.Execute(a.stdout, fields); err != nil {
-			return &usageError{err: fmt.Errorf("invalid --format: %w", err), command: "sinter inspect"}
-		}
-		if _, err := fmt.Fprintln(a.stdout); err != nil {
-			return err
-		}
+		fmt.Fprintln(&out, text)
 	}
-	return nil
+	_, err := out.WriteTo(a.stdout)
+	return err
+}
+
+// formatInspected executes a template on the image. One that names what the image's
+// fields do not have, such as .Id, is executed on the image as JSON, as in docker.
+func formatInspected(t *template.Template, info inspected) (string, error) {
+	var out strings.Builder
+	typedErr := t.Option("missingkey=default").Execute(&out, info)
+	if typedErr == nil {
+		return out.String(), nil
+	}
+	data, err := json.Marshal(info)
+	if err != nil {
+		return "", err
+	}
+	var fields any
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber() // a size in bytes is not 1.04e+06
+	if err := d.Decode(&fields); err != nil {
+		return "", err
+	}
+	out.Reset()
+	if t.Option("missingkey=error").Execute(&out, fields) != nil {
+		return "", typedErr
+	}
+	return out.String(), nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"text/template"
+
+	"github.com/docker/cli/templates"
 )
 
 // listing is how a command prints things of one kind, as docker does it: as a
@@ -30,33 +33,27 @@ type row map[string]string
 // formatUsage is the help of every --format.
 const formatUsage = "`FORMAT`: table, json, a Go template such as '{{.%s}}', or 'table TEMPLATE'"
 
-// templateFuncs are those of docker's formats.
-func templateFuncs() template.FuncMap {
-	return template.FuncMap{
-		"json": func(v any) (string, error) {
-			data, err := json.Marshal(v)
-			return string(data), err
-		},
-		"join": strings.Join, "split": strings.Split, "lower": strings.ToLower, "upper": strings.ToUpper,
-		"truncate": func(s string, n int) string { return s[:min(max(n, 0), len(s))] },
+// print writes the rows, or nothing when the format is wrong.
+func (l listing) print(w io.Writer, rows []row) error {
+	var out bytes.Buffer
+	if err := l.render(&out, rows); err != nil {
+		return err
 	}
+	_, err := out.WriteTo(w)
+	return err
 }
 
-func (l listing) print(w io.Writer, rows []row) error {
+func (l listing) render(w io.Writer, rows []row) error {
+	text := l.format
 	switch {
-	case l.format == "json":
-		for _, r := range rows {
-			if err := printJSON(w, r); err != nil {
-				return err
-			}
-		}
-		return nil
-	case l.format == "" || l.format == "table":
-		return l.printTable(w, "{{."+strings.Join(l.table, "}}\t{{.")+"}}", rows)
-	case strings.HasPrefix(l.format, "table "):
-		return l.printTable(w, strings.TrimPrefix(l.format, "table "), rows)
+	case text == "json":
+		text = "{{json .}}"
+	case text == "" || text == "table":
+		return l.renderTable(w, "{{."+strings.Join(l.table, "}}\t{{.")+"}}", rows)
+	case strings.HasPrefix(text, "table "):
+		return l.renderTable(w, strings.TrimPrefix(text, "table "), rows)
 	}
-	t, err := l.template(l.format)
+	t, err := parseFormat(l.command, text)
 	if err != nil {
 		return err
 	}
@@ -67,6 +64,9 @@ func (l listing) print(w io.Writer, rows []row) error {
 	}
 	return nil
 }
+
+// isTable reports whether a format is a table whose columns it does not name.
+func isTable(format string) bool { return format == "" || format == "table" }
 
 func printJSON(w io.Writer, v any) error {
 	data, err := json.Marshal(v)
@@ -80,10 +80,12 @@ func printJSON(w io.Writer, v any) error {
 // unescape gives \t and \n their meaning, which a shell leaves as they are.
 var unescape = strings.NewReplacer(`\t`, "\t", `\n`, "\n")
 
-func (l listing) template(text string) (*template.Template, error) {
-	t, err := template.New("format").Option("missingkey=error").Funcs(templateFuncs()).Parse(unescape.Replace(text))
+// parseFormat reads the template of a command's --format, in which docker's
+// functions can be called.
+func parseFormat(command, text string) (*template.Template, error) {
+	t, err := templates.New("format").Option("missingkey=error").Parse(unescape.Replace(text))
 	if err != nil {
-		return nil, &usageError{err: fmt.Errorf("invalid --format %q: %w", text, err), command: l.command}
+		return nil, &usageError{err: fmt.Errorf("invalid --format %q: %w", text, err), command: command}
 	}
 	return t, nil
 }
@@ -99,13 +101,21 @@ func (l listing) line(w io.Writer, t *template.Template, r row) error {
 	return err
 }
 
-func (l listing) printTable(w io.Writer, text string, rows []row) error {
-	t, err := l.template(text)
+func (l listing) renderTable(w io.Writer, text string, rows []row) error {
+	t, err := parseFormat(l.command, text)
+	if err != nil {
+		return err
+	}
+	head, err := t.Clone()
 	if err != nil {
 		return err
 	}
 	tw := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
-	for _, r := range append([]row{l.headers}, rows...) {
+	// Titles stay as they are, whatever a column is made to look like.
+	if err := l.line(tw, head.Funcs(templates.HeaderFunctions), l.headers); err != nil {
+		return err
+	}
+	for _, r := range rows {
 		if err := l.line(tw, t, r); err != nil {
 			return err
 		}

@@ -20,6 +20,12 @@ func TestListing(t *testing.T) {
 		"{{.Name}}={{upper .Size}}":  "a=1B\nlong name=20B\n",
 		"{{json .Name}}":             "\"a\"\n\"long name\"\n",
 		"{{truncate .Name 3}}":       "a\nlon\n",
+		"{{json .}}":                 "{\"Name\":\"a\",\"Size\":\"1B\"}\n{\"Name\":\"long name\",\"Size\":\"20B\"}\n",
+		"table {{upper .Size}}":      "SIZE\n1B\n20B\n",
+		"table {{title .Name}}":      "NAME\nA\nLong Name\n",
+		"{{pad .Size 1 2}}|":         " 1B  |\n 20B  |\n",
+		"{{println .Size}}":          "1B\n\n20B\n\n",
+		`{{split .Name " "}}`:        "[a]\n[long name]\n",
 	} {
 		var out bytes.Buffer
 		l := listing{format: format, table: []string{"Name", "Size"}, headers: map[string]string{"Name": "NAME", "Size": "SIZE"}}
@@ -30,12 +36,20 @@ func TestListing(t *testing.T) {
 			t.Errorf("%q prints\n%s\nwant\n%s", format, out.String(), want)
 		}
 	}
-	for _, format := range []string{"{{.Moon}}", "{{", "table {{.Moon}}"} {
+	for _, format := range []string{"{{.Moon}}", "{{", "table {{.Moon}}", "{{.Name}} {{.Moon}}", "table {{.Name}}\t{{index .Name 4}}"} {
 		l := listing{format: format, headers: map[string]string{"Name": "NAME"}}
 		var usage *usageError
-		if err := l.print(&bytes.Buffer{}, rows); !errors.As(err, &usage) {
+		var out bytes.Buffer
+		if err := l.print(&out, rows); !errors.As(err, &usage) {
 			t.Errorf("%q: %v", format, err)
 		}
+		if out.Len() > 0 {
+			t.Errorf("%q prints %q before the error", format, out.String())
+		}
+	}
+	var out bytes.Buffer
+	if err := (listing{format: "json"}).print(&out, []row{{"Tag": "<none>"}}); err != nil || out.String() != `{"Tag":"<none>"}`+"\n" {
+		t.Errorf("json prints %q, %v", out.String(), err)
 	}
 }
 
