@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strings"
+	"sync"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -27,9 +29,15 @@ type Resolver struct {
 	// Ignore has the ignore rules in place of those of .dockerignore files;
 	// nil leaves these in force.
 	Ignore []byte
-	Events event.Func
+	// Containerfile makes .containerignore files count, before .dockerignore, as
+	// with podman.
+	Containerfile bool
+	Events        event.Func
 	// Build is how contexts that are not local are built.
 	Build Config
+
+	// ignoreNames has the ignore files that were read, by directory and name.
+	ignoreNames sync.Map
 }
 
 // ResolveImage implements parser.Resolver.
@@ -58,29 +66,67 @@ func (r *Resolver) ReadLocal(ctx context.Context, name, file string) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	if r.Ignore != nil && name == "dockerfile" && path.Ext(file) == ".dockerignore" {
+	if r.Ignore != nil && name == "dockerfile" && path.Ext(file) == dockerIgnore {
 		// The one beside the Dockerfile wins over all others.
 		return r.Ignore, nil
+	}
+	if path.Ext(file) == dockerIgnore {
+		found, data, err := readIgnore(l, name, r.ignoreFiles(name, file))
+		r.ignoreNames.Store([2]string{name, file}, found)
+		return data, err
 	}
 	var data []byte
 	read := func() (err error) {
 		data, err = l.ReadFile(file)
 		return err
 	}
-	switch {
-	case path.Ext(file) == ".dockerignore":
-		return readIgnore(l, name, file)
-	case name == "dockerfile":
+	if name == "dockerfile" {
 		err = r.tell(ctx, "[internal] load build definition from "+file, read)
-	default:
+	} else {
 		err = read()
 	}
 	return data, err
 }
 
-// readIgnore reads an ignore file. One that is there must be readable: without its
+const dockerIgnore, containerIgnore = ".dockerignore", ".containerignore"
+
+// ignoreFiles are the files that can hold the rules for which the frontend asks, the
+// one that wins first. The order is podman's.
+func (r *Resolver) ignoreFiles(name, file string) []string {
+	switch {
+	case name == "dockerfile":
+		return []string{file, strings.TrimSuffix(file, dockerIgnore) + containerIgnore}
+	case r.Containerfile:
+		return []string{containerIgnore, file}
+	}
+	return []string{file}
+}
+
+// IgnoreFile implements parser.Resolver.
+func (r *Resolver) IgnoreFile(name, file string) string {
+	if r.Ignore != nil {
+		return "--ignorefile"
+	}
+	if found, ok := r.ignoreNames.Load([2]string{name, file}); ok {
+		return found.(string)
+	}
+	return file
+}
+
+// readIgnore reads the first of the files that is there.
+func readIgnore(l *source.Local, name string, files []string) (found string, data []byte, err error) {
+	for _, file := range files {
+		data, err := readIgnoreFile(l, name, file)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return file, data, err
+		}
+	}
+	return "", nil, fs.ErrNotExist
+}
+
+// readIgnoreFile reads an ignore file. One that is there must be readable: without its
 // rules an image would hold what it is to be kept from.
-func readIgnore(l *source.Local, name, file string) ([]byte, error) {
+func readIgnoreFile(l *source.Local, name, file string) ([]byte, error) {
 	data, err := l.ReadFile(file)
 	var kind *hostfile.KindError
 	switch {

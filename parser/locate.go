@@ -58,7 +58,7 @@ func (f *frontend) wrongIgnoreRule(msg string) (*SourceFile, []Range) {
 		return nil, nil
 	}
 	for _, question := range f.files.questions() {
-		_, name, _ := strings.Cut(question, "\x00")
+		dir, name, _ := strings.Cut(strings.TrimPrefix(question, localFile), "\x00")
 		data, ok := f.files.answered(question)
 		if !ok || !strings.HasPrefix(question, localFile) || !strings.HasSuffix(name, ".dockerignore") {
 			continue
@@ -69,7 +69,7 @@ func (f *frontend) wrongIgnoreRule(msg string) (*SourceFile, []Range) {
 				_, err = patternmatcher.New(rules)
 			}
 			if err != nil {
-				return &SourceFile{Name: name, Data: data}, []Range{{Start: Position{Line: n + 1}, End: Position{Line: n + 1}}}
+				return &SourceFile{Name: f.resolver.IgnoreFile(dir, name), Data: data}, []Range{{Start: Position{Line: n + 1}, End: Position{Line: n + 1}}}
 			}
 		}
 	}

@@ -73,6 +73,8 @@ func (m *memory) ReadLocal(_ context.Context, name, file string) ([]byte, error)
 	return fs.ReadFile(m.locals[name], file)
 }
 
+func (m *memory) IgnoreFile(_, file string) string { return file }
+
 func (m *memory) StatLocal(_ context.Context, name, file string) (fs.FileInfo, error) {
 	return fs.Stat(m.locals[name], file)
 }

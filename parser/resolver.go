@@ -27,6 +27,8 @@ type Resolver interface {
 	// path is relative and slash-separated. An error for which errors.Is
 	// fs.ErrNotExist holds means that there is no such file.
 	ReadLocal(ctx context.Context, name, path string) ([]byte, error)
+	// IgnoreFile names the file whose rules ReadLocal gave for an ignore file.
+	IgnoreFile(name, path string) string
 	// StatLocal describes such a file.
 	StatLocal(ctx context.Context, name, path string) (fs.FileInfo, error)
 	// ReadDirLocal lists such a directory, sorted by name; a pattern other

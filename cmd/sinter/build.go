@@ -206,7 +206,7 @@ func (b *building) run(ctx context.Context, req parser.Request, release func()) 
 // resolver answers the frontend.
 func (b *building) resolver(c builder.Config) *builder.Resolver {
 	return &builder.Resolver{
-		Images: b.sources, Locals: b.inputs.locals, Ignore: b.ignore, Events: b.screen.event, Build: c,
+		Images: b.sources, Locals: b.inputs.locals, Ignore: b.ignore, Containerfile: b.inputs.containerfile, Events: b.screen.event, Build: c,
 	}
 }
 

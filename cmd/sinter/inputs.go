@@ -24,6 +24,8 @@ type inputs struct {
 	locals  map[string]*source.Local
 	layouts map[string]string
 	remotes *source.Remotes
+	// containerfile says that the Dockerfile is named as podman's are.
+	containerfile bool
 	// stdin is a copy of standard input, when that was read.
 	stdin *os.File
 }
@@ -130,7 +132,23 @@ func (o *opening) mainContext(ctx context.Context) error {
 	case file == "":
 		file = defaultDockerfile(where)
 	}
-	return o.dockerfile(ctx, file)
+	if err := o.dockerfile(ctx, file); err != nil {
+		return err
+	}
+	o.warnOfIgnore(where)
+	return nil
+}
+
+// warnOfIgnore says so when a .containerignore is there and does not count.
+func (o *opening) warnOfIgnore(dir string) {
+	there := func(path string) bool {
+		_, err := os.Lstat(path)
+		return err == nil
+	}
+	if o.in.containerfile || o.ignore != nil || !there(filepath.Join(dir, ".containerignore")) || there(filepath.Join(dir, ".dockerignore")) {
+		return
+	}
+	o.warn(".containerignore does not count beside a Dockerfile, as in docker: name it .dockerignore, or the Dockerfile Containerfile")
 }
 
 // remoteContext is a context from a repository or a server. The Dockerfile is a
@@ -151,10 +169,12 @@ func (o *opening) remoteContext(ctx context.Context, address string) error {
 // dockerfile takes the Dockerfile from a directory of the user's. It may be a pipe
 // where a person named it.
 func (o *opening) dockerfile(ctx context.Context, path string) error {
+	path = lowerCase(path)
 	info, err := dockerfileThere(path)
 	if err != nil {
 		return err
 	}
+	o.in.containerfile = strings.HasPrefix(filepath.Base(path), "Containerfile")
 	switch {
 	case info.Mode().IsRegular():
 	case o.flags.file == "":
@@ -169,16 +189,32 @@ func (o *opening) dockerfile(ctx context.Context, path string) error {
 	return o.openLocal("dockerfile", filepath.Dir(path))
 }
 
-// defaultDockerfile is the Dockerfile in dir, or the Containerfile when there is
-// none but that.
+// defaultDockerfile is the Dockerfile in dir, or the Containerfile when that is
+// the only one there.
 func defaultDockerfile(dir string) string {
-	for _, name := range []string{"Dockerfile", "Containerfile"} {
+	for _, name := range []string{"Dockerfile", "dockerfile", "Containerfile"} {
 		path := filepath.Join(dir, name)
 		if _, err := os.Stat(path); err == nil {
 			return path
 		}
 	}
 	return filepath.Join(dir, "Dockerfile")
+}
+
+// lowerCase is the path of a file called dockerfile where it is there and the
+// Dockerfile is not, as in docker.
+func lowerCase(path string) string {
+	if filepath.Base(path) != "Dockerfile" {
+		return path
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return path
+	}
+	lower := filepath.Join(filepath.Dir(path), "dockerfile")
+	if _, err := os.Stat(lower); err != nil {
+		return path
+	}
+	return lower
 }
 
 func dockerfileThere(path string) (fs.FileInfo, error) {
