@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,16 +117,28 @@ func (b *Built) read(ctx context.Context, desc ocispec.Descriptor, depth int) er
 	if err := json.Unmarshal(data, &manifest); err != nil {
 		return fmt.Errorf("reading manifest %s: %w", desc.Digest, err)
 	}
-	if manifest.Config.MediaType != ocispec.MediaTypeImageConfig && manifest.Config.MediaType != dockerConfig || isAttestation(desc) {
-		b.attached = append(append(b.attached, manifest.Config), manifest.Layers...)
-		b.attached = append(b.attached, desc)
+	if manifest.Config.MediaType != ocispec.MediaTypeImageConfig && manifest.Config.MediaType != dockerConfig || IsAttestation(desc) {
+		b.attach(desc, manifest)
 		return nil
 	}
 	return b.readManifest(ctx, desc, manifest)
 }
 
-func isAttestation(desc ocispec.Descriptor) bool {
-	return desc.Platform != nil && desc.Platform.OS == "unknown"
+// attach adds the blobs of what is not an image. It is missing as a whole where one
+// of them is.
+func (b *Built) attach(desc ocispec.Descriptor, manifest ocispec.Manifest) {
+	blobs := append([]ocispec.Descriptor{manifest.Config}, manifest.Layers...)
+	if slices.ContainsFunc(blobs, func(d ocispec.Descriptor) bool { return !b.store.Has(d) }) {
+		b.Missing = append(b.Missing, desc)
+		return
+	}
+	b.attached = append(append(b.attached, blobs...), desc)
+}
+
+// IsAttestation reports whether desc is that of a manifest which is not an image
+// but about one of its index.
+func IsAttestation(desc ocispec.Descriptor) bool {
+	return desc.Annotations["vnd.docker.reference.type"] != "" || desc.Platform != nil && desc.Platform.OS == "unknown"
 }
 
 func (b *Built) readManifest(ctx context.Context, desc ocispec.Descriptor, manifest ocispec.Manifest) error {

@@ -220,7 +220,7 @@ func (l *indexed) addIndex(desc ocispec.Descriptor, depth int) error {
 // add adds what is an image. Attestations and artifacts are left out.
 func (l *indexed) add(d ocispec.Descriptor, depth int) error {
 	switch p := d.Platform; {
-	case d.Annotations["vnd.docker.reference.type"] != "" || !isManifest(d.MediaType):
+	case d.Annotations[referenceType] != "" || !isManifest(d.MediaType):
 		return nil
 	case isIndex(d.MediaType) && l.seen[d.Digest]:
 		return nil

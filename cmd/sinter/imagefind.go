@@ -180,17 +180,27 @@ func (a *app) whole(n namedImage, platform *ocispec.Platform) (*export.Built, er
 	if len(n.built.Missing) == 0 {
 		return n.built, nil
 	}
+	partly := slices.ContainsFunc(n.built.Missing, func(d ocispec.Descriptor) bool { return !export.IsAttestation(d) })
 	var have []string
 	for _, m := range n.built.Manifests {
 		have = append(have, platforms.FormatAll(m.Platform))
 	}
-	if len(have) != 1 {
+	switch {
+	case len(have) == 1 && partly:
+		a.warn(fmt.Sprintf("of image %s the store has only %s: that alone is taken", displayName(n), have[0]))
+	case len(have) == 1:
+		a.warn(fmt.Sprintf("of image %s the store lacks the attestations: it is taken without them; sinter pull gets them", displayName(n)))
+	case partly:
 		return nil, &hinted{
-			err:  fmt.Errorf("of image %s the store has only some platforms: %s", n.Ref, strings.Join(have, ", ")),
+			err:  fmt.Errorf("of image %s the store has only some platforms: %s", displayName(n), strings.Join(have, ", ")),
 			hint: "choose one with --platform, or sinter pull the others",
 		}
+	default:
+		return nil, &hinted{
+			err:  fmt.Errorf("of image %s the store lacks the attestations", displayName(n)),
+			hint: "get them with sinter pull --platform " + strings.Join(have, ",") + " NAME, or choose a platform with --platform",
+		}
 	}
-	a.warn(fmt.Sprintf("of image %s the store has only %s: that alone is taken", n.Ref, have[0]))
 	return n.built.Only(n.built.Manifests[0].Platform)
 }
 

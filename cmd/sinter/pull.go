@@ -76,7 +76,7 @@ func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
 				return err
 			}
 		}
-		return nil
+		return a.pullAttestations(ctx, ref, progress)
 	})
 	if err != nil {
 		return err
@@ -107,12 +107,31 @@ func (a *app) pullPlatform(ctx context.Context, ref registry.Ref, p ocispec.Plat
 	if err != nil {
 		return "", err
 	}
+	return meta.Digest.String(), a.downloadAll(ctx, chain, progress)
+}
+
+// pullAttestations gets what the image's index attests of the platforms in the
+// store, without which the image could not be pushed or saved whole. Many a mirror
+// does not have it, so that is not an error.
+func (a *app) pullAttestations(ctx context.Context, ref registry.Ref, progress func(event.Progress)) error {
+	list, err := a.sources.Attestations(ctx, ref.String())
+	if err == nil {
+		err = a.downloadAll(ctx, list, progress)
+	}
+	if err != nil && ctx.Err() == nil && !isFull(err) {
+		a.warn(fmt.Sprintf("image %s is pulled without its attestations: %v", ref, err))
+		return nil
+	}
+	return err
+}
+
+func (a *app) downloadAll(ctx context.Context, chain layers.Chain, progress func(event.Progress)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelDownloads)
 	for _, l := range chain {
 		group.Go(func() error { return a.download(ctx, l, progress) })
 	}
-	return meta.Digest.String(), group.Wait()
+	return group.Wait()
 }
 
 // warnOfPlatform says so when an image is for another platform than was asked

@@ -83,6 +83,7 @@ func TestScript(t *testing.T) {
 			"claim":        cmdClaim,
 			"recompress":   cmdRecompress,
 			"image-layers": cmdImageLayers,
+			"attest":       cmdAttest,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
