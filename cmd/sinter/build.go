@@ -21,7 +21,7 @@ func newBuildCmd(a *app) *cobra.Command {
 	f := &buildFlags{}
 	c := &cobra.Command{
 		Use:     "build [flags] PATH | URL | -",
-		Aliases: []string{"b"},
+		Aliases: []string{"b", "bud"},
 		Short:   "Build an image from a Dockerfile",
 		Long: `Build an image from a Dockerfile.
 

@@ -26,15 +26,24 @@ func addCompletions(a *app, root *cobra.Command) {
 				return c.Help()
 			}
 		}
-		if slices.Contains([]string{"tag", "rmi", "push", "save", "inspect", "history"}, c.Name()) {
-			c.ValidArgsFunction = a.imageNames
+	}
+	a.completeAll(root, fixed)
+}
+
+// completeAll tells of a command and of all below it. fixed has the values of flags.
+func (a *app) completeAll(c *cobra.Command, fixed map[string][]string) {
+	takesImages := []string{"tag", "rmi", "rm", "push", "save", "inspect", "history"}
+	if slices.Contains(takesImages, c.Name()) && (c.Parent().Parent() == nil || c.Parent().Name() == "image") {
+		c.ValidArgsFunction = a.imageNames
+	}
+	for name, values := range fixed {
+		if c.Flags().Lookup(name) != nil {
+			// Only an unknown flag is an error.
+			_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 		}
-		for name, values := range fixed {
-			if c.Flags().Lookup(name) != nil {
-				// Only an unknown flag is an error.
-				_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
-			}
-		}
+	}
+	for _, sub := range c.Commands() {
+		a.completeAll(sub, fixed)
 	}
 }
 

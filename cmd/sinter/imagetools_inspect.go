@@ -55,11 +55,7 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 	if err != nil {
 		return err
 	}
-	client, err := a.registry()
-	if err != nil {
-		return err
-	}
-	img, err := join.Find(ctx, client, ref)
+	img, err := a.findRemote(ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -90,6 +86,15 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 	}
 	_, err = out.WriteTo(a.stdout)
 	return err
+}
+
+// findRemote asks a registry for an image.
+func (a *app) findRemote(ctx context.Context, ref registry.Ref) (*join.Image, error) {
+	client, err := a.registry()
+	if err != nil {
+		return nil, err
+	}
+	return join.Find(ctx, client, ref)
 }
 
 // wholeManifest is the format that means the same as none.

@@ -9,10 +9,14 @@ import (
 )
 
 func newRootCmd(a *app) *cobra.Command {
+	var docker dockerFlags
 	root := &cobra.Command{
 		Use:   "sinter",
 		Short: "Build OCI images from Dockerfiles, without a daemon and without root",
 		Long: `sinter builds OCI images from Dockerfiles, without a daemon and without root.
+
+Docker's names of these commands work as well: sinter buildx build, image ls,
+system df, builder prune, manifest inspect, and so on.
 
 Exit codes:
   0    done
@@ -29,8 +33,13 @@ Exit codes:
 			}
 			return nil
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkRegistryFlags() },
-		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := docker.apply(a, c.Flags()); err != nil {
+				return err
+			}
+			return a.checkRegistryFlags()
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagMistake)
 	flags := root.PersistentFlags()
@@ -41,6 +50,8 @@ Exit codes:
 	flags.IntVar(&a.retries, "retry", -1, "how `OFTEN` to repeat a registry request that failed for a passing reason; when given, also to wait for a registry that cannot be reached")
 	flags.Lookup("retry").DefValue = "4"
 	flags.DurationVar(&a.retryDelay, "retry-delay", 0, "`PAUSE` before the first repetition, which doubles each time (default 300ms)")
+	docker.register(flags)
+	root.AddCommand(newDockerCmds(a)...)
 	root.AddCommand(
 		newBuildCmd(a), newImagesCmd(a), newTagCmd(a), newRmiCmd(a), newPushCmd(a), newPullCmd(a),
 		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newImagetoolsCmd(a), newHistoryCmd(a), newDuCmd(a), newPruneCmd(a),

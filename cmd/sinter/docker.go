@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// newDockerCmds are docker's other names for commands of sinter, so that scripts
+// and people with "alias docker=sinter" find them. The commands are the same, with
+// the same flags.
+func newDockerCmds(a *app) []*cobra.Command {
+	list := []*cobra.Command{
+		group("image", named(newBuildCmd(a), "build"), named(newHistoryCmd(a), "history"), named(newInspectCmd(a), "inspect"),
+			named(newLoadCmd(a), "load"), named(newImagesCmd(a), "ls", "list"), named(newPruneCmd(a), "prune"), named(newPullCmd(a), "pull"),
+			named(newPushCmd(a), "push"), named(newRmiCmd(a), "rm", "remove", "rmi"), named(newSaveCmd(a), "save"), named(newTagCmd(a), "tag")),
+		group("system", named(newDuCmd(a), "df"), newSystemPruneCmd(a)),
+		group("manifest", newManifestInspectCmd(a)),
+	}
+	for _, name := range []string{"buildx", "builder"} {
+		c := group(name, named(newBuildCmd(a), "build", "b"), newImagetoolsCmd(a), newBuildxDuCmd(a), named(newPruneCmd(a), "prune"),
+			newVersionCmd(a), newBuilderLsCmd(a), newBuilderInspectCmd(a))
+		// Where it stands before the command's name; build has one of its own.
+		c.PersistentFlags().String("builder", "", "no effect: `NAME` of a builder")
+		list = append(list, c)
+	}
+	for _, r := range absences() {
+		for _, words := range r.commands {
+			list = refuse(list, strings.Fields(words), r.why)
+		}
+	}
+	for _, c := range list {
+		c.Hidden = true
+	}
+	return list
+}
+
+// named gives a command docker's name for it, in place of its own.
+func named(c *cobra.Command, name string, aliases ...string) *cobra.Command {
+	_, rest, _ := strings.Cut(c.Use, " ")
+	c.Use, c.Aliases = strings.TrimSpace(name+" "+rest), aliases
+	return c
+}
+
+// group is a command that only has others.
+func group(name string, commands ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: name, Short: "The commands of docker " + name + " that sinter has",
+		Args: unknownSubcommand,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(commands...)
+	return c
+}
+
+// absence says of commands of docker why sinter does not have them.
+type absence struct {
+	why      string
+	commands []string
+}
+
+func absences() []absence {
+	return []absence{
+		{"sinter builds images and does not run containers", []string{
+			"attach", "commit", "compose", "container", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause", "port", "ps",
+			"rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
+		}},
+		{"sinter has no daemon, networks, volumes or swarm, but images and their cache", []string{
+			"config", "context", "events", "info", "network", "node", "plugin", "secret", "service", "stack", "swarm", "volume",
+			"system dial-stdio", "system events", "system info", "buildx dial-stdio", "builder dial-stdio",
+		}},
+		{"sinter is its own builder, which need not be created or chosen", []string{
+			"buildx create", "buildx install", "buildx rm", "buildx stop", "buildx uninstall", "buildx use",
+			"builder create", "builder rm", "builder stop", "builder use",
+		}},
+		{"sinter does not read bake files, but builds one target at a time with sinter build", []string{"bake", "buildx bake", "builder bake"}},
+		{"sinter keeps no record of builds", []string{"buildx history", "builder history"}},
+		{"sinter makes and pushes an index with sinter imagetools create", []string{
+			"manifest annotate", "manifest create", "manifest push", "manifest rm",
+		}},
+		{"sinter loads archives of images, with sinter load, and not those of file systems", []string{"image import", "import"}},
+		{"sinter does not search registries", []string{"search"}},
+		{"sinter does not check or make signatures", []string{"trust"}},
+	}
+}
+
+// refuse adds a command that says why it is not there, whatever its flags are.
+func refuse(list []*cobra.Command, words []string, why string) []*cobra.Command {
+	c := &cobra.Command{
+		Use: words[len(words)-1], Short: "Not in sinter: " + why, Hidden: true, DisableFlagParsing: true,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return &usageError{err: fmt.Errorf("there is no %q: %s", c.CommandPath(), why), command: "sinter"}
+		},
+	}
+	if len(words) == 1 {
+		return append(list, c)
+	}
+	for _, parent := range list {
+		if parent.Name() == words[0] {
+			parent.AddCommand(c)
+		}
+	}
+	return list
+}
+
+// dockerFlags are docker's own flags, which stand before a command.
+type dockerFlags struct {
+	config, logLevel string
+	debug            bool
+}
+
+// daemonFlags say how docker reaches its daemon.
+var daemonFlags = [...]string{"host", "context", "tls", "tlsverify", "tlscacert", "tlscert", "tlskey"}
+
+func (f *dockerFlags) register(s *pflag.FlagSet) {
+	s.StringVar(&f.config, "config", "", "`DIR` of docker's config.json (default $DOCKER_CONFIG, else ~/.docker)")
+	s.BoolVarP(&f.debug, "debug", "D", false, "no effect: there is no log beside the display")
+	s.StringVarP(&f.logLevel, "log-level", "l", "", "no effect: `LEVEL` of a log")
+	for _, name := range daemonFlags {
+		if name == "tls" || name == "tlsverify" {
+			s.Bool(name, false, "not supported: there is no daemon")
+		} else {
+			s.String(name, "", "not supported: there is no daemon")
+		}
+		_ = s.MarkHidden(name)
+	}
+	for _, name := range []string{"debug", "log-level"} {
+		// Only an unknown name is an error.
+		_ = s.MarkHidden(name)
+	}
+}
+
+// apply makes the flags count, and says so where they do nothing.
+func (f *dockerFlags) apply(a *app, given *pflag.FlagSet) error {
+	for _, name := range daemonFlags {
+		if given.Changed(name) {
+			return &usageError{err: fmt.Errorf("--%s: sinter has no daemon to connect to", name), command: "sinter"}
+		}
+	}
+	if f.logLevel != "" && !slices.Contains([]string{"debug", "info", "warn", "error", "fatal"}, f.logLevel) {
+		return &usageError{err: fmt.Errorf("invalid value %q for --log-level: want debug, info, warn, error or fatal", f.logLevel), command: "sinter"}
+	}
+	if f.debug {
+		a.warn("--debug does nothing in sinter")
+	}
+	if f.logLevel != "" {
+		a.warn("--log-level does nothing in sinter")
+	}
+	if f.config == "" {
+		return nil
+	}
+	return os.Setenv("DOCKER_CONFIG", f.config)
+}
+
+// newSystemPruneCmd is prune with docker's flag for volumes.
+func newSystemPruneCmd(a *app) *cobra.Command {
+	c := named(newPruneCmd(a), "prune")
+	volumes := c.Flags().Bool("volumes", false, "no effect: there are no volumes")
+	_ = c.Flags().MarkHidden("volumes")
+	return before(c, func() {
+		if *volumes {
+			a.warn("--volumes does nothing: sinter has no volumes")
+		}
+	})
+}
+
+// newBuildxDuCmd is du with every piece of the cache, as buildx lists it.
+func newBuildxDuCmd(a *app) *cobra.Command {
+	c := newDuCmd(a)
+	verbose := c.Flags().Lookup("verbose")
+	verbose.DefValue = "true"
+	// The value is one that the flag takes.
+	_ = verbose.Value.Set(verbose.DefValue)
+	return c
+}
+
+// before does something before a command runs.
+func before(c *cobra.Command, do func()) *cobra.Command {
+	run := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		do()
+		return run(c, args)
+	}
+	return c
+}
