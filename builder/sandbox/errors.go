@@ -1,12 +1,9 @@
 package sandbox
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
-// ExitError is a command that did not succeed. Its text is BuildKit's, with the
-// reason where there is one to give.
+// ExitError is a command that did not succeed. Its text is BuildKit's without the
+// command, which people see beside it, and with the reason where there is one.
 type ExitError struct {
 	Args []string
 	Result
@@ -17,19 +14,7 @@ type ExitError struct {
 }
 
 func (e *ExitError) Error() string {
-	return fmt.Sprintf("process %q did not complete successfully: %s", shown(strings.Join(e.Args, " ")), e.cause())
-}
-
-// longestShown is how much of a command is shown, in bytes: what is wrong with it
-// comes after it.
-const longestShown = 500
-
-// shown leaves out the end of a command that is longer than people read.
-func shown(command string) string {
-	if len(command) <= longestShown {
-		return command
-	}
-	return strings.ToValidUTF8(command[:longestShown], "") + "…"
+	return "the command did not complete successfully: " + e.cause()
 }
 
 // HintText says what to do, or "".

@@ -27,7 +27,8 @@ func (s *Images) Attestations(ctx context.Context, ref string) ([]layers.Layer, 
 	if err != nil {
 		return nil, err
 	}
-	desc, _, err := s.find(ctx, named, false)
+	found, err := s.find(ctx, named, nil, false)
+	desc := found.desc
 	if err != nil || !isIndex(desc.MediaType) {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func (a *app) explain(ctx context.Context, w io.Writer, err error) int {
 	case errors.As(err, &step):
 		a.printStep(w, step)
 	}
-	fmt.Fprintf(w, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(err.Error(), "\n"))))
+	fmt.Fprintf(w, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(message(err, step), "\n"))))
 	for _, h := range append(a.hints(err), a.pushAgain(err)) {
 		if h != "" {
 			fmt.Fprintf(w, "hint: %s\n", parser.Redact(h))
@@ -79,6 +79,22 @@ func (a *app) explain(ctx context.Context, w io.Writer, err error) int {
 		return exitPush
 	}
 	return exitFailed
+}
+
+// message is the text of err. A step is called by its place: its line was shown.
+func message(err error, step *builder.StepError) string {
+	if step == nil || !placed(step) {
+		return err.Error()
+	}
+	place := fmt.Sprintf("%s:%d: %v", stepSource(step).Name, step.Node.Pos[0].Start.Line, step.Err)
+	return strings.Replace(err.Error(), step.Error(), place, 1)
+}
+
+// placed reports whether it is known where in the Dockerfile a step comes from.
+func placed(e *builder.StepError) bool { return len(e.Node.Pos) > 0 && e.Graph != nil }
+
+func stepSource(e *builder.StepError) *parser.SourceFile {
+	return &e.Graph.Files[e.Node.Pos[0].File]
 }
 
 // hints are the ways out of an error, some of which may be empty.
@@ -194,8 +210,8 @@ func (a *app) printStep(w io.Writer, e *builder.StepError) {
 	if a.silent && errors.As(e, &command) && command.Output != "" {
 		fmt.Fprintf(w, "%s\n > %s:\n%s\n%s\n", rule, e.Node.Name, strings.TrimRight(command.Output, "\n"), rule)
 	}
-	if len(e.Node.Pos) > 0 && e.Graph != nil {
-		printPlace(w, &e.Graph.Files[e.Node.Pos[0].File], e.Node.Pos)
+	if placed(e) {
+		printPlace(w, stepSource(e), e.Node.Pos)
 	}
 }
 

@@ -64,8 +64,8 @@ func newScreen(out io.Writer, mode string) (*screen, error) {
 	return &screen{
 		display: d, flush: flush, out: out, words: words, lines: lines,
 		redraws: (mode == "auto" || mode == "tty") && isTerminal(out),
-		steps: map[event.Step]*shownStep{},
-		feed:  make(chan *client.SolveStatus, 64), done: make(chan struct{}),
+		steps:   map[event.Step]*shownStep{},
+		feed:    make(chan *client.SolveStatus, 64), done: make(chan struct{}),
 	}, nil
 }
 
