@@ -168,21 +168,28 @@ func (b *Built) readManifest(ctx context.Context, desc ocispec.Descriptor, manif
 	return nil
 }
 
+// Platforms are those of the images, as people write them.
+func (b *Built) Platforms() []string {
+	list := make([]string, len(b.Manifests))
+	for i, m := range b.Manifests {
+		list[i] = platforms.FormatAll(m.Platform)
+	}
+	return list
+}
+
 // Only is the image of one platform of b: the manifest of that which fits it
 // best.
 func (b *Built) Only(p ocispec.Platform) (*Built, error) {
 	fits := platforms.Only(p)
 	var best *Manifest
-	var have []string
 	for i, m := range b.Manifests {
-		have = append(have, platforms.FormatAll(m.Platform))
 		if fits.Match(m.Platform) && (best == nil || fits.Less(m.Platform, best.Platform)) {
 			best = &b.Manifests[i]
 		}
 	}
 	if best == nil {
 		return nil, hinted(fmt.Errorf("image %s is not in the store for %s", b.Digest(), platforms.FormatAll(p)),
-			"it is for "+strings.Join(have, ", "))
+			"it is for "+strings.Join(b.Platforms(), ", "))
 	}
 	one := &Built{store: b.store, Desc: best.Desc, Manifests: []Manifest{*best}}
 	one.remember()

@@ -181,10 +181,7 @@ func (a *app) whole(n namedImage, platform *ocispec.Platform) (*export.Built, er
 		return n.built, nil
 	}
 	partly := slices.ContainsFunc(n.built.Missing, func(d ocispec.Descriptor) bool { return !export.IsAttestation(d) })
-	var have []string
-	for _, m := range n.built.Manifests {
-		have = append(have, platforms.FormatAll(m.Platform))
-	}
+	have := n.built.Platforms()
 	switch {
 	case len(have) == 1 && partly:
 		a.warn(fmt.Sprintf("of image %s the store has only %s: that alone is taken", displayName(n), have[0]))

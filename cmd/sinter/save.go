@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -81,9 +82,23 @@ func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {
 		if err != nil {
 			return err
 		}
+		if err := fitsArchive(o, n, built); err != nil {
+			return err
+		}
 		images = addNamed(images, built, n.Ref)
 	}
 	return export.WriteImages(ctx, a.stdout, images, o, a.warn)
+}
+
+// fitsArchive finds images that docker's archives cannot hold.
+func fitsArchive(o export.Output, n namedImage, b *export.Built) error {
+	if o.Type != export.Docker || len(b.Manifests) == 1 {
+		return nil
+	}
+	return &hinted{
+		err:  fmt.Errorf("image %s is for %s, but a docker archive holds one platform", displayName(n), strings.Join(b.Platforms(), ", ")),
+		hint: "save one with --platform, or all with --format oci",
+	}
 }
 
 // addNamed adds an image, or another name to one that is there already.
