@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -61,9 +62,13 @@ func (x *exposed) warn(dir string, events event.Func) {
 	if n := len(paths) - len(shown); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
+	files := "1 file in %s gives"
+	if len(paths) != 1 {
+		files = strconv.Itoa(len(paths)) + " files in %s give"
+	}
 	events(event.Warned{Warning: parser.Warning{Short: fmt.Sprintf(
-		"%d files in %s give other users rights on this machine (set-user-ID and set-group-ID programs, capabilities, devices): /%s%s; chmod 700 the directory, or write a tar with type=tar",
-		len(paths), dir, strings.Join(shown, ", /"), more)}})
+		files+" other users rights on this machine (set-user-ID and set-group-ID programs, capabilities, devices): /%s%s; chmod 700 the directory, or write a tar with type=tar",
+		dir, strings.Join(shown, ", /"), more)}})
 }
 
 // openToOthers reports whether others can enter dir: it and all above it are

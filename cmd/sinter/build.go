@@ -318,6 +318,6 @@ func (b *building) summary(w *export.Written, s builder.Stats) error {
 	for _, place := range w.Places {
 		what += ", written to " + place
 	}
-	_, err := fmt.Fprintf(b.stderr, "%s; %d steps ran, %d cached, %.1fs\n", what, s.Ran, s.Cached, time.Since(b.began).Seconds())
+	_, err := fmt.Fprintf(b.stderr, "%s; %s ran, %d cached, %.1fs\n", what, count(s.Ran, "step"), s.Cached, time.Since(b.began).Seconds())
 	return err
 }

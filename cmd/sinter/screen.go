@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -150,20 +149,8 @@ func (s *screen) close() {
 	s.mu.Unlock()
 	<-s.done
 	s.flush()
-	if s.words == nil {
-		return
-	}
-	for _, w := range s.warnings {
-		text := string(w.Short)
-		if w.SourceInfo != nil && len(w.Range) > 0 {
-			line := w.Range[0].Start.Line
-			// The checks say the line as well.
-			text = fmt.Sprintf("%s:%d: %s", w.SourceInfo.Filename, line, strings.TrimSuffix(text, fmt.Sprintf(" (line %d)", line)))
-		}
-		fmt.Fprintf(s.words, "warning: %s\n", text)
-		if len(w.URL) > 0 {
-			fmt.Fprintf(s.words, "  see %s\n", w.URL)
-		}
+	if s.words != nil {
+		printWarnings(s.words, s.warnings)
 	}
 }
 

@@ -108,7 +108,7 @@ build() { # MODE PROJECT LOG ARGS…
 		{ tail -40 "$log"; fail "building $project as $mode"; }
 }
 
-ran() { sed -n 's/.*; \([0-9]*\) steps ran.*/\1/p' "$1" | tail -1; }
+ran() { sed -n 's/.*; \([0-9]*\) steps* ran.*/\1/p' "$1" | tail -1; }
 
 edit() { # one line of a project's source
 	case $2 in
