@@ -79,13 +79,25 @@ func (o Output) keptNames(built *Built, names []string) []string {
 
 // pushedNames are those under which the image is pushed.
 func (o Output) pushedNames(built *Built, names []string) []string {
+	list := o.toldNames(names)
+	if !o.ByDigest {
+		return list
+	}
+	for i, name := range list {
+		list[i] = name + "@" + built.Digest().String()
+	}
+	return list
+}
+
+// toldNames are those that a caller is told of.
+func (o Output) toldNames(names []string) []string {
 	if !o.ByDigest {
 		return names
 	}
 	var list []string
 	for _, name := range names {
-		if d := repository(name) + "@" + built.Digest().String(); !slices.Contains(list, d) {
-			list = append(list, d)
+		if r := repository(name); !slices.Contains(list, r) {
+			list = append(list, r)
 		}
 	}
 	return list

@@ -30,7 +30,8 @@ type Env struct {
 // Written says what Write has done.
 type Written struct {
 	// Image is the one of the first output that is an image; nil when none
-	// is. Desc describes it as that output does, Names are those it has.
+	// is. Desc describes it as that output does, Names are those it has: of one
+	// that is pushed by digest, the repositories.
 	Image *Built
 	Desc  ocispec.Descriptor
 	Names []string
@@ -94,7 +95,7 @@ func (w *writing) output(ctx context.Context, o Output) error {
 			names = o.Names
 		}
 		if w.done.Image == nil {
-			w.done.Image, w.done.Names = built, names
+			w.done.Image, w.done.Names = built, o.toldNames(names)
 			w.done.Desc = built.Desc
 			if o.Type == OCI || o.Type == Docker {
 				w.done.Desc = built.layoutEntry(nil)

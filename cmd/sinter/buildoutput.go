@@ -10,9 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/identity"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -220,8 +223,11 @@ func imageID(b *export.Built) digest.Digest {
 	return b.Digest()
 }
 
+// warningsVariable asks, as of buildx, for the warnings in --metadata-file.
+const warningsVariable = "BUILDX_METADATA_WARNINGS"
+
 // writeFiles writes --iidfile and --metadata-file.
-func (f *buildFlags) writeFiles(ctx context.Context, w *export.Written) error {
+func (f *buildFlags) writeFiles(ctx context.Context, w *export.Written, warnings []client.VertexWarning) error {
 	if f.iidFile != "" && w.Image != nil {
 		if err := replaceFile(ctx, f.iidFile, []byte(imageID(w.Image))); err != nil {
 			return err
@@ -235,8 +241,21 @@ func (f *buildFlags) writeFiles(ctx context.Context, w *export.Written) error {
 	if f.metadataFile == "" {
 		return nil
 	}
-	// The keys are buildx's.
-	meta := map[string]any{}
+	meta := metadata(w)
+	if wanted, err := strconv.ParseBool(os.Getenv(warningsVariable)); err == nil && wanted && len(warnings) > 0 {
+		meta["buildx.build.warnings"] = warnings
+	}
+	data, err := json.MarshalIndent(meta, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(ctx, f.metadataFile, data)
+}
+
+// metadata is what there is to say of a build, under buildx's keys. Nobody keeps
+// record of the build that the ref names.
+func metadata(w *export.Written) map[string]any {
+	meta := map[string]any{"buildx.build.ref": strings.Join([]string{builderName, builderName, identity.NewID()}, "/")}
 	if w.Image != nil {
 		meta["containerimage.digest"] = w.Image.Digest()
 		meta["containerimage.descriptor"] = w.Desc
@@ -247,11 +266,7 @@ func (f *buildFlags) writeFiles(ctx context.Context, w *export.Written) error {
 			meta["image.name"] = strings.Join(w.Names, ",")
 		}
 	}
-	data, err := json.MarshalIndent(meta, "", "  ")
-	if err != nil {
-		return err
-	}
-	return replaceFile(ctx, f.metadataFile, data)
+	return meta
 }
 
 // replaceFile writes a file, which is there as a whole or not at all.
