@@ -1,4 +1,4 @@
-# sinter: build, demo, test. Every target works in a fresh clone.
+# sinter: build, install, demo, test. Every target works in a fresh clone.
 
 GO        ?= go
 OUT       := .build
@@ -7,6 +7,17 @@ SOURCES   := $(shell find cmd builder parser layers cache -name '*.go' 2>/dev/nu
 FUZZTIME  ?= 20s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SHARED    ?= ../shared
+PREFIX    ?= /usr/local
+
+# What the binary says of its commit; without a repository that git reads, nothing.
+VCS       := $(if $(shell git rev-parse --verify -q HEAD 2>/dev/null),true,false)
+
+# Older versions of Go say that go.mod is wrong, not what is needed.
+GO_NEEDED := $(shell sed -n 's/^go //p' go.mod)
+CHECK_GO   = have=$$($(GO) version 2>/dev/null | sed 's/^go version \(devel \)*go\([0-9.]*\).*/\2/'); \
+	if [ "$$(printf '%s\n' $(GO_NEEDED) "$$have" | sort -V | head -n 1)" != $(GO_NEEDED) ]; then \
+	echo "error: sinter is built with Go $(GO_NEEDED) or later, but $(GO) is $${have:-not there}" >&2; \
+	echo "hint: get it from https://go.dev/dl, or name another with make GO=PATH" >&2; exit 1; fi
 
 # What the tests use beside Go. The names are Debian's.
 TEST_PACKAGES := busybox-static docker-registry apache2-utils skopeo umoci buildah crun \
@@ -14,12 +25,18 @@ TEST_PACKAGES := busybox-static docker-registry apache2-utils skopeo umoci build
 	zip unzip strace
 DEMO_PACKAGES := busybox-static uidmap
 
-.PHONY: build demo test check suite bench conformance fuzz real clean demo-packages test-packages
+.PHONY: build install demo test check suite bench conformance fuzz real clean demo-packages test-packages
 
 build: $(BIN)
 
 $(BIN): $(SOURCES)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $@ ./cmd/sinter
+	@$(CHECK_GO)
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(VCS) -ldflags='-s -w' -o $@ ./cmd/sinter
+
+# Installs what was built; packages are made with DESTDIR.
+install: $(BIN)
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/sinter'
 
 # Builds sinter, then a real multi-stage image with it, twice, and runs the result.
 demo: demo-packages $(BIN)
@@ -30,6 +47,7 @@ test: test-packages check suite conformance
 
 # Formatting, vet, staticcheck, import directions, race tests.
 check:
+	@$(CHECK_GO)
 	@unformatted=$$(gofmt -l cmd builder parser layers cache); \
 	if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted" >&2; exit 1; fi
 	$(GO) vet ./...

@@ -86,12 +86,12 @@ func newVersionCmd(a *app) *cobra.Command {
 		Short: "Print the version",
 		Args:  exactArgs(0),
 		RunE: func(*cobra.Command, []string) error {
-			r := row{"Version": version(), "GoVersion": runtime.Version(), "Os": runtime.GOOS, "Arch": runtime.GOARCH}
+			r := row{"Version": version(), "GitCommit": commit(), "GoVersion": runtime.Version(), "Os": runtime.GOOS, "Arch": runtime.GOARCH}
 			if format == "" {
-				format = "sinter {{.Version}} {{.GoVersion}} {{.Os}}/{{.Arch}}"
+				format = "sinter {{.Version}}, commit {{.GitCommit}}, {{.GoVersion}} {{.Os}}/{{.Arch}}"
 			}
-			headers := row{"Version": "VERSION", "GoVersion": "GO", "Os": "OS", "Arch": "ARCHITECTURE"}
-			l := listing{command: "sinter version", format: format, headers: headers, table: []string{"Version", "GoVersion", "Os", "Arch"}}
+			headers := row{"Version": "VERSION", "GitCommit": "COMMIT", "GoVersion": "GO", "Os": "OS", "Arch": "ARCHITECTURE"}
+			l := listing{command: "sinter version", format: format, headers: headers, table: []string{"Version", "GitCommit", "GoVersion", "Os", "Arch"}}
 			return l.print(a.stdout, []row{r})
 		},
 	}
@@ -103,18 +103,33 @@ func newVersionCmd(a *app) *cobra.Command {
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
+		return unknown
 	}
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value[:min(12, len(s.Value))]
-		}
-	}
 	return "devel"
 }
+
+// commit is the one that the program was built of, as far as Go was told.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return unknown
+	}
+	revision, dirty := unknown, ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "-dirty"
+		}
+	}
+	return revision + dirty
+}
+
+const unknown = "unknown"
 
 // exactArgs wants n arguments; another number is a mistake in the command line.
 func exactArgs(n int) cobra.PositionalArgs { return usageArgs(cobra.ExactArgs(n)) }
