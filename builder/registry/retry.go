@@ -41,7 +41,7 @@ func newRetryPolicy(c Config) retryPolicy {
 		patience: patience{
 			answer: 45 * time.Second, first: 20 * time.Second,
 			mirror: 20 * time.Second, firstMirror: 8 * time.Second,
-			stored: 3 * time.Minute,
+			storing: 10 << 20,
 		},
 	}
 	if c.Attempts > 0 {

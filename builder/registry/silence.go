@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"sync"
 	"time"
 )
 
@@ -16,8 +18,9 @@ type patience struct {
 	first  time.Duration // of one that has not
 	// mirror and firstMirror are for mirrors: the registry itself can be asked.
 	mirror, firstMirror time.Duration
-	// stored is for answers to uploads, after the last byte was sent.
-	stored time.Duration
+	// storing is how much of an upload a registry stores in a second, at least, in
+	// bytes. The time counts from its last byte.
+	storing int64
 }
 
 // silentError is about a request that got no answer.
@@ -40,24 +43,23 @@ func isSilence(err error) bool {
 // send sends r once. Who waits for long is told why, and who waits too long gets a
 // silentError.
 func (t *retrying) send(r *http.Request) (*http.Response, error) {
-	if hasBody(r) && r.Context().Value(onceKey{}) != nil {
-		return t.inner.RoundTrip(r) // a large body: the transport begins to count after it
-	}
-	if t.policy.silence > 0 {
-		silent := time.AfterFunc(t.policy.silence, func() {
-			t.warn(fmt.Sprintf("registry %s has not answered for %s", r.URL.Host, t.policy.silence))
-		})
-		defer silent.Stop()
-	}
-	limit := t.limit(r.URL.Host)
-	if limit <= 0 {
-		return t.inner.RoundTrip(r)
-	}
+	limit := t.limit(r)
 	silent := &silentError{limit}
 	ctx, cancel := context.WithCancelCause(r.Context())
-	timer := time.AfterFunc(limit, func() { cancel(silent) })
+	w := &waiting{
+		warning: t.policy.silence, limit: limit,
+		warn: func() {
+			t.warn(fmt.Sprintf("registry %s has not answered for %s", r.URL.Host, t.policy.silence))
+		},
+		end: func() { cancel(silent) },
+	}
+	if hasBody(r) {
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { w.start() }})
+	} else {
+		w.start()
+	}
 	resp, err := t.inner.RoundTrip(r.WithContext(ctx))
-	late := !timer.Stop()
+	late := w.stop()
 	if err == nil && !late {
 		resp.Body = &endingBody{resp.Body, cancel}
 		return resp, nil
@@ -72,15 +74,64 @@ func (t *retrying) send(r *http.Request) (*http.Response, error) {
 	return nil, err
 }
 
-// limit is how long to wait for an answer of host.
-func (t *retrying) limit(host string) time.Duration {
+// waiting is a wait for an answer.
+type waiting struct {
+	warning, limit time.Duration // 0 is never
+	warn, end      func()
+
+	mu      sync.Mutex
+	timers  []*time.Timer
+	stopped bool
+	late    bool
+}
+
+// start begins the wait. The transport may call it late, or more than once.
+func (w *waiting) start() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped || w.timers != nil {
+		return
+	}
+	if w.limit > 0 {
+		w.timers = append(w.timers, time.AfterFunc(w.limit, w.expire))
+	}
+	if w.warning > 0 && (w.warning < w.limit || w.limit == 0) {
+		w.timers = append(w.timers, time.AfterFunc(w.warning, w.warn))
+	}
+}
+
+func (w *waiting) expire() {
+	w.mu.Lock()
+	w.late = !w.stopped
+	late := w.late
+	w.mu.Unlock()
+	if late {
+		w.end()
+	}
+}
+
+// stop ends the wait and reports whether it took too long.
+func (w *waiting) stop() (late bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	for _, t := range w.timers {
+		t.Stop()
+	}
+	return w.late
+}
+
+// limit is how long to wait for the answer to r.
+func (t *retrying) limit(r *http.Request) time.Duration {
 	p := &t.policy.patience
-	_, known := t.answered.Load(host)
+	_, known := t.answered.Load(r.URL.Host)
 	switch {
 	case t.mirror && known:
 		return p.mirror
 	case t.mirror:
 		return p.firstMirror
+	case known && p.storing > 0:
+		return p.answer + time.Duration(r.ContentLength/p.storing)*time.Second
 	case known:
 		return p.answer
 	}

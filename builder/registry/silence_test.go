@@ -63,7 +63,7 @@ func TestSilenceIsRetried(t *testing.T) {
 			reg := newTestRegistry(t)
 			handle, _ := silent(1, match)
 			reg.intercept(handle)
-			c := impatient(Config{}, func(p *patience) { p.answer, p.stored = short, short })
+			c := impatient(Config{}, func(p *patience) { p.answer = short })
 			ref := reg.host + "/a:1"
 			if err := c.Push(t.Context(), ref, img, nil); err != nil {
 				t.Fatal(err)
@@ -111,7 +111,7 @@ func TestSilentRegistry(t *testing.T) {
 			reg := newTestRegistry(t)
 			handle, asked := silent(always, tt.match)
 			reg.intercept(handle)
-			c := impatient(Config{}, func(p *patience) { p.first, p.answer, p.stored = short, short, short })
+			c := impatient(Config{}, func(p *patience) { p.first, p.answer = short, short })
 			err := c.Push(t.Context(), reg.host+"/a:1", img, nil)
 			wantError(t, err, "registry "+reg.host+" does not answer", "check the network")
 			if n := asked.Load(); n != tt.asked {

@@ -58,7 +58,6 @@ func (c *Client) transport(e endpoint) (http.RoundTripper, error) {
 		},
 		TLSClientConfig:       conf,
 		TLSHandshakeTimeout:   dialTimeout,
-		ResponseHeaderTimeout: c.retry.patience.stored,
 		ExpectContinueTimeout: continueTimeout,
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConnsPerHost:   8,
