@@ -16,7 +16,7 @@ import (
 // TestInterruptedTransfer: TERM ends a push or pull whose registry does not answer,
 // whatever it was asked.
 func TestInterruptedTransfer(t *testing.T) {
-	any := func(*http.Request) bool { return true }
+	every := func(*http.Request) bool { return true }
 	method := func(name, part string) func(r *http.Request) bool {
 		return func(r *http.Request) bool { return r.Method == name && strings.Contains(r.URL.Path, part) }
 	}
@@ -26,13 +26,13 @@ func TestInterruptedTransfer(t *testing.T) {
 		silent func(r *http.Request) bool
 		args   []string
 	}{
-		{"push, at all", any, push},
+		{"push, at all", every, push},
 		{"push, question", method(http.MethodHead, "/blobs/"), push},
 		{"push, beginning", method(http.MethodPost, "/blobs/"), push},
 		{"push, blob", method(http.MethodPut, "/blobs/"), push},
 		{"push, manifest", method(http.MethodPut, "/manifests/"), push},
 		{"build --push", method(http.MethodPut, "/blobs/"), []string{"build", "-t", "HOST/a:1", "--push", "."}},
-		{"pull, at all", any, []string{"pull", "HOST/base:1"}},
+		{"pull, at all", every, []string{"pull", "HOST/base:1"}},
 		{"pull, manifest", method(http.MethodGet, "/manifests/"), []string{"pull", "HOST/base:1"}},
 		{"pull, blob", method(http.MethodGet, "/blobs/"), []string{"pull", "HOST/base:1"}},
 		{"build", method(http.MethodGet, "/blobs/"), []string{"build", "--build-context", "base=docker-image://HOST/base:1", "-f", "from", "."}},
