@@ -35,12 +35,14 @@ const (
 
 // Lock waits until the lock file at path can be taken, and holds it until the file
 // is closed, also by the end of the process; a process that inherits the file
-// holds it as well. The file is made when it is missing. It fails when ctx ends
+// holds it as well. In a build with the race detector, a goroutine that takes a lock
+// which it holds panics. The file is made when it is missing. It fails when ctx ends
 // first. what names what is locked, for people.
 //
 // The file is readable by its owner alone, because whoever can open a file can
 // keep it locked for ever; one that another user made is an error.
 func Lock(ctx context.Context, path, what string, how int) (*os.File, error) {
+	checkReentry(ctx, path, how)
 	for {
 		f, err := openLock(path)
 		if err != nil {
@@ -52,6 +54,7 @@ func Lock(ctx context.Context, path, what string, how int) (*os.File, error) {
 		// Whoever held it before may have removed the name: then what we
 		// hold is a file that nobody else will look at.
 		if Names(path, f) {
+			noteHeld(path, f, how)
 			return f, nil
 		}
 		_ = f.Close()
@@ -68,6 +71,7 @@ func TryLock(path string, how int) (*os.File, error) {
 	if err := flock(f, how); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
+	noteHeld(path, f, how)
 	return f, nil
 }
 

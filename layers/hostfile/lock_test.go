@@ -51,7 +51,9 @@ func TestLockIsExclusive(t *testing.T) {
 // lock.
 func TestLockTellsOfWait(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	first := take(t, path)
+	others := make(chan *os.File)
+	go func() { others <- take(t, path) }()
+	first := <-others
 	told := make(chan string, 2)
 	ctx := WithWaiting(t.Context(), Waiting{Tell: func(what string) {
 		told <- what
