@@ -199,7 +199,7 @@ func (s *Store) forget(id layers.ID) {
 	delete(s.trees, id)
 	s.dirs.forget(s.layerPath(id, "") + "/")
 	if t, ok := s.tars[id]; ok {
-		_ = t.close()
+		s.retired = append(s.retired, t)
 		delete(s.tars, id)
 	}
 }

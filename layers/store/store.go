@@ -9,13 +9,17 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -54,6 +58,9 @@ type Store struct {
 	metas map[layers.ID]meta
 	trees map[layers.ID]*layers.Tree
 	tars  map[layers.ID]*openTar
+	// retired are tars of layers that were replaced or removed: somebody may be
+	// reading them, so they are closed with the store.
+	retired []*openTar
 
 	dirs dirs
 	disk durability
@@ -166,10 +173,11 @@ func (s *Store) Leave() error { return s.release(s.disk.fs.Close()) }
 // release frees all that an open store holds; err is what has failed so far.
 func (s *Store) release(err error) error {
 	s.mu.Lock()
-	for id, t := range s.tars {
+	for _, t := range slices.AppendSeq(s.retired, maps.Values(s.tars)) {
 		err = errors.Join(err, t.close())
-		delete(s.tars, id)
 	}
+	s.retired = nil
+	clear(s.tars)
 	s.mu.Unlock()
 	return errors.Join(err, s.removeOwnTemp())
 }
@@ -275,10 +283,15 @@ func isDead(dir string) bool {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
 }
 
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "unknown"
+// bootID names the time since the machine was started.
+func bootID() string { return bootIDOf("/proc/sys/kernel/random/boot_id") }
+
+func bootIDOf(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil || len(bytes.TrimSpace(b)) == 0 {
+		// Not the same one for all: what was written before the machine last
+		// went down would count as on disk.
+		return "unknown-" + rand.Text()
 	}
 	return strings.TrimSpace(string(b))
 }

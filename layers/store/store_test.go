@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -533,5 +534,31 @@ func TestWriterIsFreed(t *testing.T) {
 	}
 	if _, err := s.Tree(ctx, l); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever reads a file of a layer reads on when the layer is replaced or removed.
+func TestReadWhileRemoved(t *testing.T) {
+	for name, forms := range map[string]Forms{"tar": {Tar: true}, "blob": {Blob: true}, "directory": {Dir: true}} {
+		s := open(t, t.TempDir(), Options{})
+		l := write(t, s, forms)
+		tree, err := s.Tree(ctx, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(tree.Entries, func(e layers.Entry) bool { return e.Kind == layers.File && e.Size > 0 })
+		r, err := s.OpenFile(ctx, l, tree.Entries[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.RemoveLayer(l.ID); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || string(got) != content[tree.Entries[i].Path] {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -342,5 +343,16 @@ func TestSyncOnce(t *testing.T) {
 	s.disk.fs = healthy
 	if marks(t, root) == 0 {
 		t.Error("there were no marks")
+	}
+}
+
+// A machine that does not say which boot this is has another one in each process, so
+// that what a dead one left is lost and not believed.
+func TestBootID(t *testing.T) {
+	if a, b := bootIDOf(os.DevNull+"/none"), bootIDOf(os.DevNull+"/none"); a == b || strings.Contains(a, ".") {
+		t.Errorf("unknown boots are %s and %s", a, b)
+	}
+	if a, b := bootID(), bootID(); a != b || a == "" {
+		t.Errorf("one boot is %s and %s", a, b)
 	}
 }
