@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sinter-build/sinter/builder/event"
@@ -34,7 +35,7 @@ type app struct {
 	// to will do.
 	reads bool
 	// owned says that the store was found to be this user's.
-	owned                      bool
+	owned                      atomic.Bool
 	mirrors, insecure, caFiles []string
 	// retries is -1, and retryDelay 0, when they were not given.
 	retries    int
@@ -98,7 +99,7 @@ var storeEntries = []string{
 // has asked before.
 func (a *app) ownRoot() (string, error) {
 	root, err := a.root()
-	if err != nil || a.owned {
+	if err != nil || a.owned.Load() {
 		return root, err
 	}
 	err = hostfile.CheckOwner(root, storeEntries, os.Args[0] == userns.Name)
@@ -106,7 +107,7 @@ func (a *app) ownRoot() (string, error) {
 	if errors.As(err, &foreign) {
 		return "", fmt.Errorf("the store is not used: %w", err)
 	}
-	a.owned = err == nil
+	a.owned.Store(err == nil)
 	return root, storeMistake(err)
 }
 
@@ -266,17 +267,26 @@ func (a *app) imageSources() (*source.Images, error) {
 // close makes durable what is new in the store, unless a signal has come: writing
 // gigabytes to disk takes longer than one may wait then.
 func (a *app) close(ctx context.Context) error {
-	if a.layers == nil {
-		return nil
-	}
-	leave := a.layers.Close
+	leave := (*store.Store).Close
 	if ctx.Err() != nil {
-		leave = a.layers.Leave
+		leave = (*store.Store).Leave
 	}
-	if err := leave(); err != nil {
+	if err := a.closeStore(leave); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
+}
+
+// closeStore closes the store, which whoever asks for it then opens again.
+func (a *app) closeStore(leave func(*store.Store) error) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.layers
+	a.layers, a.sources, a.index = nil, nil, nil
+	if s == nil {
+		return nil
+	}
+	return leave(s)
 }
 
 // exitError ends the program with a code, everything having been said.
@@ -298,13 +308,9 @@ func (a *app) reexec(ctx context.Context, stdin *os.File) (done bool, err error)
 	if _, err := a.ownRoot(); err != nil {
 		return false, err
 	}
-	if a.layers != nil {
-		// The child opens the store for itself.
-		s := a.layers
-		a.layers, a.sources, a.index = nil, nil, nil
-		if err := s.Close(); err != nil {
-			return false, err
-		}
+	// The child opens the store for itself.
+	if err := a.closeStore((*store.Store).Close); err != nil {
+		return false, err
 	}
 	if err := a.handWarningsOver(); err != nil {
 		return false, err

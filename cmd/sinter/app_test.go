@@ -1,0 +1,44 @@
+package main
+
+import (
+	"io"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// Everything that is opened when it is first asked for may be asked for by several
+// at once, and by whoever closes the store; the race detector looks on.
+func TestAppInParallel(t *testing.T) {
+	a := &app{stdout: io.Discard, stderr: io.Discard, rootFlag: filepath.Join(t.TempDir(), "store"), retries: -1}
+	var wg sync.WaitGroup
+	for range 4 {
+		for _, use := range []func() error{
+			func() error { _, err := a.store(); return err },
+			func() error { _, err := a.cache(); return err },
+			func() error { _, err := a.images(); return err },
+			func() error { _, err := a.registry(); return err },
+			func() error { _, err := a.imageSources(); return err },
+			func() error { _, err := a.collectEnv(); return err },
+			func() error {
+				release, err := a.shared(t.Context())
+				if err == nil {
+					release()
+				}
+				return err
+			},
+			func() error { a.warn("once"); return nil },
+			func() error { return a.close(t.Context()) },
+		} {
+			wg.Go(func() {
+				if err := use(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if err := a.close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
