@@ -154,6 +154,12 @@ func (a *app) prune(ctx context.Context, o collect.Options, dryRun bool) error {
 	if err != nil {
 		return err
 	}
+	if env.Images.Lost() && !dryRun {
+		return &hinted{
+			err:  errors.New("the list of images was damaged and names are lost, so nothing is removed"),
+			hint: "sinter images lists what is there: give what is to stay a name with sinter tag, then prune again",
+		}
+	}
 	plan := stock.Plan(o)
 	for _, img := range plan.Images {
 		name := familiar(img.Ref)

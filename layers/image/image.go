@@ -18,6 +18,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -48,6 +49,7 @@ type Images struct {
 
 	root string
 	disk Disk
+	lost atomic.Bool
 }
 
 // Disk is what makes the content of images durable before they get a name.
@@ -77,6 +79,10 @@ type Image struct {
 // Open returns the images of the store at root. Nothing is made before Put. disk
 // may be nil: then only the names are durable.
 func Open(root string, disk Disk) *Images { return &Images{root: root, disk: disk} }
+
+// Lost reports whether a damaged list was repaired by way of s and names are lost: an
+// image without a name may be one that is wanted.
+func (s *Images) Lost() bool { return s.lost.Load() }
 
 func (s *Images) warn(text string) {
 	if s.Warn != nil {

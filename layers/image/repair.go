@@ -88,6 +88,7 @@ func (s *Images) readLocked() (*ocispec.Index, error) {
 		aside = "; the damaged file is " + aside
 	}
 	if aside != "" || len(found.index.Manifests) > 0 {
+		s.lost.Store(!found.hasCopy)
 		s.warn(fmt.Sprintf("%v; it is repaired: %s%s", damaged, found, aside))
 	}
 	return found.index, nil

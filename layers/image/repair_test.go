@@ -103,6 +103,9 @@ func TestDamagedIndex(t *testing.T) {
 			if got := refs(t, s); !strings.HasPrefix(got, before) {
 				t.Errorf("%s: %s, not %s", name, got, before)
 			}
+			if s.Lost() {
+				t.Errorf("%s: something is said to be lost", name)
+			}
 			if len(*warned) != 1 || !strings.Contains((*warned)[0], "index.json is damaged") || !strings.Contains((*warned)[0], "nothing is lost") {
 				t.Errorf("%s: warned of %q", name, *warned)
 			}
@@ -133,6 +136,9 @@ func TestDamagedIndexWithoutCopy(t *testing.T) {
 		least := map[string]int{"torn": 1, "hole": 2, "wrong type": 3, "wrong digest": 2}[name]
 		if len(got) != 3 || len(named) < least {
 			t.Errorf("%s: left are %s, with fewer than %d names", name, got, least)
+		}
+		if !s.Lost() {
+			t.Errorf("%s: nothing is said to be lost", name)
 		}
 		if len(*warned) != 1 || !strings.Contains((*warned)[0], fmt.Sprintf("could be read: %d, others are lost", len(named))) {
 			t.Errorf("%s: warned of %q", name, *warned)
