@@ -39,6 +39,10 @@ type Answer struct {
 
 // Call asks the frontend about the Dockerfile. An error is as that of Parse.
 func Call(ctx context.Context, req Request, r Resolver, m Method) (Answer, error) {
+	return untilEnd(ctx, r, func(r Resolver) (Answer, error) { return call(ctx, req, r, m) })
+}
+
+func call(ctx context.Context, req Request, r Resolver, m Method) (Answer, error) {
 	f, err := prepare(ctx, req, r, nil)
 	if err != nil {
 		return Answer{}, err

@@ -22,8 +22,13 @@ import (
 
 // Parse reads the Dockerfile and makes the graph. Findings of the build checks
 // go to warn, one at a time; warn may be nil. An error that concerns the
-// Dockerfile or the request is, or wraps, an *Error.
+// Dockerfile or the request is, or wraps, an *Error. When ctx ends, the work on the
+// Dockerfile may go on in a goroutine, which asks r nothing any more; it may still warn.
 func Parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*Graph, error) {
+	return untilEnd(ctx, r, func(r Resolver) (*Graph, error) { return parse(ctx, req, r, warn) })
+}
+
+func parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*Graph, error) {
 	f, err := prepare(ctx, req, r, warn)
 	if err != nil {
 		return nil, err
