@@ -70,6 +70,8 @@ func (g *gate) ReadLocal(ctx context.Context, name, path string) ([]byte, error)
 	return through(ctx, g, func() ([]byte, error) { return g.to.ReadLocal(ctx, name, path) })
 }
 
+func (g *gate) IgnoreFile(name, path string) string { return g.to.IgnoreFile(name, path) }
+
 func (g *gate) StatLocal(ctx context.Context, name, path string) (fs.FileInfo, error) {
 	return through(ctx, g, func() (fs.FileInfo, error) { return g.to.StatLocal(ctx, name, path) })
 }

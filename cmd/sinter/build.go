@@ -31,7 +31,7 @@ Dockerfile. With - the context is read from standard input: a tar archive (plain
 or compressed), or a Dockerfile on its own.
 
 Docker's environment variables count: DOCKER_DEFAULT_PLATFORM, BUILDKIT_PROGRESS,
-BUILDKIT_COLORS, NO_COLOR, SOURCE_DATE_EPOCH; so do the proxies in docker's
+BUILDKIT_COLORS, NO_COLOR, SOURCE_DATE_EPOCH, BUILDX_GIT_LABELS; so do the proxies in docker's
 config.json, for RUN alone.
 
 Without -o, --push or --load the image is kept in sinter's own store.`,

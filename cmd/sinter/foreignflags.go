@@ -50,7 +50,7 @@ func (f *foreignFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.provenance, "provenance", "", "only false is supported: no attestation is made")
 	s.StringVar(&f.sbom, "sbom", "", "only false is supported: no attestation is made")
 	s.StringArrayVar(&f.attest, "attest", nil, "only type=`TYPE`,disabled=true is supported: no attestation is made")
-	s.StringArrayVar(&f.policy, "policy", nil, "not supported: `POLICY` for sources")
+	s.StringArrayVar(&f.policy, "policy", nil, "only disabled=true and reset=true are supported: `POLICY` for sources")
 	for _, name := range []string{"rm", "force-rm", "compress", "debug", "isolation", "security-opt", "builder", "cache-from", "cache-to", "provenance", "sbom", "attest", "policy"} {
 		// Only an unknown name is an error.
 		_ = s.MarkHidden(name)
@@ -77,7 +77,7 @@ func (f *foreignFlags) warnings(given *pflag.FlagSet) []string {
 			out = append(out, "--cache-to type=inline does nothing: images hold no cache")
 		}
 	}
-	return out
+	return append(out, foreignVariables()...)
 }
 
 // check refuses what asks for something that would be missing from the result.
@@ -98,10 +98,7 @@ func (f *foreignFlags) check() error {
 			return hintedFlag("attest", a, "attestations are not supported", "leave it out")
 		}
 	}
-	if len(f.policy) > 0 {
-		return hintedFlag("policy", f.policy[0], "source policies are not supported", "leave it out")
-	}
-	return nil
+	return f.checkPolicies()
 }
 
 // isDisabled reads the value of an attestation flag: "false", or fields with

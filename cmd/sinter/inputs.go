@@ -128,9 +128,15 @@ func (o *opening) mainContext(ctx context.Context) error {
 	}
 	switch {
 	case file == "-" || parser.IsHTTP(file):
+		if err := o.addGitLabels(ctx, where, ""); err != nil {
+			return err
+		}
 		return o.foreignDockerfile(ctx)
 	case file == "":
 		file = defaultDockerfile(where)
+	}
+	if err := o.addGitLabels(ctx, where, file); err != nil {
+		return err
 	}
 	if err := o.dockerfile(ctx, file); err != nil {
 		return err
@@ -172,6 +178,9 @@ func (o *opening) dockerfile(ctx context.Context, path string) error {
 	path = lowerCase(path)
 	info, err := dockerfileThere(path)
 	if err != nil {
+		return err
+	}
+	if err := o.flags.foreign.checkDockerfilePolicy(path); err != nil {
 		return err
 	}
 	o.in.containerfile = strings.HasPrefix(filepath.Base(path), "Containerfile")

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// policyVariable names a file with rules about what a build may fetch.
+const policyVariable = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
+
+// foreignVariables returns what there is to say of variables that mean something to
+// docker and buildx, and without which the same image is built.
+func foreignVariables() []string {
+	var out []string
+	say := func(name, why string) {
+		out = append(out, fmt.Sprintf("%s=%s does nothing: %s", name, os.Getenv(name), why))
+	}
+	for _, name := range []string{"BUILDX_BUILDER", "BUILDKIT_HOST", "DOCKER_HOST", "DOCKER_CONTEXT"} {
+		if v := os.Getenv(name); v != "" && v != "default" {
+			say(name, "sinter is the builder, and talks to no daemon")
+		}
+	}
+	if on, err := strconv.ParseBool(os.Getenv("DOCKER_BUILDKIT")); err == nil && !on {
+		say("DOCKER_BUILDKIT", "there is no other builder")
+	}
+	if isOn("BUILDX_NO_DEFAULT_LOAD") {
+		say("BUILDX_NO_DEFAULT_LOAD", "without --load or -o the image is in sinter's own store")
+	}
+	if isOn("BUILDX_DEFAULT_POLICY") {
+		say("BUILDX_DEFAULT_POLICY", "sinter uses none of the images that it is about")
+	}
+	if v := os.Getenv("BUILDX_METADATA_PROVENANCE"); v != "" && v != "disabled" && v != "0" && v != "false" {
+		say("BUILDX_METADATA_PROVENANCE", "no provenance is recorded")
+	}
+	return out
+}
+
+// isOn reports whether a variable is true, as buildx reads it.
+func isOn(name string) bool {
+	on, err := strconv.ParseBool(os.Getenv(name))
+	return err == nil && on
+}
+
+// contentTrustVariable returns a warning when docker would look for signatures.
+func contentTrustVariable() string {
+	if !isOn("DOCKER_CONTENT_TRUST") {
+		return ""
+	}
+	return "DOCKER_CONTENT_TRUST does nothing: no signature is looked for"
+}
+
+// checkPolicies refuses to build without rules that docker would obey.
+func (f *foreignFlags) checkPolicies() error {
+	for _, p := range f.policy {
+		if !dropsPolicies(p) {
+			return hintedFlag("policy", p, "source policies are not supported", "leave it out, or say --policy disabled=true")
+		}
+	}
+	if file := os.Getenv(policyVariable); file != "" {
+		return &usageError{err: &hinted{
+			err:  fmt.Errorf("%s=%s: source policies are not supported", policyVariable, file),
+			hint: "unset it to build without",
+		}, command: "sinter build"}
+	}
+	return nil
+}
+
+// checkDockerfilePolicy is checkPolicies for the file that buildx takes for the
+// policy of a Dockerfile.
+func (f *foreignFlags) checkDockerfilePolicy(dockerfile string) error {
+	path := dockerfile + ".rego"
+	if len(f.policy) > 0 { // checkPolicies has found that they say there shall be none
+		return nil
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("looking for a source policy: %w", err)
+	}
+	return &hinted{
+		err:  fmt.Errorf("%s is a policy for the sources of the build, and policies are not supported", path),
+		hint: "to build without it: --policy disabled=true",
+	}
+}
+
+// dropsPolicies reports whether a value of --policy says that there is none.
+func dropsPolicies(value string) bool {
+	drops := false
+	for field := range strings.SplitSeq(value, ",") {
+		name, v, _ := strings.Cut(field, "=")
+		on, err := strconv.ParseBool(v)
+		if (name != "disabled" && name != "reset") || err != nil {
+			return false
+		}
+		drops = drops || on
+	}
+	return drops
+}

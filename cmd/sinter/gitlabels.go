@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// gitLabelsVariable asks for labels that say which commit an image is made of.
+const gitLabelsVariable = "BUILDX_GIT_LABELS"
+
+// addGitLabels adds the labels that buildx adds for $BUILDX_GIT_LABELS to those that
+// were given: commit, repository, and the Dockerfile's place in it. dockerfile is ""
+// when it is not a file.
+func (o *opening) addGitLabels(ctx context.Context, dir, dockerfile string) error {
+	if !isOn(gitLabelsVariable) && os.Getenv(gitLabelsVariable) != "full" {
+		return nil
+	}
+	labels, err := gitLabels(ctx, dir, dockerfile)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		o.warn(fmt.Sprintf("%s: %v", gitLabelsVariable, err))
+	}
+	for name, value := range labels {
+		if o.req.Labels == nil {
+			o.req.Labels = map[string]string{}
+		}
+		if _, given := o.req.Labels[name]; !given {
+			o.req.Labels[name] = value
+		}
+	}
+	return nil
+}
+
+// gitLabels asks git about the repository that a directory is in. There are no
+// labels if it is in none.
+func gitLabels(ctx context.Context, dir, dockerfile string) (map[string]string, error) {
+	root, err := git(ctx, dir, "rev-parse", "--show-toplevel")
+	if err != nil {
+		if _, statErr := os.Lstat(filepath.Join(dir, ".git")); errors.Is(statErr, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	labels := map[string]string{}
+	// A repository without a commit has no revision.
+	if commit, err := git(ctx, dir, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"); err == nil {
+		if isOn("BUILDX_GIT_CHECK_DIRTY") {
+			changed, err := git(ctx, dir, "status", "--porcelain", "--ignored=no")
+			if err != nil {
+				return nil, err
+			}
+			if changed != "" {
+				commit += "-dirty"
+			}
+		}
+		labels[ocispec.AnnotationRevision] = commit
+	}
+	if address := gitRemote(ctx, dir); address != "" {
+		labels[ocispec.AnnotationSource] = address
+	}
+	if place := below(root, dockerfile); place != "" {
+		labels["com.docker.image.source.entrypoint"] = place
+	}
+	return labels, nil
+}
+
+// gitRemote is the address of the remote that the current branch follows, else of
+// origin, else of upstream, without a password.
+func gitRemote(ctx context.Context, dir string) string {
+	names := []string{"origin", "upstream"}
+	if branch, err := git(ctx, dir, "symbolic-ref", "--quiet", "--short", "HEAD"); err == nil {
+		if name, err := git(ctx, dir, "config", "--get", "branch."+branch+".remote"); err == nil {
+			names = append([]string{name}, names...)
+		}
+	}
+	for _, name := range names {
+		address, err := git(ctx, dir, "remote", "get-url", "--", name)
+		if err != nil || address == "" {
+			continue
+		}
+		if u, err := url.Parse(address); err == nil && u.User != nil && strings.HasPrefix(u.Scheme, "http") {
+			u.User = nil
+			address = u.String()
+		}
+		return address
+	}
+	return ""
+}
+
+// below is the path of file in root, or "" if it is outside.
+func below(root, file string) string {
+	if file == "" {
+		return ""
+	}
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return ""
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(file)); err == nil {
+		file = filepath.Join(dir, filepath.Base(file))
+	}
+	place, err := filepath.Rel(root, file)
+	if err != nil || !filepath.IsLocal(place) {
+		return ""
+	}
+	return place
+}
+
+// git runs git in a directory; a hook of the repository's has no part in it.
+func git(ctx context.Context, dir string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.fsmonitor=false", "-C", dir}, args...)...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
+		return "", fmt.Errorf("git %s: %w: %s", args[0], err, line)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
