@@ -109,6 +109,9 @@ func (s *session) explainDenied(e *Error, what string, code int, answer *transpo
 	used, fault := s.auth.credentials()
 	var known *Error
 	switch {
+	case code == http.StatusForbidden && isPage([]byte(bodyText(answer))):
+		e.Msg = fmt.Sprintf("%s: access denied%s", what, said(answer))
+		e.Hint = "a registry would not answer with a web page: a proxy or firewall in between may have refused this"
 	case errors.As(fault, &known):
 		e.Msg = fmt.Sprintf("%s: access denied%s, and %v", what, said(answer), fault)
 		e.Hint = known.Hint

@@ -60,11 +60,11 @@ func TestAnswers(t *testing.T) {
 		{"full", 507, "", nil, "is full", "make room", false},
 		{"too large", 413, "", nil, "refuses what is this large", "raise the limit", false},
 		{"a page", 500, strings.Repeat("<p>\n", 1000), nil, "fails: 500 Internal Server Error (GET ", "later", false},
-		{"a firewall", 403, firewall, nil, `needs a login (the registry says: "Blocked Your company does not allow & like this.")`, "", false},
-		{"a firewall for users", 403, firewall, stored, `the stored credentials (the registry says: "Blocked Your company`, "", false},
+		{"a firewall", 403, firewall, nil, `access denied (the server says: "Blocked Your company does not allow & like this.")`, "firewall", false},
+		{"a firewall for users", 403, firewall, stored, `access denied (the server says: "Blocked Your company`, "firewall", false},
 		{"a proxy", 502, "<h1>Bad\n gateway</h1>", nil, `fails: 502 Bad Gateway: "Bad gateway" (GET http://` + reg.host + "/v2/team/app/manifests/1)", "later", false},
-		{"a web server", 404, "<title>404</title>Nothing here", nil, `not found (the registry says: "404 Nothing here")`, "leads to a registry", false},
-		{"many and a page", 429, "<p>slow</p>", nil, `for now (the registry says: "slow")`, "mirror", false},
+		{"a web server", 404, "<title>404</title>Nothing here", nil, `not found (the server says: "404 Nothing here")`, "leads to a registry", false},
+		{"many and a page", 429, "<p>slow</p>", nil, `for now (the server says: "slow")`, "mirror", false},
 		{"denied with 404", 404, `{"errors":[{"code":"DENIED","message":"not for you"}]}`, stored, "access denied with the stored credentials (the registry says: DENIED: not for you)", "another user", false},
 		{"denied with 400", 400, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, nil, "needs a login (the registry says: UNAUTHORIZED: authentication required)", "sinter login", false},
 		{"too many with 403", 403, `{"errors":[{"code":"TOOMANYREQUESTS","message":"pull rate limit"}]}`, stored, "allows no more requests for now (the registry says: TOOMANYREQUESTS: pull rate limit)", "mirror", false},
@@ -127,6 +127,22 @@ func TestRefusedPush(t *testing.T) {
 			t.Errorf("%s: the hint is %s", tt.code, known.Hint)
 		}
 	}
+}
+
+// Who may not push is told why in the registry's words.
+func TestDeniedPush(t *testing.T) {
+	reg := newTestRegistry(t)
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/v2/" {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte(`{"errors":[{"code":"DENIED","message":"the quota of the team is used up"}]}`))
+		return true
+	})
+	err := quick(Config{}).Push(t.Context(), reg.host+"/a:1", imageSource(t, randomImage(t, 100, 1)), nil)
+	wantError(t, err, "access denied", "sinter login")
+	wantError(t, err, "(the registry says: DENIED: the quota of the team is used up)", "")
 }
 
 // The reason comes first, however long the address is that failed. Its query is

@@ -16,14 +16,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// rawRegistry answers with these bytes: /v2/, the place of tokens, and all else.
-type rawRegistry struct{ ping, token, rest []byte }
+// rawRegistry answers with these bytes: requests without authorization if it wants
+// some, the place of tokens, and all else.
+type rawRegistry struct{ refusal, token, rest []byte }
 
 func (r rawRegistry) RoundTrip(req *http.Request) (*http.Response, error) {
 	answer := r.rest
 	switch {
-	case req.URL.Path == "/v2/":
-		answer = r.ping
+	case req.Header.Get("Authorization") == "" && bytes.HasPrefix(r.refusal, []byte("HTTP/1.1 401 ")) && strings.HasPrefix(req.URL.Path, "/v2/"):
+		answer = r.refusal
 	case !strings.HasPrefix(req.URL.Path, "/v2/"):
 		answer = r.token
 	}
@@ -51,11 +52,11 @@ func FuzzAnswers(f *testing.F) {
 		f.Fatal(err)
 	}
 	blob := ocispec.Descriptor{Digest: digest.FromString("{}"), Size: 2}
-	f.Fuzz(func(t *testing.T, ping, token, rest []byte) {
+	f.Fuzz(func(t *testing.T, refusal, token, rest []byte) {
 		c := New(Config{Keychain: authn.NewMultiKeychain()})
 		c.retry = retryPolicy{attempts: 2, first: time.Microsecond, stall: time.Second}
 		e := c.upstream(ref.Host, ref.Path)
-		c.transports[transportKey{host: e.host, schemes: e.schemes}] = &retrying{inner: rawRegistry{ping, token, rest}, policy: &c.retry, warn: func(string) {}}
+		c.transports[transportKey{host: e.host, schemes: e.schemes}] = &retrying{inner: rawRegistry{refusal, token, rest}, policy: &c.retry, warn: func(string) {}}
 		desc, data, err := c.Resolve(t.Context(), ref)
 		if err == nil && (desc.Digest != digest.FromBytes(data) || desc.Size != int64(len(data)) || len(data) > maxManifest) {
 			t.Errorf("%+v for %d bytes", desc, len(data))

@@ -185,7 +185,8 @@ func (p *push) blob(ctx context.Context, desc ocispec.Descriptor) error {
 	return nil
 }
 
-// has reports whether the repository has a blob.
+// has reports whether the repository has a blob. What may not be asked counts as not
+// there: who may not send it either learns why, as answers to HEAD have no words.
 func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	req, err := p.session.request(ctx, http.MethodHead, "blobs/"+desc.Digest.String())
 	if err != nil {
@@ -196,7 +197,7 @@ func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 		return false, p.session.explain(err, nil)
 	}
 	defer resp.Body.Close()
-	if err := transport.CheckError(resp, http.StatusOK, http.StatusNotFound); err != nil {
+	if err := transport.CheckError(resp, http.StatusOK, http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden); err != nil {
 		return false, p.session.explain(err, nil)
 	}
 	return resp.StatusCode == http.StatusOK && describes(resp, desc), nil

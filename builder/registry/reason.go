@@ -62,14 +62,13 @@ func words(answer *transport.Error) string {
 
 // said is words in parentheses, or "" if there is nothing but a status.
 func said(answer *transport.Error) string {
-	text := diagnostics(answer)
-	if text == "" {
-		text = quoted(bodyText(answer))
+	if text := diagnostics(answer); text != "" {
+		return fmt.Sprintf(" (the registry says: %s)", text)
 	}
-	if text == "" {
-		return ""
+	if text := quoted(bodyText(answer)); text != "" {
+		return fmt.Sprintf(" (the server says: %s)", text)
 	}
-	return fmt.Sprintf(" (the registry says: %s)", text)
+	return ""
 }
 
 func diagnostics(answer *transport.Error) string {
