@@ -46,7 +46,7 @@ func refusals() []refusal {
 		{"no JSON", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
 			_, _ = w.Write([]byte("<html>login</html>"))
-		}, "manifest", "", ""},
+		}, `answers with a web page: "login"`, "", "leads to a registry"},
 	}
 }
 
