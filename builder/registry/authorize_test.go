@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,12 +23,15 @@ type tokenRegistry struct {
 	offers    string // the challenge; "" is Bearer
 	life      int    // of a token in seconds, as the registry tells
 
+	mu     sync.Mutex // guards what follows
 	issued int
 	tokens int // requests for one
 	basic  int // requests with a password
 }
 
 func (s *tokenRegistry) handle(w http.ResponseWriter, r *http.Request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	user, password, isBasic := r.BasicAuth()
 	if r.URL.Path == "/token" {
 		s.tokens++
@@ -71,17 +75,17 @@ var knownUser = keychain{&authn.Basic{Username: "user", Password: "secret"}}
 func TestChallenges(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		tokenRegistry
+		*tokenRegistry
 	}{
-		{"as most", tokenRegistry{}},
-		{"/v2/ is open", tokenRegistry{openPing: true}},
-		{"Basic comes first", tokenRegistry{offers: "Basic realm=\"x\"\nBearer realm=\"http://HOST/token\",scope=\"repository:PATH:pull\""}},
-		{"both in a header", tokenRegistry{openPing: true, offers: `Negotiate, Basic realm="a, b", bearer Realm="http://HOST/token" , scope="repository:PATH:pull"`}},
-		{"no scope", tokenRegistry{offers: `Bearer realm="http://HOST/token"`}},
+		{"as most", &tokenRegistry{}},
+		{"/v2/ is open", &tokenRegistry{openPing: true}},
+		{"Basic comes first", &tokenRegistry{offers: "Basic realm=\"x\"\nBearer realm=\"http://HOST/token\",scope=\"repository:PATH:pull\""}},
+		{"both in a header", &tokenRegistry{openPing: true, offers: `Negotiate, Basic realm="a, b", bearer Realm="http://HOST/token" , scope="repository:PATH:pull"`}},
+		{"no scope", &tokenRegistry{offers: `Bearer realm="http://HOST/token"`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			reg := newTestRegistry(t)
-			tokens := &tt.tokenRegistry
+			tokens := tt.tokenRegistry
 			tokens.host = reg.host
 			reg.intercept(tokens.handle)
 			c := quick(Config{Keychain: knownUser})

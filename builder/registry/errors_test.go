@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -326,7 +327,7 @@ func TestPlainHTTPIsRefused(t *testing.T) {
 // A registry with bearer tokens, as most public ones are.
 func TestBearerTokens(t *testing.T) {
 	reg := newTestRegistry(t)
-	expired := false
+	var expired atomic.Bool
 	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/token" {
 			user, password, _ := r.BasicAuth()
@@ -338,13 +339,13 @@ func TestBearerTokens(t *testing.T) {
 			return true
 		}
 		scope := "repository:team/app:"
-		if strings.HasPrefix(r.URL.Path, "/v2/team/app/") && strings.Contains(r.Header.Get("Authorization"), scope) && !expired {
+		if strings.HasPrefix(r.URL.Path, "/v2/team/app/") && strings.Contains(r.Header.Get("Authorization"), scope) && !expired.Load() {
 			return false
 		}
 		if r.URL.Path == "/v2/" && strings.HasPrefix(r.Header.Get("Authorization"), "Bearer good") {
 			return false
 		}
-		expired = false
+		expired.Store(false)
 		w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+reg.host+`/token",service="test"`)
 		w.WriteHeader(http.StatusUnauthorized)
 		return true
@@ -355,7 +356,7 @@ func TestBearerTokens(t *testing.T) {
 	if err := c.Push(t.Context(), ref, img, nil); err != nil {
 		t.Fatal(err)
 	}
-	expired = true
+	expired.Store(true)
 	if _, _, err := c.Resolve(t.Context(), mustRef(t, ref)); err != nil {
 		t.Errorf("with an expired token: %v", err)
 	}
