@@ -20,15 +20,14 @@ const (
 )
 
 // Attestations keeps the manifests and configs of what the index that ref names
-// attests of its images, as far as these are in the store. It returns the layers
-// of the attestations, which nobody has fetched yet.
-func (s *Images) Attestations(ctx context.Context, ref string) ([]layers.Layer, error) {
+// attests of its images, as far as these are in the store; that for the platform
+// pulled is. It returns the layers of the attestations, which are to be fetched.
+func (s *Images) Attestations(ctx context.Context, ref string, pulled ocispec.Platform) ([]layers.Layer, error) {
 	named, err := registry.ParseRef(ref)
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.find(ctx, named, nil, false)
-	desc := found.desc
+	desc, _, err := s.open(ctx, named, &pulled, false)
 	if err != nil || !isIndex(desc.MediaType) {
 		return nil, err
 	}

@@ -76,7 +76,7 @@ func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
 				return err
 			}
 		}
-		return a.pullAttestations(ctx, ref, progress)
+		return a.pullAttestations(ctx, ref, wanted[0], progress)
 	})
 	if err != nil {
 		return err
@@ -113,8 +113,8 @@ func (a *app) pullPlatform(ctx context.Context, ref registry.Ref, p ocispec.Plat
 // pullAttestations gets what the image's index attests of the platforms in the
 // store, without which the image could not be pushed or saved whole. Many a mirror
 // does not have it, so that is not an error.
-func (a *app) pullAttestations(ctx context.Context, ref registry.Ref, progress func(event.Progress)) error {
-	list, err := a.sources.Attestations(ctx, ref.String())
+func (a *app) pullAttestations(ctx context.Context, ref registry.Ref, p ocispec.Platform, progress func(event.Progress)) error {
+	list, err := a.sources.Attestations(ctx, ref.String(), p)
 	if err == nil {
 		err = a.downloadAll(ctx, list, progress)
 	}
