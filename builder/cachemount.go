@@ -85,7 +85,8 @@ func (m mounter) cacheMount(ctx context.Context, pm parser.Mount) (cacheMount, e
 // key of the step, or the content of the user's files.
 func (m mounter) beginning(ctx context.Context, in parser.Input, selector string) (layers.Chain, string, error) {
 	if isFiles(in.Node) {
-		c, err := m.copied(ctx, in, selector, store.Forms{Dir: true})
+		// As a whole: its layer then has the same name whatever was copied before.
+		c, err := m.copied(ctx, in, selector, store.Forms{Tar: true})
 		return c, fmt.Sprint(layerNames(c)), err
 	}
 	id, err := m.final(ctx, in.Node)
