@@ -204,7 +204,7 @@ func TestRepairedOnce(t *testing.T) {
 		var mu sync.Mutex
 		repaired := 0
 		var wg sync.WaitGroup
-		for w := range 8 {
+		for w := range 4 {
 			wg.Go(func() {
 				s := Open(s.root, nil) // another process
 				s.Warn = func(string) {
@@ -212,7 +212,7 @@ func TestRepairedOnce(t *testing.T) {
 					defer mu.Unlock()
 					repaired++
 				}
-				for i := range 3 {
+				for i := range 2 {
 					if list, err := s.List(); err != nil || len(list) < 3 {
 						t.Errorf("%s: %d images, %v", name, len(list), err)
 					}
@@ -223,7 +223,7 @@ func TestRepairedOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got := refs(t, s); !strings.HasPrefix(got, before) || strings.Count(got, "=") != 3+8*3 || repaired != 1 {
+		if got := refs(t, s); !strings.HasPrefix(got, before) || strings.Count(got, "=") != 3+4*2 || repaired != 1 {
 			t.Errorf("%s: repaired %d times, and there are %s", name, repaired, got)
 		}
 		if again, err := filepath.Glob(s.indexPath() + ".damaged-*"); err != nil || len(again) > 0 {
