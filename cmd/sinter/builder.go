@@ -70,14 +70,14 @@ func newBuilderInspectCmd(a *app) *cobra.Command {
 func frontendVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
+		return unknown
 	}
 	for _, m := range info.Deps {
 		if m.Path == "github.com/moby/buildkit" {
 			return m.Version
 		}
 	}
-	return "unknown"
+	return unknown
 }
 
 // emulated maps qemu's names of architectures to Go's, where they differ.
