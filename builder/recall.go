@@ -60,7 +60,7 @@ func (e *engine) record(ctx context.Context, n *parser.Node) *cache.Record {
 		if err != nil || j.forced {
 			return nil, err
 		}
-		r, err := e.Cache.Get(id.key)
+		r, err := e.readRecord(id.key)
 		e.warnOfRecord(err)
 		return r, err
 	})

@@ -138,12 +138,29 @@ func newRecord(id identity, name string, v value) *cache.Record {
 
 // lookUp returns what the record of key says, if it can be believed.
 func (e *engine) lookUp(ctx context.Context, key cache.Key) (value, bool) {
-	r, err := e.Cache.Get(key)
+	r, err := e.readRecord(key)
 	if err != nil {
 		e.warnOfRecord(err)
 		return value{}, false
 	}
 	return e.believed(ctx, r)
+}
+
+// readRecord reads a record and claims the layers that it names: they stay as long as
+// this build runs.
+func (e *engine) readRecord(key cache.Key) (r *cache.Record, err error) {
+	err = e.Layers.ClaimFound(func() (parts []string, err error) {
+		if r, err = e.Cache.Get(key); err != nil {
+			return nil, err
+		}
+		for _, o := range r.Outputs {
+			for _, name := range o.Layers {
+				parts = append(parts, store.LayerPart(layers.ID(name)))
+			}
+		}
+		return parts, nil
+	})
+	return r, err
 }
 
 // believed returns what a record says, if all the layers it names are there.

@@ -26,21 +26,11 @@ func (s *Store) Lock(ctx context.Context, k Key, name string) (unlock func(), er
 	}, nil
 }
 
-// Share says that a build is using the store, until release is called. Many
-// may share it; collection waits for all of them.
+// Share says that a command is using the store, until release is called. The collection
+// of older versions, which knows of no claims, waits for all who share it.
 func (s *Store) Share(ctx context.Context) (release func(), err error) {
-	return s.holdStore(ctx, "prune or verify --repair to finish", hostfile.Shared)
-}
-
-// Exclude waits until nobody else uses the store and keeps others out until
-// release is called.
-func (s *Store) Exclude(ctx context.Context) (release func(), err error) {
-	return s.holdStore(ctx, "running builds to end", hostfile.Exclusive)
-}
-
-func (s *Store) holdStore(ctx context.Context, what string, how int) (func(), error) {
-	f, err := hostfile.Lock(ctx, filepath.Join(s.root, "locks", "store"), what, how)
-	if how == hostfile.Shared && (hostfile.IsReadOnly(err) || s.bare && errors.Is(err, fs.ErrNotExist)) {
+	f, err := hostfile.Lock(ctx, filepath.Join(s.root, "locks", "store"), "prune or verify --repair to finish", hostfile.Shared)
+	if hostfile.IsReadOnly(err) || s.bare && errors.Is(err, fs.ErrNotExist) {
 		// Nobody has a lock where there can be none.
 		return func() {}, nil
 	}

@@ -21,11 +21,12 @@ import (
 // nothing stays.
 func (s *Store) Mount(ctx context.Context, key Key, sharing string, fill func(dir string) error) (dir string, release func(), err error) {
 	for i := 0; ; i++ {
-		base := filepath.Join(s.root, "mounts", key.String())
+		name := key.String()
 		if i > 0 {
-			base += "-" + strconv.Itoa(i)
+			name += "-" + strconv.Itoa(i)
 		}
-		if err := os.MkdirAll(base, 0o711); err != nil {
+		base := filepath.Join(s.root, "mounts", name)
+		if err := s.useMount(name, base); err != nil {
 			return "", nil, fmt.Errorf("making a cache mount: %w", err)
 		}
 		release, err := holdMount(ctx, base, sharing)
@@ -42,6 +43,20 @@ func (s *Store) Mount(ctx context.Context, key Key, sharing string, fill func(di
 		}
 		return dir, release, nil
 	}
+}
+
+// useMount claims the folder of a cache mount, and makes it if it is missing.
+func (s *Store) useMount(name, base string) error {
+	if s.Claim != nil {
+		if err := s.Claim("mounts/" + name); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(base, 0o711); err != nil {
+		return err
+	}
+	touch(base)
+	return nil
 }
 
 // holdMount holds a cache mount as sharing says. It waits, unless the mount is

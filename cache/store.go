@@ -19,6 +19,10 @@ import (
 // Store keeps records (steps/), remembered content digests (content/) and cache
 // mounts (mounts/) below one folder, with the locks of those who use them (locks/).
 type Store struct {
+	// Claim says that a cache mount, a folder below root, is in use before it is
+	// looked at, so that nobody removes it. Optional.
+	Claim func(folder string) error
+
 	root string
 	// bare says that folders are missing and cannot be made.
 	bare bool
@@ -75,10 +79,18 @@ func (s *Store) Get(k Key) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", k, err)
 	}
-	// The record was used: collection removes the longest unused first.
-	now := time.Now()
-	_ = os.Chtimes(s.stepPath(k), now, now)
+	s.Used(k)
 	return r, nil
+}
+
+// Used says that the record of a step, if there is one, was of use: collection removes
+// the longest unused first.
+func (s *Store) Used(k Key) { touch(s.stepPath(k)) }
+
+// touch sets the time of a file, which only saves work and so may fail.
+func touch(path string) {
+	now := time.Now()
+	_ = os.Chtimes(path, now, now)
 }
 
 // Put writes a record; an older one with the same key is replaced.
@@ -153,7 +165,8 @@ func ignoreMissing(err error) error {
 // Content returns the remembered digest of the files that a selection picks from
 // a root file system, given by the names of its layers, and whether there is one.
 func (s *Store) Content(layers []string, selection string) (digest.Digest, bool) {
-	data, err := os.ReadFile(s.contentPath(layers, selection))
+	path := s.contentPath(layers, selection)
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return "", false
 	}
@@ -162,7 +175,11 @@ func (s *Store) Content(layers []string, selection string) (digest.Digest, bool)
 		return "", false
 	}
 	d, err := digest.Parse(string(payload))
-	return d, err == nil
+	if err != nil {
+		return "", false
+	}
+	touch(path)
+	return d, true
 }
 
 // PutContent remembers such a digest.
@@ -176,22 +193,27 @@ func (s *Store) contentPath(layers []string, selection string) string {
 	return filepath.Join(s.root, "content", h[:2], h)
 }
 
-// place renames a file. The folder is made when it is missing, and a directory
-// that has the file's name, which no process of ours made, goes.
+// place renames a file. The folder is made when it is missing, as often as collection
+// removes it, and a directory that has the file's name, which no process of ours made,
+// goes.
 func place(from, path string) error {
-	err := os.Rename(from, path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		err = os.MkdirAll(filepath.Dir(path), 0o755)
-	case errors.Is(err, fs.ErrExist):
-		err = os.RemoveAll(path)
-	default:
-		return err
+	for {
+		err := os.Rename(from, path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			if _, err := os.Lstat(from); err != nil {
+				return err
+			}
+			err = os.MkdirAll(filepath.Dir(path), 0o755)
+		case errors.Is(err, fs.ErrExist):
+			err = os.RemoveAll(path)
+		default:
+			return err
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(from, path)
 }
 
 // writeNameless makes a file where there is none. It has no name before it is

@@ -159,30 +159,6 @@ func TestLockCanBeGivenUp(t *testing.T) {
 	}
 }
 
-func TestExcludeWaitsForBuilds(t *testing.T) {
-	s := open(t)
-	first, err := s.Share(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := s.Share(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := s.Exclude(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("with builds at work: %v", err)
-	}
-	first()
-	second()
-	alone, err := s.Exclude(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	alone()
-}
-
 func FuzzDecodeRecord(f *testing.F) {
 	r := record("make")
 	good, err := encodeRecord(r)

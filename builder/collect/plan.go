@@ -22,6 +22,9 @@ type Options struct {
 	// Keep is how many bytes of cache may stay, the latest used; 0 is no
 	// such limit: everything may go.
 	Keep int64
+
+	// named: no image goes.
+	named bool
 }
 
 // Plan is what will be removed.
@@ -72,6 +75,8 @@ type planning struct {
 	heldLayers map[layers.ID]bool
 	sizes      map[layers.ID]int64 // layer and its blob
 	there      map[layers.ID]bool
+	// inUse are layers that other processes use.
+	inUse map[layers.ID]bool
 	// used counts the kept records that name a layer.
 	used map[layers.ID]int
 }
@@ -81,7 +86,7 @@ func (s *Stock) Plan(o Options) *Plan {
 	p := &planning{
 		o: o, stock: s, plan: &Plan{},
 		heldBlobs: map[digest.Digest]bool{}, heldLayers: map[layers.ID]bool{},
-		sizes: map[layers.ID]int64{}, there: map[layers.ID]bool{}, used: map[layers.ID]int{},
+		inUse: map[layers.ID]bool{}, sizes: map[layers.ID]int64{}, there: map[layers.ID]bool{}, used: map[layers.ID]int{},
 	}
 	p.images()
 	p.cache()
@@ -91,19 +96,32 @@ func (s *Stock) Plan(o Options) *Plan {
 
 // images decides which images stay, and notes what those need.
 func (p *planning) images() {
-	diffIDs := map[digest.Digest]bool{}
-	goes := func(img Image) bool {
-		return (img.Ref == "" || img.Pulled && p.o.All) && p.o.old(img.Updated)
+	blobs := map[digest.Digest]int64{}
+	used := map[digest.Digest]time.Time{}
+	for _, b := range p.stock.Blobs {
+		blobs[b.Digest], used[b.Digest] = b.Size, b.Made
 	}
-	for _, img := range p.stock.Images {
-		if goes(img) {
-			continue
-		}
+	diffIDs := map[digest.Digest]bool{}
+	inUse := map[digest.Digest]bool{}
+	hold := func(img Image) {
 		for d := range img.Blobs {
 			p.heldBlobs[d] = true
 		}
 		for d := range img.DiffIDs {
 			diffIDs[d] = true
+		}
+	}
+	for _, img := range p.stock.inUse {
+		inUse[img.Desc.Digest] = true
+		hold(img)
+	}
+	goes := func(img Image) bool {
+		return (img.Ref == "" || img.Pulled && p.o.All) && p.o.old(img.Updated) && p.o.old(used[img.Desc.Digest]) &&
+			!inUse[img.Desc.Digest] && !p.o.named
+	}
+	for _, img := range p.stock.Images {
+		if !goes(img) {
+			hold(img)
 		}
 	}
 	for _, img := range p.stock.Images {
@@ -112,15 +130,12 @@ func (p *planning) images() {
 			p.plan.Images = append(p.plan.Images, img)
 		}
 	}
-	blobs := map[digest.Digest]int64{}
-	for _, b := range p.stock.Blobs {
-		blobs[b.Digest] = b.Size
-	}
 	for _, l := range p.stock.Layers {
 		id := l.Layer.ID
 		p.there[id] = true
 		p.sizes[id] = l.Size + blobs[l.Layer.Descriptor.Digest]
 		p.heldLayers[id] = p.needed(l, diffIDs)
+		p.inUse[id] = p.stock.claims.Has(store.LayerPart(id))
 	}
 }
 
@@ -153,7 +168,7 @@ func (p *planning) cache() {
 		case !p.usable(r):
 			p.plan.Records = append(p.plan.Records, r)
 			continue
-		case !p.o.All && p.held(r), !p.o.old(r.Used):
+		case !p.o.All && p.held(r), p.inUseBy(r), !p.o.old(r.Used):
 		default:
 			candidates = append(candidates, evictable{used: r.Used, record: &p.stock.Records[i]})
 		}
@@ -167,7 +182,7 @@ func (p *planning) cache() {
 	add := func(list []Folder, into *[]Folder) {
 		for i, f := range list {
 			room += f.Size
-			if p.o.old(f.Used) {
+			if p.o.old(f.Used) && !p.stock.claims.Has(f.Path) {
 				candidates = append(candidates, evictable{used: f.Used, folder: &list[i], into: into})
 			}
 		}
@@ -183,9 +198,19 @@ func (p *planning) cache() {
 	}
 }
 
-// usable reports whether all layers of a record are there.
+// usable reports whether all layers of a record are there. One in use may just be
+// replaced.
 func (p *planning) usable(r cache.Stored) bool {
-	return !slices.ContainsFunc(layerIDs(r.Record), func(id layers.ID) bool { return !p.there[id] })
+	return !slices.ContainsFunc(layerIDs(r.Record), func(id layers.ID) bool {
+		return !p.there[id] && !p.stock.claims.Has(store.LayerPart(id))
+	})
+}
+
+// inUseBy reports whether another process uses all layers of a record: it has read it
+// or written it.
+func (p *planning) inUseBy(r cache.Stored) bool {
+	ids := layerIDs(r.Record)
+	return len(ids) > 0 && !slices.ContainsFunc(ids, func(id layers.ID) bool { return !p.stock.claims.Has(store.LayerPart(id)) })
 }
 
 // held reports whether kept images need all layers of a record anyway.
@@ -202,7 +227,7 @@ func (p *planning) evict(c evictable) int64 {
 	p.plan.Records = append(p.plan.Records, *c.record)
 	freed := c.record.Size
 	for _, id := range layerIDs(c.record.Record) {
-		if p.used[id]--; p.used[id] == 0 && !p.heldLayers[id] {
+		if p.used[id]--; p.used[id] == 0 && !p.heldLayers[id] && !p.inUse[id] {
 			freed += p.sizes[id]
 		}
 	}
@@ -213,14 +238,14 @@ func (p *planning) evict(c evictable) int64 {
 func (p *planning) rest() {
 	for _, l := range p.stock.Layers {
 		id := l.Layer.ID
-		if !p.heldLayers[id] && p.used[id] == 0 && p.o.old(l.Used) {
+		if !p.heldLayers[id] && !p.inUse[id] && p.used[id] == 0 && p.o.old(l.Used) {
 			p.plan.Layers = append(p.plan.Layers, l)
 			continue
 		}
 		p.heldBlobs[l.Layer.Descriptor.Digest] = true
 	}
 	for _, b := range p.stock.Blobs {
-		if !p.heldBlobs[b.Digest] && p.o.old(b.Made) {
+		if !p.heldBlobs[b.Digest] && !p.stock.claims.Has(store.BlobPart(b.Digest)) && p.o.old(b.Made) {
 			p.plan.Blobs = append(p.plan.Blobs, b)
 		}
 	}

@@ -76,6 +76,9 @@ func putJSON(ctx context.Context, s *store.Store, v any, mediaType string) (ocis
 // was pulled, the manifests of other platforms may not be there: see Missing.
 func Stored(ctx context.Context, s *store.Store, desc ocispec.Descriptor) (*Built, error) {
 	b := &Built{store: s, Desc: desc}
+	if err := s.ClaimImage(desc.Digest); err != nil {
+		return nil, err
+	}
 	if err := b.read(ctx, desc, 0); err != nil {
 		return nil, fmt.Errorf("image %s: %w", desc.Digest, err)
 	}

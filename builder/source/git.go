@@ -191,6 +191,9 @@ func (s *gitSource) byShortTag(rev revision) bool {
 func (r *Remotes) checkout(ctx context.Context, s gitSource, rev revision) (string, error) {
 	folder := r.folder(s)
 	dir := filepath.Join(folder, "checkouts", s.checkoutName(rev))
+	if err := r.claim(folder); err != nil {
+		return "", err
+	}
 	if made, err := r.isMade(ctx, dir); err != nil {
 		return "", fmt.Errorf("reading a checkout of %s: %w", s.remote.shown, err)
 	} else if made {

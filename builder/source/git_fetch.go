@@ -184,7 +184,7 @@ func kept(object string) string { return "refs/sinter/" + object }
 // of the usual format.
 func (r *Remotes) openRepository(ctx context.Context, s gitSource, object string) (*repository, error) {
 	folder := r.folder(s)
-	lock, err := lockFolder(ctx, folder)
+	lock, err := r.lockFolder(ctx, folder)
 	if err != nil {
 		return nil, fmt.Errorf("keeping %s: %w", s.remote.shown, err)
 	}

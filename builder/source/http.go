@@ -156,7 +156,7 @@ func (r *Remotes) download(ctx context.Context, q request) (download, error) {
 // look returns the file in the folder if it will do, and else what the server
 // has.
 func (r *Remotes) look(ctx context.Context, dir string, q request) (download, error) {
-	lock, err := lockFolder(ctx, dir)
+	lock, err := r.lockFolder(ctx, dir)
 	if err != nil {
 		return download{}, fmt.Errorf("keeping %s: %w", q.shown(), err)
 	}

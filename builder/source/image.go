@@ -199,6 +199,9 @@ func (s *Images) load(ctx context.Context, ref registry.Ref, desc ocispec.Descri
 
 // blob reads a manifest or config of the repository of ref.
 func (s *Images) blob(ctx context.Context, ref registry.Ref, desc ocispec.Descriptor) ([]byte, error) {
+	if err := s.store.ClaimImage(desc.Digest); err != nil {
+		return nil, err
+	}
 	data, err := s.images.ReadBlob(desc)
 	if err == nil {
 		return data, nil

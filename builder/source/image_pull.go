@@ -110,10 +110,14 @@ func (s *Images) known(ref registry.Ref) (image.Image, error) {
 			return img, err
 		}
 	}
+	if err := s.store.ClaimImage(img.Desc.Digest); err != nil {
+		return img, err
+	}
 	data, err := s.images.ReadBlob(img.Desc)
 	if err != nil {
 		return img, errors.Join(err, fs.ErrNotExist)
 	}
+	s.images.Used(img.Desc.Digest)
 	img.Desc.Size = int64(len(data))
 	img.Desc.MediaType, err = kindOf(data, img.Desc.MediaType)
 	return img, err

@@ -28,6 +28,10 @@ type Remotes struct {
 	// stop is called; fs.ErrNotExist when nobody gave that agent. Optional.
 	SSH func(ctx context.Context, id, path string) (stop func(), err error)
 
+	// Claim says that a folder below root is in use before it is looked at, so that
+	// nobody removes it. Optional.
+	Claim func(folder string) error
+
 	// Home is the home directory in which ssh finds known_hosts; "" is that of this
 	// process's user.
 	Home string
@@ -178,10 +182,25 @@ func folderName(parts ...any) string {
 
 const tempPrefix = "tmp-"
 
-// lockFolder makes a folder, waits until nobody else works in it and removes
+// claim claims a folder in the store.
+func (r *Remotes) claim(dir string) error {
+	if r.Claim == nil {
+		return nil
+	}
+	path, err := filepath.Rel(r.root, dir)
+	if err != nil {
+		return err
+	}
+	return r.Claim(path)
+}
+
+// lockFolder claims and makes a folder, waits until nobody else works in it and removes
 // what somebody who was killed left there. Closing the file ends the lock;
 // processes that inherit the file hold it as well.
-func lockFolder(ctx context.Context, dir string) (*os.File, error) {
+func (r *Remotes) lockFolder(ctx context.Context, dir string) (*os.File, error) {
+	if err := r.claim(dir); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -210,6 +229,15 @@ func used(dir, address string) error {
 		return err
 	}
 	return folder.WriteFile(filepath.Join(dir, tempPrefix), path, []byte(address+"\n"), 0o600)
+}
+
+// Used returns when such a folder was last used; zero when it does not say.
+func Used(dir string) time.Time {
+	info, err := os.Lstat(filepath.Join(dir, originFile))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 // Origin returns the address, without credentials, that a folder in downloads/

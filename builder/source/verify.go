@@ -2,7 +2,10 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
@@ -38,6 +41,9 @@ func verifyDownload(ctx context.Context, dir string) (string, error) {
 	what := fmt.Sprintf("download %s (%s)", filepath.Base(dir), Origin(dir))
 	d, err := openDownload(dir)
 	if err != nil || d == nil {
+		if _, gone := os.Lstat(filepath.Join(dir, "record")); errors.Is(gone, fs.ErrNotExist) {
+			return "", nil // another process has removed it
+		}
 		if err == nil {
 			return what + ": its record or its file is damaged", nil
 		}

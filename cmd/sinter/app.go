@@ -218,8 +218,20 @@ func (a *app) cache() (*cache.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.records, err = cache.Open(root)
-	return a.records, storeMistake(err)
+	if a.records, err = cache.Open(root); err != nil {
+		return nil, storeMistake(err)
+	}
+	a.records.Claim = a.claim
+	return a.records, nil
+}
+
+// claim says that a folder of the store is in use; see store.Store.
+func (a *app) claim(folder string) error {
+	s, err := a.store()
+	if err != nil {
+		return err
+	}
+	return s.Claim(folder)
 }
 
 func (a *app) images() (*image.Images, error) {

@@ -64,7 +64,9 @@ func (a *app) allImages(ctx context.Context) ([]namedImage, error) {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			a.warn(fmt.Sprintf("image %s cannot be read: %v", img.Ref, err))
+			if isNamed(images, img) { // otherwise another process has removed it
+				a.warn(fmt.Sprintf("image %s cannot be read: %v", img.Ref, err))
+			}
 			continue
 		}
 		all = append(all, namedImage{img, built})
@@ -97,10 +99,14 @@ func (a *app) findAll(ctx context.Context, text string) ([]namedImage, error) {
 				return nil, err
 			}
 			built, err := export.Stored(ctx, s, desc)
+			img := image.Image{Ref: ref.String(), Desc: desc}
+			if errors.Is(err, fs.ErrNotExist) && !isNamed(images, img) {
+				return nil, noSuchImage(text, nil) // another process has removed it
+			}
 			if err != nil {
 				return nil, err
 			}
-			return []namedImage{{image.Image{Ref: ref.String(), Desc: desc}, built}}, nil
+			return []namedImage{{img, built}}, nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

@@ -59,7 +59,7 @@ func (b *building) openInputs(ctx context.Context, req *parser.Request) (*inputs
 		locals: map[string]*source.Local{}, layouts: map[string]string{},
 		remotes: source.NewRemotes(root, b.secrets.reader(ctx, &b.files)),
 	}}
-	o.in.remotes.Home = userns.Home()
+	o.in.remotes.Home, o.in.remotes.Claim = userns.Home(), b.claim
 	o.in.remotes.SSH = func(ctx context.Context, id, path string) (func(), error) {
 		return b.agents.serve(ctx, id, path, parser.Mount{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o600})
 	}

@@ -29,7 +29,8 @@ func newPruneCmd(a *app) *cobra.Command {
 		Short: "Remove what no image needs",
 		Long: `Remove images without a name, and all of the cache that no image with a name is
 made of: steps, layers, blobs, cache mounts, downloads. With --all pulled images go as well,
-and the steps of the images that stay. Running builds are waited for.`,
+and the steps of the images that stay. What running builds and other commands use stays; they
+are not waited for.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			o, err := f.options(time.Now())
@@ -143,24 +144,13 @@ func (a *app) prune(ctx context.Context, o collect.Options, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	if !dryRun {
-		release, err := env.Cache.Exclude(ctx)
-		if err != nil {
-			return err
-		}
-		defer release()
+	said := "Total reclaimed space:"
+	prune := collect.Prune
+	if dryRun {
+		said = "Total space to be reclaimed:"
+		prune = collect.Preview
 	}
-	stock, err := collect.Take(ctx, env)
-	if err != nil {
-		return err
-	}
-	if env.Images.Lost() && !dryRun {
-		return &hinted{
-			err:  errors.New("the list of images was damaged and names are lost, so nothing is removed"),
-			hint: "sinter images lists what is there: give what is to stay a name with sinter tag, then prune again",
-		}
-	}
-	plan := stock.Plan(o)
+	plan, err := prune(ctx, env, o)
 	for _, img := range plan.Images {
 		name := familiar(img.Ref)
 		if img.Ref == "" {
@@ -170,10 +160,7 @@ func (a *app) prune(ctx context.Context, o collect.Options, dryRun bool) error {
 			return err
 		}
 	}
-	said := "Total reclaimed space:"
-	if dryRun {
-		said = "Total space to be reclaimed:"
-	} else if err := plan.Apply(ctx, env); err != nil {
+	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(a.stdout, "Steps: %d, layers: %d, blobs: %d, cache mounts: %d, downloads: %d\n%s %s\n",

@@ -14,6 +14,7 @@ import (
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
 )
 
@@ -24,7 +25,7 @@ func newVerifyCmd(a *app) *cobra.Command {
 		Short: "Check everything in the store",
 		Long: `Read everything in the store and compare it with its digests: blobs, layers,
 images with their diff IDs, downloads. With --repair what is damaged is removed; builds and pulls make
-or get it again. Running builds are waited for then.`,
+or get it again. What running builds and other commands use stays.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if done, err := a.needPrivileges(c.Context()); done || err != nil {
@@ -43,42 +44,14 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 	if err != nil {
 		return err
 	}
-	hold := a.shared
-	if repair {
-		hold = func(ctx context.Context) (func(), error) { return env.Cache.Exclude(ctx) }
-	}
-	release, err := hold(ctx)
+	release, err := a.shared(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	problems, err := env.Store.Verify(ctx)
+	bad, err := a.verifyContent(ctx, env, repair)
 	if err != nil {
 		return err
-	}
-	steps, err := stepsOf(env.Cache, problems)
-	if err != nil {
-		return err
-	}
-	bad := len(problems)
-	for _, p := range problems {
-		if _, err := fmt.Fprintf(a.stdout, "%s%s\n", p, cost(p, steps)); err != nil {
-			return err
-		}
-		if repair {
-			if err := env.Store.Repair(p); err != nil {
-				return err
-			}
-		}
-	}
-	if repair {
-		bad = 0
-		if err := env.Store.RemoveReplaced(); err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintf(a.stdout, "removed: %d\n", len(problems)); err != nil {
-			return err
-		}
 	}
 	lines, images, err := a.verifyNamed(ctx, env)
 	if err != nil {
@@ -94,6 +67,38 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 	}
 	_, err = fmt.Fprintf(a.stdout, "OK: %d images verified\n", images)
 	return err
+}
+
+// verifyContent says what is wrong with blobs and layers, and returns how many problems
+// there are still.
+func (a *app) verifyContent(ctx context.Context, env collect.Env, repair bool) (bad int, err error) {
+	problems, err := env.Store.Verify(ctx)
+	if err != nil {
+		return 0, err
+	}
+	steps, err := stepsOf(env.Cache, problems)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range problems {
+		if _, err := fmt.Fprintf(a.stdout, "%s%s\n", p, cost(p, steps)); err != nil {
+			return 0, err
+		}
+	}
+	if !repair {
+		return len(problems), nil
+	}
+	left, err := env.Store.Repair(ctx, problems)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range left {
+		if _, err := fmt.Fprintf(a.stdout, "%s: another command uses it or has changed it: not removed\n", p.Path); err != nil {
+			return 0, err
+		}
+	}
+	_, err = fmt.Fprintf(a.stdout, "removed: %d\n", len(problems)-len(left))
+	return len(left), err
 }
 
 // stepsOf returns the names of the steps whose results are lost.
@@ -158,13 +163,17 @@ func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string,
 			name = img.Desc.Digest.String()
 		}
 		built, err := export.Stored(ctx, env.Store, img.Desc)
+		if err != nil && !isNamed(env.Images, img) {
+			continue // another process has removed it
+		}
 		if err != nil {
 			lines = append(lines, fmt.Sprintf("image %s: %v", name, err))
 			continue
 		}
 		for _, d := range built.Blobs() {
-			// A pulled layer comes when it is needed.
-			if !env.Store.Has(d) && len(built.Origins(d.Digest)) == 0 {
+			// A pulled layer comes when it is needed. Where from is noted after the
+			// image has its name.
+			if !env.Store.Has(d) && len(built.Origins(d.Digest)) == 0 && !img.Pulled {
 				lines = append(lines, fmt.Sprintf("image %s: its blob %s is missing", name, d.Digest))
 			}
 		}
@@ -178,6 +187,14 @@ func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string,
 		}
 	}
 	return lines, len(list), nil
+}
+
+// named reports whether an image, which was listed, still has its name.
+func isNamed(images *image.Images, img image.Image) bool {
+	list, err := images.List()
+	return err != nil || slices.ContainsFunc(list, func(now image.Image) bool {
+		return now.Ref == img.Ref && now.Desc.Digest == img.Desc.Digest
+	})
 }
 
 // layerCheck inflates the layers of images, each once.

@@ -44,7 +44,7 @@ const (
 func Lock(ctx context.Context, path, what string, how int) (*os.File, error) {
 	checkReentry(ctx, path, how)
 	for {
-		f, err := openLock(path)
+		f, err := OpenLock(path)
 		if err != nil {
 			return nil, err
 		}
@@ -64,7 +64,7 @@ func Lock(ctx context.Context, path, what string, how int) (*os.File, error) {
 // TryLock is Lock without a wait: when somebody else holds the lock it fails with
 // unix.EWOULDBLOCK.
 func TryLock(path string, how int) (*os.File, error) {
-	f, err := openLock(path)
+	f, err := OpenLock(path)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,8 @@ func TryLock(path string, how int) (*os.File, error) {
 	return f, nil
 }
 
-func openLock(path string) (*os.File, error) {
+// OpenLock opens a lock file without taking the lock; see Hold.
+func OpenLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if IsReadOnly(err) {
 		// Whoever can read the file can lock it.

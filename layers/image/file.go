@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -109,11 +110,22 @@ func (s *Images) ReadBlob(desc ocispec.Descriptor) ([]byte, error) {
 	return data, nil
 }
 
+// Used notes of a manifest that a build began with its image.
+func (s *Images) Used(d digest.Digest) {
+	now := time.Now()
+	_ = os.Chtimes(s.blobPath(d), now, now) // it only saves work
+}
+
 // PutBlob keeps a manifest, index or config and describes it.
 func (s *Images) PutBlob(data []byte, mediaType string) (ocispec.Descriptor, error) {
 	desc := ocispec.Descriptor{
 		MediaType: mediaType, Size: int64(len(data)),
 		Digest: digest.FromBytes(data),
+	}
+	if s.disk != nil {
+		if err := s.disk.ClaimImage(desc.Digest); err != nil {
+			return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
+		}
 	}
 	if old, err := os.ReadFile(s.blobPath(desc.Digest)); err == nil && digest.FromBytes(old) == desc.Digest {
 		return desc, nil

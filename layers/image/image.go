@@ -54,6 +54,8 @@ type Images struct {
 
 // Disk is what makes the content of images durable before they get a name.
 type Disk interface {
+	// ClaimImage says that an image, which may not be there yet, is in use.
+	ClaimImage(d digest.Digest) error
 	// Writing says that a blob is being written, until done is called.
 	Writing(d digest.Digest) (done func(), err error)
 	// Sync returns when everything that is new is on disk.

@@ -235,6 +235,8 @@ type disk struct {
 	err    error
 }
 
+func (d *disk) ClaimImage(digest.Digest) error { return nil }
+
 func (d *disk) Writing(digest.Digest) (func(), error) {
 	return func() { d.wrote++ }, nil
 }

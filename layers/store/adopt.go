@@ -43,7 +43,7 @@ func (s *Store) Adopt(ctx context.Context, upper string, lower layers.Chain, own
 		return l, false, err
 	}
 	form := filepath.Join(dir, s.dirName())
-	if err := s.keepDir(ctx, upper, form); err != nil {
+	if err := s.keepDir(ctx, id, upper, form); err != nil {
 		return l, false, fmt.Errorf("keeping a layer: %w", err)
 	}
 	m := meta{Layer: layers.Layer{ID: id, Created: created, RootOwner: owner}}

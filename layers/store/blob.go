@@ -105,7 +105,7 @@ func (s *Store) ReplaceBlob(ctx context.Context, desc ocispec.Descriptor, r io.R
 
 // placeBlob gives a complete file its name among the blobs.
 func (s *Store) placeBlob(path string, d digest.Digest) error {
-	done, err := s.writing(blobMark(d))
+	done, err := s.Writing(d)
 	if err != nil {
 		return err
 	}
@@ -119,9 +119,14 @@ func (s *Store) placeBlob(path string, d digest.Digest) error {
 	return err
 }
 
-// whole reports whether the blob is there with its full length; one that was not on
-// disk when the machine went down, with its bytes.
+// whole claims a blob and reports whether it is there with its full length; one that
+// was not on disk when the machine went down, with its bytes.
 func (s *Store) whole(desc ocispec.Descriptor) bool {
+	return s.Claim(BlobPart(desc.Digest)) == nil && s.isWhole(desc)
+}
+
+// isWhole is whole for who need not find the blob there afterwards.
+func (s *Store) isWhole(desc ocispec.Descriptor) bool {
 	info, err := os.Stat(s.blobPath(desc.Digest))
 	if err != nil || info.Size() != desc.Size {
 		return false

@@ -72,6 +72,9 @@ func (s *Store) tree(id layers.ID) (*layers.Tree, error) {
 	if ok {
 		return t, nil
 	}
+	if err := s.Claim(LayerPart(id)); err != nil {
+		return nil, err
+	}
 	data, err := os.ReadFile(s.layerPath(id, treeName))
 	if err != nil {
 		return nil, err
@@ -197,6 +200,9 @@ func (s *Store) View(ctx context.Context, c layers.Chain) (*layers.View, error) 
 // layers below.
 func (s *Store) Dir(ctx context.Context, c layers.Chain) (string, error) {
 	l := c[len(c)-1]
+	if err := s.Claim(LayerPart(l.ID)); err != nil {
+		return "", err
+	}
 	dir := s.layerPath(l.ID, s.dirName())
 	if made, err := s.isMade(dir); err != nil || made {
 		return dir, err
@@ -249,7 +255,7 @@ func (s *Store) makeDir(ctx context.Context, l layers.Layer, t *layers.Tree, dir
 		return err
 	}
 	defer done()
-	return s.keepDir(ctx, tmp, dir)
+	return s.keepDir(ctx, l.ID, tmp, dir)
 }
 
 // haveContent makes sure that the layer's files can be read from one of its forms:

@@ -150,7 +150,7 @@ func (s *Store) markMade(dir string, m archive.Mark) error {
 
 // keepDir makes the finished directory tmp the form dir of a layer, in place of
 // one that does not count. The caller holds the layer's lock.
-func (s *Store) keepDir(ctx context.Context, tmp, dir string) error {
+func (s *Store) keepDir(ctx context.Context, id layers.ID, tmp, dir string) error {
 	m, err := archive.MarkOf(ctx, tmp, true)
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (s *Store) keepDir(ctx context.Context, tmp, dir string) error {
 	if err := removeIfThere(dir + madeSuffix); err != nil {
 		return err
 	}
-	if err := s.setAside(dir); err != nil {
+	if err := s.setAside(id, dir); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, dir); err != nil {
@@ -172,33 +172,21 @@ func (s *Store) keepDir(ctx context.Context, tmp, dir string) error {
 // it mounted, or may be reading it.
 const setAsideName = "replaced"
 
-// setAside takes what is at path out of the way. A missing path is not an error.
-// Whoever has it mounted goes on with it, and finds in the end that it was replaced.
-func (s *Store) setAside(path string) error {
+// setAside takes what is at path, of a layer or all of it, out of the way. A missing
+// path is not an error. Whoever has it mounted goes on with it, and finds in the end
+// that it was replaced.
+func (s *Store) setAside(id layers.ID, path string) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err := hostfile.Private(filepath.Join(s.root, setAsideName)); err != nil {
 		return err
 	}
-	to, err := os.MkdirTemp(filepath.Join(s.root, setAsideName), "")
+	to, err := os.MkdirTemp(filepath.Join(s.root, setAsideName), string(id)+".")
 	if err != nil {
 		return err
 	}
 	return os.Rename(path, filepath.Join(to, filepath.Base(path)))
-}
-
-// RemoveReplaced removes what was damaged and was replaced. Nobody else may use the
-// store meanwhile.
-func (s *Store) RemoveReplaced() error { return folder.RemoveAll(filepath.Join(s.root, setAsideName)) }
-
-// removeDir removes a directory form. Nobody else may use the store meanwhile.
-func (s *Store) removeDir(dir string) error {
-	s.dirs.forget(dir)
-	if err := removeIfThere(dir + madeSuffix); err != nil {
-		return err
-	}
-	return folder.RemoveAll(dir)
 }
 
 // distrust has the directory form that m describes made again when it is next

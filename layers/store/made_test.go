@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,8 +67,8 @@ func TestCopiedDirDoesNotCount(t *testing.T) {
 				check(t, s, l)
 				return
 			}
-			if err := s.Repair(problems[0]); err != nil {
-				t.Error(err)
+			if left, err := s.Repair(ctx, problems); err != nil || len(left) != 0 {
+				t.Errorf("left: %v, %v", left, err)
 			}
 			if problems, err := s.Verify(ctx); err != nil || len(problems) != 0 {
 				t.Errorf("after the repair: %+v, %v", problems, err)
@@ -203,8 +202,12 @@ func checkDirs(s *Store, dirs ...string) error {
 // those who have it mounted; these learn of it in the end.
 func TestReplacedWhileInUse(t *testing.T) {
 	root := t.TempDir()
-	l := write(t, open(t, root, Options{}), Forms{Tar: true, Dir: true})
-	user, other := open(t, root, Options{}), open(t, root, Options{})
+	l := writeAndClose(t, root, Forms{Tar: true, Dir: true})
+	other := open(t, root, Options{})
+	user, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir, err := user.Dir(ctx, layers.Chain{l})
 	if err != nil {
 		t.Fatal(err)
@@ -233,12 +236,37 @@ func TestReplacedWhileInUse(t *testing.T) {
 	if made, err := other.isMade(dir); err != nil || !made {
 		t.Errorf("the new one does not count any more: %v, %v", made, err)
 	}
-	if err := other.RemoveReplaced(); err != nil {
-		t.Error(err)
+	for _, want := range []int{1, 0} { // while the first may use it, and then
+		x, err := other.Exclude(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(x.RemoveReplaced(), x.Release()); err != nil {
+			t.Error(err)
+		}
+		if left, err := os.ReadDir(filepath.Join(root, setAsideName)); err != nil || len(left) != want {
+			t.Errorf("left: %v, %v", left, err)
+		}
+		if want == 1 {
+			if err := user.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
-	if left, err := os.ReadDir(filepath.Join(root, setAsideName)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("left: %v, %v", left, err)
+}
+
+// writeAndClose makes the test layer as a process does that has ended.
+func writeAndClose(t *testing.T, root string, forms Forms) layers.Layer {
+	t.Helper()
+	s, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
 	}
+	l := write(t, s, forms)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // What cannot be read just now is neither made again nor reported, let alone removed.

@@ -83,7 +83,10 @@ func (s *Store) meta(id layers.ID) (meta, error) {
 	if ok {
 		return m, nil
 	}
-	m, err := s.readMeta(id)
+	err := s.Claim(LayerPart(id))
+	if err == nil {
+		m, err = s.readMeta(id)
+	}
 	if err != nil {
 		return meta{}, fmt.Errorf("layer %s: %w", id, err)
 	}
@@ -151,8 +154,11 @@ func (s *Store) putMeta(m meta) error {
 	return nil
 }
 
-// lockLayer lets one at a time change what stands of a layer.
+// lockLayer claims a layer and lets one at a time change what stands of it.
 func (s *Store) lockLayer(ctx context.Context, id layers.ID) (func(), error) {
+	if err := s.Claim(LayerPart(id)); err != nil {
+		return nil, err
+	}
 	unlock, err := s.Lock(ctx, "layer-"+string(id), "layer "+string(id)+", which is in use elsewhere")
 	if err != nil {
 		return nil, fmt.Errorf("locking layer %s: %w", id, err)
@@ -164,29 +170,8 @@ func (s *Store) lockLayer(ctx context.Context, id layers.ID) (func(), error) {
 // the layer's lock; others may be using it.
 func (s *Store) replace(id layers.ID) error {
 	s.forget(id)
-	if err := s.setAside(filepath.Join(s.root, "layers", string(id))); err != nil {
+	if err := s.setAside(id, filepath.Join(s.root, "layers", string(id))); err != nil {
 		return fmt.Errorf("replacing layer %s: %w", id, err)
-	}
-	return s.unmark(id)
-}
-
-// RemoveLayer removes a layer with all its forms but the blob. One that is not
-// there is no error. Nobody else may use the store meanwhile.
-func (s *Store) RemoveLayer(id layers.ID) error {
-	s.forget(id)
-	from := filepath.Join(s.root, "layers", string(id))
-	to, err := s.TempDir("removed-")
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(from, filepath.Join(to, "layer")); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return errors.Join(os.Remove(to), s.unmark(id))
-		}
-		return fmt.Errorf("removing layer %s: %w", id, err)
-	}
-	if err := folder.RemoveAll(to); err != nil {
-		return fmt.Errorf("removing layer %s: %w", id, err)
 	}
 	return s.unmark(id)
 }

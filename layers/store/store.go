@@ -62,8 +62,9 @@ type Store struct {
 	// reading them, so they are closed with the store.
 	retired []*openTar
 
-	dirs dirs
-	disk durability
+	dirs   dirs
+	disk   durability
+	claims claims
 }
 
 // Open makes the folders below root and removes what dead processes left.
@@ -80,7 +81,7 @@ func Open(root string, opt Options) (*Store, error) {
 	if hostfile.IsReadOnly(err) && isDir(root) {
 		err = &ReadOnlyError{Root: root, Err: err}
 		if opt.Read {
-			s.tmp, err = filepath.Join(root, "tmp"), nil
+			s.tmp, err = filepath.Join(root, "tmp"), s.claimNothing()
 		}
 	}
 	if err != nil {
@@ -198,7 +199,8 @@ func (s *Store) TempDir(pattern string) (string, error) {
 // RemoveTemp removes what TempDir made, before this process ends.
 func (s *Store) RemoveTemp(dir string) error { return folder.RemoveAll(dir) }
 
-// lockName is the file in a temporary folder that its process holds locked.
+// lockName is the file in a temporary folder that its process holds locked, and in
+// which it has its claims.
 const lockName = "lock"
 
 // newPrefix begins the name of a temporary folder that is not locked yet.
@@ -220,9 +222,12 @@ func (s *Store) ownTemp() error {
 	if err != nil {
 		return err
 	}
+	if err := s.openClaims(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
 	final := filepath.Join(filepath.Dir(dir), strings.TrimPrefix(filepath.Base(dir), newPrefix))
 	if err := os.Rename(dir, final); err != nil {
-		return errors.Join(err, f.Close())
+		return errors.Join(err, f.Close(), s.claims.gate.Close())
 	}
 	s.tmp, s.own = final, f
 	return nil
@@ -230,9 +235,9 @@ func (s *Store) ownTemp() error {
 
 func (s *Store) removeOwnTemp() error {
 	if s.readOnly() {
-		return nil
+		return s.claims.close()
 	}
-	return errors.Join(folder.RemoveAll(s.tmp), s.own.Close())
+	return errors.Join(folder.RemoveAll(s.tmp), s.own.Close(), s.claims.close())
 }
 
 // removeLeftovers removes what dead processes left in tmp/: their folders, which

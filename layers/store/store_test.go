@@ -551,7 +551,8 @@ func TestReadWhileRemoved(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.RemoveLayer(l.ID); err != nil {
+		x, _ := exclude(t, s)
+		if err := errors.Join(x.RemoveLayer(l.ID), x.Release()); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := io.ReadAll(r); err != nil || string(got) != content[tree.Entries[i].Path] {

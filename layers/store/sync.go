@@ -148,13 +148,26 @@ func (s *Store) isLost(id layers.ID) bool {
 	return false
 }
 
-// Writing notes that a blob is being written; see writing.
-func (s *Store) Writing(d digest.Digest) (done func(), err error) { return s.writing(blobMark(d)) }
+// Writing claims a blob and notes that it is being written; see note.
+func (s *Store) Writing(d digest.Digest) (done func(), err error) {
+	if err := s.Claim(BlobPart(d)); err != nil {
+		return nil, err
+	}
+	return s.note(blobMark(d))
+}
 
-// writing notes that a layer, or a blob, is being written: until it was synced, it
+// writing claims a layer and notes that it is being written; see note.
+func (s *Store) writing(id layers.ID) (done func(), err error) {
+	if err := s.Claim(LayerPart(id)); err != nil {
+		return nil, err
+	}
+	return s.note(id)
+}
+
+// note notes that a layer, or a blob, is being written: until it was synced, it
 // must not be believed after the machine has gone down. done must be called when all
 // of it is in its place.
-func (s *Store) writing(id layers.ID) (done func(), err error) {
+func (s *Store) note(id layers.ID) (done func(), err error) {
 	d := &s.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -65,15 +65,21 @@ func (s *Store) Blobs() ([]BlobUsage, error) {
 	return blobs, nil
 }
 
-// Usage returns the room that each layer takes, in no order.
-func (s *Store) Usage() ([]LayerUsage, error) {
+// Usage returns the room that each layer takes, in no order. What known says, which
+// Usage returned before, is not measured again, nor what it does not have; nil measures
+// everything.
+func (s *Store) Usage(known []LayerUsage) ([]LayerUsage, error) {
 	ids, err := s.IDs()
 	if err != nil {
 		return nil, err
 	}
+	sizes := map[layers.ID]int64{}
+	for _, u := range known {
+		sizes[u.Layer.ID] = u.Size
+	}
 	usage := make([]LayerUsage, 0, len(ids))
 	for _, id := range ids {
-		u := LayerUsage{Layer: layers.Layer{ID: id}}
+		u := LayerUsage{Layer: layers.Layer{ID: id}, Size: sizes[id]}
 		m, err := s.readMeta(id)
 		switch {
 		case err == nil:
@@ -84,30 +90,51 @@ func (s *Store) Usage() ([]LayerUsage, error) {
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("layer %s: %w", id, err)
 		}
-		err = filepath.WalkDir(s.layerPath(id, ""), func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				// A plain user may not look into everything.
-				if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-					return nil
-				}
-				return err
-			}
-			info, err := d.Info()
-			if err != nil {
-				return nil
-			}
-			if d.Type().IsRegular() {
-				u.Size += info.Size()
-			}
-			if filepath.Dir(path) == s.layerPath(id, "") && info.ModTime().After(u.Used) && d.Name() != dirName && d.Name() != oneUserName {
-				u.Used = info.ModTime()
-			}
-			return nil
-		})
+		if u.Used, err = s.lastMade(id); err == nil && known == nil {
+			u.Size, err = measure(s.layerPath(id, ""))
+		}
 		if err != nil {
 			return nil, err
 		}
 		usage = append(usage, u)
 	}
 	return usage, nil
+}
+
+// lastMade returns when a form of a layer was last made.
+func (s *Store) lastMade(id layers.ID) (at time.Time, err error) {
+	entries, err := os.ReadDir(s.layerPath(id, ""))
+	if err != nil {
+		return at, ignoreUnreadable(err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err == nil && e.Name() != dirName && e.Name() != oneUserName && info.ModTime().After(at) {
+			at = info.ModTime()
+		}
+	}
+	return at, nil
+}
+
+// measure adds up the lengths of all files below dir.
+func measure(dir string) (size int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return ignoreUnreadable(err)
+		}
+		if info, err := d.Info(); err == nil && d.Type().IsRegular() {
+			size += info.Size()
+		}
+		return nil
+	})
+	return size, err
+}
+
+// ignoreUnreadable lets a plain user measure what he may see, and others work
+// meanwhile.
+func ignoreUnreadable(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

@@ -31,23 +31,73 @@ type Problem struct {
 	Form  string
 	// Lost says that nothing is left to make the layer of.
 	Lost bool
+
+	// seen is what would have to go, as it was when it was looked at.
+	seen fs.FileInfo
 }
 
 func (p Problem) String() string { return p.Path + ": " + p.Text }
 
-// Repair removes what is wrong, so that it is made or got again when it is
-// needed. Nobody else may use the store meanwhile.
-func (s *Store) Repair(p Problem) error {
+// part is what claims call what is wrong.
+func (p Problem) part() string {
+	if p.Blob != "" {
+		return BlobPart(p.Blob)
+	}
+	return LayerPart(p.Layer)
+}
+
+// goes is what has to go, by its path below the store's folder.
+func (p Problem) goes() string {
+	if p.Blob != "" || p.Form == "" || p.Lost {
+		return p.part()
+	}
+	return p.part() + "/" + p.Form
+}
+
+// Repair removes what is wrong, so that it is made or got again when it is needed. It
+// returns what stays, since another process uses it or has changed it since it was
+// looked at.
+func (s *Store) Repair(ctx context.Context, problems []Problem) (left []Problem, err error) {
+	x, err := s.Exclude(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range problems {
+		removed, err := x.repair(p)
+		if err != nil {
+			return nil, errors.Join(err, x.Release())
+		}
+		if !removed {
+			left = append(left, p)
+		}
+	}
+	return left, errors.Join(x.RemoveReplaced(), x.Release())
+}
+
+// repair removes what is wrong. It reports false, and does nothing, when it is not as
+// it was, or is in use.
+func (x *Exclusion) repair(p Problem) (removed bool, err error) {
+	now, err := os.Lstat(filepath.Join(x.s.root, p.goes()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if x.Has(p.part()) || p.seen == nil || !os.SameFile(p.seen, now) || !p.seen.ModTime().Equal(now.ModTime()) {
+		return false, nil
+	}
 	switch {
 	case p.Blob != "":
-		return s.RemoveBlob(p.Blob)
-	case p.Form == "" || p.Lost:
-		return s.RemoveLayer(p.Layer)
-	case p.Form == tarName:
-		s.forget(p.Layer)
-		return removeIfThere(s.layerPath(p.Layer, tarName))
+		return true, x.RemoveBlob(p.Blob)
+	case p.goes() == p.part():
+		return true, x.RemoveLayer(p.Layer)
 	}
-	return s.removeDir(s.layerPath(p.Layer, p.Form))
+	x.s.forget(p.Layer)
+	if err := removeIfThere(filepath.Join(x.s.root, p.goes()) + madeSuffix); err != nil {
+		return false, err
+	}
+	return true, x.move(p.goes())
 }
 
 // verification is one reading of everything.
@@ -66,16 +116,12 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 		return nil, err
 	}
 	for _, b := range blobs {
-		err := verifyFile(ctx, s.blobPath(b.Digest), ocispec.Descriptor{Digest: b.Digest, Size: b.Size})
+		err := v.blob(ctx, b)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err != nil && !isDamage(err) {
-			return nil, fmt.Errorf("reading blob %s: %w", b.Digest, err)
-		}
 		if err != nil {
-			v.bad[b.Digest] = true
-			v.report(Problem{Path: s.blobPath(b.Digest), Text: err.Error(), Blob: b.Digest})
+			return nil, fmt.Errorf("reading blob %s: %w", b.Digest, err)
 		}
 	}
 	ids, err := s.IDs()
@@ -83,7 +129,7 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 		return nil, err
 	}
 	for _, id := range ids {
-		err := v.layer(ctx, id)
+		err := v.twice(LayerPart(id), func() error { return v.layer(ctx, id) })
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -94,7 +140,47 @@ func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 	return v.problems, nil
 }
 
+// blob reports what is wrong with a blob. An error says nothing about it.
+func (v *verification) blob(ctx context.Context, b BlobUsage) error {
+	path := v.blobPath(b.Digest)
+	return v.twice(BlobPart(b.Digest), func() error {
+		err := verifyFile(ctx, path, ocispec.Descriptor{Digest: b.Digest, Size: b.Size})
+		if err == nil || !isDamage(err) {
+			return err
+		}
+		v.report(Problem{Path: path, Text: err.Error(), Blob: b.Digest})
+		return nil
+	})
+}
+
+// twice calls look, which reports what is wrong with a part. When it found something,
+// the part may just be removed by another process: so it is claimed and looked at once
+// more, if it is still there.
+func (v *verification) twice(part string, look func() error) error {
+	known := len(v.problems)
+	err := look()
+	if err == nil && len(v.problems) == known {
+		return nil
+	}
+	v.problems = v.problems[:known]
+	if err := v.Claim(part); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(filepath.Join(v.root, part)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	err = look()
+	for _, p := range v.problems[known:] {
+		if p.Blob != "" {
+			v.bad[p.Blob] = true
+		}
+	}
+	return err
+}
+
 func (v *verification) report(p Problem) {
+	// What is gone when it shall be removed needs no comparison.
+	p.seen, _ = os.Lstat(filepath.Join(v.root, p.goes()))
 	if rel, err := filepath.Rel(v.root, p.Path); err == nil {
 		p.Path = rel
 	}
@@ -124,7 +210,7 @@ func (v *verification) layer(ctx context.Context, id layers.ID) error {
 		v.report(Problem{Path: v.layerPath(id, ""), Text: err.Error(), Layer: id, Lost: true})
 		return nil
 	}
-	blob := l.Descriptor.Digest != "" && (v.whole(l.Descriptor) && !v.bad[l.Descriptor.Digest] || len(l.Origins) > 0)
+	blob := l.Descriptor.Digest != "" && (v.isWhole(l.Descriptor) && !v.bad[l.Descriptor.Digest] || len(l.Origins) > 0)
 	if t == nil {
 		// Nobody has wanted it yet: it can be rebuilt from the blob.
 		if !blob {

@@ -315,7 +315,7 @@ func (w *Writer) addForms(id layers.ID) error {
 	if here, err := w.s.isMade(made); err != nil || !here {
 		return err
 	}
-	return w.s.keepDir(w.ctx, made, w.s.layerPath(id, w.s.dirName()))
+	return w.s.keepDir(w.ctx, id, made, w.s.layerPath(id, w.s.dirName()))
 }
 
 func removeIfThere(path string) error {
