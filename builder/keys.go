@@ -27,6 +27,11 @@ type identity struct {
 func (e *engine) identify(ctx context.Context, n *parser.Node) (identity, error) {
 	return e.jobs[n].name.get(func() (identity, error) {
 		id, err := e.recipe(ctx, n, false)
+		if err == nil {
+			// Also of steps below one whose record is read: when that one has to
+			// run again, they are wanted.
+			e.Cache.Used(id.key)
+		}
 		return id, e.blame(ctx, n, err)
 	})
 }
