@@ -51,7 +51,7 @@ func newBuilderInspectCmd(a *app) *cobra.Command {
 		Args:  usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 && args[0] != builderName && args[0] != "default" {
-				return &usageError{err: fmt.Errorf("there is no builder %q: sinter is its own builder", args[0]), command: c.CommandPath()}
+				return &usageError{err: fmt.Errorf("builder %q not found: sinter is its own builder", args[0]), command: c.CommandPath()}
 			}
 			if bootstrap {
 				a.warn("--bootstrap does nothing: sinter is always there")

@@ -93,7 +93,7 @@ func refuse(list []*cobra.Command, words []string, why string) []*cobra.Command 
 	c := &cobra.Command{
 		Use: words[len(words)-1], Short: "Not in sinter: " + why, Hidden: true, DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return &usageError{err: fmt.Errorf("there is no %q: %s", c.CommandPath(), why), command: "sinter"}
+			return &usageError{err: fmt.Errorf("%q is not a command: %s", c.CommandPath(), why), command: "sinter"}
 		},
 	}
 	if len(words) == 1 {
@@ -118,13 +118,13 @@ var daemonFlags = [...]string{"host", "context", "tls", "tlsverify", "tlscacert"
 
 func (f *dockerFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.config, "config", "", "`DIR` of docker's config.json (default $DOCKER_CONFIG, else ~/.docker)")
-	s.BoolVarP(&f.debug, "debug", "D", false, "no effect: there is no log beside the display")
+	s.BoolVarP(&f.debug, "debug", "D", false, "no effect: sinter keeps no log")
 	s.StringVarP(&f.logLevel, "log-level", "l", "", "no effect: `LEVEL` of a log")
 	for _, name := range daemonFlags {
 		if name == "tls" || name == "tlsverify" {
-			s.Bool(name, false, "not supported: there is no daemon")
+			s.Bool(name, false, "not supported: sinter has no daemon")
 		} else {
-			s.String(name, "", "not supported: there is no daemon")
+			s.String(name, "", "not supported: sinter has no daemon")
 		}
 		_ = s.MarkHidden(name)
 	}

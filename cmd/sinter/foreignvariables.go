@@ -25,7 +25,7 @@ func foreignVariables() []string {
 		}
 	}
 	if on, err := strconv.ParseBool(os.Getenv("DOCKER_BUILDKIT")); err == nil && !on {
-		say("DOCKER_BUILDKIT", "there is no other builder")
+		say("DOCKER_BUILDKIT", "sinter has no other builder")
 	}
 	if isOn("BUILDX_NO_DEFAULT_LOAD") {
 		say("BUILDX_NO_DEFAULT_LOAD", "without --load or -o the image is in sinter's own store")

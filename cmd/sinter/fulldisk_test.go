@@ -73,7 +73,7 @@ func TestNoInodes(t *testing.T) {
 	}
 }
 
-// TestFullDisk: a build that finds no room says so with a way out, leaves the
+// TestFullDisk: a build that finds no room says so with a hint, leaves the
 // store whole, and works once there is room.
 func TestFullDisk(t *testing.T) {
 	d := newFullDisk(t, "size=16m")

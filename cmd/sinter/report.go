@@ -97,7 +97,7 @@ func stepSource(e *builder.StepError) *parser.SourceFile {
 	return &e.Graph.Files[e.Node.Pos[0].File]
 }
 
-// hints are the ways out of an error, some of which may be empty.
+// hints say what to do about an error; some may be empty.
 func (a *app) hints(err error) []string {
 	switch full := a.fullDisk(err); {
 	case isFull(err):
@@ -109,7 +109,7 @@ func (a *app) hints(err error) []string {
 	}
 }
 
-// fullDisk is the way out when there was no room on a disk. A command that fails for
+// fullDisk says what to do when there was no room on a disk. A command that fails for
 // want of it may say anything, so the store's disk was looked at when it ended; if
 // it had removed by then what it had written, its own words are all there is.
 func (a *app) fullDisk(err error) string {
