@@ -176,7 +176,8 @@ func (r *Resolver) OpenNode(ctx context.Context, g *parser.Graph, in parser.Inpu
 	if err != nil {
 		return nil, err
 	}
-	return source.Standard(ctx, files), nil
+	// The frontend keeps the files for later questions, whose contexts are others.
+	return source.Standard(context.WithoutCancel(ctx), files), nil
 }
 
 // ResolveGit implements parser.Resolver.

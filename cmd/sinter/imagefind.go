@@ -226,7 +226,7 @@ func (a *app) sharedToRead(ctx context.Context) (release func(), err error) {
 func (a *app) shared(ctx context.Context) (release func(), err error) {
 	root, err := a.ownRoot()
 	if err == nil && !a.reads {
-		err = store.CheckWritable(root)
+		err = storeMistake(store.CheckWritable(root))
 	}
 	if err != nil {
 		return nil, err

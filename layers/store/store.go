@@ -113,11 +113,17 @@ func isDir(path string) bool {
 }
 
 // CheckWritable fails with a *ReadOnlyError when the store at root is there and cannot
-// be written to.
+// be written to, and with the reason when a folder is there in which none can be made.
 func CheckWritable(root string) error {
 	dir := filepath.Join(root, "tmp")
-	if err := unix.Access(dir, unix.W_OK); hostfile.IsReadOnly(err) {
+	err := unix.Access(dir, unix.W_OK)
+	switch {
+	case hostfile.IsReadOnly(err):
 		return &ReadOnlyError{Root: root, Err: &fs.PathError{Op: "writing to", Path: dir, Err: err}}
+	case errors.Is(err, fs.ErrNotExist):
+		if err := unix.Access(root, unix.W_OK); hostfile.IsReadOnly(err) {
+			return &fs.PathError{Op: "writing to", Path: root, Err: err}
+		}
 	}
 	return nil
 }
