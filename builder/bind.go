@@ -34,7 +34,11 @@ func (e *engine) copied(ctx context.Context, in parser.Input, selector string, f
 		return nil, err
 	}
 	from := fileop.Input{FS: files}
-	content, err := e.bounds.digest(ctx, from.FS, fileop.Subtree(selector))
+	sel := fileop.Subtree(selector)
+	// What a command sees has the times that the files have now, although they decide
+	// no step: make and its kin go by them.
+	sel.Times = forms.Dir
+	content, err := e.bounds.digest(ctx, from.FS, sel)
 	if err != nil {
 		return nil, err
 	}

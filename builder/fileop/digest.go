@@ -22,7 +22,7 @@ import (
 // every machine: of their paths relative to what the source matches, kinds,
 // permission bits, link targets, contents, capabilities and which of them are
 // hard links of one another, and of their owners and other extended attributes if
-// sel says so. Times do not count. A source that does not exist is a MissingError.
+// sel says so. Times do not count unless it says so. A source that does not exist is a MissingError.
 func Digest(ctx context.Context, files source.FS, sel Selection) (digest.Digest, error) {
 	found, err := sel.find(ctx, files)
 	if err != nil {
@@ -184,6 +184,9 @@ func (s Selection) fold(fields []byte, p selectedFile, content digest.Digest, na
 	if s.Owners {
 		number(int64(e.UID))
 		number(int64(e.GID))
+	}
+	if s.Times {
+		number(seconds(e.ModTime))
 	}
 	switch e.Kind {
 	case layers.File:

@@ -36,6 +36,8 @@ type Selection struct {
 	Owners bool
 	// Xattrs: all extended attributes count, rather than capabilities alone.
 	Xattrs bool
+	// Times: when files were changed counts, in whole seconds, as layers keep it.
+	Times bool
 }
 
 // Subtree selects all that is below a path, as a mount shows it. Symlinks on
