@@ -68,6 +68,9 @@ type inspected struct {
 	Platforms []ocispec.Platform `json:",omitempty"`
 }
 
+// Id is the name that docker's JSON has for ID, for templates.
+func (i inspected) Id() string { return i.ID } //nolint:revive,staticcheck // the name is docker's
+
 // inspectedConfig is an image's config: by its fields for templates, and as it
 // stands in the image for JSON.
 type inspectedConfig struct {
