@@ -34,7 +34,7 @@ func Prune(ctx context.Context, env Env, o Options) (*Plan, error) {
 	}
 	var untagged []Image
 	for _, img := range measured.Plan(o).Images {
-		removed, err := removeImage(ctx, env.Images, img)
+		removed, err := removeImage(ctx, env, img)
 		if err != nil {
 			return &Plan{Images: untagged}, err
 		}
@@ -116,9 +116,14 @@ func (p *Plan) apply(ctx context.Context, env Env, x *store.Exclusion) error {
 	return nil
 }
 
-// removeImage removes a name, unless it was given to another image meanwhile.
-func removeImage(ctx context.Context, images *image.Images, img Image) (bool, error) {
-	err := images.Remove(ctx, img.Image)
+// removeImage removes a name, unless it was given anew meanwhile, or somebody has begun
+// to use the image since it was measured.
+func removeImage(ctx context.Context, env Env, img Image) (bool, error) {
+	claims, err := env.Store.Claimed()
+	if err != nil || claims.HasImage(img.Desc.Digest) {
+		return false, err
+	}
+	err = env.Images.RemoveUntouched(ctx, img.Image)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, image.ErrMoved) {
 		return false, nil
 	}

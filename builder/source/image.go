@@ -40,6 +40,9 @@ type Images struct {
 	mu      sync.Mutex
 	layouts map[string]string // directories, by store ID
 	asked   map[string]*slot[meaning]
+	// from holds repository@digest of images that came from a registry when they
+	// were found: their names may be removed while they are used.
+	from sync.Map
 }
 
 // Meta is what is known of an image without its layers.
@@ -128,6 +131,9 @@ func (s *Images) know(ctx context.Context, l layers.Layer) (layers.Layer, error)
 
 // pulled reports whether the image came from the repository of ref.
 func (s *Images) pulled(ref registry.Ref, d digest.Digest) bool {
+	if _, found := s.from.Load(ref.Repository() + "@" + d.String()); found {
+		return true
+	}
 	list, err := s.images.List()
 	return err == nil && slices.ContainsFunc(list, func(i image.Image) bool {
 		return i.Pulled && i.Desc.Digest == d && strings.HasPrefix(i.Ref, ref.Repository()) &&
@@ -141,6 +147,9 @@ func (s *Images) open(ctx context.Context, ref registry.Ref, platform *ocispec.P
 	a, err := s.find(ctx, ref, platform, pull)
 	if err != nil {
 		return a.desc, nil, err
+	}
+	if a.isNew || a.pulled {
+		s.from.Store(ref.Repository()+"@"+a.desc.Digest.String(), true)
 	}
 	m, err := s.load(ctx, ref, a.desc, platform)
 	if err == nil && a.isNew {

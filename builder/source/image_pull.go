@@ -23,10 +23,10 @@ const (
 )
 
 // meaning is what a reference stands for. isNew says that a registry told of it just
-// now, and that this is to be remembered.
+// now, and that this is to be remembered; pulled, that it came from one before.
 type meaning struct {
-	desc  ocispec.Descriptor
-	isNew bool
+	desc          ocispec.Descriptor
+	isNew, pulled bool
 }
 
 // find returns the descriptor of the manifest or index that ref names. With pull
@@ -46,7 +46,7 @@ func (s *Images) find(ctx context.Context, ref registry.Ref, platform *ocispec.P
 	case err != nil:
 		return s.ask(ctx, ref, platform, image.Image{})
 	case ref.Digest != "" || !policy.Must && !known.Pulled || !policy.Asks(known.Updated, time.Now()):
-		return meaning{desc: known.Desc}, nil
+		return meaning{desc: known.Desc, pulled: known.Pulled}, nil
 	case policy.Must:
 		return s.ask(ctx, ref, platform, known)
 	}
@@ -60,7 +60,7 @@ func (s *Images) ask(ctx context.Context, ref registry.Ref, platform *ocispec.Pl
 		if now, err := s.client.Head(ctx, ref); err == nil && now.Digest == known.Desc.Digest {
 			age := time.Since(known.Updated)
 			isNew := known.Pulled && (age < 0 || age > confirmed || !known.Asked.IsZero())
-			return meaning{desc: known.Desc, isNew: isNew}, nil
+			return meaning{desc: known.Desc, isNew: isNew, pulled: known.Pulled}, nil
 		}
 	}
 	desc, data, err := s.client.ResolveUsable(ctx, ref, func(desc ocispec.Descriptor, data []byte) error {
@@ -81,7 +81,7 @@ func (s *Images) ask(ctx context.Context, ref registry.Ref, platform *ocispec.Pl
 // image counts, with a warning, and the registry is left alone for a while.
 func (s *Images) refresh(ctx context.Context, ref registry.Ref, platform *ocispec.Platform, known image.Image) (meaning, error) {
 	if since := time.Since(known.Asked); since >= 0 && since < pause {
-		return meaning{desc: known.Desc}, nil
+		return meaning{desc: known.Desc, pulled: known.Pulled}, nil
 	}
 	asking, cancel := context.WithTimeoutCause(ctx, s.patience, fmt.Errorf("no answer in %s", s.patience))
 	defer cancel()
@@ -95,7 +95,7 @@ func (s *Images) refresh(ctx context.Context, ref registry.Ref, platform *ocispe
 		err = context.Cause(asking)
 	}
 	s.Warn(fmt.Sprintf("using %s as its registry knew it on %s, since the registry cannot be asked: %v", ref, known.Updated.Local().Format(time.DateTime), err))
-	return meaning{desc: known.Desc}, s.images.NoteAsked(ctx, known)
+	return meaning{desc: known.Desc, pulled: known.Pulled}, s.images.NoteAsked(ctx, known)
 }
 
 // known looks for ref in the store. A manifest that is gone from there counts

@@ -29,6 +29,8 @@ type app struct {
 	args           []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	// ctx ends when the program is to end; nil is never.
+	ctx context.Context
 
 	rootFlag string
 	// reads says that the command keeps nothing: a store that cannot be written
@@ -139,6 +141,7 @@ func (a *app) openStore() (*store.Store, error) {
 		},
 		SingleUser: userns.Single(),
 		Warn:       a.warn,
+		Context:    a.ctx,
 		Read:       a.reads,
 	})
 	return a.layers, storeMistake(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // besideDockerfile has a step that waits until it is told to go on.
@@ -194,13 +197,12 @@ func TestPruneAfterKill(t *testing.T) {
 // TestPruneWaitsForOlderVersions: a build of a version that makes no claims is waited
 // for, and prune says so.
 func TestPruneWaitsForOlderVersions(t *testing.T) {
-	b := newBeside(t)
-	b.start()
-	locks, err := filepath.Glob(filepath.Join(b.root, "tmp", "*", "lock"))
-	if err != nil || len(locks) != 1 {
-		t.Fatal(locks, err)
-	}
-	b.must(os.Truncate(locks[0], 0))
+	b := &beside{t: t, root: filepath.Join(t.TempDir(), "store")}
+	b.sinter("images")
+	dir := filepath.Join(b.root, "tmp", "123")
+	b.must(os.Mkdir(dir, 0o700))
+	older, err := hostfile.Lock(t.Context(), filepath.Join(dir, "lock"), "", hostfile.Exclusive)
+	b.must(err)
 	prune := b.command("prune", "--all", "--force")
 	said, err := prune.StderrPipe()
 	b.must(err)
@@ -211,9 +213,35 @@ func TestPruneWaitsForOlderVersions(t *testing.T) {
 	if !strings.Contains(string(line[:n]), "an older version of sinter") {
 		t.Errorf("it says %q", line[:n])
 	}
-	b.goOn()
+	b.must(older.Close())
 	if rest, err := io.ReadAll(said); err != nil || prune.Wait() != nil {
 		t.Errorf("prune: %v\n%s", err, rest)
+	}
+}
+
+// TestPruneOnFullDisk: what makes room works where there is none.
+func TestPruneOnFullDisk(t *testing.T) {
+	d := newFullDisk(t, "size=16m")
+	store := filepath.Join(d.small, "store")
+	large := make([]byte, 2_000_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(large)
+	writeAt(t, filepath.Join(d.ctx, "large"), large)
+	writeAt(t, filepath.Join(d.ctx, "x.Dockerfile"), []byte("FROM scratch\nCOPY large /\n"))
+	writeAt(t, filepath.Join(d.ctx, "y.Dockerfile"), []byte("FROM scratch\nCOPY large /y\n"))
+	for _, args := range [][]string{{"x", "-t", "kept"}, {"y", "-t", "other"}} {
+		if out, code := d.build(t, store, args[0], args[1:]...); code != exitOK {
+			t.Fatal(out)
+		}
+	}
+	if out, code := d.sinter(t, store, "rmi", "other"); code != exitOK {
+		t.Fatal(out)
+	}
+	// Until nothing more can be written at all.
+	_ = os.WriteFile(filepath.Join(d.small, "fill"), make([]byte, 16<<20), 0o644)
+	for _, args := range [][]string{{"images"}, {"prune", "--force"}, {"verify"}} {
+		if out, code := d.sinter(t, store, args...); code != exitOK {
+			t.Errorf("%v: code %d\n%s", args, code, out)
+		}
 	}
 }
 

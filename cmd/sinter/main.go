@@ -36,6 +36,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx = hostfile.WithWaiting(ctx, hostfile.Waiting{Patience: patience, Tell: func(what string) {
 		a.warn("waiting for " + what)
 	}})
+	a.ctx = ctx
 	root := newRootCmd(a)
 	root.SetArgs(args)
 	root.SetIn(stdin)

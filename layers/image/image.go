@@ -173,13 +173,17 @@ func (s *Images) put(ctx context.Context, img Image) error {
 // image by now, and with fs.ErrNotExist when there is none such any more. Blobs stay
 // until they are collected.
 func (s *Images) Remove(ctx context.Context, images ...Image) error {
+	return s.remove(ctx, func(Image) bool { return true }, images...)
+}
+
+func (s *Images) remove(ctx context.Context, goes func(now Image) bool, images ...Image) error {
 	return s.change(ctx, func(idx *ocispec.Index) error {
 		for _, img := range images {
 			i := slices.IndexFunc(idx.Manifests, img.sameName)
 			if i < 0 {
 				return fmt.Errorf("image %s: %w", img.name(), fs.ErrNotExist)
 			}
-			if idx.Manifests[i].Digest != img.Desc.Digest {
+			if idx.Manifests[i].Digest != img.Desc.Digest || !goes(fromDescriptor(idx.Manifests[i])) {
 				return fmt.Errorf("image %s: %w", img.Ref, ErrMoved)
 			}
 			idx.Manifests = slices.Delete(idx.Manifests, i, i+1)
@@ -193,6 +197,12 @@ func (s *Images) Remove(ctx context.Context, images ...Image) error {
 		}
 		return nil
 	})
+}
+
+// RemoveUntouched is Remove for one image, whose name must not have been given anew,
+// also to the same image, since it was listed: then it fails with ErrMoved.
+func (s *Images) RemoveUntouched(ctx context.Context, img Image) error {
+	return s.remove(ctx, func(now Image) bool { return now.Updated.Equal(img.Updated) }, img)
 }
 
 // ErrMoved is about a name that was given to another image meanwhile.

@@ -53,7 +53,10 @@ func (s *Images) read() (*ocispec.Index, error) {
 		defer lock.Close()
 		return s.readLocked()
 	case errors.Is(err, unix.EWOULDBLOCK):
-		return s.salvage(damaged).index, nil
+		// It tells of the loss; this process must know of it as well.
+		found := s.salvage(damaged)
+		s.lost.Store(!found.hasCopy)
+		return found.index, nil
 	case hostfile.IsReadOnly(err):
 		found := s.salvage(damaged)
 		s.warn(fmt.Sprintf("%v; the store is read-only and so it stays damaged; %s", damaged, found))

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -41,9 +40,10 @@ type claims struct {
 const (
 	// gateName is the lock that claims are made with.
 	gateName = "gate"
-	// claimsHeader is the first line of a file of claims. Versions of sinter that
-	// made none left the file empty.
-	claimsHeader = "sinter claims 1\n"
+	// claimsPrefix begins the names of temporary folders whose lock holds claims.
+	// Versions of sinter that made none called theirs otherwise. It is in the name
+	// because a name can be had on a disk that is full.
+	claimsPrefix = "claims-"
 )
 
 // Claims call a part by its path below the store's root, such as mounts/<key>. An
@@ -81,7 +81,7 @@ func (s *Store) ClaimFound(find func() (parts []string, err error)) error {
 		return err
 	}
 	if !c.kept {
-		if err := hostfile.Hold(context.Background(), c.gate, "prune or verify --repair", hostfile.Shared); err != nil {
+		if err := hostfile.Hold(s.opt.Context, c.gate, "prune or verify --repair", hostfile.Shared); err != nil {
 			return fmt.Errorf("claiming parts of the store: %w", err)
 		}
 	}
@@ -130,7 +130,7 @@ func (s *Store) claimNothing() error {
 		return err
 	}
 	s.claims.gate, s.claims.kept = gate, true
-	return hostfile.Hold(context.Background(), gate, "prune or verify --repair", hostfile.Shared)
+	return hostfile.Hold(s.opt.Context, gate, "prune or verify --repair", hostfile.Shared)
 }
 
 func (c *claims) close() error {
@@ -140,15 +140,12 @@ func (c *claims) close() error {
 	return c.gate.Close()
 }
 
-// openClaims prepares claims in the new file that this process holds locked.
-func (s *Store) openClaims(file *os.File) error {
+// openClaims prepares claims.
+func (s *Store) openClaims() error {
 	gate, err := hostfile.OpenLock(filepath.Join(s.root, "locks", gateName))
 	if err != nil {
 		return err
 	}
 	s.claims.gate, s.claims.held = gate, map[string]bool{}
-	if _, err := file.WriteString(claimsHeader); err != nil {
-		return errors.Join(err, gate.Close())
-	}
 	return nil
 }

@@ -129,7 +129,7 @@ func TestExcludeWaits(t *testing.T) {
 	}{
 		"nobody":        {func(*testing.T, *Store) {}, ""},
 		"a full disk":   {hinderClaims, "commands that cannot tell what they use"},
-		"older version": {func(t *testing.T, s *Store) { errorIf(t, s.own.Truncate(0)) }, "an older version of sinter"},
+		"older version": {beOlder, "an older version of sinter"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
@@ -149,6 +149,14 @@ func TestExcludeWaits(t *testing.T) {
 			errorIf(t, x.Release())
 		})
 	}
+}
+
+// beOlder makes s look like a process of a version that makes no claims.
+func beOlder(t *testing.T, s *Store) {
+	t.Helper()
+	former := filepath.Join(filepath.Dir(s.tmp), "123")
+	errorIf(t, os.Rename(s.tmp, former))
+	s.tmp = former
 }
 
 // hinderClaims lets s claim something that it cannot write down.

@@ -65,7 +65,14 @@ func (s *Store) tryExclude(ctx context.Context) (x *Exclusion, former *os.File, 
 			x.release()
 		}
 	}()
+	gate, err := hostfile.Lock(ctx, filepath.Join(s.root, "locks", gateName), "commands that cannot tell what they use, as they cannot write to the store, to end", hostfile.Exclusive)
+	if err != nil {
+		return x, nil, err
+	}
+	x.files = append(x.files, gate)
 	// When nobody at all uses the store, it stays so: older versions wait for this.
+	// Not before the gate is closed: who keeps that shared may be about to wait for
+	// the store.
 	store, err := hostfile.TryLock(filepath.Join(s.root, "locks", storeLock), hostfile.Exclusive)
 	switch {
 	case err == nil:
@@ -73,11 +80,6 @@ func (s *Store) tryExclude(ctx context.Context) (x *Exclusion, former *os.File, 
 	case !errors.Is(err, unix.EWOULDBLOCK):
 		return x, nil, err
 	}
-	gate, err := hostfile.Lock(ctx, filepath.Join(s.root, "locks", gateName), "commands that cannot tell what they use, as the disk is full, to end", hostfile.Exclusive)
-	if err != nil {
-		return x, nil, err
-	}
-	x.files = append(x.files, gate)
 	x.Claims, former, err = s.readClaims()
 	return x, former, err
 }
@@ -125,7 +127,7 @@ func (s *Store) readClaims() (c Claims, former *os.File, err error) {
 		if err != nil {
 			return c, nil, err
 		}
-		former, err := c.read(f)
+		former, err := c.read(f, strings.HasPrefix(e.Name(), claimsPrefix))
 		if former {
 			return c, f, nil
 		}
@@ -136,21 +138,20 @@ func (s *Store) readClaims() (c Claims, former *os.File, err error) {
 	return c, nil, nil
 }
 
-// read reads a file of claims, if its process is alive.
-func (c *Claims) read(f *os.File) (former bool, err error) {
+// read reads a file of claims, if its process is alive and makes some.
+func (c *Claims) read(f *os.File, makes bool) (former bool, err error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != unix.EWOULDBLOCK {
 		return false, err // nil if it is dead
+	}
+	if !makes {
+		return true, nil
 	}
 	data, err := io.ReadAll(f)
 	if err != nil {
 		return false, err
 	}
-	lines, ok := strings.CutPrefix(string(data), claimsHeader)
-	if !ok {
-		return true, nil
-	}
 	c.processes++
-	for part := range strings.Lines(lines) {
+	for part := range strings.Lines(string(data)) {
 		c.parts[strings.TrimSuffix(part, "\n")] = true
 	}
 	return false, nil
@@ -158,6 +159,11 @@ func (c *Claims) read(f *os.File) (former bool, err error) {
 
 // Has reports whether another process has claimed a part.
 func (c Claims) Has(part string) bool { return c.parts[part] }
+
+// HasImage reports whether another process has claimed an image, or its manifest.
+func (c Claims) HasImage(d digest.Digest) bool {
+	return c.Has(imagePrefix+d.String()) || c.Has(BlobPart(d))
+}
 
 // Images are the images that other processes have claimed, by the digests of their
 // manifests or indexes.

@@ -40,6 +40,9 @@ type Options struct {
 	SingleUser bool
 	// Warn gets a line about what was damaged and is made again.
 	Warn func(string)
+	// Context ends waits for others who remove parts of the store, and says how
+	// they are told of; nil is context.Background().
+	Context context.Context
 	// Read says that nothing new is going to be kept: a store that cannot be
 	// written to will do.
 	Read bool
@@ -71,6 +74,9 @@ type Store struct {
 func Open(root string, opt Options) (*Store, error) {
 	if opt.Warn == nil {
 		opt.Warn = func(string) {}
+	}
+	if opt.Context == nil {
+		opt.Context = context.Background()
 	}
 	s := &Store{
 		root: root, opt: opt,
@@ -220,7 +226,7 @@ func (s *Store) ownTemp() error {
 		return err
 	}
 	defer making.Close()
-	dir, err := os.MkdirTemp(filepath.Join(s.root, "tmp"), newPrefix)
+	dir, err := os.MkdirTemp(filepath.Join(s.root, "tmp"), newPrefix+claimsPrefix)
 	if err != nil {
 		return err
 	}
@@ -228,7 +234,7 @@ func (s *Store) ownTemp() error {
 	if err != nil {
 		return err
 	}
-	if err := s.openClaims(f); err != nil {
+	if err := s.openClaims(); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	final := filepath.Join(filepath.Dir(dir), strings.TrimPrefix(filepath.Base(dir), newPrefix))
