@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/spf13/cobra"
 )
@@ -51,12 +52,16 @@ Exit codes:
 	flags.Lookup("retry").DefValue = "4"
 	flags.DurationVar(&a.retryDelay, "retry-delay", 0, "`PAUSE` before the first repetition, which doubles each time (default 300ms)")
 	docker.register(flags)
-	root.AddCommand(newDockerCmds(a)...)
-	root.AddCommand(
+	own := []*cobra.Command{
 		newBuildCmd(a), newImagesCmd(a), newTagCmd(a), newRmiCmd(a), newPushCmd(a), newPullCmd(a),
 		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newImagetoolsCmd(a), newHistoryCmd(a), newDuCmd(a), newPruneCmd(a),
 		newVerifyCmd(a), newLoginCmd(a), newLogoutCmd(a), newVersionCmd(a),
-	)
+	}
+	// To make all of docker's takes longer than some commands do.
+	if len(a.args) == 0 || !slices.ContainsFunc(own, func(c *cobra.Command) bool { return c.Name() == a.args[0] }) {
+		root.AddCommand(newDockerCmds(a)...)
+	}
+	root.AddCommand(own...)
 	root.Version = version()
 	root.SetVersionTemplate("sinter {{.Version}}\n")
 	root.SetHelpCommand(newHelpCmd(root))
