@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func (a *app) allImages(ctx context.Context) ([]namedImage, error) {
 				return nil, context.Cause(ctx)
 			}
 			if isNamed(images, img) { // otherwise another process has removed it
-				a.warn(fmt.Sprintf("image %s cannot be read: %v", img.Ref, err))
+				a.warn(fmt.Sprintf("image %s cannot be read: %v", cmp.Or(img.Ref, img.Desc.Digest.String()), err))
 			}
 			continue
 		}

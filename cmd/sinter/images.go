@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -165,4 +164,9 @@ func matchesReference(pattern, ref string) bool {
 }
 
 // displayName is the name that people know an image by.
-func displayName(n namedImage) string { return cmp.Or(familiar(n.Ref), shortID(n.id())) }
+func displayName(n namedImage) string {
+	if n.Ref != "" {
+		return familiar(n.Ref)
+	}
+	return shortID(n.id())
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers/image"
 )
 
@@ -43,17 +44,17 @@ func (a *app) removeImage(ctx context.Context, text string, force bool) error {
 		return err
 	}
 	defer release()
-	found, err := a.findAll(ctx, text)
+	images, err := a.images()
 	if err != nil {
 		return err
 	}
-	images, err := a.images()
+	found, err := a.listed(ctx, images, text)
 	if err != nil {
 		return err
 	}
 	if len(found) > 1 && !force {
 		return &hinted{
-			err:  fmt.Errorf("image %s has several names", shortID(found[0].id())),
+			err:  fmt.Errorf("image %s has several names", text),
 			hint: "remove them one by one, or all with --force",
 		}
 	}
@@ -65,9 +66,41 @@ func (a *app) removeImage(ctx context.Context, text string, force bool) error {
 		return err
 	}
 	for _, n := range found {
-		if _, err := fmt.Fprintln(a.stdout, "Untagged:", displayName(n)); err != nil {
+		name := n.Desc.Digest.String()
+		if n.Ref != "" || n.built != nil {
+			name = displayName(n)
+		}
+		if _, err := fmt.Fprintln(a.stdout, "Untagged:", name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// listed returns what text stands for in the list of images. An image that cannot be
+// read is known by its names and its digest; it has nothing built then.
+func (a *app) listed(ctx context.Context, images *image.Images, text string) ([]namedImage, error) {
+	if ref, err := registry.ParseRef(text); err == nil && ref.Digest == "" {
+		img, err := images.Find(ref.String())
+		if !errors.Is(err, fs.ErrNotExist) {
+			return []namedImage{{Image: img}}, err
+		}
+	}
+	found, err := a.findAll(ctx, text)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return found, err
+	}
+	all, listErr := images.List()
+	if listErr != nil {
+		return nil, listErr
+	}
+	for _, img := range all {
+		if img.Desc.Digest.String() == text || img.Desc.Digest.Encoded() == text {
+			found = append(found, namedImage{Image: img})
+		}
+	}
+	if len(found) == 0 {
+		return nil, err
+	}
+	return found, nil
 }
