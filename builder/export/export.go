@@ -278,7 +278,13 @@ func (o Options) layersOf(ctx context.Context, s *store.Store, chain layers.Chai
 	return out, group.Wait()
 }
 
+// putBlob keeps a config, manifest or index. What is larger than anybody reads again
+// is refused.
 func putBlob(ctx context.Context, s *store.Store, data []byte, mediaType string) (ocispec.Descriptor, error) {
+	if len(data) > maxManifest {
+		return ocispec.Descriptor{}, hinted(fmt.Errorf("the image's config or manifest has %d bytes, and must not have more than %d", len(data), maxManifest),
+			"long values of environment variables and labels belong in files of the image")
+	}
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	return desc, s.PutBlob(ctx, desc, bytes.NewReader(data))
 }

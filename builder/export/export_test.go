@@ -586,3 +586,20 @@ func TestFailedLayoutLeavesNothing(t *testing.T) {
 		t.Errorf("left over: %v, %v", left, err)
 	}
 }
+
+// A config that nobody could read again is not written.
+func TestHugeConfig(t *testing.T) {
+	s, err := store.Open(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, err = putBlob(t.Context(), s, make([]byte, maxManifest+1), ocispec.MediaTypeImageConfig)
+	var hint interface{ HintText() string }
+	if !errors.As(err, &hint) || !strings.Contains(err.Error(), "must not have more than") {
+		t.Error(err)
+	}
+	if _, err := putBlob(t.Context(), s, make([]byte, maxManifest), ocispec.MediaTypeImageConfig); err != nil {
+		t.Error(err)
+	}
+}
