@@ -51,18 +51,27 @@ func (s *Images) read() (*ocispec.Index, error) {
 	switch {
 	case err == nil:
 		defer lock.Close()
-		return s.readLocked()
+		// Whoever can only read a lock's file can hold it.
+		if idx, err = s.readLocked(); !hostfile.IsReadOnly(err) {
+			return idx, err
+		}
+		return s.readDamaged(damaged), nil
 	case errors.Is(err, unix.EWOULDBLOCK):
 		// It tells of the loss; this process must know of it as well.
 		found := s.salvage(damaged)
 		s.lost.Store(!found.hasCopy)
 		return found.index, nil
 	case hostfile.IsReadOnly(err):
-		found := s.salvage(damaged)
-		s.warn(fmt.Sprintf("%v; the store is read-only and so it stays damaged; %s", damaged, found))
-		return found.index, nil
+		return s.readDamaged(damaged), nil
 	}
 	return nil, fmt.Errorf("locking the list of images: %w", err)
+}
+
+// readDamaged returns what is known of the images where nothing can be repaired.
+func (s *Images) readDamaged(damaged *damagedError) *ocispec.Index {
+	found := s.salvage(damaged)
+	s.warn(fmt.Sprintf("%v; the store is read-only and so it stays damaged; %s", damaged, found))
+	return found.index
 }
 
 func (s *Images) tryLock() (*os.File, error) {
