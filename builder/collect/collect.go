@@ -100,15 +100,29 @@ func (s *Stock) takeImages(env Env) error {
 	if err != nil {
 		return err
 	}
+	// An image may have any number of names.
+	known := map[digest.Digest]Image{}
+	find := func(img image.Image) (Image, error) {
+		needed, ok := known[img.Desc.Digest]
+		if !ok {
+			var err error
+			if needed, err = needs(env.Images, img); err != nil {
+				return needed, err
+			}
+			known[img.Desc.Digest] = needed
+		}
+		needed.Image = img
+		return needed, nil
+	}
 	for _, img := range list {
-		needed, err := needs(env.Images, img)
+		needed, err := find(img)
 		if err != nil {
 			return err
 		}
 		s.Images = append(s.Images, needed)
 	}
 	for _, d := range s.claims.Images() {
-		needed, err := needs(env.Images, image.Image{Desc: ocispec.Descriptor{Digest: d}})
+		needed, err := find(image.Image{Desc: ocispec.Descriptor{Digest: d}})
 		if err != nil {
 			return err
 		}
