@@ -41,6 +41,7 @@ func TestScreenCanceled(t *testing.T) {
 	out := displayed(t, "plain",
 		event.Started{Step: failed, Name: "failed", Time: time.Now()},
 		event.Started{Step: stopped, Name: "stopped", Time: time.Now()},
+		event.Output{Step: failed, Stream: 1, Data: []byte("failing\n"), Time: time.Now()},
 		event.Output{Step: stopped, Stream: 1, Data: []byte("working\n"), Time: time.Now()},
 		event.End(t.Context(), failed, "failed", reason),
 		event.End(ending, stopped, "stopped", reason),
