@@ -45,6 +45,9 @@ demo: demo-packages $(BIN)
 # All tests.
 test: test-packages check suite conformance
 
+# Tests that run other programs for minutes: once, without the race detector.
+SLOW = ^(TestScriptAsPlainUser|TestFaults|TestKilled|TestKilledAsPlainUser|TestHostileImages)$$
+
 # Formatting, vet, staticcheck, import directions, race tests.
 check:
 	@$(CHECK_GO)
@@ -53,11 +56,11 @@ check:
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./builder/sandbox/...
 	$(GO) run $(STATICCHECK) ./...
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip '^(TestScriptAsPlainUser|TestFaults)$$' ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip '$(SLOW)' ./...
 
 # Our own conformance cases, as root and as plain users, and injected faults.
 suite:
-	CGO_ENABLED=0 $(GO) test -timeout 15m -run '^(TestConformance|TestScriptAsPlainUser|TestFaults)$$' ./cmd/sinter
+	CGO_ENABLED=0 $(GO) test -timeout 15m -run '^TestConformance$$|$(SLOW)' ./cmd/sinter
 
 # The reference builder's cases, when they are there.
 conformance: $(BIN)
