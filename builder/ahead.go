@@ -8,7 +8,7 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// ahead does, side by side, what the recipe of n would do one after the other:
+// ahead does, concurrently, what the recipe of n would do one after the other:
 // naming its inputs, and running the sources whose content nobody remembers. It
 // runs nothing that the recipe would not.
 func (e *engine) ahead(ctx context.Context, n *parser.Node) error {

@@ -201,7 +201,7 @@ func (e *engine) layer(id layers.ID) (layers.Layer, error) {
 // made here.
 var errCopied = errors.New("its only form is a directory that was not made here: the store was copied, or changed")
 
-// resolveInputs resolves all inputs of n, side by side.
+// resolveInputs resolves all inputs of n, concurrently.
 func (e *engine) resolveInputs(ctx context.Context, n *parser.Node) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, in := range n.Inputs {

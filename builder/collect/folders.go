@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Folder is a file or a directory with all that is in it.
@@ -102,7 +103,7 @@ func folders(root, dir string) ([]Folder, error) {
 	var list []Folder
 	for _, e := range entries {
 		f := Folder{Path: filepath.Join(dir, e.Name())}
-		if err := f.measure(root); err != nil {
+		if f.Size, f.Used, err = folder.Measure(filepath.Join(root, f.Path)); err != nil {
 			return nil, err
 		}
 		if !strings.HasPrefix(e.Name(), ".") || time.Since(f.Used) > unfinished {
@@ -110,32 +111,4 @@ func folders(root, dir string) ([]Folder, error) {
 		}
 	}
 	return list, nil
-}
-
-func (f *Folder) measure(root string) error {
-	return filepath.WalkDir(filepath.Join(root, f.Path), func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return ignoreUnreadable(err)
-		}
-		info, err := d.Info()
-		if err != nil {
-			return ignoreUnreadable(err)
-		}
-		if d.Type().IsRegular() {
-			f.Size += info.Size()
-		}
-		if info.ModTime().After(f.Used) {
-			f.Used = info.ModTime()
-		}
-		return nil
-	})
-}
-
-// ignoreUnreadable lets a plain user measure what he may see, and others work
-// meanwhile.
-func ignoreUnreadable(err error) error {
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

@@ -108,7 +108,7 @@ type MissingError struct {
 	Foreign bool
 	// Climbs: it was written with .. to lead out of where it is looked for.
 	Climbs bool
-	// Hint is the way out when it is known better than from the above, or "".
+	// Hint says what to do where that does not follow from the fields above; or "".
 	Hint string
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // errStalled ends a transfer in which nothing has come for too long.
-var errStalled = errors.New("the transfer stands still")
+var errStalled = errors.New("the transfer stalled")
 
 // Blob streams a blob of a repository ("docker.io/library/debian"). When the
 // connection breaks, the rest is fetched with another request, from another

@@ -11,7 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A transfer from a mirror that stands still goes on at the registry itself, and is
+// A stalled transfer from a mirror goes on at the registry itself, and is
 // not tried again and again there.
 func TestStalledMirror(t *testing.T) {
 	data, desc := randomBlob(50_000)

@@ -73,7 +73,7 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF {
 		b.of.mu.Lock()
 		defer b.of.mu.Unlock()
-		// After Close it is no fault of the blob: the request was over.
+		// After Close the request is over, and the error says nothing about the blob.
 		if !b.closed {
 			b.of.err = err
 		}

@@ -314,7 +314,7 @@ func (g *group) remove() {
 	}
 }
 
-// oomKills counts what the kernel ended for want of memory: in the group, or in
+// oomKills counts what the kernel killed for lack of memory: in the group, or in
 // the whole machine when there is none.
 func (g *group) oomKills() int64 {
 	file := "/proc/vmstat"

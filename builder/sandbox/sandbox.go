@@ -104,7 +104,7 @@ type Result struct {
 	// or 127 for one that could not be started, as in a shell.
 	ExitCode int
 	Signal   int
-	// OOM says that the kernel ended the command for want of memory.
+	// OOM says that the kernel killed the command for lack of memory.
 	OOM      bool
 	Duration time.Duration
 	// MaxRSS is the memory of the largest process, in bytes.

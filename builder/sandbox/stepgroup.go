@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,10 @@ const stepPrefix = "sinter-"
 // scheduled and measured as one.
 var stepControllers = [...]string{"cpu", "cpuacct", "memory"}
 
+// swept are the directories from which this process has removed what killed builds
+// left.
+var swept sync.Map
+
 // newStepGroup makes a group for a command directly below the one that this process
 // is in, so that limits on the build hold for the command as well. What this user may
 // not do, and what the machine does not have, is left out without a word.
@@ -31,7 +36,9 @@ func newStepGroup(root string, unified bool, own map[string]string) *group {
 	g := &group{dirs: map[string]string{}, optional: true}
 	name := fmt.Sprintf("%s%d-%d", stepPrefix, os.Getpid(), time.Now().UnixNano())
 	add := func(controller, base string) {
-		removeLeft(base)
+		if _, done := swept.LoadOrStore(base, true); !done {
+			removeLeft(base)
+		}
 		if dir := filepath.Join(base, name); os.Mkdir(dir, 0o755) == nil {
 			g.dirs[controller] = dir
 		}

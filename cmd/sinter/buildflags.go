@@ -142,7 +142,7 @@ func (f *buildFlags) check() error {
 		return err
 	}
 	if f.maxParallelism < 0 {
-		return wrongFlag("max-parallelism", strconv.Itoa(f.maxParallelism), "it must not be negative; 0 is no limit")
+		return wrongFlag("max-parallelism", strconv.Itoa(f.maxParallelism), "it must not be negative; 0 means no limit")
 	}
 	return f.foreign.check()
 }

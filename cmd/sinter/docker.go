@@ -159,7 +159,7 @@ func (f *dockerFlags) apply(a *app, given *pflag.FlagSet) error {
 // newSystemPruneCmd is prune with docker's flag for volumes.
 func newSystemPruneCmd(a *app) *cobra.Command {
 	c := named(newPruneCmd(a), "prune")
-	volumes := c.Flags().Bool("volumes", false, "no effect: there are no volumes")
+	volumes := c.Flags().Bool("volumes", false, "no effect: sinter has no volumes")
 	_ = c.Flags().MarkHidden("volumes")
 	return before(c, func() {
 		if *volumes {

@@ -110,7 +110,7 @@ func (a *app) hints(err error) []string {
 }
 
 // fullDisk says what to do when there was no room on a disk. A command that fails for
-// want of it may say anything, so the store's disk was looked at when it ended; if
+// lack of it may say anything, so the store's disk was looked at when it ended; if
 // it had removed by then what it had written, its own words are all there is.
 func (a *app) fullDisk(err error) string {
 	var command *builder.CommandError

@@ -1,5 +1,5 @@
 // Package folder is for folders that several processes use at once: it writes
-// files that are there as a whole or not at all, and removes trees. What the files
+// files that are there as a whole or not at all, and measures and removes trees. What the files
 // hold is for others to say; locks and private folders are hostfile's.
 //
 // Package cache, which knows nothing of layers, has its own way to write them.
@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // WriteFile makes data what is at path: at every moment the old file or the whole
@@ -84,4 +85,30 @@ func Unseal(data []byte) (payload []byte, ok bool) {
 	head, payload, ok := bytes.Cut(data, []byte{'\n'})
 	sum := sha256.Sum256(payload)
 	return payload, ok && string(head) == hex.EncodeToString(sum[:])
+}
+
+// Measure adds up the lengths in bytes of the regular files at and below path, and
+// says when anything there was last changed. It leaves out what this user may not look
+// into, and what others remove meanwhile.
+func Measure(path string) (size int64, changed time.Time, err error) {
+	err = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = d.Info()
+		}
+		switch {
+		case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		}
+		if d.Type().IsRegular() {
+			size += info.Size()
+		}
+		if info.ModTime().After(changed) {
+			changed = info.ModTime()
+		}
+		return nil
+	})
+	return size, changed, err
 }

@@ -52,8 +52,8 @@ func (e *FullError) Error() string { return e.Err.Error() }
 // Unwrap returns the failure.
 func (e *FullError) Unwrap() error { return e.Err }
 
-// Full adds to an error that says that there is no room what the file system of path
-// lacks. Other errors, and those that know already, stay as they are.
+// Full adds to an ENOSPC error what the file system of path has run out of. Other
+// errors, and those that say it already, stay as they are.
 func Full(err error, path string) error {
 	var known *FullError
 	if !errors.Is(err, unix.ENOSPC) || errors.As(err, &known) {

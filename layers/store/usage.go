@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // LayerUsage is the room that a layer's own folder takes.
@@ -91,7 +92,7 @@ func (s *Store) Usage(known []LayerUsage) ([]LayerUsage, error) {
 			return nil, fmt.Errorf("layer %s: %w", id, err)
 		}
 		if u.Used, err = s.lastMade(id); err == nil && known == nil {
-			u.Size, err = measure(s.layerPath(id, ""))
+			u.Size, _, err = folder.Measure(s.layerPath(id, ""))
 		}
 		if err != nil {
 			return nil, err
@@ -104,8 +105,11 @@ func (s *Store) Usage(known []LayerUsage) ([]LayerUsage, error) {
 // lastMade returns when a form of a layer was last made.
 func (s *Store) lastMade(id layers.ID) (at time.Time, err error) {
 	entries, err := os.ReadDir(s.layerPath(id, ""))
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		return at, nil
+	}
 	if err != nil {
-		return at, ignoreUnreadable(err)
+		return at, err
 	}
 	for _, e := range entries {
 		info, err := e.Info()
@@ -114,27 +118,4 @@ func (s *Store) lastMade(id layers.ID) (at time.Time, err error) {
 		}
 	}
 	return at, nil
-}
-
-// measure adds up the lengths of all files below dir.
-func measure(dir string) (size int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return ignoreUnreadable(err)
-		}
-		if info, err := d.Info(); err == nil && d.Type().IsRegular() {
-			size += info.Size()
-		}
-		return nil
-	})
-	return size, err
-}
-
-// ignoreUnreadable lets a plain user measure what he may see, and others work
-// meanwhile.
-func ignoreUnreadable(err error) error {
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

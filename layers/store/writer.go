@@ -35,10 +35,22 @@ type Writer struct {
 	tar   *os.File
 	holes *archive.HoleWriter // to tar
 
-	packer *archive.Packer
-	writer *archive.Writer
-	tree   *layers.Tree // what packer or writer has written
+	packer *archive.Packer // nil without a blob
+	writer *archive.Writer // instead of it
 	ended  bool
+}
+
+// entries takes the entries of a layer: a packer or a writer.
+type entries interface {
+	Add(e layers.Entry, content io.Reader) error
+	Tree() *layers.Tree
+}
+
+func (w *Writer) entries() entries {
+	if w.packer != nil {
+		return w.packer
+	}
+	return w.writer
 }
 
 // NewWriter begins a layer; c is how its blob, if one is wanted, is compressed.
@@ -70,11 +82,6 @@ func (s *Store) NewWriter(ctx context.Context, forms Forms, c archive.Compressio
 	default:
 		w.writer = archive.NewWriter(w.holes, nil)
 	}
-	if w.packer != nil {
-		w.tree = w.packer.Tree()
-	} else {
-		w.tree = w.writer.Tree()
-	}
 	return w, nil
 }
 
@@ -84,11 +91,7 @@ func (w *Writer) Add(e layers.Entry, content io.Reader) error {
 	if err := w.ctx.Err(); err != nil {
 		return context.Cause(w.ctx)
 	}
-	add := w.writer.Add
-	if w.packer != nil {
-		add = w.packer.Add
-	}
-	return hostfile.Full(add(e, content), w.dir)
+	return hostfile.Full(w.entries().Add(e, content), w.dir)
 }
 
 // Abort gives the layer up. After Commit it does nothing.
@@ -216,7 +219,7 @@ func (w *Writer) makeDir() error {
 		return err
 	}
 	defer t.close()
-	if err := w.s.unpack(w.ctx, w.tree, t.Content, dir); err != nil {
+	if err := w.s.unpack(w.ctx, w.entries().Tree(), t.Content, dir); err != nil {
 		return err
 	}
 	m, err := archive.MarkOf(w.ctx, dir, true)
@@ -237,7 +240,7 @@ func (w *Writer) place(m meta) (layers.Layer, error) {
 			return layers.Layer{}, err
 		}
 	}
-	return m.Layer, w.s.placeLayer(w.dir, m, w.tree)
+	return m.Layer, w.s.placeLayer(w.dir, m, w.entries().Tree())
 }
 
 // placeLayer completes the folder dir, which holds forms already, and gives it
@@ -291,7 +294,7 @@ func (w *Writer) merge(old, m meta) (layers.Layer, error) {
 		return layers.Layer{}, err
 	}
 	if _, err := w.s.tree(id); errors.Is(err, fs.ErrNotExist) {
-		if err := w.s.putTree(id, w.tree); err != nil {
+		if err := w.s.putTree(id, w.entries().Tree()); err != nil {
 			return layers.Layer{}, err
 		}
 	}
