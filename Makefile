@@ -46,7 +46,7 @@ demo: demo-packages $(BIN)
 test: test-packages check suite conformance
 
 # Tests that run other programs for minutes: once, without the race detector.
-SLOW = ^(TestScriptAsPlainUser|TestFaults|TestKilled|TestKilledAsPlainUser|TestHostileImages)$$
+SLOW = ^(TestScriptAsPlainUser|TestFaults|TestKilled|TestKilledAsPlainUser|TestPruneKilled|TestHostileImages)$$
 
 # Formatting, vet, staticcheck, import directions, race tests.
 check:
@@ -58,7 +58,7 @@ check:
 	$(GO) run $(STATICCHECK) ./...
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip '$(SLOW)' ./...
 
-# Our own conformance cases, as root and as plain users, and injected faults.
+# Conformance cases as root and as plain users, injected faults, kills, and hostile images.
 suite:
 	CGO_ENABLED=0 $(GO) test -timeout 15m -run '^TestConformance$$|$(SLOW)' ./cmd/sinter
 

@@ -94,7 +94,7 @@ func mountCopy(from fileop.Input, selector string) (parser.FileOp, error) {
 		return parser.FileOp{}, err
 	}
 	if !ok {
-		return parser.FileOp{}, fmt.Errorf("%q is not there: it does not exist or .dockerignore leaves it out", selector)
+		return parser.FileOp{}, fmt.Errorf("%q is not there: it does not exist, or an ignore rule leaves it out", selector)
 	}
 	return parser.FileOp{Actions: []parser.FileAction{{
 		Input: -1, Secondary: 0, Output: 0,

@@ -109,7 +109,22 @@ type StepError struct {
 	Err   error
 }
 
-func (e *StepError) Error() string { return fmt.Sprintf("%s: %v", e.Node.Name, e.Err) }
+// Error names the step by its place in the Dockerfile, where that is known: its lines
+// are shown beside it.
+func (e *StepError) Error() string {
+	if src := e.Source(); src != nil {
+		return fmt.Sprintf("%s:%d: %v", src.Name, e.Node.Pos[0].Start.Line, e.Err)
+	}
+	return fmt.Sprintf("%s: %v", e.Node.Name, e.Err)
+}
+
+// Source is the Dockerfile that the step comes from; nil where that is not known.
+func (e *StepError) Source() *parser.SourceFile {
+	if e.Graph == nil || len(e.Node.Pos) == 0 {
+		return nil
+	}
+	return &e.Graph.Files[e.Node.Pos[0].File]
+}
 
 // Unwrap returns the reason.
 func (e *StepError) Unwrap() error { return e.Err }

@@ -96,7 +96,7 @@ type MissingError struct {
 	Path string
 	// Near is an existing path that was probably meant, or "".
 	Near string
-	// Ignored: the path exists, and .dockerignore leaves it out.
+	// Ignored: the path exists, and an ignore rule leaves it out.
 	Ignored bool
 	// Unselected: the path exists, and the patterns that stand for sources on
 	// their way to BuildKit do not match it.
@@ -122,7 +122,7 @@ func (e *MissingError) HintText() string {
 	case e.Link != "":
 		return fmt.Sprintf("it is a symbolic link to %q, where nothing is: links do not lead out of a context or stage", e.Link)
 	case e.Ignored:
-		return "it is there, but .dockerignore leaves it out"
+		return "it is there, but an ignore rule leaves it out"
 	case e.Unselected && isPattern(e.Path):
 		return "it is there, but a ! at the beginning of a source, and blanks at its ends, are not taken as a part of the name: write a ? for such a character"
 	case e.Unselected:
@@ -139,7 +139,7 @@ func (e *MissingError) HintText() string {
 	if strings.HasPrefix(e.Path, "/~") {
 		return "~ stands for no home directory here: sources are paths in the build context"
 	}
-	return "check the path, which is looked for in the build context even if it begins with /, and that .dockerignore does not leave it out"
+	return "check the path, which is looked for in the build context even if it begins with /, and that no ignore rule leaves it out"
 }
 
 // missingIn is the error for a source that does not exist in files. What cannot

@@ -33,7 +33,9 @@ type app struct {
 	ctx context.Context
 
 	rootFlag string
-	// reads says that the command keeps nothing: a store that cannot be written
+	// dockerConfig is the folder of docker's configuration, when it was given.
+	dockerConfig string
+	// reads is set by commands that only read: a store that cannot be written
 	// to will do.
 	reads bool
 	// owned says that the store was found to be this user's.

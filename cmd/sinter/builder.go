@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -103,5 +102,5 @@ func runnable() []string {
 			list = append(list, "linux/"+arch)
 		}
 	}
-	return slices.Compact(list)
+	return list
 }

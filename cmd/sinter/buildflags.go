@@ -142,7 +142,7 @@ func (f *buildFlags) check() error {
 		return err
 	}
 	if f.maxParallelism < 0 {
-		return wrongFlag("max-parallelism", strconv.Itoa(f.maxParallelism), "it must not be negative; 0 means no limit")
+		return wrongFlag("max-parallelism", strconv.Itoa(f.maxParallelism), "it must not be negative; 0 means the default bound")
 	}
 	return f.foreign.check()
 }
@@ -151,7 +151,7 @@ func (f *buildFlags) check() error {
 func (f *buildFlags) request(ctx context.Context, files *hostfile.Streams) (parser.Request, error) {
 	r := parser.Request{
 		Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Pull: f.pull.must(),
-		BuildPlatform: platforms.Normalize(platforms.DefaultSpec()),
+		BuildPlatform: hostPlatform(),
 		Contexts:      map[string]string{},
 	}
 	var err error
@@ -192,7 +192,7 @@ func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 	}
 	for _, text := range wanted {
 		if text == "local" {
-			list = append(list, platforms.Normalize(platforms.DefaultSpec()))
+			list = append(list, hostPlatform())
 			continue
 		}
 		p, err := platforms.Parse(text)

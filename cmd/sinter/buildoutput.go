@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -242,7 +241,7 @@ func (f *buildFlags) writeFiles(ctx context.Context, w *export.Written, warnings
 		return nil
 	}
 	meta := metadata(w)
-	if wanted, err := strconv.ParseBool(os.Getenv(warningsVariable)); err == nil && wanted && len(warnings) > 0 {
+	if isOn(warningsVariable) && len(warnings) > 0 {
 		meta["buildx.build.warnings"] = warnings
 	}
 	data, err := json.MarshalIndent(meta, "", "  ")

@@ -15,17 +15,18 @@ import (
 // the same flags.
 func newDockerCmds(a *app) []*cobra.Command {
 	list := []*cobra.Command{
-		group("image", named(newBuildCmd(a), "build"), named(newHistoryCmd(a), "history"), named(newInspectCmd(a), "inspect"),
-			named(newLoadCmd(a), "load"), named(newImagesCmd(a), "ls", "list"), named(newPruneCmd(a), "prune"), named(newPullCmd(a), "pull"),
-			named(newPushCmd(a), "push"), named(newRmiCmd(a), "rm", "remove", "rmi"), named(newSaveCmd(a), "save"), named(newTagCmd(a), "tag")),
+		group("image", named(newBuildCmd(a), "build"), newHistoryCmd(a), newInspectCmd(a),
+			newLoadCmd(a), named(newImagesCmd(a), "ls", "list"), newPruneCmd(a), newPullCmd(a),
+			newPushCmd(a), named(newRmiCmd(a), "rm", "remove", "rmi"), newSaveCmd(a), newTagCmd(a)),
 		group("system", named(newDuCmd(a), "df"), newSystemPruneCmd(a)),
 		group("manifest", newManifestInspectCmd(a)),
 	}
 	for _, name := range []string{"buildx", "builder"} {
-		c := group(name, named(newBuildCmd(a), "build", "b"), newImagetoolsCmd(a), newBuildxDuCmd(a), named(newPruneCmd(a), "prune"),
+		c := group(name, named(newBuildCmd(a), "build", "b"), newImagetoolsCmd(a), newBuildxDuCmd(a), newPruneCmd(a),
 			newVersionCmd(a), newBuilderLsCmd(a), newBuilderInspectCmd(a))
 		// Where it stands before the command's name; build has one of its own.
 		c.PersistentFlags().String("builder", "", "no effect: `NAME` of a builder")
+		_ = c.PersistentFlags().MarkHidden("builder")
 		list = append(list, c)
 	}
 	for _, r := range absences() {
@@ -69,7 +70,7 @@ func absences() []absence {
 			"attach", "commit", "compose", "container", "cp", "create", "diff", "exec", "export", "kill", "logs", "pause", "port", "ps",
 			"rename", "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
 		}},
-		{"sinter has no daemon, networks, volumes or swarm, but images and their cache", []string{
+		{"sinter has images and a cache, but no daemon, networks, volumes or swarm", []string{
 			"config", "context", "events", "info", "network", "node", "plugin", "secret", "service", "stack", "swarm", "volume",
 			"system dial-stdio", "system events", "system info", "buildx dial-stdio", "builder dial-stdio",
 		}},
@@ -109,15 +110,15 @@ func refuse(list []*cobra.Command, words []string, why string) []*cobra.Command 
 
 // dockerFlags are docker's own flags, which stand before a command.
 type dockerFlags struct {
-	config, logLevel string
-	debug            bool
+	logLevel string
+	debug    bool
 }
 
 // daemonFlags say how docker reaches its daemon.
 var daemonFlags = [...]string{"host", "context", "tls", "tlsverify", "tlscacert", "tlscert", "tlskey"}
 
-func (f *dockerFlags) register(s *pflag.FlagSet) {
-	s.StringVar(&f.config, "config", "", "`DIR` of docker's config.json (default $DOCKER_CONFIG, else ~/.docker)")
+func (f *dockerFlags) register(a *app, s *pflag.FlagSet) {
+	s.StringVar(&a.dockerConfig, "config", "", "`DIR` of docker's config.json (default $DOCKER_CONFIG, else ~/.docker)")
 	s.BoolVarP(&f.debug, "debug", "D", false, "no effect: sinter keeps no log")
 	s.StringVarP(&f.logLevel, "log-level", "l", "", "no effect: `LEVEL` of a log")
 	for _, name := range daemonFlags {
@@ -126,9 +127,8 @@ func (f *dockerFlags) register(s *pflag.FlagSet) {
 		} else {
 			s.String(name, "", "not supported: sinter has no daemon")
 		}
-		_ = s.MarkHidden(name)
 	}
-	for _, name := range []string{"debug", "log-level"} {
+	for _, name := range append(daemonFlags[:], "debug", "log-level") {
 		// Only an unknown name is an error.
 		_ = s.MarkHidden(name)
 	}
@@ -150,15 +150,18 @@ func (f *dockerFlags) apply(a *app, given *pflag.FlagSet) error {
 	if f.logLevel != "" {
 		a.warn("--log-level does nothing in sinter")
 	}
-	if f.config == "" {
+	if b := given.Lookup("builder"); b != nil && b.Changed {
+		a.warn(fmt.Sprintf("--builder %s does nothing: sinter is the builder", b.Value))
+	}
+	if a.dockerConfig == "" {
 		return nil
 	}
-	return os.Setenv("DOCKER_CONFIG", f.config)
+	return os.Setenv("DOCKER_CONFIG", a.dockerConfig)
 }
 
 // newSystemPruneCmd is prune with docker's flag for volumes.
 func newSystemPruneCmd(a *app) *cobra.Command {
-	c := named(newPruneCmd(a), "prune")
+	c := newPruneCmd(a)
 	volumes := c.Flags().Bool("volumes", false, "no effect: sinter has no volumes")
 	_ = c.Flags().MarkHidden("volumes")
 	return before(c, func() {

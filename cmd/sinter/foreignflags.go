@@ -12,7 +12,7 @@ import (
 // for what sinter has not, or has no need of.
 type foreignFlags struct {
 	rm, forceRm, compress  bool
-	isolation, builder     string
+	isolation              string
 	provenance, sbom       string
 	cacheFrom, cacheTo     []string
 	attest, policy, secure []string
@@ -24,7 +24,7 @@ const contentTrust = "disable-content-trust"
 
 // addContentTrust registers that flag.
 func addContentTrust(s *pflag.FlagSet) {
-	s.Bool(contentTrust, true, "no effect: no signature is looked for")
+	s.Bool(contentTrust, true, "no effect: signatures are not checked")
 	_ = s.MarkHidden(contentTrust)
 }
 
@@ -37,21 +37,20 @@ func checkContentTrust(s *pflag.FlagSet, command string) error {
 }
 
 func (f *foreignFlags) register(s *pflag.FlagSet) {
-	s.BoolVar(&f.rm, "rm", true, "no effect: there are no intermediate containers")
-	s.BoolVar(&f.forceRm, "force-rm", false, "no effect: there are no intermediate containers")
+	s.BoolVar(&f.rm, "rm", true, "no effect: sinter has no intermediate containers")
+	s.BoolVar(&f.forceRm, "force-rm", false, "no effect: sinter has no intermediate containers")
 	s.BoolVar(&f.compress, "compress", false, "no effect: the context is not sent anywhere")
 	addContentTrust(s)
-	s.BoolP("debug", "D", false, "no effect: there is no log beside the display")
 	s.StringVar(&f.isolation, "isolation", "", "no effect: `TECHNOLOGY`")
 	s.StringSliceVar(&f.secure, "security-opt", nil, "no effect: `OPTION`")
-	s.StringVar(&f.builder, "builder", "", "no effect: `NAME` of a builder")
+	s.String("builder", "", "no effect: `NAME` of a builder")
 	s.StringArrayVar(&f.cacheFrom, "cache-from", nil, "no effect: `SOURCE` of a cache")
 	s.StringArrayVar(&f.cacheTo, "cache-to", nil, "not supported: `DESTINATION` of a cache")
 	s.StringVar(&f.provenance, "provenance", "", "only false is supported: no attestation is made")
 	s.StringVar(&f.sbom, "sbom", "", "only false is supported: no attestation is made")
 	s.StringArrayVar(&f.attest, "attest", nil, "only type=`TYPE`,disabled=true is supported: no attestation is made")
 	s.StringArrayVar(&f.policy, "policy", nil, "only disabled=true and reset=true are supported: `POLICY` for sources")
-	for _, name := range []string{"rm", "force-rm", "compress", "debug", "isolation", "security-opt", "builder", "cache-from", "cache-to", "provenance", "sbom", "attest", "policy"} {
+	for _, name := range []string{"rm", "force-rm", "compress", "isolation", "security-opt", "builder", "cache-from", "cache-to", "provenance", "sbom", "attest", "policy"} {
 		// Only an unknown name is an error.
 		_ = s.MarkHidden(name)
 	}
@@ -61,13 +60,10 @@ func (f *foreignFlags) register(s *pflag.FlagSet) {
 // which the same image is built.
 func (f *foreignFlags) warnings(given *pflag.FlagSet) []string {
 	var out []string
-	for _, name := range []string{"rm", "force-rm", "compress", contentTrust, "debug", "isolation", "security-opt"} {
+	for _, name := range []string{"rm", "force-rm", "compress", contentTrust, "isolation", "security-opt"} {
 		if given.Changed(name) {
 			out = append(out, "--"+name+" does nothing in sinter")
 		}
-	}
-	if f.builder != "" {
-		out = append(out, fmt.Sprintf("--builder %s does nothing: sinter is the builder", f.builder))
 	}
 	if len(f.cacheFrom) > 0 {
 		out = append(out, "--cache-from does nothing: what is known is in the store")

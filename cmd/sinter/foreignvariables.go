@@ -31,7 +31,7 @@ func foreignVariables() []string {
 		say("BUILDX_NO_DEFAULT_LOAD", "without --load or -o the image is in sinter's own store")
 	}
 	if isOn("BUILDX_DEFAULT_POLICY") {
-		say("BUILDX_DEFAULT_POLICY", "sinter uses none of the images that it is about")
+		say("BUILDX_DEFAULT_POLICY", "sinter has no source policies")
 	}
 	if v := os.Getenv("BUILDX_METADATA_PROVENANCE"); v != "" && v != "disabled" && v != "0" && v != "false" {
 		say("BUILDX_METADATA_PROVENANCE", "no provenance is recorded")
@@ -50,7 +50,7 @@ func contentTrustVariable() string {
 	if !isOn("DOCKER_CONTENT_TRUST") {
 		return ""
 	}
-	return "DOCKER_CONTENT_TRUST does nothing: no signature is looked for"
+	return "DOCKER_CONTENT_TRUST does nothing: signatures are not checked"
 }
 
 // checkPolicies refuses to build without rules that docker would obey.

@@ -3,9 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -47,10 +45,10 @@ func (o *opening) addGitLabels(ctx context.Context, dir, dockerfile string) erro
 // labels if it is in none.
 func gitLabels(ctx context.Context, dir, dockerfile string) (map[string]string, error) {
 	root, err := git(ctx, dir, "rev-parse", "--show-toplevel")
+	if err != nil && !inRepository(dir) {
+		return nil, nil
+	}
 	if err != nil {
-		if _, statErr := os.Lstat(filepath.Join(dir, ".git")); errors.Is(statErr, fs.ErrNotExist) {
-			return nil, nil
-		}
 		return nil, err
 	}
 	labels := map[string]string{}
@@ -74,6 +72,20 @@ func gitLabels(ctx context.Context, dir, dockerfile string) (map[string]string, 
 		labels["com.docker.image.source.entrypoint"] = place
 	}
 	return labels, nil
+}
+
+// inRepository reports whether dir or a directory above it has a .git.
+func inRepository(dir string) bool {
+	dir, err := filepath.Abs(dir)
+	for ; err == nil; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(filepath.Join(dir, ".git")); err == nil {
+			return true
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	return false
 }
 
 // gitRemote is the address of the remote that the current branch follows, else of
@@ -118,7 +130,7 @@ func below(root, file string) string {
 	return place
 }
 
-// git runs git in a directory; a hook of the repository's has no part in it.
+// git runs git in a directory, without the repository's fsmonitor hook.
 func git(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.fsmonitor=false", "-C", dir}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")

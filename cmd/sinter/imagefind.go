@@ -223,7 +223,8 @@ func (a *app) sharedToRead(ctx context.Context) (release func(), err error) {
 	return a.shared(ctx)
 }
 
-// shared holds the store, so that no collection removes what is being used.
+// shared checks that the store can be used, and shares its lock with commands of
+// older versions, whose prune knows of no claims.
 func (a *app) shared(ctx context.Context) (release func(), err error) {
 	root, err := a.ownRoot()
 	if err == nil && !a.reads {

@@ -263,7 +263,7 @@ func (a *app) printInspected(format string, t *template.Template, list []inspect
 }
 
 // formatInspected executes a template on the image. One that names what the image's
-// fields do not have, such as .Id, is executed on the image as JSON, as in docker.
+// fields do not have, such as .Descriptor.digest, is executed on the image as JSON, as in docker.
 func formatInspected(t *template.Template, info inspected) (string, error) {
 	var out strings.Builder
 	typedErr := t.Option("missingkey=default").Execute(&out, info)

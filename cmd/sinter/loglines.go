@@ -6,7 +6,7 @@ import (
 	"github.com/sinter-build/sinter/builder/event"
 )
 
-// maxLogLine is how long a line of a command's output may be that is shown, in bytes.
+// maxLogLine is the longest line of a command's output that is shown unbroken, in bytes.
 // The display keeps a line in memory until it ends.
 const maxLogLine = 1 << 20
 

@@ -51,7 +51,7 @@ func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
 	if err != nil {
 		return err
 	}
-	wanted := []ocispec.Platform{platforms.Normalize(platforms.DefaultSpec())}
+	wanted := []ocispec.Platform{hostPlatform()}
 	if len(f.platforms) > 0 {
 		wanted = nil
 	}

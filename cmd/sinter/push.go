@@ -110,13 +110,14 @@ func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 		return err
 	}
 	err = a.showing(ctx, f.progress, f.quiet, "pushing "+name.String(), func(progress func(event.Progress)) error {
-		return client.Push(ctx, name.String(), built, progress)
-	})
-	if err != nil {
-		if isInterrupted(ctx, err) {
+		err := client.Push(ctx, name.String(), built, progress)
+		if err == nil || isInterrupted(ctx, err) {
 			return err
 		}
 		return &export.PushError{Names: []string{as}, Source: text, Platform: f.platform, Err: err}
+	})
+	if err != nil {
+		return err
 	}
 	if f.quiet {
 		_, err = fmt.Fprintln(a.stdout, built.Digest())

@@ -44,6 +44,9 @@ func (a *app) registryFlags() []string {
 	if a.rootFlag != "" {
 		flags = append(flags, "--root", a.rootFlag)
 	}
+	if a.dockerConfig != "" {
+		flags = append(flags, "--config", a.dockerConfig)
+	}
 	for _, host := range a.insecure {
 		flags = append(flags, "--registry-insecure", host)
 	}

@@ -55,6 +55,7 @@ func TestPushAgain(t *testing.T) {
 		{"quiet", []string{"build", "-q", "-t", "HOST/a:1", "--push", "."}, []string{"HOST/a:1"}, true},
 		{"several platforms", []string{"build", "--platform=linux/amd64,linux/arm64", "-t", "HOST/a:1", "-o", "type=registry", "."}, nil, false},
 		{"push", []string{"push", "kept", "HOST/a:1"}, []string{"HOST/a:1"}, false},
+		{"push with docker's configuration", []string{"--config=.", "push", "kept", "HOST/a:1"}, []string{"HOST/a:1"}, false},
 		{"push of one platform", []string{"push", "--platform=linux/amd64", "kept", "HOST/a:1"}, []string{"HOST/a:1"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -69,6 +70,9 @@ func TestPushAgain(t *testing.T) {
 			hint := again.FindStringSubmatch(out)
 			if code != exitPush || hint == nil || strings.Contains(out, ":\n------") {
 				t.Fatalf("code %d, want %d, a hint and no empty block\n%s", code, exitPush, out)
+			}
+			if strings.HasPrefix(tt.args[0], "--") && !strings.Contains(hint[1], "sinter --config . push") {
+				t.Errorf("the hint lacks the configuration: %s", hint[1])
 			}
 			if listed := p.must(t, "images"); strings.Contains(listed, host) != tt.kept {
 				t.Errorf("the name is kept: want %v\n%s", tt.kept, listed)

@@ -64,7 +64,7 @@ func (a *app) explain(ctx context.Context, w io.Writer, err error) int {
 	case errors.As(err, &step):
 		a.printStep(w, step)
 	}
-	fmt.Fprintf(w, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(message(err, step), "\n"))))
+	fmt.Fprintf(w, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(err.Error(), "\n"))))
 	for _, h := range append(a.hints(err), a.pushAgain(err)) {
 		if h != "" {
 			fmt.Fprintf(w, "hint: %s\n", parser.Redact(h))
@@ -81,29 +81,13 @@ func (a *app) explain(ctx context.Context, w io.Writer, err error) int {
 	return exitFailed
 }
 
-// message is the text of err. A step is called by its place: its line was shown.
-func message(err error, step *builder.StepError) string {
-	if step == nil || !placed(step) {
-		return err.Error()
-	}
-	place := fmt.Sprintf("%s:%d: %v", stepSource(step).Name, step.Node.Pos[0].Start.Line, step.Err)
-	return strings.Replace(err.Error(), step.Error(), place, 1)
-}
-
-// placed reports whether it is known where in the Dockerfile a step comes from.
-func placed(e *builder.StepError) bool { return len(e.Node.Pos) > 0 && e.Graph != nil }
-
-func stepSource(e *builder.StepError) *parser.SourceFile {
-	return &e.Graph.Files[e.Node.Pos[0].File]
-}
-
 // hints say what to do about an error; some may be empty.
 func (a *app) hints(err error) []string {
 	switch full := a.fullDisk(err); {
 	case isFull(err):
 		return []string{full} // nothing else is the matter
 	case errors.Is(err, unix.EMFILE):
-		return []string{"raise the limit of open files (ulimit -n): every step that runs at the same time needs some; --max-parallelism bounds them"}
+		return []string{"raise the limit of open files (ulimit -n): every step that runs at the same time needs some; or run fewer at a time with --max-parallelism"}
 	default:
 		return []string{hint(err), full}
 	}
@@ -210,8 +194,8 @@ func (a *app) printStep(w io.Writer, e *builder.StepError) {
 	if a.silent && errors.As(e, &command) && command.Output != "" {
 		fmt.Fprintf(w, "%s\n > %s:\n%s\n%s\n", rule, e.Node.Name, strings.TrimRight(command.Output, "\n"), rule)
 	}
-	if placed(e) {
-		printPlace(w, stepSource(e), e.Node.Pos)
+	if src := e.Source(); src != nil {
+		printPlace(w, src, e.Node.Pos)
 	}
 }
 

@@ -43,8 +43,8 @@ func TestFullDiskElsewhere(t *testing.T) {
 // The limit of open files is this process's own, whatever it was that met it.
 func TestTooManyFiles(t *testing.T) {
 	for err, want := range map[error]string{
-		fmt.Errorf("locking: %w", &fs.PathError{Op: "open", Path: "x", Err: unix.EMFILE}): "error: locking: open x: too many open files\nhint: raise the limit of open files (ulimit -n): every step that runs at the same time needs some; --max-parallelism bounds them\n",
-		storeMistake(fmt.Errorf("opening the store: %w", unix.EMFILE)):                    "error: opening the store: too many open files\nhint: raise the limit of open files (ulimit -n): every step that runs at the same time needs some; --max-parallelism bounds them\n",
+		fmt.Errorf("locking: %w", &fs.PathError{Op: "open", Path: "x", Err: unix.EMFILE}): "error: locking: open x: too many open files\nhint: raise the limit of open files (ulimit -n): every step that runs at the same time needs some; or run fewer at a time with --max-parallelism\n",
+		storeMistake(fmt.Errorf("opening the store: %w", unix.EMFILE)):                    "error: opening the store: too many open files\nhint: raise the limit of open files (ulimit -n): every step that runs at the same time needs some; or run fewer at a time with --max-parallelism\n",
 		fmt.Errorf("locking: %w", unix.ENFILE):                                            "error: locking: too many open files in system\n",
 	} {
 		var out strings.Builder

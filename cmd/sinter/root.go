@@ -35,6 +35,9 @@ Exit codes:
 			return nil
 		},
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if p := c.Flags().Lookup("progress"); p != nil {
+				a.rawJSON = p.Value.String() == rawJSON
+			}
 			if err := docker.apply(a, c.Flags()); err != nil {
 				return err
 			}
@@ -48,16 +51,16 @@ Exit codes:
 	flags.StringArrayVar(&a.mirrors, "registry-mirror", nil, "`HOST=MIRROR`: pulls from HOST ask MIRROR first (repeatable)")
 	flags.StringArrayVar(&a.insecure, "registry-insecure", nil, "speak plain HTTP, or do not verify TLS, with `HOST` (repeatable)")
 	flags.StringArrayVar(&a.caFiles, "registry-ca", nil, "trust the certificates in `FILE` (not a pipe; repeatable)")
-	flags.IntVar(&a.retries, "retry", -1, "how `OFTEN` to repeat a registry request that failed for a passing reason; when given, also to wait for a registry that cannot be reached")
+	flags.IntVar(&a.retries, "retry", -1, "`N` retries after transient registry errors; when given, also wait for a registry that cannot be reached")
 	flags.Lookup("retry").DefValue = "4"
 	flags.DurationVar(&a.retryDelay, "retry-delay", 0, "`PAUSE` before the first repetition, which doubles each time (default 300ms)")
-	docker.register(flags)
+	docker.register(a, flags)
 	own := []*cobra.Command{
 		newBuildCmd(a), newImagesCmd(a), newTagCmd(a), newRmiCmd(a), newPushCmd(a), newPullCmd(a),
 		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newImagetoolsCmd(a), newHistoryCmd(a), newDuCmd(a), newPruneCmd(a),
 		newVerifyCmd(a), newLoginCmd(a), newLogoutCmd(a), newVersionCmd(a),
 	}
-	// To make all of docker's takes longer than some commands do.
+	// Building docker's command tree takes longer than some commands run.
 	if len(a.args) == 0 || !slices.ContainsFunc(own, func(c *cobra.Command) bool { return c.Name() == a.args[0] }) {
 		root.AddCommand(newDockerCmds(a)...)
 	}
@@ -116,7 +119,7 @@ func version() string {
 	return "devel"
 }
 
-// commit is the one that the program was built of, as far as Go was told.
+// commit is the commit that the program was built from, if Go recorded it.
 func commit() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

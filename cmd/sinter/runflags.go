@@ -29,7 +29,7 @@ func (f *buildFlags) registerRun(s *pflag.FlagSet) {
 	s.StringSliceVar(&f.cdiDirs, "cdi-spec-dir", device.DefaultDirs(), "`DIR` with CDI specifications for RUN --device (repeatable)")
 	s.StringVar(&f.shmSize, "shm-size", "", "`SIZE` of /dev/shm, such as 64m")
 	s.StringArrayVar(&f.ulimits, "ulimit", nil, "resource limit `NAME=SOFT[:HARD]`")
-	s.IntVar(&f.maxParallelism, "max-parallelism", 0, "run `N` commands at once at most (default maxParallelism of the configuration, else as many as the stages allow)")
+	s.IntVar(&f.maxParallelism, "max-parallelism", 0, "run `N` commands at once at most (default maxParallelism of the configuration, else as many as the stages and the limit on open files allow)")
 	s.StringVar(&f.cgroupParent, "cgroup-parent", "", "parent `CGROUP` of RUN commands")
 	s.StringSliceVar(&f.resources, "resource", nil, "limit of the control group of RUN: `NAME=VALUE` with the names memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus, cpuset-mems")
 	for _, l := range []struct{ name, short, usage string }{

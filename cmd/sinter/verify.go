@@ -189,7 +189,7 @@ func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string,
 	return lines, len(list), nil
 }
 
-// named reports whether an image, which was listed, still has its name.
+// isNamed reports whether an image, which was listed, still has its name.
 func isNamed(images *image.Images, img image.Image) bool {
 	list, err := images.List()
 	return err != nil || slices.ContainsFunc(list, func(now image.Image) bool {
