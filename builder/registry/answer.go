@@ -8,6 +8,17 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
+// checkStatus fails unless the status of resp is one of codes. The error is a
+// transport.Error also when the rest of the refusal cannot be read, or is too long.
+func checkStatus(resp *http.Response, codes ...int) error {
+	err := transport.CheckError(resp, codes...)
+	var answer *transport.Error
+	if err != nil && !errors.As(err, &answer) {
+		return errors.Join(&transport.Error{StatusCode: resp.StatusCode, Request: resp.Request}, err)
+	}
+	return err
+}
+
 // explainAnswer is for registries that say no.
 func (s *session) explainAnswer(err error, answer *transport.Error, ref *Ref) error {
 	what := s.host + "/" + s.path

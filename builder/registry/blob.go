@@ -6,15 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync/atomic"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
-
-// errStalled ends a transfer in which nothing has come for too long.
-var errStalled = errors.New("the transfer stalled")
 
 // Blob streams a blob of a repository ("docker.io/library/debian"). When the
 // connection breaks, the rest is fetched with another request, from another
@@ -89,7 +84,7 @@ func (c *Client) blob(ctx context.Context, places []endpoint, desc ocispec.Descr
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &blobReader{
 		places: places, desc: desc, policy: &c.retry,
-		ask: func(e endpoint, offset int64) (*watched, bool, error) {
+		ask: func(e endpoint, offset int64) (io.ReadCloser, bool, error) {
 			body, whole, err := c.ask(ctx, e, desc, offset)
 			if err != nil && ctx.Err() == nil {
 				c.bury(e, err)
@@ -117,12 +112,12 @@ type blobReader struct {
 
 	// What needs the transfer's context. ask requests the bytes from offset
 	// on; whole says that the answer begins at 0 nevertheless.
-	ask   func(e endpoint, offset int64) (body *watched, whole bool, err error)
+	ask   func(e endpoint, offset int64) (body io.ReadCloser, whole bool, err error)
 	pause func(n int) error
 	ended func() error
 	close func()
 
-	body     *watched
+	body     io.ReadCloser
 	offset   int64 // how much has been returned
 	skip     int64 // how much of body has been returned before
 	failures int   // since the last byte
@@ -228,14 +223,14 @@ func (r *blobReader) connect() error {
 
 // ask requests a blob from offset on, or the whole of it from those that do not
 // understand that.
-func (c *Client) ask(ctx context.Context, e endpoint, desc ocispec.Descriptor, offset int64) (_ *watched, whole bool, err error) {
+func (c *Client) ask(ctx context.Context, e endpoint, desc ocispec.Descriptor, offset int64) (_ io.ReadCloser, whole bool, err error) {
 	s, err := c.open(ctx, sessionKey{endpoint: e})
 	if err != nil {
 		return nil, false, err
 	}
-	body, whole, err := c.askSession(ctx, s, desc, offset)
+	body, whole, err := s.ask(ctx, desc, offset)
 	if offset > 0 && isRefusedRange(err) {
-		body, _, err = c.askSession(ctx, s, desc, 0)
+		body, _, err = s.ask(ctx, desc, 0)
 		whole = true
 	}
 	if err != nil {
@@ -244,11 +239,9 @@ func (c *Client) ask(ctx context.Context, e endpoint, desc ocispec.Descriptor, o
 	return body, whole, nil
 }
 
-func (c *Client) askSession(ctx context.Context, s *session, desc ocispec.Descriptor, offset int64) (_ *watched, whole bool, err error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (s *session) ask(ctx context.Context, desc ocispec.Descriptor, offset int64) (_ io.ReadCloser, whole bool, err error) {
 	req, err := s.request(ctx, http.MethodGet, "blobs/"+desc.Digest.String())
 	if err != nil {
-		cancel(nil)
 		return nil, false, err
 	}
 	if offset > 0 {
@@ -256,15 +249,13 @@ func (c *Client) askSession(ctx context.Context, s *session, desc ocispec.Descri
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		cancel(nil)
 		return nil, false, err
 	}
 	if err := accept(resp, desc.Size, offset); err != nil {
 		resp.Body.Close()
-		cancel(nil)
 		return nil, false, err
 	}
-	return watch(resp.Body, c.retry.stall, cancel), resp.StatusCode == http.StatusOK, nil
+	return resp.Body, resp.StatusCode == http.StatusOK, nil
 }
 
 // rangeError is about a registry that answers with another part of a blob.
@@ -284,7 +275,7 @@ func isRefusedRange(err error) bool {
 
 // accept checks that resp is the blob, or what was asked for of it.
 func accept(resp *http.Response, total, offset int64) error {
-	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
+	if err := checkStatus(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		return err
 	}
 	if resp.ContentLength < 0 && mediaType(resp.Header.Get("Content-Type")) == "text/html" {
@@ -302,42 +293,4 @@ func accept(resp *http.Response, total, offset int64) error {
 		return fmt.Errorf("the registry has %d bytes where the manifest says %d", resp.ContentLength, want)
 	}
 	return nil
-}
-
-// watched is a body that fails with errStalled when nothing comes for too long.
-type watched struct {
-	body   io.ReadCloser
-	limit  time.Duration
-	timer  *time.Timer
-	cancel context.CancelCauseFunc
-	late   atomic.Bool
-}
-
-func watch(body io.ReadCloser, limit time.Duration, cancel context.CancelCauseFunc) *watched {
-	w := &watched{body: body, limit: limit, cancel: cancel}
-	w.timer = time.AfterFunc(limit, func() {
-		w.late.Store(true)
-		cancel(errStalled)
-	})
-	w.timer.Stop()
-	return w
-}
-
-// Read counts only the time in which it waits: a slow consumer stalls nothing.
-func (w *watched) Read(p []byte) (int, error) {
-	w.timer.Reset(w.limit)
-	n, err := w.body.Read(p)
-	w.timer.Stop()
-	if err != nil && err != io.EOF && w.late.Load() {
-		err = errStalled
-	}
-	return n, err
-}
-
-// Close ends the request.
-func (w *watched) Close() error {
-	w.timer.Stop()
-	err := w.body.Close()
-	w.cancel(nil)
-	return err
 }

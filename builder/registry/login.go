@@ -6,7 +6,6 @@ import (
 	"net/http"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/sinter-build/sinter/builder/redirect"
 )
@@ -57,5 +56,5 @@ func ping(ctx context.Context, client *http.Client, server string) error {
 		return err
 	}
 	defer resp.Body.Close()
-	return transport.CheckError(resp, http.StatusOK)
+	return checkStatus(resp, http.StatusOK)
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -65,7 +64,7 @@ func (p *push) begin(ctx context.Context) (location string, err error) {
 		return "", err
 	}
 	defer resp.Body.Close()
-	if err := transport.CheckError(resp, http.StatusCreated, http.StatusAccepted); err != nil {
+	if err := checkStatus(resp, http.StatusCreated, http.StatusAccepted); err != nil {
 		return "", err
 	}
 	if resp.StatusCode == http.StatusCreated {

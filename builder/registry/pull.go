@@ -138,7 +138,7 @@ func (s *session) manifest(ctx context.Context, ref Ref) (ocispec.Descriptor, []
 		return ocispec.Descriptor{}, nil, s.explain(err, &ref)
 	}
 	defer resp.Body.Close()
-	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+	if err := checkStatus(resp, http.StatusOK); err != nil {
 		return ocispec.Descriptor{}, nil, s.explain(err, &ref)
 	}
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
@@ -261,7 +261,7 @@ func (s *session) head(ctx context.Context, ref Ref) (ocispec.Descriptor, error)
 		return ocispec.Descriptor{}, s.explain(err, &ref)
 	}
 	defer resp.Body.Close()
-	if err := transport.CheckError(resp, http.StatusOK); err != nil {
+	if err := checkStatus(resp, http.StatusOK); err != nil {
 		return ocispec.Descriptor{}, s.explain(err, &ref)
 	}
 	desc := ocispec.Descriptor{

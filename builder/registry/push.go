@@ -197,7 +197,7 @@ func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 		return false, p.session.explain(err, nil)
 	}
 	defer resp.Body.Close()
-	if err := transport.CheckError(resp, http.StatusOK, http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden); err != nil {
+	if err := checkStatus(resp, http.StatusOK, http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden); err != nil {
 		return false, p.session.explain(err, nil)
 	}
 	return resp.StatusCode == http.StatusOK && describes(resp, desc), nil
@@ -233,7 +233,7 @@ func (p *push) putManifest(ctx context.Context, name string, m document) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if err := transport.CheckError(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted); err != nil {
+	if err := checkStatus(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted); err != nil {
 		return err
 	}
 	return p.confirmManifest(ctx, resp, name, m)

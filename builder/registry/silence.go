@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -40,8 +39,8 @@ func isSilence(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// send sends r once. Who waits for long is told why, and who waits too long gets a
-// silentError.
+// send sends r once. A long wait for the answer is warned of; one that is too long
+// ends with a silentError. Reading the answer's body fails when it stalls.
 func (t *retrying) send(r *http.Request) (*http.Response, error) {
 	limit := t.limit(r)
 	silent := &silentError{limit}
@@ -61,7 +60,7 @@ func (t *retrying) send(r *http.Request) (*http.Response, error) {
 	resp, err := t.inner.RoundTrip(r.WithContext(ctx))
 	late := w.stop()
 	if err == nil && !late {
-		resp.Body = &endingBody{resp.Body, cancel}
+		resp.Body = watch(resp.Body, t.policy.stall, cancel)
 		return resp, nil
 	}
 	if err == nil {
@@ -136,17 +135,4 @@ func (t *retrying) limit(r *http.Request) time.Duration {
 		return p.answer
 	}
 	return p.first
-}
-
-// endingBody ends its request's context when it is closed.
-type endingBody struct {
-	io.ReadCloser
-	cancel context.CancelCauseFunc
-}
-
-// Close ends the request.
-func (b *endingBody) Close() error {
-	err := b.ReadCloser.Close()
-	b.cancel(nil)
-	return err
 }

@@ -186,3 +186,43 @@ func TestTimeoutsPass(t *testing.T) {
 		t.Error("a refusal counts as passing")
 	}
 }
+
+// A body that stops in the middle is waited for as long as a blob's: that of a
+// manifest, of a refusal, and of a token.
+func TestStalledBody(t *testing.T) {
+	for name, path := range map[string]string{"manifest": "/manifests/", "token": "/token"} {
+		for _, status := range []int{http.StatusOK, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable} {
+			t.Run(fmt.Sprint(name, " ", status), func(t *testing.T) {
+				t.Parallel()
+				reg := newTestRegistry(t)
+				img := imageSource(t, randomImage(t, 1000, 0))
+				if err := quick(Config{}).Push(t.Context(), reg.host+"/a:1", img, nil); err != nil {
+					t.Fatal(err)
+				}
+				login := &tokenRegistry{host: reg.host, anonymous: true, life: 60}
+				var stalled atomic.Bool
+				reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+					if !strings.Contains(r.URL.Path, path) || stalled.Swap(true) {
+						return login.handle(w, r)
+					}
+					w.Header().Set("Content-Length", "100")
+					w.WriteHeader(status)
+					_, _ = io.WriteString(w, "{")
+					_ = http.NewResponseController(w).Flush()
+					<-r.Context().Done()
+					panic(http.ErrAbortHandler)
+				})
+				c := quick(Config{})
+				c.retry.stall = short
+				_, _, err := c.Resolve(t.Context(), mustRef(t, reg.host+"/a:1"))
+				switch {
+				case err == nil:
+				case name == "manifest" && status != http.StatusOK:
+					wantError(t, err, "access denied", "check the name")
+				default:
+					wantError(t, err, "does not answer: the transfer stalled", "check the network")
+				}
+			})
+		}
+	}
+}
