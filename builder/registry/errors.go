@@ -81,7 +81,7 @@ func (s *session) explainNetwork(err error) error {
 	case errors.As(err, &invalid):
 		e.Msg = fmt.Sprintf("registry %s: its certificate is not valid: %v", s.host, invalid)
 		e.Hint = "check the clock of this machine; to trust any certificate: --registry-insecure " + s.host
-	case errors.Is(err, errStalled), isSilence(err):
+	case isSilence(err):
 		e.Msg = fmt.Sprintf("registry %s does not answer: %s", s.host, reason(err))
 		e.Hint = "check the network and the proxy settings (HTTPS_PROXY, NO_PROXY)"
 	case errors.Is(err, http.ErrSchemeMismatch), strings.Contains(err.Error(), "server gave HTTP response"):

@@ -95,7 +95,7 @@ func quick(c Config) *Client {
 	}
 	client := New(c)
 	client.retry.first = time.Millisecond
-	client.retry.stall = time.Second
+	client.retry.stall, client.retry.sendStall = time.Second, time.Second
 	return client
 }
 

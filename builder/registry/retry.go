@@ -25,8 +25,10 @@ type retryPolicy struct {
 	first time.Duration
 	// longest is the most that a registry can make us wait.
 	longest time.Duration
-	// stall is how long a transfer may stand still.
-	stall time.Duration
+	// stall is how long nothing may come of a body that is read, and sendStall how
+	// long nothing may be taken of one that is sent. The latter is longer: the
+	// kernel takes more at a time.
+	stall, sendStall time.Duration
 	// silence is how long an answer may take before that is told.
 	silence time.Duration
 	// patience is how long an answer may take before the request counts as lost.
@@ -37,7 +39,7 @@ type retryPolicy struct {
 
 func newRetryPolicy(c Config) retryPolicy {
 	p := retryPolicy{
-		attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: 45 * time.Second, silence: 15 * time.Second,
+		attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: 45 * time.Second, sendStall: time.Minute, silence: 15 * time.Second,
 		patience: patience{
 			answer: 45 * time.Second, first: 20 * time.Second,
 			mirror: 20 * time.Second, firstMirror: 8 * time.Second,

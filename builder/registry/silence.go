@@ -33,10 +33,11 @@ func (e *silentError) Timeout() bool { return true }
 // Is makes the error one of timeouts, as those of net/http are.
 func (e *silentError) Is(target error) bool { return target == context.DeadlineExceeded }
 
-// isSilence reports whether a request failed because nobody answered in time.
+// isSilence reports whether a request failed because nobody answered, or took what
+// was sent, in time.
 func isSilence(err error) bool {
 	var timeout net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+	return errors.Is(err, errStalled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // send sends r once. A long wait for the answer is warned of; one that is too long
@@ -52,12 +53,15 @@ func (t *retrying) send(r *http.Request) (*http.Response, error) {
 		},
 		end: func() { cancel(silent) },
 	}
+	sent := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { w.start() },
+	}))
 	if hasBody(r) {
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { w.start() }})
+		watchSent(sent, t.policy.sendStall, cancel)
 	} else {
 		w.start()
 	}
-	resp, err := t.inner.RoundTrip(r.WithContext(ctx))
+	resp, err := t.inner.RoundTrip(sent)
 	late := w.stop()
 	if err == nil && !late {
 		resp.Body = watch(resp.Body, t.policy.stall, cancel)
@@ -66,8 +70,12 @@ func (t *retrying) send(r *http.Request) (*http.Response, error) {
 	if err == nil {
 		resp.Body.Close()
 	}
-	if late && r.Context().Err() == nil {
+	switch {
+	case r.Context().Err() != nil:
+	case late:
 		err = silent
+	case errors.Is(context.Cause(ctx), errStalled):
+		err = errStalled
 	}
 	cancel(nil)
 	return nil, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -47,4 +49,57 @@ func (w *watched) Close() error {
 	err := w.body.Close()
 	w.cancel(nil)
 	return err
+}
+
+// watchSent makes the bodies of r end it with errStalled when the connection takes
+// nothing for too long. r must not be in use.
+func watchSent(r *http.Request, limit time.Duration, cancel context.CancelCauseFunc) {
+	r.Body = newSentBody(r.Body, limit, cancel)
+	if get := r.GetBody; get != nil {
+		r.GetBody = func() (io.ReadCloser, error) {
+			body, err := get()
+			if err != nil {
+				return nil, err
+			}
+			return newSentBody(body, limit, cancel), nil
+		}
+	}
+}
+
+// sentBody is the body of a request. Between two reads the connection must take
+// what was read.
+type sentBody struct {
+	io.ReadCloser
+	limit time.Duration
+
+	mu     sync.Mutex // held while closed is read or set
+	timer  *time.Timer
+	closed bool
+}
+
+func newSentBody(body io.ReadCloser, limit time.Duration, cancel context.CancelCauseFunc) *sentBody {
+	b := &sentBody{ReadCloser: body, limit: limit}
+	b.timer = time.AfterFunc(limit, func() { cancel(errStalled) })
+	b.timer.Stop()
+	return b
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	b.timer.Stop()
+	n, err := b.ReadCloser.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil && !b.closed {
+		b.timer.Reset(b.limit)
+	}
+	return n, err
+}
+
+// Close ends the watch. The transport may call it during a Read.
+func (b *sentBody) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.timer.Stop()
+	b.mu.Unlock()
+	return b.ReadCloser.Close()
 }

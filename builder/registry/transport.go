@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -23,7 +22,6 @@ import (
 // How long a registry may be silent.
 const (
 	dialTimeout     = 15 * time.Second
-	writeTimeout    = time.Minute // one write to a connection
 	continueTimeout = time.Second // until "100 Continue"; then the body is sent without
 )
 
@@ -48,14 +46,8 @@ func (c *Client) transport(e endpoint) (http.RoundTripper, error) {
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, ControlContext: redirect.Control}
 	base := &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return &timedConn{conn}, nil
-		},
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
 		TLSClientConfig:       conf,
 		TLSHandshakeTimeout:   dialTimeout,
 		ExpectContinueTimeout: continueTimeout,
@@ -70,17 +62,6 @@ func (c *Client) transport(e endpoint) (http.RoundTripper, error) {
 	}, c.config.UserAgent)
 	c.transports[key] = t
 	return t, nil
-}
-
-// timedConn fails a write that does not get through, as a stalled upload would
-// otherwise wait for the kernel to give up.
-type timedConn struct{ net.Conn }
-
-func (c *timedConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
 }
 
 // limited refuses protocols that must not be spoken with the registry. The

@@ -11,10 +11,13 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -369,4 +372,37 @@ func (u unreadable) Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadC
 		return r, err
 	}
 	return io.NopCloser(io.MultiReader(io.LimitReader(r, 10), iotest.ErrReader(u.reason))), nil
+}
+
+// A registry that stops taking a blob, without breaking the connection, is tried
+// again: over HTTP/2, where the kernel's buffers do not tell, as over HTTP/1.1.
+func TestStalledUpload(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		t.Run(fmt.Sprint("HTTP/2 ", h2), func(t *testing.T) {
+			t.Parallel()
+			inner := ggcr.New(ggcr.Logger(quietLog()))
+			var stalled atomic.Bool
+			over := make(chan struct{})
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if isBlobPut(r) && r.ContentLength > 1<<20 && !stalled.Swap(true) {
+					<-over
+					panic(http.ErrAbortHandler)
+				}
+				inner.ServeHTTP(w, r)
+			}))
+			s.EnableHTTP2 = h2
+			s.StartTLS()
+			t.Cleanup(s.Close)
+			t.Cleanup(func() { close(over) })
+			host := strings.TrimPrefix(s.URL, "https://")
+			c := quick(Config{Insecure: []string{host}})
+			c.retry.sendStall = short
+			// More than is buffered on the way.
+			img := imageSource(t, randomImage(t, 16<<20, 1))
+			if err := c.Push(t.Context(), host+"/a:1", img, nil); err != nil {
+				t.Fatal(err)
+			}
+			checkImage(t, host+"/a:1", remote.WithTransport(s.Client().Transport))
+		})
+	}
 }
