@@ -84,6 +84,9 @@ func (i *Image) Origins(d digest.Digest) []string {
 
 // Open reads a manifest, config or layer from where it is.
 func (i *Image) Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	if err := desc.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("manifest or blob %q: %w", desc.Digest, err)
+	}
 	i.mu.Lock()
 	data, ok := i.docs[desc.Digest]
 	from := i.from[desc.Digest]

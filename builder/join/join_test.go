@@ -2,6 +2,7 @@ package join
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -359,4 +360,37 @@ func FuzzRoot(f *testing.F) {
 		}
 		newImage(nil).add(r)
 	})
+}
+
+// An index with digests that are none is an error, not a crash, and they are in no
+// address.
+func TestInvalidDigests(t *testing.T) {
+	for _, d := range []string{"", "x", "../../other/manifests/1", "md4:31d6cfe0d16ae931b73c59d7e0c089c0"} {
+		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":2}]}`,
+			ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, d)
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v2/a/manifests/1" {
+				w.Header().Set("Content-Type", ocispec.MediaTypeImageIndex)
+				_, _ = io.WriteString(w, index)
+			} else if r.URL.Path != "/v2/" {
+				t.Errorf("asked for %s", r.URL.Path)
+			}
+		}))
+		defer h.Close()
+		ref, err := registry.ParseRef(strings.TrimPrefix(h.URL, "http://") + "/a:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := registry.New(registry.Config{})
+		img, err := Find(t.Context(), client, ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := img.Parts(t.Context()); err == nil {
+			t.Errorf("digest %q: no error", d)
+		}
+		if err := client.Push(t.Context(), ref.Host+"/b:1", img, nil); err == nil {
+			t.Errorf("digest %q: no error from the push", d)
+		}
+	}
 }

@@ -378,3 +378,21 @@ func TestMissingBlob(t *testing.T) {
 		t.Errorf("%v is not ErrNotFound", err)
 	}
 }
+
+// A digest that a registry made up is an error before it is part of an address.
+func TestInvalidDigests(t *testing.T) {
+	c := quick(Config{})
+	for _, d := range []digest.Digest{"x", "../../other/manifests/1", "sha256:12", "md4:31d6cfe0d16ae931b73c59d7e0c089c0"} {
+		ref := Ref{Host: "registry.invalid", Path: "a", Digest: d}
+		if _, _, err := c.Resolve(t.Context(), ref); !isInvalidDigest(err) {
+			t.Errorf("Resolve %q: %v", d, err)
+		}
+		if _, err := c.Head(t.Context(), ref); !isInvalidDigest(err) {
+			t.Errorf("Head %q: %v", d, err)
+		}
+	}
+}
+
+func isInvalidDigest(err error) bool {
+	return errors.Is(err, digest.ErrDigestInvalidFormat) || errors.Is(err, digest.ErrDigestInvalidLength) || errors.Is(err, digest.ErrDigestUnsupported)
+}

@@ -71,6 +71,11 @@ func (c *Client) Head(ctx context.Context, ref Ref) (ocispec.Descriptor, error) 
 // try calls do with ref's registry and before with its mirrors, until one has
 // an answer.
 func (c *Client) try(ctx context.Context, ref Ref, do func(*session) error) error {
+	if ref.Digest != "" {
+		if err := ref.Digest.Validate(); err != nil {
+			return fmt.Errorf("%s: %q: %w", ref.Repository(), ref.Digest, err)
+		}
+	}
 	places, err := c.endpoints(ref.Host, ref.Path)
 	if err != nil {
 		return err

@@ -86,6 +86,9 @@ func (c *content) add(ctx context.Context, img Source, desc ocispec.Descriptor, 
 		return nil
 	}
 	seen[desc.Digest] = true
+	if err := desc.Digest.Validate(); err != nil {
+		return fmt.Errorf("manifest %q: %w", desc.Digest, err)
+	}
 	if depth > 4 {
 		return fmt.Errorf("manifest %s: too many indexes are nested", desc.Digest)
 	}
@@ -110,6 +113,9 @@ func (c *content) add(ctx context.Context, img Source, desc ocispec.Descriptor, 
 		m.Layers = append(m.Layers, *m.Config)
 	}
 	for _, b := range m.Layers {
+		if err := b.Digest.Validate(); err != nil {
+			return fmt.Errorf("blob %q of manifest %s: %w", b.Digest, desc.Digest, err)
+		}
 		if !seen[b.Digest] {
 			seen[b.Digest] = true
 			c.blobs = append(c.blobs, b)
