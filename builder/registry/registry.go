@@ -120,8 +120,9 @@ type session struct {
 	client *http.Client
 	auth   *authorizer // that carries the client's requests
 
-	once chan struct{} // closed when the fields above are set
-	err  error
+	err       error
+	abandoned bool          // err is the end of a caller's context
+	once      chan struct{} // closed when the fields above are set
 }
 
 type sessionKey struct {
@@ -131,31 +132,41 @@ type sessionKey struct {
 }
 
 // open returns the session for an endpoint; the first caller makes it, others
-// wait. A failure is not remembered.
+// wait. A failure is not remembered, and that of a caller whose context ended is
+// its own.
 func (c *Client) open(ctx context.Context, key sessionKey) (*session, error) {
-	c.mu.Lock()
-	s, ok := c.sessions[key]
-	if !ok {
-		s = &session{endpoint: key.endpoint, once: make(chan struct{})}
-		c.sessions[key] = s
-	}
-	c.mu.Unlock()
-	if ok {
+	for {
+		c.mu.Lock()
+		s, ok := c.sessions[key]
+		if !ok {
+			s = &session{endpoint: key.endpoint, once: make(chan struct{})}
+			c.sessions[key] = s
+		}
+		c.mu.Unlock()
+		if !ok {
+			c.make(ctx, s, key)
+			return s, s.err
+		}
 		select {
 		case <-s.once:
-			return s, s.err
+			if !s.abandoned {
+				return s, s.err
+			}
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
 	}
-	s.err = c.connect(ctx, s, key)
-	if s.err != nil {
+}
+
+// make connects a session that others wait for.
+func (c *Client) make(ctx context.Context, s *session, key sessionKey) {
+	defer close(s.once)
+	if s.err = c.connect(ctx, s, key); s.err != nil {
+		s.abandoned = ctx.Err() != nil
 		c.mu.Lock()
+		defer c.mu.Unlock()
 		delete(c.sessions, key)
-		c.mu.Unlock()
 	}
-	close(s.once)
-	return s, s.err
 }
 
 func (c *Client) connect(ctx context.Context, s *session, key sessionKey) error {
