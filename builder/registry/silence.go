@@ -137,9 +137,10 @@ func (t *retrying) limit(r *http.Request) time.Duration {
 		return p.mirror
 	case t.mirror:
 		return p.firstMirror
-	case known && p.storing > 0:
+	case hasBody(r) && p.storing > 0:
+		// Who took all of it lives.
 		return p.answer + time.Duration(r.ContentLength/p.storing)*time.Second
-	case known:
+	case known || hasBody(r):
 		return p.answer
 	}
 	return p.first

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -224,5 +225,17 @@ func TestStalledBody(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A place that takes a blob without having answered before, as a store does that the
+// registry redirects to, gets the time to store it.
+func TestPatienceWithStores(t *testing.T) {
+	policy := newRetryPolicy(Config{})
+	transport := &retrying{policy: &policy}
+	r := httptest.NewRequest(http.MethodPut, "https://store.invalid/", strings.NewReader("blob"))
+	r.ContentLength = 1 << 30
+	if got := transport.limit(r); got < 2*time.Minute {
+		t.Errorf("1 GB has to be stored within %s", got)
 	}
 }
