@@ -19,8 +19,8 @@ type upload struct {
 	*push
 	desc  ocispec.Descriptor
 	meter *meter
-	// location is where the registry takes the blob, from offset on; "" before an
-	// upload was begun.
+	// location is where the registry takes the blob, from offset on; "" when an
+	// upload has to be begun.
 	location string
 	offset   int64
 	failed   int // attempts so far
@@ -36,6 +36,12 @@ func (p *push) upload(ctx context.Context, desc ocispec.Descriptor, meter *meter
 		}
 	}
 	for {
+		if u.location == "" {
+			var err error
+			if u.location, err = p.begin(ctx); err != nil {
+				return p.session.explain(err, nil)
+			}
+		}
 		wait, err := u.attempt(ctx)
 		if err == nil {
 			return nil
@@ -103,7 +109,7 @@ func (u *upload) resume(ctx context.Context, cause error) (there bool, err error
 	location := u.location
 	u.location, u.offset = "", 0
 	var answer *transport.Error
-	if location == "" || errors.As(cause, &answer) && !passingStatus(answer.StatusCode) {
+	if errors.As(cause, &answer) && !passingStatus(answer.StatusCode) {
 		return false, nil
 	}
 	if there, err := u.has(ctx, u.desc); err != nil || there {
@@ -144,11 +150,6 @@ func received(header string) int64 {
 // attempt sends the blob, or what is left of it. It returns how long the registry
 // asks to wait when it failed.
 func (u *upload) attempt(ctx context.Context) (wait time.Duration, err error) {
-	if u.location == "" {
-		if u.location, err = u.begin(ctx); err != nil {
-			return 0, err
-		}
-	}
 	bodies := &uploadBodies{img: u.img, desc: u.desc, offset: u.offset, meter: u.meter}
 	req, err := u.request(once(ctx), bodies)
 	if err != nil {

@@ -406,3 +406,20 @@ func TestStalledUpload(t *testing.T) {
 		})
 	}
 }
+
+// What the retries of a single request could not do is not tried all over again.
+func TestUploadCannotBegin(t *testing.T) {
+	reg := newTestRegistry(t)
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost {
+			refusal(http.StatusServiceUnavailable, "UNAVAILABLE")(w, r)
+		}
+		return r.Method == http.MethodPost
+	})
+	img := imageSource(t, randomImage(t, 1000, 0))
+	err := quick(Config{}).Push(t.Context(), reg.host+"/a:1", img, nil)
+	wantError(t, err, "UNAVAILABLE", "try again later")
+	if n := reg.count("POST"); n != 5 {
+		t.Errorf("asked %d times, want 5", n)
+	}
+}
