@@ -47,14 +47,13 @@ func (c *Client) ReadBlob(ctx context.Context, repository string, desc ocispec.D
 	if err != nil {
 		return nil, err
 	}
-	var data []byte
-	err = c.try(ctx, ref, func(s *session) error {
-		return c.retry.intact(ctx, func() (err error) {
+	return try(ctx, c, ref, func(ctx context.Context, s *session) (data []byte, err error) {
+		err = c.retry.intact(ctx, func() (err error) {
 			data, err = c.wholeBlob(ctx, s.endpoint, desc)
 			return err
 		})
+		return data, err
 	})
-	return data, err
 }
 
 func (c *Client) wholeBlob(ctx context.Context, e endpoint, desc ocispec.Descriptor) ([]byte, error) {
@@ -84,12 +83,10 @@ func (c *Client) blob(ctx context.Context, places []endpoint, desc ocispec.Descr
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &blobReader{
 		places: places, desc: desc, policy: &c.retry,
-		ask: func(e endpoint, offset int64) (io.ReadCloser, bool, error) {
-			body, whole, err := c.ask(ctx, e, desc, offset)
-			if err != nil && ctx.Err() == nil {
-				c.bury(e, err)
-			}
-			return body, whole, err
+		ask: func(places []endpoint, offset int64) (part, int, error) {
+			return first(ctx, c, places, func(ctx context.Context, e endpoint) (part, error) {
+				return c.ask(ctx, e, desc, offset)
+			}, func(late part) { _ = late.body.Close() })
 		},
 		pause: func(n int) error {
 			return c.retry.pause(ctx, n, 0)
@@ -104,15 +101,22 @@ func (c *Client) blob(ctx context.Context, places []endpoint, desc ocispec.Descr
 	return r, nil
 }
 
+// part is what a registry sends of a blob: the bytes that it was asked for, or all
+// of them.
+type part struct {
+	body  io.ReadCloser
+	whole bool
+}
+
 // blobReader reads a blob over as many connections as it takes.
 type blobReader struct {
 	desc   ocispec.Descriptor
 	policy *retryPolicy
 	places []endpoint // not failed yet; the first is in use
 
-	// What needs the transfer's context. ask requests the bytes from offset
-	// on; whole says that the answer begins at 0 nevertheless.
-	ask   func(e endpoint, offset int64) (body io.ReadCloser, whole bool, err error)
+	// What needs the transfer's context. ask requests the bytes from offset on and
+	// says which of places sends them.
+	ask   func(places []endpoint, offset int64) (p part, place int, err error)
 	pause func(n int) error
 	ended func() error
 	close func()
@@ -194,68 +198,55 @@ func (r *blobReader) failed(err error) error {
 	}
 }
 
-// connect asks for the bytes from offset on, of the first place that has them.
+// connect asks for the bytes from offset on.
 func (r *blobReader) connect() error {
-	var failed []error
-	for {
-		body, whole, err := r.ask(r.places[0], r.offset)
-		if err == nil {
-			r.body, r.skip = body, 0
-			if whole {
-				r.skip = r.offset
-			}
-			return nil
-		}
-		if ended := r.ended(); ended != nil {
-			return ended
-		}
-		// The caller names a mirror that is the only place.
-		if r.places[0].mirror && len(r.places) > 1 {
-			err = fmt.Errorf("mirror %s: %w", r.places[0].host, err)
-		}
-		failed = append(failed, err)
-		if len(r.places) == 1 {
-			return r.failed(joinMirrors(failed))
-		}
-		r.places = r.places[1:]
+	p, place, err := r.ask(r.places, r.offset)
+	if ended := r.ended(); err != nil && ended != nil {
+		return ended
 	}
+	if err != nil {
+		r.places = r.places[len(r.places)-1:]
+		return r.failed(err)
+	}
+	r.places = r.places[place:]
+	r.body, r.skip = p.body, 0
+	if p.whole {
+		r.skip = r.offset
+	}
+	return nil
 }
 
 // ask requests a blob from offset on, or the whole of it from those that do not
 // understand that.
-func (c *Client) ask(ctx context.Context, e endpoint, desc ocispec.Descriptor, offset int64) (_ io.ReadCloser, whole bool, err error) {
+func (c *Client) ask(ctx context.Context, e endpoint, desc ocispec.Descriptor, offset int64) (part, error) {
 	s, err := c.open(ctx, sessionKey{endpoint: e})
 	if err != nil {
-		return nil, false, err
+		return part{}, err
 	}
-	body, whole, err := s.ask(ctx, desc, offset)
+	p, err := s.ask(ctx, desc, offset)
 	if offset > 0 && isRefusedRange(err) {
-		body, _, err = s.ask(ctx, desc, 0)
-		whole = true
+		p, err = s.ask(ctx, desc, 0)
 	}
-	if err != nil {
-		return nil, false, s.explain(err, nil)
-	}
-	return body, whole, nil
+	return p, s.explain(err, nil)
 }
 
-func (s *session) ask(ctx context.Context, desc ocispec.Descriptor, offset int64) (_ io.ReadCloser, whole bool, err error) {
+func (s *session) ask(ctx context.Context, desc ocispec.Descriptor, offset int64) (part, error) {
 	req, err := s.request(ctx, http.MethodGet, "blobs/"+desc.Digest.String())
 	if err != nil {
-		return nil, false, err
+		return part{}, err
 	}
 	if offset > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, false, err
+		return part{}, err
 	}
 	if err := accept(resp, desc.Size, offset); err != nil {
 		resp.Body.Close()
-		return nil, false, err
+		return part{}, err
 	}
-	return resp.Body, resp.StatusCode == http.StatusOK, nil
+	return part{resp.Body, resp.StatusCode == http.StatusOK}, nil
 }
 
 // rangeError is about a registry that answers with another part of a blob.

@@ -19,9 +19,13 @@ func (c *Client) isDead(e endpoint) bool {
 // bury leaves out a mirror from now on if err says that it does not work: waiting
 // for it again and again would make a build slow.
 func (c *Client) bury(e endpoint, err error) {
-	if !e.mirror || answered(err) {
-		return
+	if e.mirror && !answered(err) {
+		c.giveUp(e, err)
 	}
+}
+
+// giveUp leaves out a mirror from now on.
+func (c *Client) giveUp(e endpoint, err error) {
 	c.mu.Lock()
 	known := c.dead[e.host]
 	c.dead[e.host] = true
@@ -30,6 +34,9 @@ func (c *Client) bury(e endpoint, err error) {
 		c.config.Warn(fmt.Sprintf("the mirror is not used: %v", err))
 	}
 }
+
+// errGivenUp is about a mirror that others have given up in the meantime.
+var errGivenUp = errors.New("it does not answer")
 
 // answered reports whether err came from a registry that works: it may lack an
 // image, or have another one.

@@ -42,63 +42,56 @@ func (c *Client) Resolve(ctx context.Context, ref Ref) (ocispec.Descriptor, []by
 // ResolveUsable is Resolve, but asks the next place when usable finds fault with the
 // answer of a mirror.
 func (c *Client) ResolveUsable(ctx context.Context, ref Ref, usable func(ocispec.Descriptor, []byte) error) (ocispec.Descriptor, []byte, error) {
-	var desc ocispec.Descriptor
-	var data []byte
-	err := c.try(ctx, ref, func(s *session) error {
-		err := c.retry.intact(ctx, func() (err error) {
-			desc, data, err = s.manifest(ctx, ref)
+	a, err := try(ctx, c, ref, func(ctx context.Context, s *session) (a described, err error) {
+		err = c.retry.intact(ctx, func() (err error) {
+			a.desc, a.data, err = s.manifest(ctx, ref)
 			return err
 		})
 		if err == nil && s.mirror && usable != nil {
-			err = usable(desc, data)
+			err = usable(a.desc, a.data)
 		}
-		return err
+		return a, err
 	})
-	return desc, data, err
+	return a.desc, a.data, err
+}
+
+// described is a manifest with its descriptor.
+type described struct {
+	desc ocispec.Descriptor
+	data []byte
 }
 
 // Head describes the manifest or index that ref names without fetching it: a
 // cheap question, which registries do not count as a pull.
 func (c *Client) Head(ctx context.Context, ref Ref) (ocispec.Descriptor, error) {
-	var desc ocispec.Descriptor
-	err := c.try(ctx, ref, func(s *session) (err error) {
-		desc, err = s.head(ctx, ref)
-		return err
+	return try(ctx, c, ref, func(ctx context.Context, s *session) (ocispec.Descriptor, error) {
+		return s.head(ctx, ref)
 	})
-	return desc, err
 }
 
 // try calls do with ref's registry and before with its mirrors, until one has
-// an answer.
-func (c *Client) try(ctx context.Context, ref Ref, do func(*session) error) error {
+// an answer. Two calls may be under way at once.
+func try[T any](ctx context.Context, c *Client, ref Ref, do func(context.Context, *session) (T, error)) (T, error) {
+	var none T
 	if ref.Digest != "" {
 		if err := ref.Digest.Validate(); err != nil {
-			return fmt.Errorf("%s: %q: %w", ref.Repository(), ref.Digest, err)
+			return none, fmt.Errorf("%s: %q: %w", ref.Repository(), ref.Digest, err)
 		}
 	}
 	places, err := c.endpoints(ref.Host, ref.Path)
 	if err != nil {
-		return err
+		return none, err
 	}
-	var failed []error
-	for _, p := range places {
-		s, err := c.open(ctx, sessionKey{endpoint: p})
-		if err == nil {
-			err = do(s)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	val, _, err := first(ctx, c, places, func(ctx context.Context, e endpoint) (T, error) {
+		s, err := c.open(ctx, sessionKey{endpoint: e})
+		if err != nil {
+			return none, err
 		}
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return err
-		}
-		if p.mirror {
-			c.bury(p, err)
-			err = fmt.Errorf("mirror %s: %w", p.host, err)
-		}
-		failed = append(failed, err)
-	}
-	return joinMirrors(failed)
+		return do(ctx, s)
+	}, func(T) {})
+	return val, err
 }
 
 // joinMirrors makes one error of those of all mirrors and, last, of the registry

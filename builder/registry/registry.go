@@ -136,6 +136,9 @@ type sessionKey struct {
 // its own.
 func (c *Client) open(ctx context.Context, key sessionKey) (*session, error) {
 	for {
+		if key.endpoint.mirror && c.isDead(key.endpoint) {
+			return nil, errGivenUp
+		}
 		c.mu.Lock()
 		s, ok := c.sessions[key]
 		if !ok {

@@ -15,7 +15,7 @@ import (
 type patience struct {
 	answer time.Duration // of a host that has answered before
 	first  time.Duration // of one that has not
-	// mirror and firstMirror are for mirrors: the registry itself can be asked.
+	// mirror and firstMirror are those of mirrors until the next place is asked too.
 	mirror, firstMirror time.Duration
 	// storing is how much of an upload a registry stores in a second, at least, in
 	// bytes. The time counts from its last byte.
@@ -47,12 +47,13 @@ func (t *retrying) send(r *http.Request) (*http.Response, error) {
 	silent := &silentError{limit}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	w := &waiting{
-		warning: t.policy.silence, limit: limit,
+		warning: t.policy.silence, limit: limit, patience: t.patience(r),
 		warn: func() {
 			t.warn(fmt.Sprintf("registry %s has not answered for %s", r.URL.Host, t.policy.silence))
 		},
 		end: func() { cancel(silent) },
 	}
+	w.tell, _ = ctx.Value(silenceKey{}).(func())
 	sent := r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(httptrace.WroteRequestInfo) { w.start() },
 	}))
@@ -83,8 +84,8 @@ func (t *retrying) send(r *http.Request) (*http.Response, error) {
 
 // waiting is a wait for an answer.
 type waiting struct {
-	warning, limit time.Duration // 0 is never
-	warn, end      func()
+	patience, warning, limit time.Duration // 0 is never
+	tell, warn, end          func()        // tell is optional
 
 	mu      sync.Mutex
 	timers  []*time.Timer
@@ -101,6 +102,9 @@ func (w *waiting) start() {
 	}
 	if w.limit > 0 {
 		w.timers = append(w.timers, time.AfterFunc(w.limit, w.expire))
+	}
+	if w.tell != nil && w.patience > 0 {
+		w.timers = append(w.timers, time.AfterFunc(w.patience, w.tell))
 	}
 	if w.warning > 0 && (w.warning < w.limit || w.limit == 0) {
 		w.timers = append(w.timers, time.AfterFunc(w.warning, w.warn))
@@ -133,15 +137,20 @@ func (t *retrying) limit(r *http.Request) time.Duration {
 	p := &t.policy.patience
 	_, known := t.answered.Load(r.URL.Host)
 	switch {
-	case t.mirror && known:
-		return p.mirror
-	case t.mirror:
-		return p.firstMirror
 	case hasBody(r) && p.storing > 0:
 		// Who took all of it lives.
 		return p.answer + time.Duration(r.ContentLength/p.storing)*time.Second
-	case known || hasBody(r):
+	case known || hasBody(r) || t.mirror:
 		return p.answer
 	}
 	return p.first
+}
+
+// patience is how long to wait until whoever wants to know of the silence is told.
+func (t *retrying) patience(r *http.Request) time.Duration {
+	p := &t.policy.patience
+	if _, known := t.answered.Load(r.URL.Host); known {
+		return p.mirror
+	}
+	return p.firstMirror
 }
