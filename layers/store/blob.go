@@ -157,6 +157,9 @@ func (s *Store) OpenBlob(ctx context.Context, l layers.Layer) (io.ReadCloser, er
 		return nil, err
 	}
 	f, err := os.Open(s.blobPath(l.Descriptor.Digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = s.missing(err)
+	}
 	if err != nil {
 		return nil, ofLayer(l, err)
 	}
@@ -173,6 +176,9 @@ func (s *Store) haveBlob(ctx context.Context, l layers.Layer) error {
 	}
 	if s.whole(l.Descriptor) {
 		return nil
+	}
+	if s.readOnly() {
+		return ofLayer(l, s.missing(fmt.Errorf("its blob %s is not in the store", l.Descriptor.Digest)))
 	}
 	if s.opt.Fetch == nil || len(l.Origins) == 0 {
 		return ofLayer(l, fmt.Errorf("its blob %s is not in the store, and where it came from is not known", l.Descriptor.Digest))

@@ -118,8 +118,9 @@ func (c *claims) hasAll(parts []string) bool {
 	return !slices.ContainsFunc(parts, func(part string) bool { return !c.held[part] })
 }
 
-// claimNothing keeps the gate shared, since claims cannot be written. Where there is
-// no gate, nobody has ever removed anything beside others.
+// claimNothing keeps the gate shared, since claims cannot be written. Where the gate
+// is missing or belongs to another user, nothing keeps that user's prune from removing
+// what is being read: see missing.
 func (s *Store) claimNothing() error {
 	s.claims.held = map[string]bool{}
 	gate, err := hostfile.OpenLock(filepath.Join(s.root, "locks", gateName))
@@ -131,6 +132,26 @@ func (s *Store) claimNothing() error {
 	}
 	s.claims.gate, s.claims.kept = gate, true
 	return hostfile.Hold(s.opt.Context, gate, "prune or verify --repair", hostfile.Shared)
+}
+
+var (
+	// errUnclaimed is about what is missing where neither claims nor the gate keep
+	// others from removing it.
+	errUnclaimed = errors.New("a prune may have removed it meanwhile")
+	// errCannotGet is about what is missing and cannot be kept.
+	errCannotGet = errors.New("it cannot be fetched into a store that can only be read")
+)
+
+// missing adds to err, about what is missing, what that means in a store that can only
+// be read.
+func (s *Store) missing(err error) error {
+	switch {
+	case !s.readOnly():
+		return err
+	case s.claims.gate == nil:
+		return fmt.Errorf("%w: %w", err, errUnclaimed)
+	}
+	return fmt.Errorf("%w: %w", err, errCannotGet)
 }
 
 func (c *claims) close() error {

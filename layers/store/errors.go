@@ -32,6 +32,10 @@ func (e *LayerError) Unwrap() error { return e.Err }
 func (e *LayerError) HintText() string {
 	var disk *fs.PathError
 	switch {
+	case errors.Is(e.Err, errUnclaimed):
+		return "this process could not lock the store, which it can only read: try again; if it stays so, have the image built or pulled again"
+	case errors.Is(e.Err, errCannotGet):
+		return "build or pull the image in a store that can be written to, or name another store with --root DIR or SINTER_ROOT"
 	case errors.Is(e.Err, ErrChanged):
 		return "build again: the layer is then made anew; nothing but sinter may change files in its store"
 	case errors.As(e.Err, &disk), errors.Is(e.Err, context.Canceled):

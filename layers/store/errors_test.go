@@ -21,6 +21,8 @@ func TestLayerError(t *testing.T) {
 	}{
 		{pulled, ErrCorrupt, "layer abc of host/base: " + ErrCorrupt.Error(), "the image in host/base is at fault"},
 		{layers.Layer{ID: "abc"}, ErrCorrupt, "layer abc: " + ErrCorrupt.Error(), "sinter verify --repair"},
+		{pulled, fmt.Errorf("%w: %w", fs.ErrNotExist, errUnclaimed), "a prune may have removed it meanwhile", "try again"},
+		{pulled, fmt.Errorf("%w: %w", fs.ErrNotExist, errCannotGet), "can only be read", "in a store that can be written to"},
 		{pulled, &fs.PathError{Op: "write", Path: "x", Err: fs.ErrPermission}, "layer abc of host/base: write x", ""},
 	} {
 		err := ofLayer(tt.layer, fmt.Errorf("reading: %w", ofLayer(tt.layer, tt.err)))
