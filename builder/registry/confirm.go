@@ -57,7 +57,7 @@ func (p *push) confirmManifest(ctx context.Context, resp *http.Response, name st
 		at.Tag, at.Digest = "", m.desc.Digest
 	}
 	got, _, err := p.session.manifest(ctx, at)
-	if err != nil && !errors.Is(err, errNotRegistry) {
+	if err != nil && !errors.Is(err, errNotRegistry) && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("looking for the manifest after the push: %w", err)
 	}
 	if got.Digest != m.desc.Digest {

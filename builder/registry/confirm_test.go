@@ -49,6 +49,19 @@ func TestPushToWhatTakesEverything(t *testing.T) {
 				w.WriteHeader(http.StatusCreated)
 			}
 		}},
+		{"201 of blobs, 204 of manifests, and 404", `answered "204 No Content" to the upload of the manifest`, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "/v2/a/blobs/uploads/1")
+			switch {
+			case r.Method == http.MethodPost:
+				w.WriteHeader(http.StatusAccepted)
+			case r.Method != http.MethodPut:
+				w.WriteHeader(http.StatusNotFound)
+			case strings.Contains(r.URL.Path, "/manifests/"):
+				w.WriteHeader(http.StatusNoContent)
+			default:
+				w.WriteHeader(http.StatusCreated)
+			}
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(tt.answer))
@@ -70,6 +83,11 @@ func TestPushInDoubt(t *testing.T) {
 				if strings.Contains(r.URL.Path, "/blobs/") {
 					rec.Code = http.StatusNoContent
 				}
+			}
+		},
+		"204 in place of 201": func(r *http.Request, rec *httptest.ResponseRecorder) {
+			if r.Method == http.MethodPut {
+				rec.Code = http.StatusNoContent
 			}
 		},
 		"another digest of the manifest": func(r *http.Request, rec *httptest.ResponseRecorder) {

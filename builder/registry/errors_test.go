@@ -176,6 +176,19 @@ func TestReasonComesFirst(t *testing.T) {
 	}
 }
 
+// The address is the one that was asked, with the scheme that was spoken.
+func TestReasonNamesScheme(t *testing.T) {
+	reg := newTestRegistry(t)
+	reg.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/manifests/") {
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	_, _, err := quick(Config{}).Resolve(t.Context(), mustRef(t, reg.host+"/a:1"))
+	wantError(t, err, "EOF (GET http://"+reg.host+"/v2/a/manifests/1)", "")
+}
+
 // FuzzQuoted: of whatever a server says, a short line is quoted.
 func FuzzQuoted(f *testing.F) {
 	for _, s := range []string{firewall, "", "plain\nwords", "<script>", "<p", "\x00<a>\xff", "\ufeff <x>y</x>"} {

@@ -239,7 +239,7 @@ func (p *push) putManifest(ctx context.Context, name string, m document) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if err := checkStatus(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted); err != nil {
+	if err := checkStatus(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent); err != nil {
 		return err
 	}
 	return p.confirmManifest(ctx, resp, name, m)

@@ -202,5 +202,5 @@ func (c *Client) connect(ctx context.Context, s *session, key sessionKey) error 
 
 // url is an address below the repository.
 func (s *session) url(rest string) string {
-	return "https://" + serverName(s.host) + "/v2/" + s.path + "/" + rest
+	return s.auth.scheme + "://" + serverName(s.host) + "/v2/" + s.path + "/" + rest
 }
