@@ -19,6 +19,10 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
+// maxPart is how much output the display gets at once, in bytes. It spends microseconds
+// on a line, and has to show what is in the feed before an interrupted build can end.
+const maxPart = 4 << 10
+
 // screen shows a build's events in the reference's familiar display. Until
 // show is called they are kept.
 type screen struct {
@@ -47,7 +51,13 @@ type screen struct {
 
 // newScreen fails when the mode is not known or the terminal cannot do it.
 func newScreen(out io.Writer, mode string) (*screen, error) {
-	shown, flush := withoutEmptyBlocks(out)
+	redraws := (mode == "auto" || mode == "tty") && isTerminal(out)
+	to, flushLines := out, func() {}
+	if mode == "plain" || mode == "auto" && !redraws {
+		b := &bursts{out: out}
+		to, flushLines = b, b.flush
+	}
+	shown, flushBlocks := withoutEmptyBlocks(to)
 	d, err := progressui.NewDisplay(shown, progressui.DisplayMode(mode))
 	if err != nil {
 		return nil, fmt.Errorf("invalid value %q for --progress: %w", mode, err)
@@ -61,8 +71,8 @@ func newScreen(out io.Writer, mode string) (*screen, error) {
 		lines = logLines{}
 	}
 	return &screen{
-		display: d, flush: flush, out: out, words: words, lines: lines,
-		redraws: (mode == "auto" || mode == "tty") && isTerminal(out),
+		display: d, flush: func() { flushBlocks(); flushLines() }, out: out, words: words, lines: lines,
+		redraws: redraws,
 		steps:   map[event.Step]*shownStep{},
 		feed:    make(chan *client.SolveStatus, 64), done: make(chan struct{}),
 	}, nil
@@ -131,6 +141,13 @@ func (s *screen) event(e event.Event) {
 }
 
 func (s *screen) send(e event.Event) {
+	if o, ok := e.(event.Output); ok && s.lines != nil && len(o.Data) > maxPart {
+		for part := range slices.Chunk(o.Data, maxPart) {
+			o.Data = part
+			s.send(o)
+		}
+		return
+	}
 	if status := s.status(e); status != nil {
 		s.feed <- status
 	}
