@@ -168,12 +168,22 @@ func TestPlan(t *testing.T) {
 			"blob loose, blob manifest of docker.io/library/base:1base, blob orphan, image docker.io/library/base:1, layer orphan, step lost"},
 		// The cache: 1 byte for each step, 110 for each of old and stage,
 		// 1000 for the mount.
-		{"everything fits", Options{Keep: 10_000},
+		{"everything fits", Options{Keep: Space{Reserved: 10_000}},
 			"blob loose, blob manifest of base+old, blob orphan, image , layer orphan, step lost"},
-		{"the longest unused goes", Options{Keep: 1150},
+		{"the longest unused goes", Options{Keep: Space{Reserved: 1150}},
 			"blob loose, blob manifest of base+old, blob old, blob orphan, image , layer old, layer orphan, step lost, step old"},
-		{"one byte", Options{Keep: 1},
+		{"one byte", Options{Keep: Space{Reserved: 1}},
 			"blob loose, blob manifest of base+old, blob old, blob orphan, blob stage, image , layer old, layer orphan, layer stage, mounts/m, step lost, step old, step stage"},
+		{"images", Options{Only: OnlyImages},
+			"blob loose, blob manifest of base+old, blob orphan, image , layer orphan"},
+		{"all images", Options{Only: OnlyImages, All: true},
+			"blob loose, blob manifest of base+old, blob manifest of docker.io/library/base:1base, blob orphan, image , image docker.io/library/base:1, layer orphan"},
+		{"images that match", Options{Only: OnlyImages, All: true, Match: func(img image.Image) bool { return img.Ref != "" }},
+			"blob loose, blob manifest of docker.io/library/base:1base, blob orphan, image docker.io/library/base:1, layer orphan"},
+		{"cache", Options{Only: OnlyCache},
+			"blob loose, blob orphan, blob stage, content/aa, layer orphan, layer stage, mounts/m, step lost, step stage"},
+		{"all cache", Options{Only: OnlyCache, All: true},
+			"blob loose, blob orphan, blob stage, content/aa, layer orphan, layer stage, mounts/m, step app, step lost, step old, step stage"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := sample()
@@ -184,9 +194,34 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+func TestSpace(t *testing.T) {
+	for _, c := range []struct {
+		space Space
+		want  int64
+	}{
+		{Space{Reserved: 10}, 10},
+		{Space{MaxUsed: 60}, 60},
+		{Space{Reserved: 70, MaxUsed: 60}, 70},
+		{Space{MinFree: 30, Free: 40}, 100},
+		{Space{MinFree: 50, Free: 40}, 90},
+		{Space{MinFree: 500, Free: 40}, 0},
+		{Space{Reserved: 20, MinFree: 500, Free: 40}, 20},
+		{Space{MaxUsed: 95, MinFree: 50, Free: 40}, 90},
+		{Space{MaxUsed: 60, MinFree: 50, Free: 40}, 60},
+	} {
+		if got := c.space.keep(100); got != c.want || !c.space.isLimit() {
+			t.Errorf("of 100 bytes %+v keeps %d, want %d", c.space, got, c.want)
+		}
+	}
+	if (Space{Free: 40}).isLimit() {
+		t.Error("no option is a limit")
+	}
+}
+
 // TestPlanKeepsWhatIsNeeded: whatever the options, what stays is whole.
 func TestPlanKeepsWhatIsNeeded(t *testing.T) {
-	for i, o := range []Options{{}, {All: true}, {Until: ago(25)}, {Until: ago(45), All: true}, {Keep: 1}, {Keep: 1150}, {Keep: 1200, All: true}} {
+	for i, o := range []Options{{}, {All: true}, {Until: ago(25)}, {Until: ago(45), All: true}, {Keep: Space{Reserved: 1}}, {Keep: Space{Reserved: 1150}}, {Keep: Space{Reserved: 1200}, All: true},
+		{Only: OnlyImages}, {Only: OnlyImages, All: true}, {Only: OnlyCache}, {Only: OnlyCache, All: true}} {
 		s := sample()
 		p := s.Plan(o)
 		gone := map[string]bool{}

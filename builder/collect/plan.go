@@ -8,6 +8,7 @@ import (
 
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
 )
 
@@ -17,14 +18,56 @@ type Options struct {
 	// All: also pulled images go, and all of the cache that no image needs
 	// to be complete.
 	All bool
+	// Only is what may go.
+	Only Part
+	// Match reports whether an image may go, if the other options let it; nil lets
+	// all go.
+	Match func(image.Image) bool
 	// Until: what was used after this stays; zero is no such limit.
 	Until time.Time
-	// Keep is how many bytes of cache may stay, the latest used; 0 is no
-	// such limit: everything may go.
-	Keep int64
+	// Keep says how much cache may stay, the latest used.
+	Keep Space
 
 	// named: no image goes.
 	named bool
+}
+
+// Part is a part of the store.
+type Part int
+
+// The parts. What nothing names goes with each of them.
+const (
+	Everything Part = iota
+	OnlyImages
+	OnlyCache
+)
+
+// Space is how much cache stays, in bytes. Of zero value, nothing needs to.
+type Space struct {
+	// Reserved stays in any case.
+	Reserved int64
+	// MaxUsed is the most that stays; 0 is no such bound.
+	MaxUsed int64
+	// MinFree is how much shall be free on the disk, which has Free now. Once it
+	// is, what is left stays.
+	MinFree, Free int64
+}
+
+func (s Space) isLimit() bool { return s.Reserved > 0 || s.MaxUsed > 0 || s.MinFree > 0 }
+
+// keep is how much of a cache of this size stays, as BuildKit counts it.
+func (s Space) keep(used int64) int64 {
+	var n int64
+	switch {
+	case s.MaxUsed > 0:
+		n = s.MaxUsed
+	case s.MinFree > 0:
+		n = used
+	}
+	if lack := s.MinFree - s.Free; s.MinFree > 0 && lack > 0 {
+		n = min(n, used-lack)
+	}
+	return max(n, s.Reserved)
 }
 
 // Plan is what will be removed.
@@ -64,6 +107,14 @@ func sizeOf(list []Folder) int64 {
 
 // old reports whether the options let something go that was last used then.
 func (o Options) old(used time.Time) bool { return o.Until.IsZero() || !used.After(o.Until) }
+
+// mayGo reports whether the options let an image go, as far as that depends on itself.
+func (o Options) mayGo(img Image) bool {
+	if o.named || o.Only == OnlyCache || o.Match != nil && !o.Match(img.Image) {
+		return false
+	}
+	return (img.Ref == "" || img.Pulled && o.All) && o.old(img.Updated)
+}
 
 // planning is the work on one plan.
 type planning struct {
@@ -116,8 +167,7 @@ func (p *planning) images() {
 		hold(img)
 	}
 	goes := func(img Image) bool {
-		return (img.Ref == "" || img.Pulled && p.o.All) && p.o.old(img.Updated) && p.o.old(used[img.Desc.Digest]) &&
-			!inUse[img.Desc.Digest] && !p.o.named
+		return p.o.mayGo(img) && p.o.old(used[img.Desc.Digest]) && !inUse[img.Desc.Digest]
 	}
 	for _, img := range p.stock.Images {
 		if !goes(img) {
@@ -146,7 +196,7 @@ func (p *planning) needed(l store.LayerUsage, diffIDs map[digest.Digest]bool) bo
 	// Another image's layer may only claim the diff ID.
 	its := !l.Layer.ID.IsBase() || p.heldBlobs[l.Layer.Descriptor.Digest]
 	return its && diffIDs[l.Layer.DiffID] ||
-		!p.o.All && slices.ContainsFunc(l.Variants, func(blob digest.Digest) bool { return p.heldBlobs[blob] })
+		!(p.o.All && p.o.Only != OnlyImages) && slices.ContainsFunc(l.Variants, func(blob digest.Digest) bool { return p.heldBlobs[blob] })
 }
 
 // evictable is a piece of the cache that may have to go.
@@ -165,6 +215,7 @@ func (p *planning) cache() {
 	var room int64
 	for i, r := range p.stock.Records {
 		switch {
+		case p.o.Only == OnlyImages:
 		case !p.usable(r):
 			p.plan.Records = append(p.plan.Records, r)
 			continue
@@ -179,6 +230,9 @@ func (p *planning) cache() {
 			}
 		}
 	}
+	if p.o.Only == OnlyImages {
+		return
+	}
 	add := func(list []Folder, into *[]Folder) {
 		for i, f := range list {
 			room += f.Size
@@ -190,8 +244,9 @@ func (p *planning) cache() {
 	add(p.stock.Mounts, &p.plan.Mounts)
 	add(p.stock.Downloads, &p.plan.Downloads)
 	slices.SortStableFunc(candidates, func(a, b evictable) int { return a.used.Compare(b.used) })
+	keep := p.o.Keep.keep(room)
 	for _, c := range candidates {
-		if p.o.Keep > 0 && room <= p.o.Keep {
+		if p.o.Keep.isLimit() && room <= keep {
 			break
 		}
 		room -= p.evict(c)
@@ -249,7 +304,7 @@ func (p *planning) rest() {
 			p.plan.Blobs = append(p.plan.Blobs, b)
 		}
 	}
-	if p.o.Keep > 0 {
+	if p.o.Keep.isLimit() || p.o.Only == OnlyImages {
 		return
 	}
 	for _, n := range p.stock.Notes {

@@ -16,13 +16,13 @@ import (
 func newDockerCmds(a *app) []*cobra.Command {
 	list := []*cobra.Command{
 		group("image", named(newBuildCmd(a), "build"), newHistoryCmd(a), newInspectCmd(a),
-			newLoadCmd(a), named(newImagesCmd(a), "ls", "list"), newPruneCmd(a), newPullCmd(a),
+			newLoadCmd(a), named(newImagesCmd(a), "ls", "list"), newImagePruneCmd(a), newPullCmd(a),
 			newPushCmd(a), named(newRmiCmd(a), "rm", "remove", "rmi"), newSaveCmd(a), newTagCmd(a)),
 		group("system", named(newDuCmd(a), "df"), newSystemPruneCmd(a)),
 		group("manifest", newManifestInspectCmd(a)),
 	}
 	for _, name := range []string{"buildx", "builder"} {
-		c := group(name, named(newBuildCmd(a), "build", "b"), newImagetoolsCmd(a), newBuildxDuCmd(a), newPruneCmd(a),
+		c := group(name, named(newBuildCmd(a), "build", "b"), newImagetoolsCmd(a), newBuildxDuCmd(a), newBuilderPruneCmd(a),
 			newVersionCmd(a), newBuilderLsCmd(a), newBuilderInspectCmd(a))
 		// Where it stands before the command's name; build has one of its own.
 		c.PersistentFlags().String("builder", "", "no effect: `NAME` of a builder")

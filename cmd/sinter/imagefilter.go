@@ -16,7 +16,7 @@ import (
 type imageFilter struct {
 	dangling   *bool
 	references []string
-	labels     []string
+	labels     labelFilter
 	// Images made before and after these times; zero is no limit. They are
 	// those of the images in beforeImages and sinceImages as well.
 	before, after             time.Time
@@ -46,7 +46,7 @@ func newImageFilter(filters, args []string, now time.Time) (*imageFilter, error)
 			}
 			f.references = append(f.references, value)
 		case "label":
-			f.labels = append(f.labels, value)
+			f.labels.with = append(f.labels.with, value)
 		case "before":
 			f.beforeImages = append(f.beforeImages, value)
 		case "since":
@@ -119,9 +119,20 @@ func (f *imageFilter) matches(n namedImage, config ocispec.Image) bool {
 	if len(f.references) > 0 && !slices.ContainsFunc(f.references, func(p string) bool { return matchesReference(p, n.Ref) }) {
 		return false
 	}
-	return !slices.ContainsFunc(f.labels, func(l string) bool {
+	return f.labels.matches(config.Config.Labels)
+}
+
+// labelFilter is what labels an image has and has not, each as NAME or NAME=VALUE.
+type labelFilter struct{ with, without []string }
+
+func (f labelFilter) isEmpty() bool { return len(f.with)+len(f.without) == 0 }
+
+func (f labelFilter) matches(labels map[string]string) bool {
+	has := func(l string) bool {
 		name, value, hasValue := strings.Cut(l, "=")
-		got, ok := config.Config.Labels[name]
-		return !ok || hasValue && got != value
-	})
+		got, ok := labels[name]
+		return ok && (!hasValue || got == value)
+	}
+	hasNot := func(l string) bool { return !has(l) }
+	return !slices.ContainsFunc(f.with, hasNot) && !slices.ContainsFunc(f.without, has)
 }

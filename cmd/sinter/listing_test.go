@@ -61,18 +61,24 @@ func TestPruneOptions(t *testing.T) {
 		fails string
 	}{
 		{pruneFlags{}, collect.Options{}, ""},
-		{pruneFlags{all: true, keep: "2GB"}, collect.Options{All: true, Keep: 2e9}, ""},
+		{pruneFlags{all: true, keep: "2GB"}, collect.Options{All: true, Keep: collect.Space{Reserved: 2e9}}, ""},
+		{pruneFlags{only: collect.OnlyCache, reserved: "1GB", maxUsed: "2GB", minFree: "3GB"},
+			collect.Options{Only: collect.OnlyCache, Keep: collect.Space{Reserved: 1e9, MaxUsed: 2e9, MinFree: 3e9}}, ""},
 		{pruneFlags{filters: []string{"until=24h"}}, collect.Options{Until: now.Add(-24 * time.Hour)}, ""},
 		{pruneFlags{filters: []string{"until=2024-01-02T03:04:05Z"}}, collect.Options{Until: time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)}, ""},
 		{pruneFlags{filters: []string{"until=-1h"}}, collect.Options{}, "until=-1h"},
 		{pruneFlags{filters: []string{"label=x"}}, collect.Options{}, "only filter"},
+		{pruneFlags{filters: []string{"id=x"}, only: collect.OnlyCache}, collect.Options{}, "only filter"},
+		{pruneFlags{filters: []string{"label=x", "label!=y=z"}, only: collect.OnlyImages}, collect.Options{Only: collect.OnlyImages}, ""},
+		{pruneFlags{filters: []string{"dangling=true"}, only: collect.OnlyImages}, collect.Options{}, "filters are"},
 		{pruneFlags{keep: "-1"}, collect.Options{}, "size"},
+		{pruneFlags{minFree: "much"}, collect.Options{}, "--min-free-space"},
 	} {
-		got, err := c.flags.options(now)
+		got, err := c.flags.options(now, "sinter prune")
 		switch {
 		case c.fails != "" && (err == nil || !strings.Contains(err.Error(), c.fails)):
 			t.Errorf("%+v: %v", c.flags, err)
-		case c.fails == "" && (err != nil || got.All != c.want.All || got.Keep != c.want.Keep || !got.Until.Equal(c.want.Until)):
+		case c.fails == "" && (err != nil || got.All != c.want.All || got.Only != c.want.Only || got.Keep != c.want.Keep || !got.Until.Equal(c.want.Until)):
 			t.Errorf("%+v: %+v, %v", c.flags, got, err)
 		}
 	}

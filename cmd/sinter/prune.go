@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,28 +13,65 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/collect"
+	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/layers/hostfile"
+	"github.com/sinter-build/sinter/layers/image"
 )
 
 type pruneFlags struct {
+	// only is what this command removes.
+	only    collect.Part
 	filters []string
-	keep    string
-	all     bool
-	force   bool
-	dryRun  bool
+	labels  labelFilter
+
+	keep, reserved, maxUsed, minFree string
+
+	all, force, dryRun, verbose bool
 }
 
 func newPruneCmd(a *app) *cobra.Command {
-	f := &pruneFlags{}
-	c := &cobra.Command{
-		Use:   "prune [flags]",
-		Short: "Remove what no image needs",
-		Long: `Remove images without a name, and all of the cache that no image with a name is
+	f := &pruneFlags{only: collect.Everything}
+	c := newPruning(a, f)
+	c.Short = "Remove what no image needs"
+	c.Long = `Remove images without a name, and all of the cache that no image with a name is
 made of: steps, layers, blobs, cache mounts, downloads. With --all pulled images go as well,
-and the steps of the images that stay. What running builds and other commands use stays; they
-are not waited for.`,
+and the steps of the images that stay. ` + pruneStays
+	f.registerCache(c, "also remove pulled images, and the cache of images that stay")
+	return c
+}
+
+// newImagePruneCmd is docker's image prune: it leaves the cache alone.
+func newImagePruneCmd(a *app) *cobra.Command {
+	f := &pruneFlags{only: collect.OnlyImages}
+	c := newPruning(a, f)
+	c.Short = "Remove images without a name"
+	c.Long = `Remove images without a name, and with --all pulled images as well. Other images
+with a name stay (sinter rmi removes names), and so does the cache. ` + pruneStays
+	c.Flags().BoolVarP(&f.all, "all", "a", false, "also remove pulled images")
+	c.Flags().StringArrayVar(&f.filters, "filter", nil, "only images last used before `until=24h` or until=2006-01-02T15:04:05, or with label=NAME[=VALUE], or without label!=NAME[=VALUE] (repeatable)")
+	return c
+}
+
+// newBuilderPruneCmd is docker's builder prune: it leaves images alone.
+func newBuilderPruneCmd(a *app) *cobra.Command {
+	f := &pruneFlags{only: collect.OnlyCache}
+	c := newPruning(a, f)
+	c.Short = "Remove build cache"
+	c.Long = `Remove all of the cache that no image is made of: steps, layers, blobs, cache mounts,
+downloads. With --all the steps of images go as well. Images stay. ` + pruneStays
+	f.registerCache(c, "also remove the cache that images are made of")
+	return c
+}
+
+const pruneStays = `What running builds and other
+commands use stays; they are not waited for.`
+
+func newPruning(a *app, f *pruneFlags) *cobra.Command {
+	c := &cobra.Command{
+		Use:  "prune [flags]",
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			o, err := f.options(time.Now())
+			o, err := f.options(time.Now(), c.CommandPath())
 			if err != nil {
 				return err
 			}
@@ -47,49 +85,73 @@ are not waited for.`,
 					return err
 				}
 			}
-			return a.prune(c.Context(), o, f.dryRun)
+			return a.prune(c.Context(), o, f)
 		},
-	}
-	c.Flags().BoolVarP(&f.all, "all", "a", false, "also remove pulled images, and the cache of images that stay")
-	c.Flags().StringArrayVar(&f.filters, "filter", nil, "only what was last used before: `until=24h` or until=2006-01-02T15:04:05")
-	c.Flags().StringVar(&f.keep, "keep-storage", "", "let this `SIZE` of cache stay, such as 10GB: what was used last")
-	for _, name := range []string{"reserved-space", "max-used-space"} {
-		c.Flags().StringVar(&f.keep, name, "", "`SIZE` as of --keep-storage, in the words of docker buildx")
 	}
 	c.Flags().BoolVarP(&f.force, "force", "f", false, "do not ask")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "only say what would be freed")
 	return c
 }
 
-func (f *pruneFlags) options(now time.Time) (collect.Options, error) {
-	o := collect.Options{All: f.all}
+// registerCache registers the flags of commands that remove cache.
+func (f *pruneFlags) registerCache(c *cobra.Command, all string) {
+	s := c.Flags()
+	s.BoolVarP(&f.all, "all", "a", false, all)
+	s.StringArrayVar(&f.filters, "filter", nil, "only what was last used before: `until=24h` or until=2006-01-02T15:04:05")
+	s.StringVar(&f.reserved, "reserved-space", "", "keep this `SIZE` of cache, such as 10GB, in any case: what was used last")
+	s.StringVar(&f.keep, "keep-storage", "", "`SIZE` as of --reserved-space, in the words of docker builder")
+	s.StringVar(&f.maxUsed, "max-used-space", "", "keep this `SIZE` of cache at most: what was used last")
+	s.StringVar(&f.minFree, "min-free-space", "", "remove cache only until this `SIZE` of the disk is free")
+	s.BoolVar(&f.verbose, "verbose", false, "list what is removed")
+}
+
+// options are what the flags of a command ask for.
+func (f *pruneFlags) options(now time.Time, command string) (collect.Options, error) {
+	o := collect.Options{All: f.all, Only: f.only}
+	wrong := func(flag, value, why string) error {
+		return &usageError{err: fmt.Errorf("invalid value %q for --%s: %s", value, flag, why), command: command}
+	}
 	for _, text := range f.filters {
 		name, value, _ := strings.Cut(text, "=")
-		if name != "until" {
-			return o, wrongPrune("filter", text, "the only filter is until")
+		switch {
+		case name == "until":
+			until, err := parseUntil(value, now)
+			if err != nil {
+				return o, wrong("filter", text, untilWanted)
+			}
+			o.Until = until
+		case f.only != collect.OnlyImages:
+			return o, wrong("filter", text, "the only filter is until")
+		case name == "label":
+			f.labels.with = append(f.labels.with, value)
+		case name == "label!":
+			f.labels.without = append(f.labels.without, value)
+		default:
+			return o, wrong("filter", text, "the filters are until, label and label!")
 		}
-		until, err := parseUntil(value, now)
-		if err != nil {
-			return o, wrongPrune("filter", text, untilWanted)
-		}
-		o.Until = until
 	}
-	if f.keep != "" {
-		n, err := units.FromHumanSize(f.keep)
-		if err != nil || n < 0 {
-			return o, wrongPrune("keep-storage", f.keep, "want a size such as 10GB")
+	for _, size := range []struct {
+		flag, text string
+		to         *int64
+	}{
+		{"keep-storage", f.keep, &o.Keep.Reserved},
+		{"reserved-space", f.reserved, &o.Keep.Reserved},
+		{"max-used-space", f.maxUsed, &o.Keep.MaxUsed},
+		{"min-free-space", f.minFree, &o.Keep.MinFree},
+	} {
+		if size.text == "" {
+			continue
 		}
-		// Nothing at all is no limit to what may go.
-		o.Keep = n
+		n, err := units.FromHumanSize(size.text)
+		if err != nil || n < 0 {
+			return o, wrong(size.flag, size.text, "want a size such as 10GB")
+		}
+		*size.to = n
 	}
 	return o, nil
 }
 
 const untilWanted = "want a duration such as 24h or a time such as 2006-01-02T15:04:05"
-
-func wrongPrune(flag, value, why string) error {
-	return &usageError{err: fmt.Errorf("invalid value %q for --%s: %s", value, flag, why), command: "sinter prune"}
-}
 
 // parseUntil reads a duration before now, or a time.
 func parseUntil(text string, now time.Time) (time.Time, error) {
@@ -110,17 +172,28 @@ func parseUntil(text string, now time.Time) (time.Time, error) {
 }
 
 func (f *pruneFlags) warning() string {
-	text := "This will remove images without a name and all cache that no image with a name needs"
+	text := map[collect.Part][2]string{
+		collect.Everything: {"images without a name and all cache that no image with a name needs", "images without a name, pulled images and all cache"},
+		collect.OnlyImages: {"images without a name", "images without a name and pulled images"},
+		collect.OnlyCache:  {"all cache that no image needs", "all cache"},
+	}[f.only]
+	what := text[0]
 	if f.all {
-		text = "This will remove images without a name, pulled images and all cache"
+		what = text[1]
 	}
+	what = "This will remove " + what
 	if len(f.filters) > 0 {
-		text += ", of that what was last used before " + strings.TrimPrefix(f.filters[len(f.filters)-1], "until=")
+		what += ", as far as it matches " + strings.Join(f.filters, " and ")
 	}
-	if f.keep != "" {
-		text += ", down to " + f.keep + " of cache"
+	for _, limit := range []struct{ size, text string }{
+		{f.keep, "at least %s of cache stay"}, {f.reserved, "at least %s of cache stay"},
+		{f.maxUsed, "at most %s of cache stay"}, {f.minFree, "cache goes until %s of the disk are free"},
+	} {
+		if limit.size != "" {
+			what += "; " + fmt.Sprintf(limit.text, limit.size)
+		}
 	}
-	return text + "."
+	return what + "."
 }
 
 // confirm asks; only yes means yes.
@@ -138,20 +211,39 @@ func (a *app) confirm(ctx context.Context, text string) (bool, error) {
 	return answer == "y" || answer == "yes", nil
 }
 
-func (a *app) prune(ctx context.Context, o collect.Options, dryRun bool) error {
-	a.reads = dryRun
+func (a *app) prune(ctx context.Context, o collect.Options, f *pruneFlags) error {
+	a.reads = f.dryRun
 	env, err := a.collectEnv()
 	if err != nil {
 		return err
 	}
-	said := "Total reclaimed space:"
+	if !f.labels.isEmpty() {
+		o.Match = func(img image.Image) bool { return a.hasLabels(ctx, img, f.labels) }
+	}
+	if o.Keep.MinFree > 0 {
+		if o.Keep.Free, err = hostfile.Free(env.Store.Root()); err != nil {
+			return err
+		}
+	}
 	prune := collect.Prune
-	if dryRun {
-		said = "Total space to be reclaimed:"
+	if f.dryRun {
 		prune = collect.Preview
 	}
 	plan, err := prune(ctx, env, o)
-	for _, img := range plan.Images {
+	if sayErr := a.sayUntagged(plan.Images); err != nil || sayErr != nil {
+		return cmp.Or(err, sayErr)
+	}
+	if f.verbose {
+		gone := &collect.Stock{Records: plan.Records, Layers: plan.Layers, Mounts: plan.Mounts, Downloads: plan.Downloads}
+		if err := pieceListing("", "ID", "Type", "Size", "LastUsed", "Description").print(a.stdout, pieces(gone, plan)); err != nil {
+			return err
+		}
+	}
+	return a.sayFreed(plan, f)
+}
+
+func (a *app) sayUntagged(images []collect.Image) error {
+	for _, img := range images {
 		name := familiar(img.Ref)
 		if img.Ref == "" {
 			name = img.Desc.Digest.String()
@@ -160,10 +252,30 @@ func (a *app) prune(ctx context.Context, o collect.Options, dryRun bool) error {
 			return err
 		}
 	}
-	if err != nil {
-		return err
+	return nil
+}
+
+func (a *app) sayFreed(plan *collect.Plan, f *pruneFlags) error {
+	said := "Total reclaimed space:"
+	if f.dryRun {
+		said = "Total space to be reclaimed:"
 	}
-	_, err = fmt.Fprintf(a.stdout, "Steps: %d, layers: %d, blobs: %d, cache mounts: %d, downloads: %d\n%s %s\n",
-		collect.Steps(plan.Records), len(plan.Layers), len(plan.Blobs), len(plan.Mounts), len(plan.Downloads), said, humanSize(plan.Freed()))
+	var counts string
+	if f.only != collect.OnlyImages {
+		counts = fmt.Sprintf("Steps: %d, layers: %d, blobs: %d, cache mounts: %d, downloads: %d\n",
+			collect.Steps(plan.Records), len(plan.Layers), len(plan.Blobs), len(plan.Mounts), len(plan.Downloads))
+	}
+	_, err := fmt.Fprintf(a.stdout, "%s%s %s\n", counts, said, humanSize(plan.Freed()))
 	return err
+}
+
+// hasLabels reports whether an image is one that the filter asks for. One that cannot
+// be read is not.
+func (a *app) hasLabels(ctx context.Context, img image.Image, labels labelFilter) bool {
+	built, err := export.Stored(ctx, a.layers, img.Desc)
+	if err != nil {
+		return false
+	}
+	config, err := a.config(ctx, built)
+	return err == nil && labels.matches(config.Config.Labels)
 }

@@ -2,6 +2,7 @@ package hostfile
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,15 @@ func LackOf(path string) Lack {
 		return Bytes
 	}
 	return NoLack
+}
+
+// Free is how many bytes the user may still write to the file system of path.
+func Free(path string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
 // A FullError is a failure to write, and what was lacking at that moment: what was
