@@ -190,9 +190,6 @@ func (a *app) openRegistry() (*registry.Client, error) {
 	if a.client != nil {
 		return a.client, nil
 	}
-	if text := contentTrustVariable(); text != "" {
-		a.warn(text)
-	}
 	c, faults := registry.LoadConfig()
 	for _, err := range faults {
 		a.warn(fmt.Sprintf("a configuration file is not used: %v", err))

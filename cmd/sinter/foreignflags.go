@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -28,12 +30,25 @@ func addContentTrust(s *pflag.FlagSet) {
 	_ = s.MarkHidden(contentTrust)
 }
 
-// checkContentTrust refuses to leave a check out that was asked for.
+// checkContentTrust refuses to leave a check out that the flag or the variable asks
+// for. As with docker, the flag counts before the variable.
 func checkContentTrust(s *pflag.FlagSet, command string) error {
-	if disabled, err := s.GetBool(contentTrust); err == nil && !disabled {
-		return &usageError{err: fmt.Errorf("--%s=false: signatures of images cannot be checked", contentTrust), command: command}
+	disabled, err := s.GetBool(contentTrust)
+	var what string
+	switch {
+	case err != nil:
+		return err
+	case s.Changed(contentTrust) && !disabled:
+		what = "--" + contentTrust + "=false"
+	case !s.Changed(contentTrust) && trustWanted(os.Getenv(trustVariable)):
+		what = trustVariable + "=" + os.Getenv(trustVariable)
+	default:
+		return nil
 	}
-	return nil
+	return &usageError{err: &hinted{
+		err:  errors.New(what + ": sinter cannot check or make signatures of images"),
+		hint: "to go on without: --" + contentTrust,
+	}, command: command}
 }
 
 func (f *foreignFlags) register(s *pflag.FlagSet) {

@@ -45,12 +45,13 @@ func isOn(name string) bool {
 	return err == nil && on
 }
 
-// contentTrustVariable returns a warning when docker would look for signatures.
-func contentTrustVariable() string {
-	if !isOn("DOCKER_CONTENT_TRUST") {
-		return ""
-	}
-	return "DOCKER_CONTENT_TRUST does nothing: signatures are not checked"
+// trustVariable turns content trust on, unless the flag says otherwise.
+const trustVariable = "DOCKER_CONTENT_TRUST"
+
+// trustWanted reads its value as docker does: what is not a boolean is true.
+func trustWanted(value string) bool {
+	on, err := strconv.ParseBool(value)
+	return value != "" && (on || err != nil)
 }
 
 // checkPolicies refuses to build without rules that docker would obey.
