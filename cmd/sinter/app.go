@@ -57,7 +57,7 @@ type app struct {
 	// events gets what happens while layers are downloaded; may be nil.
 	events event.Func
 
-	warned sync.Map // what was said, by its digest
+	warned saidWarnings
 
 	// mu guards what is opened when it is first asked for: downloads of layers
 	// ask at the same time.

@@ -288,7 +288,7 @@ func (b *building) export(ctx context.Context, result *builder.Result) error {
 		return err
 	}
 	b.screen.close()
-	if err := b.flags.writeFiles(ctx, written, b.screen.warnings); err != nil {
+	if err := b.flags.writeFiles(ctx, written, b.allWarnings()); err != nil {
 		return err
 	}
 	return b.summary(written, result.Stats)

@@ -24,9 +24,12 @@ func (a *app) sayWarning(text string) {
 		}
 		return
 	}
-	a.say(&client.SolveStatus{Warnings: []*client.VertexWarning{
-		warning(event.Warned{Warning: parser.Warning{Short: text, Level: 1}}),
-	}})
+	a.say(&client.SolveStatus{Warnings: []*client.VertexWarning{ownWarning(text)}})
+}
+
+// ownWarning is a warning that is about no step.
+func ownWarning(text string) *client.VertexWarning {
+	return warning(event.Warned{Warning: parser.Warning{Short: text, Level: 1}})
 }
 
 // failure is the text of the error that ends the program, as a step that failed.

@@ -136,6 +136,13 @@ func TestScreenWarns(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := string(data)
+		var all []string
+		for _, w := range a.allWarnings() {
+			all = append(all, string(w.Short))
+		}
+		if slices.Sort(all); !slices.Equal(all, []string{"after", "before", "meanwhile"}) {
+			t.Errorf("redraws %v: all warnings are %q", redraws, all)
+		}
 		if n := strings.Count(out, "#1 warning: meanwhile"); n > 0 != redraws {
 			t.Errorf("redraws %v: shown %d times as a step:\n%s", redraws, n, out)
 		}

@@ -3,8 +3,13 @@ package main
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"os"
+	"slices"
 	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/client"
 
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/parser"
@@ -14,25 +19,69 @@ import (
 // warned of.
 const warnedVariable = "SINTER_WARNED"
 
-// warn says something once, however many goroutines come upon it.
-func (a *app) warn(text string) {
-	text = parser.Redact(text)
+// saidWarnings are what this process, and the one that started it, have warned of.
+type saidWarnings struct {
+	mu sync.Mutex
+	// digests are of all texts that have been said, also by the other process.
+	digests map[string]bool
+	// texts are what this process had to say, in order.
+	texts []string
+}
+
+// add reports whether a text has not been said before.
+func (s *saidWarnings) add(text string) bool {
 	h := fnv.New128a()
 	h.Write([]byte(text))
-	if _, said := a.warned.LoadOrStore(fmt.Sprintf("%x", h.Sum(nil)), true); !said {
+	digest := fmt.Sprintf("%x", h.Sum(nil))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.texts, text) {
+		s.texts = append(s.texts, text)
+	}
+	if s.digests[digest] {
+		return false
+	}
+	s.note(digest)
+	return true
+}
+
+func (s *saidWarnings) note(digest string) {
+	if s.digests == nil {
+		s.digests = map[string]bool{}
+	}
+	s.digests[digest] = true
+}
+
+// warn says something once, however many goroutines come upon it.
+func (a *app) warn(text string) {
+	if text = parser.Redact(text); a.warned.add(text) {
 		a.sayWarning(text)
 	}
+}
+
+// allWarnings are those that the display was given and all others of this process. The
+// display must have been closed.
+func (a *app) allWarnings() []client.VertexWarning {
+	a.warned.mu.Lock()
+	defer a.warned.mu.Unlock()
+	all := slices.Clone(a.screen.warnings)
+	for _, text := range a.warned.texts {
+		w := ownWarning(text)
+		if !slices.ContainsFunc(all, func(v client.VertexWarning) bool {
+			return v.Vertex == w.Vertex && string(v.Short) == string(w.Short)
+		}) {
+			all = append(all, *w)
+		}
+	}
+	return all
 }
 
 // handWarningsOver keeps the process that this one starts from saying again what
 // has been said.
 func (a *app) handWarningsOver() error {
-	var said []string
-	a.warned.Range(func(digest, _ any) bool {
-		said = append(said, digest.(string))
-		return true
-	})
-	return os.Setenv(warnedVariable, strings.Join(said, ","))
+	a.warned.mu.Lock()
+	defer a.warned.mu.Unlock()
+	return os.Setenv(warnedVariable, strings.Join(slices.Sorted(maps.Keys(a.warned.digests)), ","))
 }
 
 // takeWarningsOver is the other side of handWarningsOver.
@@ -40,8 +89,10 @@ func (a *app) takeWarningsOver() {
 	if os.Args[0] != userns.Name {
 		return
 	}
+	a.warned.mu.Lock()
+	defer a.warned.mu.Unlock()
 	for digest := range strings.SplitSeq(os.Getenv(warnedVariable), ",") {
-		a.warned.Store(digest, true)
+		a.warned.note(digest)
 	}
 	os.Unsetenv(warnedVariable)
 }
