@@ -56,7 +56,7 @@ func (s *session) explain(err error, ref *Ref) error {
 
 // brokenOff is the error of a body that could not be read to its end.
 func (s *session) brokenOff(err error, ref *Ref) error {
-	if passing(err) {
+	if Passing(err) {
 		return &corruptError{s.explain(err, ref)}
 	}
 	return s.explain(err, ref)

@@ -168,7 +168,7 @@ func (t *retrying) attempts(r *http.Request, resp *http.Response, err error) int
 	switch {
 	case err == nil && passingStatus(resp.StatusCode):
 		return t.policy.attempts
-	case err == nil, !passing(err):
+	case err == nil, !Passing(err):
 		return 1
 	case t.policy.patient:
 		return t.policy.attempts
@@ -188,10 +188,10 @@ func isUnreachable(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &op) && op.Op == "dial" && op.Timeout()
 }
 
-// passing reports whether a request that failed with err may succeed later, if its
+// Passing reports whether a request that failed with err may succeed later, if its
 // context has not ended. Of what is not known to last it is assumed: connections
 // break in many ways. The errors of timeouts are context.DeadlineExceeded as well.
-func passing(err error) bool {
+func Passing(err error) bool {
 	var authority x509.UnknownAuthorityError
 	var hostErr x509.HostnameError
 	var invalid x509.CertificateInvalidError
@@ -202,7 +202,7 @@ func passing(err error) bool {
 	var refused *redirect.LocalError
 	switch {
 	case errors.Is(err, errPlainRefused), errors.Is(err, errTLSRefused),
-		errors.Is(err, context.Canceled),
+		errors.Is(err, context.Canceled), errors.Is(err, redirect.ErrTooMany),
 		errors.As(err, &authority), errors.As(err, &hostErr), errors.As(err, &invalid),
 		errors.As(err, &record), errors.As(err, &refused), errors.As(err, &verification), errors.As(err, &alert),
 		errors.Is(err, http.ErrSchemeMismatch),

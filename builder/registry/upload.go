@@ -76,7 +76,7 @@ func uploadAttempts(policy *retryPolicy, err error) int {
 		return 1
 	case isSilence(err):
 		return policy.few()
-	case answer == nil && !passing(err):
+	case answer == nil && !Passing(err):
 		return 1
 	}
 	return policy.attempts

@@ -11,10 +11,10 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/sinter-build/sinter/builder/redirect"
+	"github.com/sinter-build/sinter/builder/registry"
 )
 
 // BuildKit's names of secrets for hosts.
@@ -197,8 +197,16 @@ func (p *patient) Read(b []byte) (int, error) {
 	if n > 0 {
 		p.timer.Reset(stallTime)
 	}
+	if err != nil && err != io.EOF {
+		err = &brokenError{err}
+	}
 	return n, err
 }
+
+// brokenError is the end of a body before its time.
+type brokenError struct{ error }
+
+func (e *brokenError) Unwrap() error { return e.error }
 
 // passing reports whether the same request may succeed later, and how long the
 // server asks us to wait.
@@ -217,19 +225,9 @@ func passing(err error) (wait time.Duration, again bool) {
 		}
 		return 0, false
 	}
-	var refused *redirect.LocalError
-	if errors.As(err, &refused) {
-		return 0, false
-	}
-	var name *net.DNSError
-	if errors.As(err, &name) {
-		return 0, name.IsTemporary || name.IsTimeout
-	}
-	var network net.Error
-	var op *net.OpError
-	return 0, errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.As(err, &op) ||
-		errors.As(err, &network) && network.Timeout()
+	var request *url.Error
+	var broken *brokenError
+	return 0, errors.Is(err, errStalled) || (errors.As(err, &request) || errors.As(err, &broken)) && registry.Passing(err)
 }
 
 // explain says what went wrong and what to do about it.
@@ -249,6 +247,7 @@ func (q *request) explain(err error) error {
 	var certificate *tls.CertificateVerificationError
 	var name *net.DNSError
 	var network net.Error
+	var broken *brokenError
 	var refused *redirect.LocalError
 	switch {
 	case errors.As(err, &refused):
@@ -259,7 +258,7 @@ func (q *request) explain(err error) error {
 		e.Hint = fmt.Sprintf("add the authority that signed the certificate of %s to those of this machine, or name it in SSL_CERT_FILE", host)
 	case errors.As(err, &name):
 		e.Hint = fmt.Sprintf("check the name %s, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", name.Name)
-	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.As(err, &network), errors.As(err, &broken), errors.Is(err, io.EOF):
 		e.Hint = fmt.Sprintf("check that %s is up, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", host)
 	}
 	return e
