@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -107,7 +108,8 @@ func CredentialKey(host string) string {
 
 func isLoopback(host string) bool {
 	h := hostname(host)
-	return h == "localhost" || strings.HasSuffix(h, ".localhost") || h == "::1" || strings.HasPrefix(h, "127.")
+	addr, err := netip.ParseAddr(h)
+	return h == "localhost" || strings.HasSuffix(h, ".localhost") || err == nil && addr.IsLoopback()
 }
 
 // hostname is host without its port.
