@@ -31,6 +31,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "error:", err)
 		return 1
 	}
+	stdout, stderr = interruptibleOutput(ctx, stdout), interruptibleOutput(ctx, stderr)
 	a := &app{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
 	a.takeWarningsOver()
 	ctx = hostfile.WithWaiting(ctx, hostfile.Waiting{Patience: patience, Tell: func(what string) {
