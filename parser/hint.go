@@ -41,6 +41,8 @@ func hint(e *Error, d *entry) string {
 		return "break the line with a backslash, or put the text into a file and COPY it"
 	case has(badEscape):
 		return "a line is continued by \\ or by `: write # escape=\\ or # escape=`, or leave the line out"
+	case has(notUTF8):
+		return "save the Dockerfile as UTF-8: it has bytes that are not, as Latin-1 has for letters with accents; build arguments count as well"
 	case has("unterminated heredoc"):
 		return "end the text with a line that holds nothing but the delimiter"
 	case has("base name (") && has("should not be blank"):

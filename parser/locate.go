@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/patternmatcher"
@@ -17,6 +18,9 @@ const badEscape = "invalid escape token"
 
 // longLine is in its words about a line that it does not take.
 const longLine = "dockerfile line greater than max allowed size"
+
+// notUTF8 is in the words about a command that a protocol buffer cannot hold.
+const notUTF8 = "invalid UTF-8"
 
 // The words of the frontend's matcher about rules that are none.
 const (
@@ -38,6 +42,8 @@ func (e *entry) locate(msg string) []Range {
 		}))
 	case strings.Contains(msg, longLine):
 		return e.line(func(text string) bool { return len(text) > bufio.MaxScanTokenSize-1 })
+	case strings.Contains(msg, notUTF8):
+		return e.line(func(text string) bool { return !utf8.ValidString(text) })
 	case strings.Contains(msg, badEscape):
 		return e.line(regexp.MustCompile(`(?i)^\s*#\s*escape\s*=`).MatchString)
 	}

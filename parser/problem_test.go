@@ -50,6 +50,7 @@ func TestMistakes(t *testing.T) {
 		{"mount from", "FROM debian:12\nRUN --mount=from=debian:12,target=/a b\nRUN --mount=target=/a,from=xyzzy b\n", nil,
 			"docker.io/library/xyzzy:latest: not found", "", 3},
 		{"long line", "FROM debian:12\nENV A=b\nRUN true " + strings.Repeat("x", 70000) + "\n", nil, "max allowed size of 65535", "break the line", 3},
+		{"Latin-1", "FROM debian:12\nENV A=b\nRUN echo caf\xe9\n", nil, "invalid UTF-8", "save the Dockerfile as UTF-8", 3},
 		{"escape", "# syntax=docker/dockerfile:1\n# escape=x\nFROM debian:12\n", nil, "invalid escape token 'x'", "# escape=`", 2},
 		{"network", "FROM debian:12\n", func(r *parser.Request) { r.Network = "moon" }, `invalid network mode "moon"`, "default, host and none", 0},
 		{"context name", "FROM debian:12\n", func(r *parser.Request) { r.Contexts = map[string]string{"A b": "local:x"} },
