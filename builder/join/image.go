@@ -16,7 +16,7 @@ import (
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
-// Image is an image whose parts are in registries. It is what
+// Image is an image whose parts are in registries and OCI layouts. It is what
 // registry.Client.Push takes.
 type Image struct {
 	client *registry.Client
@@ -24,23 +24,23 @@ type Image struct {
 
 	mu   sync.Mutex
 	docs map[digest.Digest][]byte
-	// from says which repositories have a manifest or blob.
-	from map[digest.Digest][]registry.Ref
+	// from says where a manifest or blob is.
+	from map[digest.Digest][]Place
 }
 
 func newImage(client *registry.Client) *Image {
-	return &Image{client: client, docs: map[digest.Digest][]byte{}, from: map[digest.Digest][]registry.Ref{}}
+	return &Image{client: client, docs: map[digest.Digest][]byte{}, from: map[digest.Digest][]Place{}}
 }
 
-// Find is an image of a registry as it is.
-func Find(ctx context.Context, client *registry.Client, ref registry.Ref) (*Image, error) {
-	desc, data, err := client.Resolve(ctx, ref)
+// Find is an image as it is.
+func Find(ctx context.Context, client *registry.Client, place Place) (*Image, error) {
+	desc, data, err := place.resolve(ctx, client)
 	if err != nil {
 		return nil, err
 	}
 	img := newImage(client)
 	img.root = desc
-	img.add(read{desc: desc, from: ref, data: data})
+	img.add(read{desc: desc, from: place, data: data})
 	return img, nil
 }
 
@@ -65,7 +65,7 @@ func (i *Image) add(r read) {
 		return
 	}
 	for _, d := range append(append(m.Manifests, m.Config), m.Layers...) {
-		if known := i.from[d.Digest]; !slices.ContainsFunc(known, func(k registry.Ref) bool { return k.Repository() == r.from.Repository() }) {
+		if known := i.from[d.Digest]; !slices.ContainsFunc(known, r.from.isAt) {
 			i.from[d.Digest] = append(known, r.from)
 		}
 	}
@@ -76,8 +76,10 @@ func (i *Image) Origins(d digest.Digest) []string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	var list []string
-	for _, ref := range i.from[d] {
-		list = append(list, ref.Repository())
+	for _, place := range i.from[d] {
+		if place.Layout == "" {
+			list = append(list, place.Ref.Repository())
+		}
 	}
 	return list
 }
@@ -95,25 +97,25 @@ func (i *Image) Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadClose
 		return io.NopCloser(bytes.NewReader(data)), nil
 	}
 	err := fmt.Errorf("no source has %s", desc.Digest)
-	for _, ref := range from {
+	for _, place := range from {
 		var r io.ReadCloser
-		if r, err = i.openAt(ctx, ref, desc); err == nil {
+		if r, err = i.openAt(ctx, place, desc); err == nil {
 			return r, nil
 		}
 	}
 	return nil, err
 }
 
-func (i *Image) openAt(ctx context.Context, ref registry.Ref, desc ocispec.Descriptor) (io.ReadCloser, error) {
+func (i *Image) openAt(ctx context.Context, place Place, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	if !isManifest(desc.MediaType) {
-		return i.client.Blob(ctx, ref.Repository(), desc)
+		return place.open(ctx, i.client, desc)
 	}
-	ref.Tag, ref.Digest = "", desc.Digest
-	got, data, err := i.client.Resolve(ctx, ref)
+	place = place.At(desc.Digest)
+	got, data, err := place.resolve(ctx, i.client)
 	if err != nil {
 		return nil, err
 	}
-	i.add(read{desc: got, from: ref, data: data})
+	i.add(read{desc: got, from: place, data: data})
 	return io.NopCloser(bytes.NewReader(data)), nil
 }
 
@@ -137,9 +139,9 @@ func (i *Image) Blob(ctx context.Context, desc ocispec.Descriptor) ([]byte, erro
 	from := i.from[desc.Digest]
 	i.mu.Unlock()
 	err := fmt.Errorf("no source has %s", desc.Digest)
-	for _, ref := range from {
+	for _, place := range from {
 		var data []byte
-		if data, err = readBlob(ctx, i.client, ref, desc); err == nil {
+		if data, err = place.read(ctx, i.client, desc); err == nil {
 			return data, nil
 		}
 	}

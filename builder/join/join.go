@@ -1,5 +1,5 @@
-// Package join makes images of images that registries have: an index of the
-// images of several platforms, or a copy.
+// Package join makes images of images that registries and OCI layouts have: an index
+// of the images of several platforms, or a copy.
 //
 // Nothing is downloaded but manifests and configs. What a repository does not
 // have of the new image is copied (or mounted) when it is pushed. What makes an
@@ -25,10 +25,9 @@ import (
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
-// Source is an image that a registry has.
+// Source is an image that is to be part of another.
 type Source struct {
-	// Ref says where it is. Its digest, if there is one, decides.
-	Ref registry.Ref
+	Place
 	// Desc, where it says something, is how the new index shall describe
 	// the image: its media type, platform and annotations. Its size, if not
 	// 0, must be right.
@@ -49,7 +48,7 @@ type Options struct {
 // read is a source whose manifest has been read.
 type read struct {
 	desc ocispec.Descriptor
-	from registry.Ref
+	from Place
 	data []byte
 }
 
@@ -88,12 +87,12 @@ func Join(ctx context.Context, client *registry.Client, sources []Source, o Opti
 
 // fetch reads a source's manifest and finds what the index shall say of it.
 func fetch(ctx context.Context, client *registry.Client, s Source) (read, error) {
-	desc, data, err := client.Resolve(ctx, s.Ref)
+	desc, data, err := s.resolve(ctx, client)
 	if err != nil {
 		return read{}, err
 	}
 	if s.Desc.Size != 0 && s.Desc.Size != desc.Size {
-		return read{}, fmt.Errorf("%s has %d bytes, not the %d of its descriptor", s.Ref, desc.Size, s.Desc.Size)
+		return read{}, fmt.Errorf("%s has %d bytes, not the %d of its descriptor", s.Place, desc.Size, s.Desc.Size)
 	}
 	if s.Desc.MediaType != "" {
 		desc.MediaType = s.Desc.MediaType
@@ -103,7 +102,7 @@ func fetch(ctx context.Context, client *registry.Client, s Source) (read, error)
 		given := *p
 		desc.Platform = &given
 	}
-	r := read{desc: desc, from: s.Ref, data: data}
+	r := read{desc: desc, from: s.Place, data: data}
 	if export.IsIndex(desc.MediaType) {
 		return r, nil
 	}
@@ -121,7 +120,7 @@ func (r *read) addPlatform(ctx context.Context, client *registry.Client) error {
 	if err := json.Unmarshal(r.data, &m); err != nil {
 		return fmt.Errorf("reading the manifest of %s: %w", r.from, err)
 	}
-	config, err := readBlob(ctx, client, r.from, m.Config)
+	config, err := r.from.read(ctx, client, m.Config)
 	if err != nil {
 		return err
 	}
@@ -213,20 +212,11 @@ func mergeDescriptors(old, later ocispec.Descriptor) ocispec.Descriptor {
 	return old
 }
 
-func encode(index ocispec.Index, from registry.Ref) (read, error) {
+func encode(index ocispec.Index, from Place) (read, error) {
 	data, err := json.MarshalIndent(index, "", "  ")
 	if err != nil {
 		return read{}, err
 	}
 	desc := ocispec.Descriptor{MediaType: index.MediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	return read{desc: desc, from: from, data: data}, nil
-}
-
-// readBlob reads a config or another small blob, verified.
-func readBlob(ctx context.Context, client *registry.Client, from registry.Ref, desc ocispec.Descriptor) ([]byte, error) {
-	data, err := client.ReadBlob(ctx, from.Repository(), desc, 16<<20)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", from, err)
-	}
-	return data, nil
 }

@@ -124,7 +124,7 @@ func join(t *testing.T, o Options, refs ...registry.Ref) *Image {
 	t.Helper()
 	var sources []Source
 	for _, r := range refs {
-		sources = append(sources, Source{Ref: r})
+		sources = append(sources, Source{Place: Place{Ref: r}})
 	}
 	img, err := Join(t.Context(), newClient(), sources, o)
 	if err != nil {
@@ -255,7 +255,7 @@ func TestJoinDescriptors(t *testing.T) {
 	}
 	ref.Digest = desc.Digest
 	given := ocispec.Descriptor{Digest: desc.Digest, Platform: &ocispec.Platform{OSVersion: "10"}, Annotations: map[string]string{"a": "b"}}
-	img, err := Join(t.Context(), newClient(), []Source{{ref, given}}, Options{})
+	img, err := Join(t.Context(), newClient(), []Source{{Place{Ref: ref}, given}}, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +267,7 @@ func TestJoinDescriptors(t *testing.T) {
 		t.Error("the descriptor that was given has changed")
 	}
 	given.Size = desc.Size + 1
-	if img, err := Join(t.Context(), newClient(), []Source{{ref, given}}, Options{}); err == nil {
+	if img, err := Join(t.Context(), newClient(), []Source{{Place{Ref: ref}, given}}, Options{}); err == nil {
 		t.Errorf("of a wrong size: %+v", img.Root())
 	}
 }
@@ -282,7 +282,7 @@ func TestJoinRefuses(t *testing.T) {
 		"none of the wanted":  {Platforms: []ocispec.Platform{{OS: "linux", Architecture: "arm64"}}},
 		"which is not wanted": {KeepManifest: true, Platforms: []ocispec.Platform{{OS: "linux", Architecture: "arm64"}}},
 	} {
-		if img, err := Join(t.Context(), newClient(), []Source{{Ref: ref}}, o); err == nil || !strings.Contains(err.Error(), want) {
+		if img, err := Join(t.Context(), newClient(), []Source{{Place: Place{Ref: ref}}}, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, %v; want an error with %q", img, err, want)
 		}
 	}
@@ -305,7 +305,7 @@ func TestFilterKeepsAttestations(t *testing.T) {
 		{Digest: subject, Platform: &ocispec.Platform{OS: "linux", Architecture: "arm64"}},
 		about(other), about(subject), about(digest.FromString("gone")),
 	}}
-	root, err := encode(index, registry.Ref{})
+	root, err := encode(index, Place{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func TestParts(t *testing.T) {
 	if err := newClient().Push(t.Context(), s.host+"/ab:1", img, nil); err != nil {
 		t.Fatal(err)
 	}
-	found, err := Find(t.Context(), newClient(), s.ref(t, "ab:1"))
+	found, err := Find(t.Context(), newClient(), Place{Ref: s.ref(t, "ab:1")})
 	if err != nil {
 		t.Fatal(err)
 	}

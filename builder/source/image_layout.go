@@ -17,6 +17,7 @@ import (
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/image"
+	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -33,6 +34,40 @@ func (s *Images) AddLayout(storeID, dir string) {
 func LayoutDigest(dir, ref string) (digest.Digest, error) {
 	desc, err := layout{dir: dir}.find(ref)
 	return desc.Digest, err
+}
+
+// FindInLayout describes an image in the OCI layout in dir. ref is :TAG, @DIGEST, or ""
+// for the only image there is, or else the one tagged "latest".
+func FindInLayout(dir, ref string) (ocispec.Descriptor, error) {
+	l := layout{dir: dir}
+	idx, err := l.index()
+	if err != nil {
+		return ocispec.Descriptor{}, &registry.Error{
+			Msg: err.Error(), Err: err, Hint: "give the directory of an OCI layout, which has an index.json",
+		}
+	}
+	if ref == "" && len(idx.Manifests) != 1 {
+		ref = ":latest"
+	}
+	return l.find(ref)
+}
+
+// ReadInLayout reads a manifest or config of the OCI layout in dir, verified.
+func ReadInLayout(dir string, desc ocispec.Descriptor) ([]byte, error) {
+	data, err := layout{dir: dir}.read(desc)
+	if err != nil {
+		return nil, fmt.Errorf("OCI layout %s: %w", dir, err)
+	}
+	return data, nil
+}
+
+// OpenInLayout opens a blob of the OCI layout in dir, and verifies it as it is read.
+func OpenInLayout(dir string, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	f, err := layout{dir: dir}.open(desc.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("OCI layout %s: %w", dir, err)
+	}
+	return store.Verified(f, desc), nil
 }
 
 // ResolveLayout is Resolve for an image in the OCI layout that AddLayout named.

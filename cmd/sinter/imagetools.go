@@ -17,7 +17,7 @@ import (
 func newImagetoolsCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "imagetools",
-		Short: "Join and inspect images in registries",
+		Short: "Join and inspect images in registries and OCI layouts",
 		Args:  unknownSubcommand,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
@@ -32,7 +32,23 @@ func unknownSubcommand(c *cobra.Command, args []string) error {
 	return nil
 }
 
-const sourceHint = "a source is NAME[:TAG|@DIGEST], a digest, or a descriptor as JSON"
+const sourceHint = "a source is NAME[:TAG|@DIGEST], oci-layout://DIR[:TAG|@DIGEST], a digest, or a descriptor as JSON"
+
+// layoutScheme begins the address of an image in an OCI layout.
+const layoutScheme = "oci-layout://"
+
+// parsePlace reads where an image is.
+func parsePlace(text string) (join.Place, error) {
+	if rest, ok := strings.CutPrefix(text, layoutScheme); ok {
+		dir, ref := cutLayout(rest)
+		if dir == "" {
+			return join.Place{}, &hinted{err: fmt.Errorf("%q names no directory", text), hint: sourceHint}
+		}
+		return join.Place{Layout: dir, LayoutRef: ref}, nil
+	}
+	ref, err := registry.ParseRef(text)
+	return join.Place{Ref: ref}, err
+}
 
 // parseSource reads a source: a reference, or a digest or descriptor of a
 // repository that the others name.
@@ -48,8 +64,8 @@ func parseSource(text string) (join.Source, error) {
 		}
 		return join.Source{Desc: ocispec.Descriptor{Digest: d}}, nil
 	}
-	ref, err := registry.ParseRef(text)
-	return join.Source{Ref: ref}, err
+	place, err := parsePlace(text)
+	return join.Source{Place: place}, err
 }
 
 func parseDescriptor(text string) (join.Source, error) {
@@ -93,7 +109,7 @@ func placeSources(sources []join.Source, tags []registry.Ref) error {
 		}
 	}
 	for i, s := range sources {
-		if s.Ref.Path != "" {
+		if !s.IsZero() {
 			continue
 		}
 		if len(repositories) != 1 {

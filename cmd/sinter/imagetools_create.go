@@ -29,10 +29,10 @@ func newImagetoolsCreateCmd(a *app) *cobra.Command {
 	f := &createFlags{}
 	c := &cobra.Command{
 		Use:   "create [flags] SOURCE…",
-		Short: "Make an image of images in registries",
-		Long: `Make an image of images in registries: an index of images for single platforms, or
-a copy. A SOURCE is NAME[:TAG|@DIGEST]; or a digest, or a descriptor as JSON, where
-it is clear in which repository. Of several sources that are indexes, the new one
+		Short: "Make an image of images in registries and OCI layouts",
+		Long: `Make an image of images in registries and OCI layouts: an index of images for single
+platforms, or a copy. A SOURCE is NAME[:TAG|@DIGEST] or oci-layout://DIR[:TAG|@DIGEST];
+or a digest, or a descriptor as JSON, where it is clear in which repository. Of several sources that are indexes, the new one
 has all manifests. What the target's repository does not have is copied there.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.createImage(c.Context(), f, args)
@@ -101,6 +101,12 @@ func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.
 		}, command: createCommand}
 	}
 	for _, text := range f.tags {
+		if strings.HasPrefix(text, layoutScheme) {
+			return nil, nil, &usageError{err: &hinted{
+				err:  fmt.Errorf("invalid value %q for --tag: sinter imagetools create only pushes to registries", text),
+				hint: "name a repository, or make a layout with sinter build -o type=oci,dest=DIR,tar=false",
+			}, command: createCommand}
+		}
 		if _, err := nameToGive(text); err != nil {
 			return nil, nil, err
 		}
@@ -111,7 +117,7 @@ func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.
 		tags = append(tags, ref)
 	}
 	if f.join {
-		sources = append(sources, join.Source{Ref: tags[0]})
+		sources = append(sources, join.Source{Place: join.Place{Ref: tags[0]}})
 	}
 	var texts []string
 	for _, name := range f.files {

@@ -21,7 +21,6 @@ import (
 
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/join"
-	"github.com/sinter-build/sinter/builder/registry"
 )
 
 const inspectCommand = "sinter imagetools inspect"
@@ -31,8 +30,9 @@ func newImagetoolsInspectCmd(a *app) *cobra.Command {
 	var raw bool
 	c := &cobra.Command{
 		Use:   "inspect [flags] NAME",
-		Short: "Show an image in a registry",
-		Long: `Show an image in a registry, without pulling it.
+		Short: "Show an image in a registry or an OCI layout",
+		Long: `Show an image in a registry, without pulling it, or in an OCI layout:
+oci-layout://DIR[:TAG|@DIGEST].
 
 A --format has the fields .Name, .Manifest (the index or the descriptor of the
 manifest) and .Image (the config; of an image for several platforms, the configs
@@ -51,11 +51,11 @@ by platform), and of images with attestations .Provenance and .SBOM.`,
 }
 
 func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) error {
-	ref, err := registry.ParseRef(name)
+	place, err := parsePlace(name)
 	if err != nil {
 		return err
 	}
-	img, err := a.findRemote(ctx, ref)
+	img, err := a.findRemote(ctx, place)
 	if err != nil {
 		return err
 	}
@@ -64,9 +64,9 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 		_, err := a.stdout.Write(img.Data())
 		return err
 	}
-	r := &remoteImage{ref: ref, desc: img.Root()}
+	r := &remoteImage{place: place, desc: img.Root()}
 	if err := json.Unmarshal(img.Data(), &r.index); err != nil {
-		return fmt.Errorf("reading the manifest of %s: %w", ref, err)
+		return fmt.Errorf("reading the manifest of %s: %w", place, err)
 	}
 	if format == "" || wholeManifest().MatchString(format) {
 		return r.print(a.stdout)
@@ -88,13 +88,13 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 	return err
 }
 
-// findRemote asks a registry for an image.
-func (a *app) findRemote(ctx context.Context, ref registry.Ref) (*join.Image, error) {
+// findRemote looks for an image in a registry or layout.
+func (a *app) findRemote(ctx context.Context, place join.Place) (*join.Image, error) {
 	client, err := a.registry()
 	if err != nil {
 		return nil, err
 	}
-	return join.Find(ctx, client, ref)
+	return join.Find(ctx, client, place)
 }
 
 // wholeManifest is the format that means the same as none.
@@ -105,10 +105,10 @@ func indentedJSON(v any) (string, error) {
 	return string(data), err
 }
 
-// remoteImage is an image in a registry. Of a single manifest, index has only
+// remoteImage is an image in a registry or layout. Of a single manifest, index has only
 // what both have.
 type remoteImage struct {
-	ref   registry.Ref
+	place join.Place
 	desc  ocispec.Descriptor
 	index ocispec.Index
 }
@@ -159,7 +159,7 @@ func (r *remoteImage) fields(name string, parts []join.Part) remoteFields {
 // print shows the image as people read it, and as buildx does it.
 func (r *remoteImage) print(w io.Writer) error {
 	head := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
-	fmt.Fprintf(head, "Name:\t%s\nMediaType:\t%s\nDigest:\t%s\n", r.ref, r.desc.MediaType, r.desc.Digest)
+	fmt.Fprintf(head, "Name:\t%s\nMediaType:\t%s\nDigest:\t%s\n", r.place, r.desc.MediaType, r.desc.Digest)
 	if err := head.Flush(); err != nil || !export.IsIndex(r.desc.MediaType) {
 		return err
 	}
@@ -181,10 +181,14 @@ func (r *remoteImage) print(w io.Writer) error {
 
 func (r *remoteImage) printManifest(w io.Writer, m ocispec.Descriptor) error {
 	const indent = "  "
-	ref := r.ref
-	ref.Digest = m.Digest
+	place := r.place
+	if place.Layout != "" {
+		place = place.At(m.Digest)
+	} else {
+		place.Ref.Digest = m.Digest
+	}
 	rows := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
-	fmt.Fprintf(rows, "%sName:\t%s\n%sMediaType:\t%s\n", indent, ref, indent, m.MediaType)
+	fmt.Fprintf(rows, "%sName:\t%s\n%sMediaType:\t%s\n", indent, place, indent, m.MediaType)
 	if p := m.Platform; p != nil {
 		fmt.Fprintf(rows, "%sPlatform:\t%s\n", indent, platforms.Format(*p))
 		if p.OSVersion != "" {
