@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/net/html"
 )
 
 // Limits, in characters. A server may send anything.
@@ -110,40 +109,6 @@ func quoted(document string) string {
 		return ""
 	}
 	return fmt.Sprintf("%q", clip(document, longestQuote))
-}
-
-// isPage reports whether data looks like HTML or XML.
-func isPage(data []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(data, "\ufeff \t\r\n"), []byte("<"))
-}
-
-// pageText is what a person sees of a web page, title first.
-func pageText(page string) string {
-	var b strings.Builder
-	hidden := ""
-	z := html.NewTokenizer(strings.NewReader(page))
-	for b.Len() < 8*longestQuote {
-		switch z.Next() {
-		case html.ErrorToken:
-			return b.String()
-		case html.StartTagToken:
-			name, _ := z.TagName()
-			if hidden == "" && (string(name) == "script" || string(name) == "style") {
-				hidden = string(name)
-			}
-		case html.EndTagToken:
-			name, _ := z.TagName()
-			if string(name) == hidden {
-				hidden = ""
-			}
-		case html.TextToken:
-			if hidden == "" {
-				b.Write(z.Text())
-				b.WriteByte(' ')
-			}
-		}
-	}
-	return b.String()
 }
 
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
