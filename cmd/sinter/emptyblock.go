@@ -9,6 +9,11 @@ import (
 // withoutEmptyBlocks passes on what the display writes, without the blocks at its
 // end that name a failed step and show nothing that it printed. flush writes what is
 // held back.
+//
+// The display makes a block for every step that has an error, and has no option against
+// it. A step whose error were kept from the display would be shown as done, so what it
+// writes is the place for this. In another version of the display that writes blocks
+// differently, the empty ones come back and nothing is lost.
 func withoutEmptyBlocks(out io.Writer) (w io.Writer, flush func()) {
 	b := &blockFilter{out: out}
 	if f, ok := out.(*os.File); ok {

@@ -229,6 +229,12 @@ type verifier struct {
 	n    int64
 }
 
+// Verified passes on a blob, and at its end fails with ErrCorrupt unless it is the one
+// that is wanted.
+func Verified(r io.ReadCloser, want ocispec.Descriptor) io.ReadCloser {
+	return readCloser{verify(want, r), r}
+}
+
 func verify(want ocispec.Descriptor, r io.Reader) io.Reader {
 	return &verifier{r: r, want: want, sum: want.Digest.Verifier()}
 }
