@@ -27,7 +27,7 @@ func TestUnpackedFileEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := c.open(archivetest.EndsAfter(asked))
+	r, err := c.open(archivetest.EndsAfter(asked), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -167,7 +167,7 @@ func sameEntry(ctx context.Context, s step, was layers.Entry) (bool, error) {
 		if e.Size != was.Size || was.Digest == "" {
 			return false, nil
 		}
-		d, err := s.content.digest(ctx)
+		d, err := s.content.digest(ctx, s.from)
 		if err != nil {
 			return false, fmt.Errorf("hashing /%s: %w", e.Path, err)
 		}

@@ -103,7 +103,7 @@ func (c *copier) match(ctx context.Context, src string) error {
 	if to, err = c.target(from, src, to, parents); err != nil {
 		return err
 	}
-	t := transfer{copier: c, to: to, names: map[string]*inode{}}
+	t := transfer{copier: c, start: from.Path, to: to, content: &lent{fs: c.from.FS}, names: map[string]*inode{}}
 	return c.filter.walk(ctx, c.from.FS, from, t.visit)
 }
 
@@ -128,9 +128,11 @@ func (c *copier) target(from layers.Entry, src, to string, parents made) (string
 // transfer copies what a walk visits.
 type transfer struct {
 	*copier
-	// to is where the beginning of the walk goes.
-	to string
-	// names are the files copied already, by linkKey.
+	// start is where the walk begins, and to is where that goes.
+	start, to string
+	// content is of all files that this transfer copies, and of no others.
+	content *lent
+	// names are copied files that have several names, by linkKey.
 	names map[string]*inode
 }
 
@@ -159,14 +161,38 @@ func (t *transfer) visit(p picked) error {
 		t.tree.put(at, &inode{meta: t.meta(p.entry)})
 		return nil
 	}
-	key := linkKey(p.entry)
-	f := t.names[key]
-	if f == nil {
-		f = &inode{meta: t.meta(p.entry), content: lent{fs: t.from.FS, path: p.entry.Path}}
-		t.names[key] = f
-	}
-	t.tree.put(at, f)
+	t.tree.put(at, t.file(p.entry))
 	return nil
+}
+
+// file returns the copy of a regular file, the same for all its names.
+func (t *transfer) file(e layers.Entry) *inode {
+	f := t.names[linkKey(e)]
+	if f == nil && e.Link != "" {
+		f = t.first(e.Link)
+	}
+	if f == nil {
+		f = &inode{meta: t.meta(e), content: t.content}
+		f.meta.Path = e.Path
+	}
+	if e.Link != "" {
+		t.names[e.Link] = f
+	}
+	return f
+}
+
+// first returns the copy of the file whose path another name of it has as its link,
+// if that was copied. Nothing says of the first name that there are others, so it is
+// not among names, which would hold every file otherwise.
+func (t *transfer) first(link string) *inode {
+	if !layers.IsClean(link) || !layers.Under(link, t.start) {
+		return nil
+	}
+	n, _ := t.tree.find(path.Join(t.to, link[len(t.start):]))
+	if n == nil || n.file == nil || n.file.content != content(t.content) || n.file.meta.Path != link {
+		return nil
+	}
+	return n.file
 }
 
 // dir copies a directory itself. Where one is already, the one that the copy

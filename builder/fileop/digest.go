@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"hash"
 	"maps"
 	"path"
 	"runtime"
@@ -24,26 +25,15 @@ import (
 // hard links of one another, and of their owners and other extended attributes if
 // sel says so. Times do not count unless it says so. A source that does not exist is a MissingError.
 func Digest(ctx context.Context, files source.FS, sel Selection) (digest.Digest, error) {
-	found, err := sel.find(ctx, files)
+	d := digester{files: files, sel: sel, sum: sha256.New(), names: map[string]string{}}
+	err := sel.find(ctx, files, func(f selectedFile) error { return d.add(ctx, f) })
 	if err != nil {
 		return "", err
 	}
-	digests, err := contents(ctx, files, found)
-	if err != nil {
+	if err := d.fold(ctx); err != nil {
 		return "", err
 	}
-	h := sha256.New()
-	names := map[string]string{}
-	match, line := "", []byte(nil)
-	for i, p := range found {
-		if p.match != match {
-			match = p.match
-			clear(names)
-		}
-		line = sel.fold(line[:0], p, digests[i], names)
-		h.Write(line)
-	}
-	return digest.NewDigest(digest.SHA256, h), nil
+	return digest.NewDigest(digest.SHA256, d.sum), nil
 }
 
 // selectedFile is a file that a selection picks; match is the path that the
@@ -53,52 +43,49 @@ type selectedFile struct {
 	picked
 }
 
-// find lists what is selected.
-func (s Selection) find(ctx context.Context, files source.FS) ([]selectedFile, error) {
+// find gives what is selected to emit.
+func (s Selection) find(ctx context.Context, files source.FS, emit func(selectedFile) error) error {
 	sources := []string{rel(s.Source)}
 	var err error
 	if s.Wildcard {
 		if sources, err = matches(ctx, files, s.Source, s.Follow); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	f, err := newFilter(s.Include, s.Exclude)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var found []selectedFile
+	unmet := slices.Clone(s.Required)
 	for _, src := range sources {
 		if err := ctx.Err(); err != nil {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		from, err := lookupSource(files, src, s.Follow)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		err = f.walk(ctx, files, from, func(p picked) error {
-			found = append(found, selectedFile{match: src, picked: p})
-			return nil
+			found := selectedFile{match: src, picked: p}
+			if len(unmet) > 0 {
+				unmet = slices.DeleteFunc(unmet, found.meets)
+			}
+			return emit(found)
 		})
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return found, s.checkRequired(files, found)
-}
-
-// checkRequired fails when a path that must be there is not. Where the walk
-// began does not count: only what is below it is copied.
-func (s Selection) checkRequired(files source.FS, found []selectedFile) error {
-	for _, want := range s.Required {
-		ok := false
-		for _, f := range found {
-			ok = ok || f.below != "" && strings.HasPrefix(path.Join("/", f.match, f.below), want)
-		}
-		if !ok {
-			return s.unmet(files, want)
-		}
+	if len(unmet) > 0 {
+		return s.unmet(files, unmet[0])
 	}
 	return nil
+}
+
+// meets reports whether a required path is this file or leads to it. Where the walk
+// began does not count: only what is below it is copied.
+func (f selectedFile) meets(want string) bool {
+	return f.below != "" && strings.HasPrefix(path.Join("/", f.match, f.below), want)
 }
 
 // unmet is the error for a required path that is not selected.
@@ -137,8 +124,95 @@ func lookupSource(files source.FS, src string, follow bool) (layers.Entry, error
 	return e, nil
 }
 
-// contents returns the digests of those files that are regular, read side by
-// side.
+// digester adds up selected files, some thousands at a time: a list of all of them
+// would be large.
+type digester struct {
+	files source.FS
+	sel   Selection
+	sum   hash.Hash
+	found []selectedFile // not in sum yet
+	// match is what the source matched last. names are the files below that which
+	// have several names, by linkKey: where each is first, relative to match.
+	match string
+	names map[string]string
+}
+
+// foundAtOnce is how many files a digester holds.
+const foundAtOnce = 4096
+
+func (d *digester) add(ctx context.Context, f selectedFile) error {
+	d.found = append(d.found, f)
+	if len(d.found) < foundAtOnce {
+		return nil
+	}
+	return d.fold(ctx)
+}
+
+// fold adds what was found to the sum.
+func (d *digester) fold(ctx context.Context) error {
+	digests, err := contents(ctx, d.files, d.found)
+	if err != nil {
+		return err
+	}
+	var line []byte
+	for i, f := range d.found {
+		if f.match != d.match {
+			d.match = f.match
+			clear(d.names)
+		}
+		first := ""
+		if f.entry.Kind == layers.File {
+			if first, err = d.first(f); err != nil {
+				return err
+			}
+		}
+		line = d.sel.fold(line[:0], f, digests[i], first)
+		d.sum.Write(line)
+	}
+	d.found = d.found[:0]
+	return nil
+}
+
+// first returns where a file was found first, under whatever name, relative to what
+// the source matched.
+func (d *digester) first(f selectedFile) (string, error) {
+	e := f.entry
+	first, known := d.names[linkKey(e)]
+	if known {
+		return first, nil
+	}
+	first = f.below
+	filtered := len(d.sel.Include)+len(d.sel.Exclude) > 0
+	if e.Link != "" && !filtered {
+		was, err := d.foundBefore(e.Link, f)
+		if err != nil {
+			return "", err
+		}
+		if was {
+			first = e.Link[len(e.Path)-len(f.below):]
+		}
+	}
+	// Nothing says of the first name of a file in a chain that there are others. Of
+	// all files, only with patterns each is kept here.
+	if e.Link != "" || filtered {
+		d.names[linkKey(e)] = first
+	}
+	return first, nil
+}
+
+// foundBefore reports whether the path that f has as its link was found before f,
+// where no patterns leave anything out.
+func (d *digester) foundBefore(link string, f selectedFile) (bool, error) {
+	start := strings.TrimSuffix(strings.TrimSuffix(f.entry.Path, f.below), "/")
+	if !layers.IsClean(link) || !layers.Under(link, start) || layers.ComparePaths(link, f.entry.Path) >= 0 {
+		return false, nil
+	}
+	e, ok, err := d.files.Lookup(link)
+	return ok && e.Kind == layers.File && e.Link == "", err
+}
+
+// contents returns the digests of those files that are regular, several of which are
+// read at the same time.
 func contents(ctx context.Context, files source.FS, found []selectedFile) ([]digest.Digest, error) {
 	digests := make([]digest.Digest, len(found))
 	group, ctx := errgroup.WithContext(ctx)
@@ -162,9 +236,9 @@ func contents(ctx context.Context, files source.FS, found []selectedFile) ([]dig
 	return digests, group.Wait()
 }
 
-// fold appends what counts of one file to fields. Every field is preceded by its length, so
+// fold appends what counts of one file, which is at first as well, to fields. Every field is preceded by its length, so
 // that no two lists of fields look the same.
-func (s Selection) fold(fields []byte, p selectedFile, content digest.Digest, names map[string]string) []byte {
+func (s Selection) fold(fields []byte, p selectedFile, content digest.Digest, first string) []byte {
 	e := p.entry
 	put := func(text string) {
 		fields = strconv.AppendInt(fields, int64(len(text)), 10)
@@ -191,13 +265,7 @@ func (s Selection) fold(fields []byte, p selectedFile, content digest.Digest, na
 	switch e.Kind {
 	case layers.File:
 		put(string(content))
-		// Names of one file stay names of one file in a copy.
-		key := linkKey(e)
-		first, ok := names[key]
-		if !ok {
-			names[key] = p.below
-		}
-		put(first)
+		put(first) // names of one file stay names of one file in a copy
 	case layers.Symlink:
 		put(e.Link)
 	case layers.CharDevice, layers.BlockDevice:

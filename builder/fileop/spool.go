@@ -50,7 +50,9 @@ func (s *spool) add(r io.Reader, size int64) (content, error) {
 	if err != nil {
 		return nil, err
 	}
-	return spooled{section: io.NewSectionReader(s.file, at, n), sum: digest.NewDigest(digest.SHA256, h)}, nil
+	c := &spooled{file: s.file, at: at, size: n}
+	h.Sum(c.sum[:0])
+	return c, nil
 }
 
 // Close removes the file.
@@ -63,12 +65,15 @@ func (s *spool) Close() error {
 
 // spooled is the content of one member.
 type spooled struct {
-	section *io.SectionReader
-	sum     digest.Digest
+	file     *os.File
+	at, size int64
+	sum      [sha256.Size]byte
 }
 
-func (c spooled) open(ctx context.Context) (io.ReadCloser, error) {
-	return io.NopCloser(archive.ContextReader(ctx, io.NewSectionReader(c.section, 0, c.section.Size()))), nil
+func (c *spooled) open(ctx context.Context, _ string) (io.ReadCloser, error) {
+	return io.NopCloser(archive.ContextReader(ctx, io.NewSectionReader(c.file, c.at, c.size))), nil
 }
 
-func (c spooled) digest(context.Context) (digest.Digest, error) { return c.sum, nil }
+func (c *spooled) digest(context.Context, string) (digest.Digest, error) {
+	return digest.NewDigestFromBytes(digest.SHA256, c.sum[:]), nil
+}

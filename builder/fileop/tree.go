@@ -41,52 +41,52 @@ type node struct {
 // hard links. It does not change once it is in a tree, but for what unpacking
 // an archive says of a second name.
 type inode struct {
-	// meta has neither Path nor Link (but a symlink's).
+	// meta has no Link but a symlink's. Its Path is what content wants.
 	meta    layers.Entry
 	content content
 	// names is at how many paths it was put.
 	names int
 }
 
-// content is where the bytes of a regular file are.
+// content is where the bytes of a regular file are, or of many: from tells which,
+// and is kept by the file.
 type content interface {
-	open(ctx context.Context) (io.ReadCloser, error)
-	digest(ctx context.Context) (digest.Digest, error)
+	open(ctx context.Context, from string) (io.ReadCloser, error)
+	digest(ctx context.Context, from string) (digest.Digest, error)
 }
 
 // inline is content that the graph itself holds.
 type inline []byte
 
-func (c inline) open(context.Context) (io.ReadCloser, error) {
+func (c inline) open(context.Context, string) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(c)), nil
 }
 
-func (c inline) digest(context.Context) (digest.Digest, error) { return digest.FromBytes(c), nil }
-
-// lent is a file of another file system.
-type lent struct {
-	fs   source.FS
-	path string
+func (c inline) digest(context.Context, string) (digest.Digest, error) {
+	return digest.FromBytes(c), nil
 }
 
-func (c lent) entry() (layers.Entry, error) {
-	e, ok, err := c.fs.Lookup(c.path)
+// lent is what the files of another file system hold, by their paths there.
+type lent struct{ fs source.FS }
+
+func (c *lent) entry(from string) (layers.Entry, error) {
+	e, ok, err := c.fs.Lookup(from)
 	if err == nil && !ok {
-		err = fmt.Errorf("/%s: %w", c.path, fs.ErrNotExist)
+		err = fmt.Errorf("/%s: %w", from, fs.ErrNotExist)
 	}
 	return e, err
 }
 
-func (c lent) open(ctx context.Context) (io.ReadCloser, error) {
-	e, err := c.entry()
+func (c *lent) open(ctx context.Context, from string) (io.ReadCloser, error) {
+	e, err := c.entry(from)
 	if err != nil {
 		return nil, err
 	}
 	return c.fs.Open(ctx, e)
 }
 
-func (c lent) digest(ctx context.Context) (digest.Digest, error) {
-	e, err := c.entry()
+func (c *lent) digest(ctx context.Context, from string) (digest.Digest, error) {
+	e, err := c.entry(from)
 	if err != nil {
 		return "", err
 	}
@@ -148,7 +148,7 @@ func (t *tree) Lookup(p string) (layers.Entry, bool, error) {
 func (f *inode) entry(p string) layers.Entry {
 	e := f.meta
 	e.Path = p
-	if e.Kind == layers.File {
+	if e.Kind == layers.File && f.names > 1 {
 		e.Link = fmt.Sprintf("/%p", f)
 	}
 	return e
@@ -190,22 +190,24 @@ func (t *tree) Resolve(p string, followLast bool) (string, error) {
 	return source.Resolve(t.Lookup, p, followLast)
 }
 
-// content returns where the bytes of a file of t are.
-func (t *tree) content(p string) content {
+// content returns where the bytes of a file of t are, and what to ask there for.
+func (t *tree) content(p string) (c content, from string) {
 	if n, _ := t.find(p); n != nil && n.file != nil {
-		return n.file.content
+		return n.file.content, n.file.meta.Path
 	}
-	return lent{fs: t.base, path: p}
+	return &lent{fs: t.base}, p
 }
 
 // Open implements source.FS.
 func (t *tree) Open(ctx context.Context, e layers.Entry) (io.ReadCloser, error) {
-	return t.content(e.Path).open(ctx)
+	c, from := t.content(e.Path)
+	return c.open(ctx, from)
 }
 
 // Digest implements source.FS.
 func (t *tree) Digest(ctx context.Context, e layers.Entry) (digest.Digest, error) {
-	return t.content(e.Path).digest(ctx)
+	c, from := t.content(e.Path)
+	return c.digest(ctx, from)
 }
 
 // at returns the node for p, made when there is none.
@@ -220,7 +222,7 @@ func (t *tree) at(p string) *node {
 				n.kids = map[string]*node{}
 			}
 			kid = &node{}
-			n.kids[name] = kid
+			n.kids[strings.Clone(name)] = kid // the path is not kept for it
 		}
 		n = kid
 	}

@@ -324,8 +324,8 @@ func (t *tree) own(p string, e layers.Entry) *inode {
 	}
 	f := &inode{meta: bare(e)}
 	if e.Kind == layers.File {
-		f.meta.Link = ""
-		f.content = lent{fs: t.base, path: p}
+		f.meta.Path, f.meta.Link = p, ""
+		f.content = &lent{fs: t.base}
 	}
 	t.put(p, f)
 	return f

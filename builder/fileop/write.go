@@ -14,6 +14,7 @@ import (
 type step struct {
 	entry   layers.Entry
 	content content
+	from    string // what to ask content for
 }
 
 // write writes the edits as a layer. It opens no writer, and returns false,
@@ -50,7 +51,7 @@ func (s step) write(ctx context.Context, w Writer) error {
 	if s.content == nil {
 		return w.Add(s.entry, nil)
 	}
-	r, err := s.content.open(ctx)
+	r, err := s.content.open(ctx, s.from)
 	if err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (p *plan) visit(n *node, at string, was layers.Entry, had bool) error {
 	case n.file.names > 1:
 		p.first[n.file] = at
 	}
-	return p.add(step{entry: e, content: n.file.content})
+	return p.add(step{entry: e, content: n.file.content, from: n.file.meta.Path})
 }
 
 // bare returns a directory of the base as an entry of the new layer.

@@ -199,7 +199,10 @@ func (s *stream) content(e layers.Entry, content io.Reader) (digest.Digest, erro
 		}
 	}
 	sum := digest.NewDigest(digest.SHA256, s.sum)
-	if strings.HasPrefix(string(e.Digest), "sha256:") && e.Digest != sum {
+	switch {
+	case e.Digest == sum:
+		return e.Digest, nil // one string of the two is enough
+	case strings.HasPrefix(string(e.Digest), "sha256:"):
 		return "", fmt.Errorf("content has digest %s, not %s: the file changed while it was being read", sum, e.Digest)
 	}
 	return sum, nil
