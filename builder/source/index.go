@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -182,7 +183,7 @@ func (l *Local) saveIndex() error {
 			records[p] = r
 		}
 	}
-	for p, r := range l.hashed {
+	for p, r := range l.hashed() {
 		if l.settled(r.stamp) {
 			records[p] = r
 		} else {
@@ -195,12 +196,23 @@ func (l *Local) saveIndex() error {
 
 // learned reports whether something was hashed that the index should tell.
 func (l *Local) learned() bool {
-	for p, r := range l.hashed {
+	for p, r := range l.hashed() {
 		if known, ok := l.index.get(p); l.settled(r.stamp) && (!ok || known != r) {
 			return true
 		}
 	}
 	return false
+}
+
+// hashed returns the files that were read.
+func (l *Local) hashed() iter.Seq2[string, record] {
+	return func(yield func(string, record) bool) {
+		for p, s := range l.seen {
+			if s != nil && s.sum != nil && !yield(p, record{stamp: s.stamp, digest: *s.sum}) {
+				return
+			}
+		}
+	}
 }
 
 // vanished reports whether a path is known not to exist any more: a directory

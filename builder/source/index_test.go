@@ -123,7 +123,10 @@ func TestIndexAcrossBuilds(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		return d, known && len(l.hashed) == 0
+		for range l.hashed() {
+			known = false
+		}
+		return d, known
 	}
 	set("one")
 	time.Sleep(20 * time.Millisecond)
@@ -176,10 +179,10 @@ func TestIndexOfOtherDevice(t *testing.T) {
 		if other {
 			l.device++
 		}
-		if _, err := l.digest(t.Context(), s.entry); err != nil {
+		if _, err := l.digest(t.Context(), s.entry()); err != nil {
 			t.Fatal(err)
 		}
-		r, err := l.openFile(s.entry)
+		r, err := l.openFile(s.entry())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,20 +39,39 @@ type Local struct {
 	start  int64
 	device uint64
 
-	mu     sync.Mutex
-	seen   map[string]*seen
-	lists  map[string]*listing
-	hashed map[string]record
+	mu    sync.Mutex
+	seen  map[string]*seen
+	lists map[string]*listing
 }
 
-// seen is what was at a path when it was first looked at; nil for nothing.
+// seen is what was at a path when it was first looked at; nil for nothing. There is one
+// for every file, so it holds no layers.Entry, most of which a directory's file does
+// not have.
 type seen struct {
-	entry  layers.Entry
+	path   string
+	link   string // as in the entry
 	stamp  stamp
+	device uint64 // its number, of a device
+	mode   uint32
+	kind   layers.Kind
 	socket bool
+	// sum is of the content, once that was read; Local.mu guards it.
+	sum *[sha256.Size]byte
 }
 
-// stamp changes when a file does. Times are in nanoseconds.
+// entry returns the file as it would be in a layer.
+func (s *seen) entry() layers.Entry {
+	e := layers.Entry{Path: s.path, Kind: s.kind, Mode: s.mode, ModTime: s.stamp.mtime, Link: s.link, Offset: -1}
+	switch {
+	case s.kind == layers.File && !s.socket:
+		e.Size = s.stamp.size
+	case s.kind == layers.CharDevice || s.kind == layers.BlockDevice:
+		e.DevMajor, e.DevMinor = int64(unix.Major(s.device)), int64(unix.Minor(s.device))
+	}
+	return e
+}
+
+// stamp changes when a file does. Times are in nanoseconds; mtime is as in an entry.
 type stamp struct {
 	size, mtime, ctime int64
 	ino, dev           uint64
@@ -80,7 +99,7 @@ func NewLocal(dir, indexDir string) (*Local, error) {
 	}
 	l := &Local{
 		dir: real, root: os.NewFile(uintptr(fd), real),
-		seen: map[string]*seen{}, lists: map[string]*listing{}, hashed: map[string]record{},
+		seen: map[string]*seen{}, lists: map[string]*listing{},
 	}
 	if indexDir == "" {
 		return l, nil
@@ -254,7 +273,7 @@ func (l *Local) digest(ctx context.Context, e layers.Entry) (digest.Digest, erro
 	if s, r, err = l.content(ctx, e.Path, s); err != nil {
 		return "", err
 	}
-	if s.entry.Kind != e.Kind || s.entry.Mode != e.Mode || s.entry.Link != e.Link {
+	if s.kind != e.Kind || s.mode != e.Mode || s.link != e.Link {
 		return "", &ChangedError{Path: e.Path}
 	}
 	return digest.Digest("sha256:" + hex.EncodeToString(r.digest[:])), nil
@@ -266,7 +285,7 @@ func (l *Local) regular(e layers.Entry) (*seen, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s == nil || s.entry.Kind != layers.File {
+	if s == nil || s.kind != layers.File {
 		return nil, &fs.PathError{Op: "open", Path: filepath.Join(l.dir, e.Path), Err: fs.ErrNotExist}
 	}
 	return s, nil

@@ -106,7 +106,7 @@ func (l *Local) statSome(f *os.File, dir string, bases []string, found []*seen) 
 func (l *Local) orChanged(dir string, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s := l.seen[dir]; missing(err) && s != nil && s.entry.Kind == layers.Dir {
+	if s := l.seen[dir]; missing(err) && s != nil && s.kind == layers.Dir {
 		return &ChangedError{Path: cmp.Or(dir, ".")}
 	}
 	return err

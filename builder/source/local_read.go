@@ -121,7 +121,7 @@ func (l *Local) content(ctx context.Context, name string, s *seen) (*seen, recor
 		if err := ctx.Err(); err != nil {
 			return nil, record{}, context.Cause(ctx)
 		}
-		if s == nil || s.entry.Kind != layers.File {
+		if s == nil || s.kind != layers.File {
 			return nil, record{}, &ChangedError{Path: name}
 		}
 		if r, s, ok := l.recorded(name); ok {
@@ -150,11 +150,11 @@ func (l *Local) content(ctx context.Context, name string, s *seen) (*seen, recor
 func (l *Local) recorded(name string) (record, *seen, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r, ok := l.hashed[name]
-	if !ok {
+	s := l.seen[name]
+	if s == nil || s.sum == nil {
 		return record{}, nil, false
 	}
-	return r, l.seen[name], true
+	return record{stamp: s.stamp, digest: *s.sum}, s, true
 }
 
 // record keeps the digest of a file, unless there is one already: from then on
@@ -163,13 +163,15 @@ func (l *Local) recorded(name string) (record, *seen, bool) {
 func (l *Local) record(name string, r record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.hashed[name]; ok {
-		return nil
-	}
-	if s := l.seen[name]; s == nil || s.stamp != r.stamp {
+	s := l.seen[name]
+	switch {
+	case s != nil && s.sum != nil:
+	case s == nil || s.stamp != r.stamp:
 		return &ChangedError{Path: name}
+	default:
+		sum := r.digest // apart from the rest of r
+		s.sum = &sum
 	}
-	l.hashed[name] = r
 	return nil
 }
 
@@ -177,7 +179,7 @@ func (l *Local) record(name string, r record) error {
 // hashed.
 func (l *Local) lookAgain(name string) (*seen, error) {
 	l.mu.Lock()
-	if _, ok := l.hashed[name]; !ok {
+	if s := l.seen[name]; s == nil || s.sum == nil {
 		delete(l.seen, name)
 	}
 	l.mu.Unlock()
@@ -285,5 +287,5 @@ func (l *Local) entry(name string) (layers.Entry, bool, error) {
 	if err != nil || s == nil {
 		return layers.Entry{}, false, err
 	}
-	return s.entry, true, nil
+	return s.entry(), true, nil
 }

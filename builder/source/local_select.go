@@ -109,6 +109,19 @@ func (s *selected) judgeDir(dir string) (matched, error) {
 	return m, err
 }
 
+// judge returns what judgeDir does, and keeps nothing: most paths are no directories.
+// mu is held.
+func (s *selected) judge(name string) (matched, error) {
+	if m, ok := s.dirs[name]; ok || name == "" {
+		return m, nil
+	}
+	up, err := s.judgeDir(Parent(name))
+	if err != nil {
+		return matched{}, err
+	}
+	return s.rules.judge(name, true, up)
+}
+
 // visible reports whether a path that exists can be seen. mu is held.
 func (s *selected) visible(name string, isDir bool) (bool, error) {
 	if name == "" {
@@ -172,7 +185,7 @@ func (s *selected) Lookup(name string) (layers.Entry, bool, error) {
 	// The rules come first: a file that they hide is not looked at. As it
 	// is not known yet what the file is, they must hide it as either.
 	s.mu.Lock()
-	m, err := s.judgeDir(name)
+	m, err := s.judge(name)
 	s.mu.Unlock()
 	if err != nil || m.closed && m.hidden {
 		return layers.Entry{}, false, err
@@ -218,7 +231,7 @@ func (s *selected) ReadDir(dir string) ([]layers.Entry, error) {
 	entries := make([]layers.Entry, 0, len(found))
 	for _, f := range found {
 		if f != nil {
-			entries = append(entries, f.entry)
+			entries = append(entries, f.entry())
 		}
 	}
 	return entries, nil

@@ -20,43 +20,38 @@ func (l *Local) stat(dir *os.File, name, base string) (*seen, error) {
 	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return nil, &fs.PathError{Op: "stat", Path: filepath.Join(l.dir, name), Err: err}
 	}
-	s := &seen{stamp: stampOf(&st), entry: layers.Entry{
-		Path: name, Mode: uint32(st.Mode) & 0o7777, ModTime: archive.ModTime(&st), Offset: -1,
-	}}
-	e := &s.entry
+	s := &seen{path: name, stamp: stampOf(&st), mode: uint32(st.Mode) & 0o7777}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		e.Kind = layers.Dir
+		s.kind = layers.Dir
 	case unix.S_IFLNK:
-		e.Kind = layers.Symlink
+		s.kind = layers.Symlink
 		var err error
-		if e.Link, err = readlink(fd, base); err == unix.EINVAL {
+		if s.link, err = readlink(fd, base); err == unix.EINVAL {
 			return nil, &ChangedError{Path: name}
 		}
 		if err != nil {
 			return nil, &fs.PathError{Op: "readlink", Path: filepath.Join(l.dir, name), Err: err}
 		}
 	case unix.S_IFCHR, unix.S_IFBLK:
-		e.Kind = layers.CharDevice
+		s.kind, s.device = layers.CharDevice, uint64(st.Rdev)
 		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
-			e.Kind = layers.BlockDevice
+			s.kind = layers.BlockDevice
 		}
-		e.DevMajor, e.DevMinor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
 	case unix.S_IFIFO:
-		e.Kind = layers.Fifo
+		s.kind = layers.Fifo
 	case unix.S_IFSOCK:
 		s.socket = true
 	default:
-		e.Size = st.Size
 		if st.Nlink > 1 {
-			e.Link = fmt.Sprintf("/%d/%d", st.Dev, st.Ino)
+			s.link = fmt.Sprintf("/%d/%d", st.Dev, st.Ino)
 		}
 	}
 	return s, nil
 }
 
 func stampOf(st *unix.Stat_t) stamp {
-	return stamp{size: st.Size, mtime: st.Mtim.Nano(), ctime: st.Ctim.Nano(), ino: st.Ino, dev: uint64(st.Dev)}
+	return stamp{size: st.Size, mtime: archive.ModTime(st), ctime: st.Ctim.Nano(), ino: st.Ino, dev: uint64(st.Dev)}
 }
 
 func readlink(dirfd int, base string) (string, error) {

@@ -384,7 +384,7 @@ func TestHashedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, err := l.digest(t.Context(), s.entry)
+	before, err := l.digest(t.Context(), s.entry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,11 +397,11 @@ func TestHashedOnce(t *testing.T) {
 	if err := l.record("a", record{}); err != nil {
 		t.Error(err)
 	}
-	if after, err := l.digest(t.Context(), s.entry); after != before {
+	if after, err := l.digest(t.Context(), s.entry()); after != before {
 		t.Errorf("the digest was %s and is %s, %v", before, after, err)
 	}
 	var changed *ChangedError
-	if _, err := l.openFile(s.entry); !errors.As(err, &changed) {
+	if _, err := l.openFile(s.entry()); !errors.As(err, &changed) {
 		t.Errorf("opening it: %v", err)
 	}
 }
