@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,7 +14,7 @@ import (
 // builtRecord returns the file of the only record of when an image was built.
 func (b *bench) builtRecord() string {
 	b.Helper()
-	all, err := b.config().Cache.All()
+	all, err := b.config().Cache.All(context.Background())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -120,10 +121,13 @@ type Stored struct {
 }
 
 // All returns every readable record, in no order. Damaged ones are removed: they
-// could only ever be misses.
-func (s *Store) All() ([]Stored, error) {
+// could only ever be misses. It fails when ctx ends.
+func (s *Store) All(ctx context.Context) ([]Stored, error) {
 	var all []Stored
 	err := filepath.WalkDir(filepath.Join(s.root, "steps"), func(path string, d fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil || d.IsDir() {
 			return ignoreMissing(err)
 		}

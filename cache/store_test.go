@@ -46,7 +46,7 @@ func TestRecordsComeBack(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %+v, %v", got, err)
 	}
-	if all, err := s.All(); err != nil || len(all) != 1 || all[0].Size == 0 {
+	if all, err := s.All(t.Context()); err != nil || len(all) != 1 || all[0].Size == 0 {
 		t.Fatalf("All: %+v, %v", all, err)
 	}
 	for range 2 {
@@ -85,7 +85,7 @@ func TestDamagedRecordIsAMiss(t *testing.T) {
 			t.Errorf("%s record: %v", name, err)
 		}
 	}
-	if all, err := s.All(); err != nil || len(all) != 0 {
+	if all, err := s.All(t.Context()); err != nil || len(all) != 0 {
 		t.Errorf("All believes it: %+v, %v", all, err)
 	}
 }
@@ -207,5 +207,15 @@ func TestWrite(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(s.root, "tmp")); err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// TestAllEnds: whoever reads all records stops when the context ends.
+func TestAllEnds(t *testing.T) {
+	s := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if all, err := s.All(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, %v", all, err)
 	}
 }

@@ -68,7 +68,7 @@ func Take(ctx context.Context, env Env) (*Stock, error) {
 // again, nor is what was not there then.
 func take(ctx context.Context, env Env, claims store.Claims, before *Stock) (*Stock, error) {
 	s := &Stock{claims: claims}
-	if err := s.takeImages(env); err != nil {
+	if err := s.takeImages(ctx, env); err != nil {
 		return nil, err
 	}
 	var measured []store.LayerUsage
@@ -76,17 +76,17 @@ func take(ctx context.Context, env Env, claims store.Claims, before *Stock) (*St
 		measured = before.Layers
 	}
 	var err error
-	if s.Records, err = env.Cache.All(); err != nil {
+	if s.Records, err = env.Cache.All(ctx); err != nil {
 		return nil, err
 	}
-	if s.Layers, err = env.Store.Usage(measured); err != nil {
+	if s.Layers, err = env.Store.Usage(ctx, measured); err != nil {
 		return nil, fmt.Errorf("measuring layers: %w", err)
 	}
 	if s.Blobs, err = env.Store.Blobs(); err != nil {
 		return nil, fmt.Errorf("measuring blobs: %w", err)
 	}
 	if before == nil {
-		err = s.takeFolders(env.Store.Root())
+		err = s.takeFolders(ctx, env.Store.Root())
 	} else {
 		err = s.retakeFolders(env.Store.Root(), before)
 	}
@@ -95,7 +95,7 @@ func take(ctx context.Context, env Env, claims store.Claims, before *Stock) (*St
 
 // takeImages finds out what images need, also those that other processes use and that
 // may have no name any more.
-func (s *Stock) takeImages(env Env) error {
+func (s *Stock) takeImages(ctx context.Context, env Env) error {
 	list, err := env.Images.List()
 	if err != nil {
 		return err
@@ -115,6 +115,9 @@ func (s *Stock) takeImages(env Env) error {
 		return needed, nil
 	}
 	for _, img := range list {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		needed, err := find(img)
 		if err != nil {
 			return err

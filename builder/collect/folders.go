@@ -1,6 +1,7 @@
 package collect
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,13 +35,13 @@ var downloadDirs = []string{"downloads", "git"}
 var noteDirs = []string{"content", "contexts"}
 
 // takeFolders measures all that is neither a blob nor a layer nor a record.
-func (s *Stock) takeFolders(root string) error {
+func (s *Stock) takeFolders(ctx context.Context, root string) error {
 	for _, of := range []struct {
 		dirs []string
 		into *[]Folder
 	}{{mountDirs, &s.Mounts}, {downloadDirs, &s.Downloads}, {noteDirs, &s.Notes}} {
 		for _, dir := range of.dirs {
-			found, err := folders(root, dir)
+			found, err := folders(ctx, root, dir)
 			if err != nil {
 				return fmt.Errorf("measuring %s: %w", dir, err)
 			}
@@ -92,7 +93,7 @@ const unfinished = time.Hour
 
 // folders measures everything directly in a folder of the store, but what is being
 // written.
-func folders(root, dir string) ([]Folder, error) {
+func folders(ctx context.Context, root, dir string) ([]Folder, error) {
 	entries, err := os.ReadDir(filepath.Join(root, dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -103,7 +104,7 @@ func folders(root, dir string) ([]Folder, error) {
 	var list []Folder
 	for _, e := range entries {
 		f := Folder{Path: filepath.Join(dir, e.Name())}
-		if f.Size, f.Used, err = folder.Measure(filepath.Join(root, f.Path)); err != nil {
+		if f.Size, f.Used, err = folder.Measure(ctx, filepath.Join(root, f.Path)); err != nil {
 			return nil, err
 		}
 		if !strings.HasPrefix(e.Name(), ".") || time.Since(f.Used) > unfinished {

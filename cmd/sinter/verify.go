@@ -76,7 +76,7 @@ func (a *app) verifyContent(ctx context.Context, env collect.Env, repair bool) (
 	if err != nil {
 		return 0, err
 	}
-	steps, err := stepsOf(env.Cache, problems)
+	steps, err := stepsOf(ctx, env.Cache, problems)
 	if err != nil {
 		return 0, err
 	}
@@ -102,12 +102,12 @@ func (a *app) verifyContent(ctx context.Context, env collect.Env, repair bool) (
 }
 
 // stepsOf returns the names of the steps whose results are lost.
-func stepsOf(c *cache.Store, problems []store.Problem) (map[layers.ID][]string, error) {
+func stepsOf(ctx context.Context, c *cache.Store, problems []store.Problem) (map[layers.ID][]string, error) {
 	steps := map[layers.ID][]string{}
 	if !slices.ContainsFunc(problems, func(p store.Problem) bool { return p.Lost }) {
 		return steps, nil
 	}
-	records, err := c.All()
+	records, err := c.All(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ package folder
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -89,9 +90,12 @@ func Unseal(data []byte) (payload []byte, ok bool) {
 
 // Measure adds up the lengths in bytes of the regular files at and below path, and
 // says when anything there was last changed. It leaves out what this user may not look
-// into, and what others remove meanwhile.
-func Measure(path string) (size int64, changed time.Time, err error) {
+// into, and what others remove meanwhile. It fails when ctx ends.
+func Measure(ctx context.Context, path string) (size int64, changed time.Time, err error) {
 	err = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		var info fs.FileInfo
 		if err == nil {
 			info, err = d.Info()

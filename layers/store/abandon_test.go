@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -87,5 +88,22 @@ func wantEnded(t *testing.T, what string, r io.Reader) {
 	t.Helper()
 	if n, err := io.Copy(io.Discard, r); !errors.Is(err, context.Canceled) || n == 0 {
 		t.Errorf("%s: read %d bytes: %v", what, n, err)
+	}
+}
+
+// TestMeasuringEnds: whoever measures layers stops in the middle of one.
+func TestMeasuringEnds(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	upper := t.TempDir()
+	for i := range 10 * asked {
+		if err := os.WriteFile(filepath.Join(upper, strconv.Itoa(i)), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, changed, err := s.Adopt(ctx, upper, nil, nil, made); err != nil || !changed {
+		t.Fatal(changed, err)
+	}
+	if usage, err := s.Usage(archivetest.EndsAfter(asked), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, %v", usage, err)
 	}
 }

@@ -130,7 +130,7 @@ func TestWhoSyncs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := reader.Usage(nil); err != nil {
+	if _, err := reader.Usage(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
 	if err := reader.Close(); err != nil || marks(t, root) != 2 {

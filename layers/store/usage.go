@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,8 +69,8 @@ func (s *Store) Blobs() ([]BlobUsage, error) {
 
 // Usage returns the room that each layer takes, in no order. What known says, which
 // Usage returned before, is not measured again, nor what it does not have; nil measures
-// everything.
-func (s *Store) Usage(known []LayerUsage) ([]LayerUsage, error) {
+// everything. It fails when ctx ends.
+func (s *Store) Usage(ctx context.Context, known []LayerUsage) ([]LayerUsage, error) {
 	ids, err := s.IDs()
 	if err != nil {
 		return nil, err
@@ -80,6 +81,9 @@ func (s *Store) Usage(known []LayerUsage) ([]LayerUsage, error) {
 	}
 	usage := make([]LayerUsage, 0, len(ids))
 	for _, id := range ids {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		u := LayerUsage{Layer: layers.Layer{ID: id}, Size: sizes[id]}
 		m, err := s.readMeta(id)
 		switch {
@@ -92,7 +96,7 @@ func (s *Store) Usage(known []LayerUsage) ([]LayerUsage, error) {
 			return nil, fmt.Errorf("layer %s: %w", id, err)
 		}
 		if u.Used, err = s.lastMade(id); err == nil && known == nil {
-			u.Size, _, err = folder.Measure(s.layerPath(id, ""))
+			u.Size, _, err = folder.Measure(ctx, s.layerPath(id, ""))
 		}
 		if err != nil {
 			return nil, err
