@@ -41,6 +41,7 @@ type screen struct {
 	kept   []event.Event
 	steps  map[event.Step]*shownStep
 	lines  logLines
+	logs   longLogs
 	on     bool
 	closed bool
 	feed   chan *client.SolveStatus
@@ -70,8 +71,12 @@ func newScreen(out io.Writer, mode string) (*screen, error) {
 	if mode != rawJSON { // a program that reads it has its own idea of lines
 		lines = logLines{}
 	}
+	var logs longLogs
+	if redraws {
+		logs = longLogs{}
+	}
 	return &screen{
-		display: d, flush: func() { flushBlocks(); flushLines() }, out: out, words: words, lines: lines,
+		display: d, flush: func() { flushBlocks(); flushLines() }, out: out, words: words, lines: lines, logs: logs,
 		redraws: redraws,
 		steps:   map[event.Step]*shownStep{},
 		feed:    make(chan *client.SolveStatus, 64), done: make(chan struct{}),
@@ -195,9 +200,10 @@ func (s *screen) status(e event.Event) *client.SolveStatus {
 	case event.Started:
 		return s.step(e.Step, e.Name).started(e)
 	case event.Ended:
-		return s.step(e.Step, e.Name).ended(e)
+		return withLog(s.step(e.Step, e.Name).ended(e), event.Output{Step: e.Step, Stream: 1, Data: s.logs.end(e.Step), Time: e.Time})
 	case event.Output:
-		return &client.SolveStatus{Logs: []*client.VertexLog{{Vertex: e.Step, Stream: e.Stream, Data: s.lines.broken(e.Step, e.Data), Timestamp: e.Time}}}
+		e.Data = s.logs.shown(e.Step, s.lines.broken(e.Step, e.Data))
+		return withLog(nil, e)
 	case event.Progress:
 		if st := s.steps[e.Step]; st != nil {
 			st.progress(e)
@@ -207,6 +213,18 @@ func (s *screen) status(e event.Event) *client.SolveStatus {
 		return &client.SolveStatus{Warnings: []*client.VertexWarning{warning(e)}}
 	}
 	return nil
+}
+
+// withLog adds output to a status, if there is any.
+func withLog(status *client.SolveStatus, e event.Output) *client.SolveStatus {
+	if len(e.Data) == 0 {
+		return status
+	}
+	if status == nil {
+		status = &client.SolveStatus{}
+	}
+	status.Logs = append(status.Logs, &client.VertexLog{Vertex: e.Step, Stream: e.Stream, Data: e.Data, Timestamp: e.Time})
+	return status
 }
 
 // step returns what is known of a step.
