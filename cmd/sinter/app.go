@@ -29,7 +29,8 @@ type app struct {
 	args           []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	// ctx ends when the program is to end; nil is never.
+	// ctx ends when the program is to end; nil is never. It is here for
+	// store.Options.Context alone; all else is given its context.
 	ctx context.Context
 
 	rootFlag string

@@ -41,7 +41,9 @@ type Options struct {
 	// Warn gets a line about what was damaged and is made again.
 	Warn func(string)
 	// Context ends waits for others who remove parts of the store, and says how
-	// they are told of; nil is context.Background().
+	// they are told of; nil is context.Background(). It is the program's and no
+	// argument, since any look into the store claims what it finds (Claim) and may
+	// have to wait so, also those that otherwise wait for nothing.
 	Context context.Context
 	// Read says that nothing new is going to be kept: a store that cannot be
 	// written to will do.
