@@ -131,7 +131,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // Build does what g asks for. The error of a step that failed is a *StepError.
 func Build(ctx context.Context, g *parser.Graph, c Config) (*Result, error) {
-	return replanned(c, func() (*Result, error) { return newEngine(g, c).build(ctx) })
+	return replanned(ctx, c, func() (*Result, error) { return newEngine(g, c).build(ctx) })
 }
 
 // engine is one build. Its maps are filled before any goroutine starts.

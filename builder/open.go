@@ -12,7 +12,7 @@ import (
 // yields. They can be read as long as ctx lives.
 func Open(ctx context.Context, g *parser.Graph, in parser.Input, c Config) (source.FS, error) {
 	c.Blobs = false
-	return replanned(c, func() (source.FS, error) {
+	return replanned(ctx, c, func() (source.FS, error) {
 		e := newEngine(g, c)
 		e.packs = newPacks(ctx, e.Layers, e.bounds, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
 		e.declare()

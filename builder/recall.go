@@ -12,6 +12,7 @@ import (
 
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -38,9 +39,15 @@ func (e *lostError) Error() string {
 
 // replanned calls do with a new plan as often as the layers of a step turn out to be
 // lost. Without its record the step then runs, and everybody sees the new result.
-func replanned[T any](c Config, do func() (T, error)) (T, error) {
+//
+// A layer whose directory somebody changed fails the build. Others may have been changed
+// with it, and the next build shall find all of them.
+func replanned[T any](ctx context.Context, c Config, do func() (T, error)) (T, error) {
 	for {
 		v, err := do()
+		if errors.Is(err, store.ErrChanged) {
+			return v, errors.Join(err, c.Layers.DistrustChanged(ctx))
+		}
 		var lost *lostError
 		if !errors.As(err, &lost) {
 			return v, err

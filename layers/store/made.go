@@ -189,16 +189,6 @@ func (s *Store) setAside(id layers.ID, path string) error {
 	return os.Rename(path, filepath.Join(to, filepath.Base(path)))
 }
 
-// distrust has the directory form that m describes made again when it is next
-// wanted, unless it has been already.
-func (s *Store) distrust(dir string, m archive.Mark) error {
-	s.dirs.forget(dir)
-	if now, err := readMark(dir); err != nil || now != m {
-		return nil //nolint:nilerr // there is nothing to distrust
-	}
-	return removeIfThere(dir + madeSuffix)
-}
-
 // Watched are directories that a command reads by way of the kernel, which compares
 // nothing.
 type Watched struct {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // copyStore copies a store with everything that cp can keep.
@@ -188,6 +189,42 @@ func TestPulledTarIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, s, l)
+}
+
+// What touched one directory has touched others: all of them are found at once.
+func TestDistrustChanged(t *testing.T) {
+	root := t.TempDir()
+	s := open(t, root, Options{})
+	if os.Geteuid() != 0 {
+		t.Skip("owners look different outside of a user namespace")
+	}
+	touched := write(t, s, Forms{Dir: true})
+	w, err := s.NewWriter(ctx, Forms{Dir: true}, archive.Compression{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	if err := w.Add(layers.Entry{Path: "other", Kind: layers.Dir, Mode: 0o755}, nil); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := w.Commit(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(s.layerPath(touched.ID, dirName), "dir/file")
+	if err := os.Link(file, filepath.Join(root, "link")); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, root, Options{})
+	if err := s.DistrustChanged(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Usable(touched); !errors.Is(err, ErrNoForm) {
+		t.Errorf("the changed one: %v", err)
+	}
+	if err := s.Usable(whole); err != nil {
+		t.Errorf("the other: %v", err)
+	}
 }
 
 func checkDirs(s *Store, dirs ...string) error {
