@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
@@ -396,7 +397,7 @@ func TestStalledUpload(t *testing.T) {
 			t.Cleanup(func() { close(over) })
 			host := strings.TrimPrefix(s.URL, "https://")
 			c := quick(Config{Insecure: []string{host}})
-			c.retry.sendStall = short
+			c.retry.sendStall = 5 * time.Second // more than a busy machine pauses
 			// More than is buffered on the way.
 			img := imageSource(t, randomImage(t, 16<<20, 1))
 			if err := c.Push(t.Context(), host+"/a:1", img, nil); err != nil {
