@@ -382,7 +382,7 @@ func TestInvalidDigests(t *testing.T) {
 			t.Fatal(err)
 		}
 		client := registry.New(registry.Config{})
-		img, err := Find(t.Context(), client, ref)
+		img, err := Find(t.Context(), client, Place{Ref: ref})
 		if err != nil {
 			t.Fatal(err)
 		}
