@@ -79,7 +79,11 @@ func answer(res *client.Result, err error) (Answer, error) {
 }
 
 func (f *frontend) outline(ctx context.Context, e *entry) (Answer, error) {
-	o, err := dockerfile2llb.Dockerfile2Outline(ctx, redact(e.text), f.convertOpt(e, nil, nil))
+	opt, err := f.convertOpt(e, nil, nil)
+	if err != nil {
+		return Answer{}, err
+	}
+	o, err := dockerfile2llb.Dockerfile2Outline(ctx, redact(e.text), opt)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -116,7 +120,11 @@ func location(rs []dockerfile.Range) *pb.Location {
 }
 
 func (f *frontend) check(ctx context.Context, e *entry) (Answer, error) {
-	found, err := dockerfile2llb.DockerfileLint(ctx, e.text, f.convertOpt(e, nil, nil))
+	opt, err := f.convertOpt(e, nil, nil)
+	if err != nil {
+		return Answer{}, err
+	}
+	found, err := dockerfile2llb.DockerfileLint(ctx, e.text, opt)
 	if err != nil {
 		return Answer{}, err
 	}

@@ -112,16 +112,21 @@ func (e *entry) file() *SourceFile {
 }
 
 // convertOpt is what the frontend's conversions take. A nil platform means
-// that of the base image, or of the build.
-func (f *frontend) convertOpt(e *entry, p *ocispec.Platform, warn linter.LintWarnFunc) dockerfile2llb.ConvertOpt {
+// that of the base image, or of the build. An error means that the Dockerfile exceeds
+// a limit.
+func (f *frontend) convertOpt(e *entry, p *ocispec.Platform, warn linter.LintWarnFunc) (dockerfile2llb.ConvertOpt, error) {
+	images, err := f.evaluate(e, p)
+	if err != nil {
+		return dockerfile2llb.ConvertOpt{}, err
+	}
 	return dockerfile2llb.ConvertOpt{
 		Config:         e.client.Config,
 		Client:         e.client,
 		SourceMap:      e.source.SourceMap,
-		MetaResolver:   f,
+		MetaResolver:   images,
 		TargetPlatform: p,
 		Warn:           warn,
-	}
+	}, nil
 }
 
 // warner hands the findings of the build checks on.

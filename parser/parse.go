@@ -96,7 +96,11 @@ func (f *frontend) convertAll(ctx context.Context, first *entry) ([]converted, e
 }
 
 func (f *frontend) convert(ctx context.Context, e *entry, p *ocispec.Platform, warn linter.LintWarnFunc) (converted, error) {
-	res, err := dockerfile2llb.Dockerfile2LLB(ctx, e.text, f.convertOpt(e, p, warn))
+	opt, err := f.convertOpt(e, p, warn)
+	if err != nil {
+		return converted{}, err
+	}
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, e.text, opt)
 	if err != nil {
 		return converted{}, err
 	}

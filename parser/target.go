@@ -75,7 +75,11 @@ func (f *frontend) addInput(ctx context.Context, req Request, name string, p oci
 	if err != nil {
 		return inner.problem(ctx, e, err)
 	}
-	res, err := dockerfile2llb.Dockerfile2LLB(ctx, e.text, inner.convertOpt(e, &p, nil))
+	opt, err := inner.convertOpt(e, &p, nil)
+	if err != nil {
+		return err
+	}
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, e.text, opt)
 	if err != nil {
 		return inner.problem(ctx, e, err)
 	}

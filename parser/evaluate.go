@@ -1,0 +1,479 @@
+package parser
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/linter"
+	dockerfile "github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	"github.com/moby/buildkit/util/system"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// evaluation expands the variables of a Dockerfile, for one platform, before the
+// frontend does it, with the frontend's own lexer, to hold what they come to against
+// the limits. It takes in each stage once, as soon as its base image is known, which
+// is before the frontend works on any stage. What is wrong with the Dockerfile
+// otherwise is left for the frontend to tell.
+type evaluation struct {
+	*frontend
+	e      *entry
+	escape rune
+	args   map[string]string // of the build
+	global *variables
+
+	mu       sync.Mutex
+	stages   []*evaluated
+	expanded int
+}
+
+// evaluated is what a stage begins with and has become.
+type evaluated struct {
+	instructions.Stage
+	base     *evaluated
+	image    string // what the frontend asks for, when base is nil
+	vars     *variables
+	env      imageEnv
+	triggers []string // for stages that begin with this one
+}
+
+// imageEnv is the environment in an image's config. A stage on the image begins with
+// these values, also where ARG has given the variables others.
+type imageEnv map[string]setting
+
+type setting struct {
+	value string
+	known bool
+}
+
+// evaluate takes in what can be told before any base image is known.
+func (f *frontend) evaluate(e *entry, p *ocispec.Platform) (*evaluation, error) {
+	v := &evaluation{frontend: f, e: e, escape: '\\', args: e.client.BuildArgs}
+	tree, err := dockerfile.Parse(bytes.NewReader(e.text))
+	if err != nil {
+		return v, nil
+	}
+	stages, args, err := instructions.Parse(tree.AST, linter.New(&linter.Config{SkipAll: true}))
+	if err != nil || len(stages) == 0 {
+		return v, nil
+	}
+	v.escape = tree.EscapeToken
+	target := e.client.Target
+	if target == "" {
+		target = stages[len(stages)-1].Name
+	}
+	build := f.platform
+	if ps := e.client.BuildPlatforms; len(ps) > 0 {
+		build = ps[0]
+	}
+	if p == nil {
+		p = &build
+	}
+	defined := platformArgs(build, *p, target)
+	// The frontend does this twice: also as if no arguments were given.
+	if _, err := v.globalArgs(defined, args, nil); found(err) != nil {
+		return v, found(err)
+	}
+	if v.global, err = v.globalArgs(defined, args, v.args); err != nil {
+		return v, found(err)
+	}
+	return v, found(v.begin(stages, *p))
+}
+
+// found is err, if it is about a limit.
+func found(err error) error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	return nil
+}
+
+// platformArgs are the arguments that the frontend defines.
+func platformArgs(build, target ocispec.Platform, stage string) map[string]string {
+	if stage == "" {
+		stage = "default"
+	}
+	return map[string]string{
+		"BUILDPLATFORM": platforms.Format(build), "BUILDOS": build.OS, "BUILDOSVERSION": build.OSVersion,
+		"BUILDARCH": build.Architecture, "BUILDVARIANT": build.Variant,
+		"TARGETPLATFORM": platforms.FormatAll(target), "TARGETOS": target.OS, "TARGETOSVERSION": target.OSVersion,
+		"TARGETARCH": target.Architecture, "TARGETVARIANT": target.Variant,
+		"TARGETSTAGE": stage,
+	}
+}
+
+func (v *evaluation) lex() *shell.Lex { return shell.NewLex(v.escape) }
+
+// globalArgs are the arguments before the first FROM.
+func (v *evaluation) globalArgs(defined map[string]string, args []instructions.ArgCommand, given map[string]string) (*variables, error) {
+	vars := &variables{values: maps.Clone(defined)}
+	for name := range defined {
+		if value, ok := v.args[name]; ok {
+			vars.values[name] = value
+		}
+	}
+	for _, c := range args {
+		for _, arg := range c.Args {
+			value := arg.Value
+			if own, ok := given[arg.Key]; ok {
+				value = &own
+			} else if value != nil {
+				text, _, err := v.expand(vars, v.lex(), *value, &c)
+				if err != nil {
+					return nil, err
+				}
+				value = &text
+			}
+			if value != nil {
+				if err := vars.set(arg.Key, *value); err != nil {
+					return nil, v.refusal(c.Location(), err)
+				}
+			}
+		}
+	}
+	return vars, nil
+}
+
+// begin finds out what the stages begin with, and takes in those that need no image.
+func (v *evaluation) begin(stages []instructions.Stage, p ocispec.Platform) error {
+	names := map[string]*evaluated{}
+	for _, stage := range stages {
+		s := &evaluated{Stage: stage}
+		name, _, err := v.global.expand(v.lex(), stage.BaseName)
+		if err != nil {
+			return v.refusal(stage.Location, err)
+		}
+		platform := p
+		if stage.Platform != "" {
+			text, _, err := v.global.expand(v.lex(), stage.Platform)
+			if err != nil {
+				return v.refusal(stage.Location, err)
+			}
+			if platform, err = platforms.Parse(text); err != nil {
+				return nil
+			}
+		}
+		switch base, ok := names[name]; {
+		case v.isContext(stage.Name):
+			s.Commands = nil
+			s.vars = &variables{values: map[string]string{}, open: true}
+		case ok:
+			s.base = base
+		case name == "scratch":
+			s.vars = &variables{values: map[string]string{}}
+		case v.isContext(name):
+			s.vars = &variables{values: map[string]string{}, open: true}
+		default:
+			ref, err := reference.ParseNormalizedNamed(name)
+			if err != nil {
+				return nil
+			}
+			s.image = imageKey(reference.TagNameOnly(ref).String(), &platform)
+		}
+		v.stages = append(v.stages, s)
+		if stage.Name != "" {
+			names[strings.ToLower(stage.Name)] = s
+		}
+		if s.vars != nil {
+			if err := v.stage(s, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return v.descend()
+}
+
+// isContext reports whether a named context may stand for name.
+func (v *evaluation) isContext(name string) bool {
+	if name == "" {
+		return false
+	}
+	familiar := name
+	if ref, err := reference.ParseNormalizedNamed(name); err == nil {
+		familiar = reference.FamiliarString(reference.TagNameOnly(ref))
+	}
+	for key := range v.opts {
+		if of, ok := strings.CutPrefix(key, "context:"); ok {
+			of, _, _ = strings.Cut(of, "::")
+			if strings.EqualFold(of, name) || of == familiar || of+":latest" == familiar {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func imageKey(ref string, p *ocispec.Platform) string {
+	return ref + " " + platforms.FormatAll(platforms.Normalize(*p))
+}
+
+// ResolveImageConfig answers the frontend, unless a stage on the image would exceed
+// a limit.
+func (v *evaluation) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	name, dgst, config, err := v.frontend.ResolveImageConfig(ctx, ref, opt)
+	if err != nil || opt.ImageOpt == nil || opt.ImageOpt.Platform == nil {
+		return name, dgst, config, err
+	}
+	return name, dgst, config, v.answered(imageKey(ref, opt.ImageOpt.Platform), config)
+}
+
+// answered takes in the stages on an image.
+func (v *evaluation) answered(key string, config []byte) error {
+	var img struct {
+		OS     string `json:"os"`
+		Config struct {
+			Env     []string
+			OnBuild []string
+		} `json:"config"`
+	}
+	if err := json.Unmarshal(config, &img); err != nil {
+		return nil // the frontend tells of it
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, s := range v.stages {
+		if s.vars != nil || s.image != key {
+			continue
+		}
+		s.vars, s.env = &variables{values: map[string]string{}}, imageEnv{}
+		for _, env := range img.Config.Env {
+			name, value, _ := strings.Cut(env, "=")
+			s.env[name] = setting{value, true}
+		}
+		if err := v.stage(s, img.Config.OnBuild); err != nil {
+			return found(err)
+		}
+	}
+	return found(v.descend())
+}
+
+// descend takes in the stages whose base has been taken in.
+func (v *evaluation) descend() error {
+	for _, s := range v.stages {
+		if s.vars != nil || s.base == nil || s.base.vars == nil {
+			continue
+		}
+		vars := *s.base.vars
+		vars.values = maps.Clone(vars.values)
+		s.vars, s.env = &vars, maps.Clone(s.base.env)
+		if err := v.stage(s, s.base.triggers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stage takes in a stage whose variables and environment are those of its base.
+func (v *evaluation) stage(s *evaluated, triggers []string) error {
+	if s.env == nil {
+		s.env = imageEnv{}
+	}
+	if _, ok := s.env["PATH"]; !ok && !s.vars.open {
+		s.env["PATH"] = setting{system.DefaultPathEnv("linux"), true}
+	}
+	for name, e := range s.env {
+		if err := s.vars.put(name, e); err != nil {
+			return v.refusal(s.Location, fmt.Errorf("the base image: %w", err))
+		}
+	}
+	commands, err := parseTriggers(triggers, s.Location)
+	if err != nil {
+		return nil
+	}
+	for _, c := range append(commands, s.Commands...) {
+		if on, ok := c.(*instructions.OnbuildCommand); ok {
+			s.triggers = append(s.triggers, on.Expression)
+			continue
+		}
+		if err := v.command(s, c); err != nil {
+			return found(err)
+		}
+	}
+	return nil
+}
+
+// parseTriggers makes instructions of ONBUILD's, with the place of the FROM that sets
+// them off.
+func parseTriggers(triggers []string, at []dockerfile.Range) ([]instructions.Command, error) {
+	var commands []instructions.Command
+	for _, text := range triggers {
+		tree, err := dockerfile.Parse(strings.NewReader(text))
+		if err != nil || len(tree.AST.Children) != 1 {
+			return nil, errors.Join(err, errors.New("not one instruction"))
+		}
+		node := tree.AST.Children[0]
+		if len(at) > 0 {
+			node.StartLine, node.EndLine = at[0].Start.Line, at[len(at)-1].End.Line
+		}
+		c, err := instructions.ParseCommand(node)
+		if err != nil {
+			return nil, err
+		}
+		commands = append(commands, c)
+	}
+	return commands, nil
+}
+
+// command takes in one instruction, as the frontend's dispatch does.
+func (v *evaluation) command(s *evaluated, c instructions.Command) error {
+	vars := s.vars
+	if err := v.name(vars, c); err != nil {
+		return err
+	}
+	switch c := c.(type) {
+	case *instructions.ArgCommand:
+		return v.arg(vars, c)
+	case *instructions.EnvCommand:
+		return v.env(s, c)
+	case *instructions.RunCommand:
+		if err := v.count(vars.size, c); err != nil {
+			return err
+		}
+	case *instructions.ExposeCommand:
+		for _, port := range c.Ports {
+			if _, _, err := v.expand(vars, v.lex(), port, c); err != nil {
+				return err
+			}
+		}
+	}
+	if x, ok := c.(instructions.SupportsSingleWordExpansion); ok {
+		if err := x.Expand(v.expander(vars, v.lex(), c)); err != nil {
+			return err
+		}
+	}
+	if x, ok := c.(instructions.SupportsSingleWordExpansionRaw); ok {
+		lex := shell.NewLex('\\')
+		lex.SkipProcessQuotes = true
+		return x.ExpandRaw(v.expander(vars, lex, c))
+	}
+	return nil
+}
+
+func (v *evaluation) expander(vars *variables, lex *shell.Lex, c instructions.Command) instructions.SingleWordExpander {
+	return func(word string) (string, error) {
+		text, _, err := v.expand(vars, lex, word, c)
+		return text, err
+	}
+}
+
+func (v *evaluation) env(s *evaluated, c *instructions.EnvCommand) error {
+	all := imageEnv{}
+	var names []string
+	for _, kv := range c.Env { // all see the variables from before
+		name, knownName, err := v.expand(s.vars, v.lex(), kv.Key, c)
+		if err != nil {
+			return err
+		}
+		value, known, err := v.expand(s.vars, v.lex(), kv.Value, c)
+		if err != nil {
+			return err
+		}
+		if !knownName { // it may be any of them
+			*s.vars, s.env = variables{values: map[string]string{}, open: true}, imageEnv{}
+			return nil
+		}
+		all[name], names = setting{value, known}, append(names, name)
+	}
+	for _, name := range names {
+		if err := s.vars.put(name, all[name]); err != nil {
+			return v.refusal(c.Location(), err)
+		}
+		s.env[name] = all[name]
+	}
+	return nil
+}
+
+func (v *evaluation) arg(vars *variables, c *instructions.ArgCommand) error {
+	for _, arg := range c.Args {
+		value, known := "", true
+		if given, ok := v.args[arg.Key]; ok {
+			value = given
+		} else if arg.Value != nil {
+			var err error
+			if value, known, err = v.expand(vars, v.lex(), *arg.Value, c); err != nil {
+				return err
+			}
+		} else if value, ok = v.global.values[arg.Key]; !ok {
+			continue
+		}
+		if err := vars.put(arg.Key, setting{value, known}); err != nil {
+			return v.refusal(c.Location(), err)
+		}
+	}
+	return nil
+}
+
+// expand returns a word as the frontend makes it, within the limits.
+func (v *evaluation) expand(vars *variables, lex *shell.Lex, word string, c instructions.Command) (string, bool, error) {
+	text, known, err := vars.expand(lex, word)
+	if err != nil {
+		return "", false, v.refusal(c.Location(), err)
+	}
+	if known && strings.ContainsRune(word, '$') {
+		if len(text) > maxWord {
+			err := &boundError{fmt.Sprintf("a word of %s expands to %d bytes", strings.ToUpper(c.Name()), len(text)), maxWord}
+			return "", false, v.refusal(c.Location(), err)
+		}
+		if err := v.count(len(text), c); err != nil {
+			return "", false, err
+		}
+	}
+	return text, known, nil
+}
+
+// name takes in the text of an instruction, which the frontend expands to show it. It
+// counts only when it is longer than any value may be.
+func (v *evaluation) name(vars *variables, c instructions.Command) error {
+	s, ok := c.(fmt.Stringer)
+	if !ok {
+		return nil
+	}
+	text := s.String()
+	if !replaceAll.MatchString(text) && strings.Count(text, "$")*vars.longest <= maxValue {
+		return nil
+	}
+	lex := v.lex()
+	lex.RawQuotes, lex.RawEscapes, lex.SkipUnsetEnv = true, true, true
+	shown, _, err := vars.expand(lex, text)
+	var bound *boundError
+	if errors.As(err, &bound) {
+		return v.refusal(c.Location(), err)
+	}
+	if err == nil && len(shown) > maxValue {
+		return v.count(len(shown), c)
+	}
+	return nil
+}
+
+func (v *evaluation) count(n int, c instructions.Command) error {
+	if v.expanded += n; v.expanded > maxExpanded {
+		err := &boundError{fmt.Sprintf("the variables of the Dockerfile expand to %d bytes", v.expanded), maxExpanded}
+		return v.refusal(c.Location(), err)
+	}
+	return nil
+}
+
+// refusal makes an Error of one that is about a limit.
+func (v *evaluation) refusal(at []dockerfile.Range, err error) error {
+	var bound *boundError
+	if !errors.As(err, &bound) {
+		return err
+	}
+	return &Error{
+		Msg: err.Error(), Err: err, Source: v.e.file(), Ranges: places(at),
+		Hint: "put long or many values into a file: COPY it, and let the commands read it",
+	}
+}
