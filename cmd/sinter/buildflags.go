@@ -86,7 +86,7 @@ func (f *buildFlags) registerResult(s *pflag.FlagSet) {
 	s.StringVar(&f.digestFile, "digest-file", "", "write the image's digest to `FILE`")
 	s.StringVar(&f.metadataFile, "metadata-file", "", "write what was built, as JSON, to `FILE`")
 	s.StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet, none or rawjson (default $BUILDKIT_PROGRESS)")
-	s.BoolVarP(&f.quiet, "quiet", "q", false, "print the image's ID and nothing else")
+	s.BoolVarP(&f.quiet, "quiet", "q", false, "print only the image's ID")
 }
 
 // wrongFlag is a mistake in the value of a flag.

@@ -194,9 +194,9 @@ func checkFile(flag, path string) error {
 	}
 	dir := filepath.Dir(path)
 	if info, err := os.Stat(dir); err != nil {
-		return hintedFlag(flag, path, "there is no directory "+dir, "make the directory first, or name another file")
+		return hintedFlag(flag, path, "directory "+dir+" does not exist", "make the directory first, or name another file")
 	} else if !info.IsDir() {
-		return hintedFlag(flag, path, dir+" is no directory", "name another file")
+		return hintedFlag(flag, path, dir+" is not a directory", "name another file")
 	}
 	if err := unix.Access(dir, unix.W_OK); err != nil {
 		return hintedFlag(flag, path, "the directory cannot be written to: "+err.Error(), "name another file")

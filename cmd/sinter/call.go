@@ -66,7 +66,7 @@ func (f *buildFlags) called() (calling, error) {
 				return c, wrongFlag("call", f.call, "want ignorestatus=true or ignorestatus=false")
 			}
 		default:
-			return c, wrongFlag("call", f.call, fmt.Sprintf("there is no field %q: want format or ignorestatus", name))
+			return c, wrongFlag("call", f.call, fmt.Sprintf("unknown field %q: want format or ignorestatus", name))
 		}
 	}
 	return c, nil

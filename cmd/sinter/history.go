@@ -36,7 +36,7 @@ SIZE is that of the step's layer as it is pushed: compressed.`,
 	}
 	c.Flags().StringVar(&f.format, "format", "", fmt.Sprintf(formatUsage, "CreatedBy"))
 	c.Flags().StringVar(&f.platform, "platform", "", "show this `PLATFORM` of the image (default this machine's, or the first)")
-	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print IDs and nothing else")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only IDs")
 	c.Flags().BoolVar(&f.noTrunc, "no-trunc", false, "print everything in full")
 	c.Flags().BoolVarP(&f.human, "human", "H", true, "print sizes and times for people")
 	return c

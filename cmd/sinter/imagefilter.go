@@ -27,7 +27,7 @@ func newImageFilter(filters, args []string, now time.Time) (*imageFilter, error)
 	f := &imageFilter{}
 	for _, arg := range args {
 		if _, err := reference.ParseNormalizedNamed(strings.NewReplacer("*", "x", "?", "x", "[", "", "]", "").Replace(arg)); err != nil {
-			return nil, &usageError{err: fmt.Errorf("%q is no image name: %w", arg, err), command: "sinter images"}
+			return nil, &usageError{err: fmt.Errorf("%q is not an image name: %w", arg, err), command: "sinter images"}
 		}
 		f.references = append(f.references, arg)
 	}

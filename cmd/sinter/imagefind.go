@@ -153,7 +153,7 @@ func noSuchImage(text string, nameErr error) error {
 type noImageError struct{ text string }
 
 func (e *noImageError) Error() string {
-	return fmt.Sprintf("there is no image %q in the store", e.text)
+	return fmt.Sprintf("image %q is not in the store", e.text)
 }
 
 // Is makes it an fs.ErrNotExist.
@@ -191,17 +191,17 @@ func (a *app) whole(n namedImage, platform *ocispec.Platform) (*export.Built, er
 	have := n.built.Platforms()
 	switch {
 	case len(have) == 1 && partly:
-		a.warn(fmt.Sprintf("of image %s the store has only %s: that alone is taken", displayName(n), have[0]))
+		a.warn(fmt.Sprintf("the store has image %s only for %s: the others are left out", displayName(n), have[0]))
 	case len(have) == 1:
-		a.warn(fmt.Sprintf("of image %s the store lacks the attestations: it is taken without them; sinter pull gets them", displayName(n)))
+		a.warn(fmt.Sprintf("image %s is used without its attestations, which are not in the store; sinter pull gets them", displayName(n)))
 	case partly:
 		return nil, &hinted{
-			err:  fmt.Errorf("of image %s the store has only some platforms: %s", displayName(n), strings.Join(have, ", ")),
-			hint: "choose one with --platform, or sinter pull the others",
+			err:  fmt.Errorf("the store has image %s only for some of its platforms: %s", displayName(n), strings.Join(have, ", ")),
+			hint: "choose one with --platform, or get the others with sinter pull",
 		}
 	default:
 		return nil, &hinted{
-			err:  fmt.Errorf("of image %s the store lacks the attestations", displayName(n)),
+			err:  fmt.Errorf("the attestations of image %s are not in the store", displayName(n)),
 			hint: "get them with sinter pull --platform " + strings.Join(have, ",") + " NAME, or choose a platform with --platform",
 		}
 	}

@@ -74,7 +74,7 @@ func parseDescriptor(text string) (join.Source, error) {
 		SchemaVersion int `json:"schemaVersion"`
 	}
 	if err := json.Unmarshal([]byte(text), &d); err != nil {
-		return join.Source{}, &hinted{err: fmt.Errorf("a source is no descriptor: %w", err), hint: sourceHint}
+		return join.Source{}, &hinted{err: fmt.Errorf("a source is not a descriptor: %w", err), hint: sourceHint}
 	}
 	if d.SchemaVersion != 0 {
 		return join.Source{}, &hinted{

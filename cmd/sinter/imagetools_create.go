@@ -47,7 +47,7 @@ has all manifests. What the target's repository does not have is copied there.`,
 	s.BoolVar(&f.dryRun, "dry-run", false, "print the new index or manifest and push nothing")
 	s.BoolVar(&f.preferIndex, "prefer-index", true, "make an index also of a single manifest; with false it is copied")
 	s.StringVar(&f.metadataFile, "metadata-file", "", "write what was made, as JSON, to `FILE`")
-	s.BoolVarP(&f.quiet, "quiet", "q", false, "print the digest and nothing else")
+	s.BoolVarP(&f.quiet, "quiet", "q", false, "print only the digest")
 	s.StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
 	return c
 }
@@ -93,7 +93,7 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 // read are the places of the new image and the sources, in order.
 func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.Ref, sources []join.Source, err error) {
 	if len(args)+len(f.files) == 0 {
-		return nil, nil, &usageError{err: errors.New("there are no sources"), command: createCommand}
+		return nil, nil, &usageError{err: errors.New("no sources given"), command: createCommand}
 	}
 	if len(f.tags) == 0 && (!f.dryRun || f.join) {
 		return nil, nil, &usageError{err: &hinted{

@@ -35,7 +35,7 @@ func newInspectCmd(a *app) *cobra.Command {
 		Args:  usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.kind != "" && f.kind != "image" {
-				return &usageError{err: fmt.Errorf("invalid value %q for --type: there is nothing here but images", f.kind), command: inspectImages}
+				return &usageError{err: fmt.Errorf("invalid value %q for --type: sinter has only images", f.kind), command: inspectImages}
 			}
 			return a.inspect(c.Context(), f, args)
 		},

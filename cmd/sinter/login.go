@@ -132,7 +132,7 @@ func (a *app) ask(ctx context.Context, f *loginFlags, host string) error {
 	in, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return &usageError{err: &hinted{
-			err:  errors.New("user name or password is missing, and standard input is no terminal to ask at"),
+			err:  errors.New("user name or password is missing, and standard input is not a terminal"),
 			hint: "use --username NAME --password-stdin",
 		}, command: "sinter login"}
 	}

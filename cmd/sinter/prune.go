@@ -205,7 +205,7 @@ func (a *app) confirm(ctx context.Context, text string) (bool, error) {
 	}
 	if err != nil {
 		fmt.Fprintln(a.stderr)
-		return false, &hinted{err: errors.New("there is no answer: nothing was removed"), hint: "use --force where nobody can answer"}
+		return false, &hinted{err: errors.New("no answer, so nothing was removed"), hint: "use --force where nobody can answer"}
 	}
 	answer := strings.ToLower(strings.TrimSpace(line))
 	return answer == "y" || answer == "yes", nil

@@ -41,7 +41,7 @@ by themselves; this is for having them before, and for push, save and inspect.`,
 	}
 	addContentTrust(c.Flags())
 	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "get the image for these `PLATFORMS` (default this machine's)")
-	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the digest and nothing else")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only the digest")
 	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
 	return c
 }

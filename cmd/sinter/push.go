@@ -42,7 +42,7 @@ what the registry does not have is sent.`,
 	addContentTrust(c.Flags())
 	c.Flags().StringVar(&f.platform, "platform", "", "push only this `PLATFORM` of the image")
 	c.Flags().BoolVarP(&f.allTags, "all-tags", "a", false, "push all tags that the store has of a repository")
-	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print the digest and nothing else")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only the digest")
 	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
 	return c
 }
@@ -50,11 +50,11 @@ what the registry does not have is sent.`,
 // pushAll pushes every tag of a repository.
 func (a *app) pushAll(ctx context.Context, f *pushFlags, args []string) error {
 	if len(args) > 1 {
-		return &usageError{err: errors.New("with --all-tags there is no other NAME to push to"), command: "sinter push"}
+		return &usageError{err: errors.New("--all-tags and a NAME to push to do not go together"), command: "sinter push"}
 	}
 	ref, err := reference.ParseNormalizedNamed(args[0])
 	if err != nil {
-		return fmt.Errorf("%q is no image name: %w", args[0], err)
+		return fmt.Errorf("%q is not an image name: %w", args[0], err)
 	}
 	if !reference.IsNameOnly(ref) {
 		return &usageError{err: fmt.Errorf("with --all-tags the repository is named without a tag, not %q", args[0]), command: "sinter push"}

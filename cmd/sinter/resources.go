@@ -62,7 +62,7 @@ func parseResources(list []string) (parser.Resources, error) {
 		case "cpuset-mems":
 			r.CPUSetMems, err = value, checkSet(value)
 		default:
-			return r, fmt.Errorf("there is no resource %q: want memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus or cpuset-mems", name)
+			return r, fmt.Errorf("unknown resource %q: want memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus or cpuset-mems", name)
 		}
 		var number *strconv.NumError
 		if errors.As(err, &number) {

@@ -34,7 +34,7 @@ the room that it takes is freed by sinter prune.`,
 		},
 	}
 	c.Flags().Bool("no-prune", false, "no effect: what the image was made of is removed by sinter prune alone")
-	c.Flags().BoolVarP(&force, "force", "f", false, "also remove an image by its ID that has several names; do not fail when there is none")
+	c.Flags().BoolVarP(&force, "force", "f", false, "remove all names of an image given by its ID; do not fail if an image is not there")
 	return c
 }
 

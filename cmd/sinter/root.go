@@ -53,7 +53,7 @@ Exit codes:
 	flags.StringArrayVar(&a.caFiles, "registry-ca", nil, "trust the certificates in `FILE` (not a pipe; repeatable)")
 	flags.IntVar(&a.retries, "retry", -1, "`N` retries after transient registry errors; when given, also wait for a registry that cannot be reached")
 	flags.Lookup("retry").DefValue = "4"
-	flags.DurationVar(&a.retryDelay, "retry-delay", 0, "`PAUSE` before the first repetition, which doubles each time (default 300ms)")
+	flags.DurationVar(&a.retryDelay, "retry-delay", 0, "wait this `PAUSE` before the first retry; it doubles each time (default 300ms)")
 	docker.register(a, flags)
 	own := []*cobra.Command{
 		newBuildCmd(a), newImagesCmd(a), newTagCmd(a), newRmiCmd(a), newPushCmd(a), newPullCmd(a),

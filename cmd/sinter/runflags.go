@@ -22,7 +22,7 @@ import (
 func (f *buildFlags) registerRun(s *pflag.FlagSet) {
 	s.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret: `id=ID[,src=FILE|,env=VARIABLE]`")
 	s.StringArrayVar(&f.ssh, "ssh", nil, "agent or keys (files or pipes) for RUN --mount=type=ssh: `default|ID[=SOCKET|KEY[,KEY]]`")
-	s.StringArrayVarP(&f.volumes, "volume", "v", nil, "show `HOST:PATH[:ro]` of this machine to RUN; it is no part of the image and decides nothing about the cache")
+	s.StringArrayVarP(&f.volumes, "volume", "v", nil, "show `HOST:PATH[:ro]` of this machine to RUN; it is not part of the image and does not affect the cache")
 	s.StringVar(&f.network, "network", "default", "network of RUN: default uses this machine's, host is in its network namespace, none has no other host")
 	s.StringSliceVar(&f.addHosts, "add-host", nil, "line for /etc/hosts: `NAME:IP`, or NAME:host-gateway for this machine")
 	s.StringSliceVar(&f.allow, "allow", nil, "let the Dockerfile say RUN --network=host (`network.host`), --security=insecure (security.insecure) or --device (device)")
@@ -34,7 +34,7 @@ func (f *buildFlags) registerRun(s *pflag.FlagSet) {
 	s.StringSliceVar(&f.resources, "resource", nil, "limit of the control group of RUN: `NAME=VALUE` with the names memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus, cpuset-mems")
 	for _, l := range []struct{ name, short, usage string }{
 		{"memory", "m", "most `BYTES` of memory for each RUN, such as 512m"},
-		{"memory-swap", "", "most `BYTES` of memory and swap together; -1 is no limit"},
+		{"memory-swap", "", "most `BYTES` of memory and swap together; -1 means no limit"},
 		{"cpu-shares", "c", "`WEIGHT` among those who want the processors"},
 		{"cpu-period", "", "`MICROSECONDS` for which cpu-quota holds"},
 		{"cpu-quota", "", "`MICROSECONDS` of processor time in each cpu-period"},
@@ -84,7 +84,7 @@ func (f *buildFlags) ulimitList() ([]parser.Ulimit, error) {
 		var number *strconv.NumError
 		switch {
 		case errors.As(err, &number):
-			return nil, wrongFlag("ulimit", text, fmt.Sprintf("%q is no number: want NAME=SOFT[:HARD], such as nofile=1024:2048", number.Num))
+			return nil, wrongFlag("ulimit", text, fmt.Sprintf("%q is not a number: want NAME=SOFT[:HARD], such as nofile=1024:2048", number.Num))
 		case err != nil:
 			return nil, badFlag("ulimit", text, &hinted{err: err, hint: "write NAME=SOFT[:HARD], such as nofile=1024:2048; the names are " +
 				"core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending and stack"})
@@ -121,7 +121,7 @@ func (f *buildFlags) hosts() ([]parser.Host, error) {
 				ip = hostGatewayIP
 			}
 			if net.ParseIP(ip) == nil {
-				return nil, wrongFlag("add-host", text, fmt.Sprintf("%q is no IP address", ip))
+				return nil, wrongFlag("add-host", text, fmt.Sprintf("%q is not an IP address", ip))
 			}
 			list = append(list, parser.Host{Name: name, IP: ip})
 		}
@@ -176,7 +176,7 @@ func (f *buildFlags) volumeList() ([]builder.Volume, error) {
 					v.ReadOnly = true
 				case "rw", "z", "Z":
 				default:
-					return nil, wrongFlag("volume", text, fmt.Sprintf("there is no option %q: want ro or rw", option))
+					return nil, wrongFlag("volume", text, fmt.Sprintf("unknown option %q: want ro or rw", option))
 				}
 			}
 		}

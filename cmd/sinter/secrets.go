@@ -49,7 +49,7 @@ func parseSecrets(list []string) (secrets, error) {
 					return nil, wrongFlag("secret", text, fmt.Sprintf("type %q is not known: want file or env", value))
 				}
 			default:
-				return nil, wrongFlag("secret", text, fmt.Sprintf("there is no field %q: want id, src, env or type", field[0]))
+				return nil, wrongFlag("secret", text, fmt.Sprintf("unknown field %q: want id, src, env or type", field[0]))
 			}
 		}
 		if id == "" {
