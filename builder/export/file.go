@@ -119,8 +119,8 @@ func isPipe(p *hostfile.Place) bool {
 	return err == nil && !p.Open && st.Mode&unix.S_IFMT == unix.S_IFIFO
 }
 
-// fill writes to f.
-func fill(f *os.File, write func(io.Writer) error) error {
+// fill writes to f in few large pieces.
+func fill(f io.Writer, write func(io.Writer) error) error {
 	w := bufio.NewWriterSize(f, 1<<20)
 	if err := write(w); err != nil {
 		return err

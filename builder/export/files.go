@@ -39,7 +39,7 @@ func (w *writing) files(ctx context.Context, o Output, part func(string) func())
 	case o.Type == Local:
 		err = w.writeLocal(ctx, o, roots)
 	case o.Stdout():
-		err = w.writeTar(ctx, w.Stdout, roots)
+		err = fill(w.Stdout, func(f io.Writer) error { return w.writeTar(ctx, f, roots) })
 	default:
 		err = WriteFile(ctx, o.Dest, func(f io.Writer) error { return w.writeTar(ctx, f, roots) })
 	}

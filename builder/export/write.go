@@ -196,7 +196,7 @@ func WriteImages(ctx context.Context, stdout io.Writer, images []Named, o Output
 	case o.Directory:
 		return WriteLayout(ctx, images, o.Dest, warn)
 	case o.Stdout():
-		return WriteArchive(ctx, stdout, images, o.Type)
+		return fill(stdout, func(f io.Writer) error { return WriteArchive(ctx, f, images, o.Type) })
 	}
 	return WriteFile(ctx, o.Dest, func(f io.Writer) error { return WriteArchive(ctx, f, images, o.Type) })
 }
