@@ -3,6 +3,7 @@ package layers
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -75,8 +76,8 @@ type Tree struct {
 
 // Find returns the index of the entry at path, exactly as it is listed.
 func (t *Tree) Find(path string) (int, bool) {
-	return slices.BinarySearchFunc(t.Entries, path, func(e Entry, path string) int {
-		return ComparePaths(e.Path, path)
+	return sort.Find(len(t.Entries), func(i int) int {
+		return ComparePaths(path, t.Entries[i].Path)
 	})
 }
 

@@ -198,6 +198,8 @@ func (v *View) descend(p string) (n Named, spans []span, ok bool) {
 	begin := 0
 	if d := v.last.Load(); d != nil && len(p) > len(d.path) && Under(p, d.path) {
 		begin, spans = len(d.path)+1, slices.Clone(d.spans)
+	} else if v.lacks(p) {
+		return Named{}, nil, false
 	} else {
 		n, spans = v.root()
 	}
@@ -219,6 +221,21 @@ func (v *View) descend(p string) (n Named, spans []span, ok bool) {
 		}
 	}
 	return n, spans, true
+}
+
+// lacks reports whether no layer has anything at p or below it. That takes less time
+// than to descend to p through all layers.
+func (v *View) lacks(p string) bool {
+	if p == "" {
+		return false
+	}
+	for i := len(v.trees) - 1; i >= 0; i-- {
+		at, listed := v.trees[i].Find(p)
+		if listed || at < len(v.trees[i].Entries) && Under(v.trees[i].Entries[at].Path, p) {
+			return false
+		}
+	}
+	return true
 }
 
 // children calls fn for every child of dir, in order, with what the layers
