@@ -45,8 +45,9 @@ demo: demo-packages $(BIN)
 # All tests.
 test: test-packages check suite conformance
 
-# Tests that run other programs for minutes: once, without the race detector.
-SLOW = ^(TestScriptAsPlainUser|TestFaults|TestKilled|TestKilledAsPlainUser|TestPruneKilled|TestHostileImages)$$
+# Tests that take minutes under the race detector and are not about goroutines: once,
+# without it.
+SLOW = ^(TestScriptAsPlainUser|TestFaults|TestKilled|TestKilledAsPlainUser|TestPruneKilled|TestHostileImages|TestRootless|TestBillionLaughs)$$
 
 # Formatting, vet, staticcheck, import directions, race tests.
 check:
@@ -58,9 +59,10 @@ check:
 	$(GO) run $(STATICCHECK) ./...
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip '$(SLOW)' ./...
 
-# Conformance cases as root and as plain users, injected faults, kills, and hostile images.
+# Conformance cases as root and as plain users, injected faults, kills, hostile images
+# and Dockerfiles, and the sandbox as plain users.
 suite:
-	CGO_ENABLED=0 $(GO) test -timeout 15m -run '^TestConformance$$|$(SLOW)' ./cmd/sinter
+	CGO_ENABLED=0 $(GO) test -timeout 15m -run '^TestConformance$$|$(SLOW)' ./cmd/sinter ./builder/sandbox ./parser
 
 # The reference builder's cases, when they are there.
 conformance: $(BIN)
