@@ -75,6 +75,9 @@ func ReadIndexFile(dir string) ([]byte, error) {
 
 // OpenBlob opens a blob of an OCI layout, which may be anybody's.
 func OpenBlob(dir string, d digest.Digest) (*os.File, error) {
+	if err := d.Validate(); err != nil {
+		return nil, fmt.Errorf("blob %q: %w", d, err)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
