@@ -107,6 +107,9 @@ func TestLongVariables(t *testing.T) {
 		"argument":         "ARG A=x\nFROM debian:12\nARG A\n" + strings.Repeat("ENV B=$A\n", 40),
 		"stages":           "ARG X=debian:12\nFROM ${X} AS a\nENV A=a\nFROM a AS b\nENV A=$A$A\nFROM b\nENV A=$A$A\n",
 		"unset in a stage": "FROM scratch AS a\nENV A=" + value + "\nFROM scratch\nENV A=$A$A\n" + strings.Repeat("ENV A=$A$A\n", 40),
+		"script with quotes": "FROM debian:12\nENV FLAGS='" + strings.Repeat("-O2 -g ", 60) + "'\nRUN " +
+			`a=${a//["\']/_}; b=${b//\"/}; c=${c//'"'/}; \` + "\n" +
+			strings.Repeat("gcc $FLAGS -o f f.c; PATH=$PATH:/opt; \\\n", 400) + " true\n",
 		"script": "FROM debian:12\nENV L=" + strings.Repeat("a:", 3000) + "\nRUN " + strings.Repeat("echo ${L//:/ } \\\n ${PATH//:/\\}} && \\\n", 100) + " true\n" +
 			"COPY <<EOF /f\n" + strings.Repeat("${PATH//:/ } $L\n", 100) + "EOF\n",
 	} {

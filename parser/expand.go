@@ -84,9 +84,10 @@ func (e *boundError) Error() string {
 // hands out values until they come to more than maxWork.
 type expansion struct {
 	vars *variables
-	// replacement is no less than the length of any REPLACEMENT that the word has in a
-	// ${NAME//PATTERN/REPLACEMENT}; 0 when there is none. rough: what was handed out
-	// may come on top.
+	// replaced are the NAMEs that the word has in a ${NAME//PATTERN/REPLACEMENT}, and
+	// replacement is no less than the length of any REPLACEMENT. rough: what was
+	// handed out may come on top.
+	replaced    map[string]bool
 	replacement int
 	rough       bool
 
@@ -107,7 +108,7 @@ func (x *expansion) Get(name string) (string, bool) {
 		x.unknown = x.unknown || x.vars.open
 		return "", false
 	}
-	if x.replacement > 0 {
+	if x.replaced[name] {
 		each := x.replacement
 		if x.rough {
 			each += x.handed
@@ -142,7 +143,10 @@ func (v *variables) expand(lex *shell.Lex, word string) (text string, known bool
 
 // process runs the lexer on a word. The result counts unless the expansion is over.
 func (v *variables) process(lex *shell.Lex, word string) (string, *expansion, error) {
-	x := &expansion{vars: v}
+	x := &expansion{vars: v, replaced: map[string]bool{}}
+	for _, match := range replaceAll.FindAllStringSubmatch(word, -1) {
+		x.replaced[match[1]] = true
+	}
 	x.measure(lex, word)
 	if x.over != "" {
 		return "", x, nil
@@ -162,7 +166,7 @@ func asLexError(err error) error {
 }
 
 // replaceAll begins an expansion that can make a value longer.
-var replaceAll = regexp.MustCompile(`\$\{[\pL\pN_@*#?$!-]+//`)
+var replaceAll = regexp.MustCompile(`\$\{([\pL\pN_@*#?$!-]+)//`)
 
 // measure finds out how long the texts may be by which the word replaces something in
 // a value: by expanding them, where they can be expanded alone.
