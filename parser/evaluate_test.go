@@ -47,10 +47,10 @@ func TestBillionLaughs(t *testing.T) {
 		{"large base", "FROM large\nLABEL a=" + strings.Repeat("$BIG", 180) + "\n", "a word of LABEL expands to 18000000 bytes; " + word, 2},
 		{"COPY", "FROM scratch\n" + big + "COPY a /" + strings.Repeat("$A", 30) + "\n", "a word of COPY expands to 18000001 bytes; " + word, 4},
 		{"heredoc", "FROM scratch\n" + big + "COPY <<EOF /f\n" + strings.Repeat("$A\n", 30) + "EOF\n", "a word of COPY expands to 18000030 bytes; " + word, 4},
-		{"WORKDIR", "FROM scratch\n" + big + "WORKDIR /" + strings.Repeat("$A", 10000) + "\n", "expanding a word with $A takes more than 33554432 bytes; the limit is 32 MiB", 4},
-		{"RUN", "FROM debian:12\n" + big + "RUN : " + strings.Repeat("$A", 10000) + "\n", "expanding a word with $A takes more than 33554432 bytes; the limit is 32 MiB", 4},
-		{"long replacement", "FROM scratch\n" + big + "LABEL a=${A//x/" + strings.Repeat("y", 30000) + "}\n", "expanding a word with $A takes more than 33554432 bytes; the limit is 32 MiB", 4},
-		{"quoted brace", "FROM scratch\n" + big + "LABEL a=${A//x/\"}" + strings.Repeat("y", 30000) + "\"}\n", "expanding a word with $A takes more than 33554432 bytes; the limit is 32 MiB", 4},
+		{"WORKDIR", "FROM scratch\n" + big + "WORKDIR /" + strings.Repeat("$A", 10000) + "\n", "expanding a word with $A takes too many bytes; the limit is 32 MiB", 4},
+		{"RUN", "FROM debian:12\n" + big + "RUN : " + strings.Repeat("$A", 10000) + "\n", "expanding a word with $A takes too many bytes; the limit is 32 MiB", 4},
+		{"long replacement", "FROM scratch\n" + big + "LABEL a=${A//x/" + strings.Repeat("y", 30000) + "}\n", "expanding a word with $A takes too many bytes; the limit is 32 MiB", 4},
+		{"quoted brace", "FROM scratch\n" + big + "LABEL a=${A//x/\"}" + strings.Repeat("y", 30000) + "\"}\n", "expanding a word with $A takes too many bytes; the limit is 32 MiB", 4},
 		{"many", "FROM scratch\n" + func() string {
 			var b strings.Builder
 			for i := range 10_001 {

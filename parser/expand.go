@@ -124,21 +124,21 @@ func (x *expansion) Get(name string) (string, bool) {
 	return value, true
 }
 
-// expand returns word as lex makes it. What the lexer finds wrong is a lexError: the
-// frontend will come upon it too.
+// expand returns word as lex makes it. An error that is not a boundError is the lexer's:
+// the frontend will come upon it too.
 func (v *variables) expand(lex *shell.Lex, word string) (text string, known bool, err error) {
 	if !strings.ContainsRune(word, '$') {
 		if lex.SkipProcessQuotes {
 			return word, true, nil
 		}
 		text, _, err = lex.ProcessWord(word, &expansion{vars: v})
-		return text, true, asLexError(err)
+		return text, true, err
 	}
 	text, x, err := v.process(lex, word)
 	if x.over != "" {
-		return "", false, &boundError{fmt.Sprintf("expanding a word with $%s takes more than %d bytes", x.over, maxWork), maxWork}
+		return "", false, &boundError{fmt.Sprintf("expanding a word with $%s takes too many bytes", x.over), maxWork}
 	}
-	return text, !x.unknown, asLexError(err)
+	return text, !x.unknown, err
 }
 
 // process runs the lexer on a word. The result counts unless the expansion is over.
@@ -153,16 +153,6 @@ func (v *variables) process(lex *shell.Lex, word string) (string, *expansion, er
 	}
 	text, _, err := lex.ProcessWord(word, x)
 	return text, x, err
-}
-
-// lexError is a mistake of which the frontend tells.
-type lexError struct{ error }
-
-func asLexError(err error) error {
-	if err == nil {
-		return nil
-	}
-	return lexError{err}
 }
 
 // replaceAll begins an expansion that can make a value longer.
