@@ -110,10 +110,11 @@ func (o Options) old(used time.Time) bool { return o.Until.IsZero() || !used.Aft
 
 // mayGo reports whether the options let an image go, as far as that depends on itself.
 func (o Options) mayGo(img Image) bool {
-	if o.named || o.Only == OnlyCache || o.Match != nil && !o.Match(img.Image) {
+	if o.named || o.Only == OnlyCache {
 		return false
 	}
-	return (img.Ref == "" || img.Pulled && o.All) && o.old(img.Updated)
+	// Match comes last: it may read the image.
+	return (img.Ref == "" || img.Pulled && o.All) && o.old(img.Updated) && (o.Match == nil || o.Match(img.Image))
 }
 
 // planning is the work on one plan.

@@ -65,6 +65,7 @@ func TestPruneOptions(t *testing.T) {
 		{pruneFlags{only: collect.OnlyCache, reserved: "1GB", maxUsed: "2GB", minFree: "3GB"},
 			collect.Options{Only: collect.OnlyCache, Keep: collect.Space{Reserved: 1e9, MaxUsed: 2e9, MinFree: 3e9}}, ""},
 		{pruneFlags{filters: []string{"until=24h"}}, collect.Options{Until: now.Add(-24 * time.Hour)}, ""},
+		{pruneFlags{filters: []string{"until=24h", "until=1h"}}, collect.Options{Until: now.Add(-24 * time.Hour)}, ""},
 		{pruneFlags{filters: []string{"until=2024-01-02T03:04:05Z"}}, collect.Options{Until: time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)}, ""},
 		{pruneFlags{filters: []string{"until=-1h"}}, collect.Options{}, "until=-1h"},
 		{pruneFlags{filters: []string{"label=x"}}, collect.Options{}, "only filter"},

@@ -119,7 +119,9 @@ func (f *pruneFlags) options(now time.Time, command string) (collect.Options, er
 			if err != nil {
 				return o, wrong("filter", text, untilWanted)
 			}
-			o.Until = until
+			if o.Until.IsZero() || until.Before(o.Until) { // all filters must let it go
+				o.Until = until
+			}
 		case f.only != collect.OnlyImages:
 			return o, wrong("filter", text, "the only filter is until")
 		case name == "label":
