@@ -23,7 +23,7 @@ import (
 // on a line, and has to show what is in the feed before an interrupted build can end.
 const maxPart = 4 << 10
 
-// screen shows a build's events in the reference's familiar display. Until
+// screen shows a build's events in BuildKit's display. Until
 // show is called they are kept.
 type screen struct {
 	display progressui.Display

@@ -14,7 +14,7 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// maxSecret is the reference's limit for one secret, in bytes.
+// maxSecret is BuildKit's limit for one secret, in bytes.
 const maxSecret = 500 << 10
 
 // secretSource is where one secret comes from. As in docker, the variable counts
