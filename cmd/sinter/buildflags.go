@@ -51,6 +51,12 @@ func (f *buildFlags) register(s *pflag.FlagSet) {
 	f.registerResult(s)
 	f.registerRun(s)
 	f.foreign.register(s)
+	s.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "jobs" { // Buildah's name
+			name = "max-parallelism"
+		}
+		return pflag.NormalizedName(name)
+	})
 }
 
 // registerInput registers what says what is built.

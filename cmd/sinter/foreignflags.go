@@ -14,6 +14,7 @@ import (
 // for what sinter has not, or has no need of.
 type foreignFlags struct {
 	rm, forceRm, compress  bool
+	layers                 bool
 	isolation              string
 	provenance, sbom       string
 	cacheFrom, cacheTo     []string
@@ -55,6 +56,7 @@ func (f *foreignFlags) register(s *pflag.FlagSet) {
 	s.BoolVar(&f.rm, "rm", true, "no effect: sinter has no intermediate containers")
 	s.BoolVar(&f.forceRm, "force-rm", false, "no effect: sinter has no intermediate containers")
 	s.BoolVar(&f.compress, "compress", false, "no effect: the context is not sent anywhere")
+	s.BoolVar(&f.layers, "layers", true, "no effect: every instruction has a layer and is cached")
 	addContentTrust(s)
 	s.StringVar(&f.isolation, "isolation", "", "no effect: `TECHNOLOGY`")
 	s.StringSliceVar(&f.secure, "security-opt", nil, "no effect: `OPTION`")
@@ -65,7 +67,7 @@ func (f *foreignFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.sbom, "sbom", "", "only false is supported: no attestation is made")
 	s.StringArrayVar(&f.attest, "attest", nil, "only type=`TYPE`,disabled=true is supported: no attestation is made")
 	s.StringArrayVar(&f.policy, "policy", nil, "only disabled=true and reset=true are supported: `POLICY` for sources")
-	for _, name := range []string{"rm", "force-rm", "compress", "isolation", "security-opt", "builder", "cache-from", "cache-to", "provenance", "sbom", "attest", "policy"} {
+	for _, name := range []string{"rm", "force-rm", "compress", "layers", "isolation", "security-opt", "builder", "cache-from", "cache-to", "provenance", "sbom", "attest", "policy"} {
 		// Only an unknown name is an error.
 		_ = s.MarkHidden(name)
 	}
@@ -75,7 +77,7 @@ func (f *foreignFlags) register(s *pflag.FlagSet) {
 // which the same image is built.
 func (f *foreignFlags) warnings(given *pflag.FlagSet) []string {
 	var out []string
-	for _, name := range []string{"rm", "force-rm", "compress", contentTrust, "isolation", "security-opt"} {
+	for _, name := range []string{"rm", "force-rm", "compress", "layers", contentTrust, "isolation", "security-opt"} {
 		if given.Changed(name) {
 			out = append(out, "--"+name+" does nothing in sinter")
 		}
@@ -93,6 +95,10 @@ func (f *foreignFlags) warnings(given *pflag.FlagSet) []string {
 
 // check refuses what asks for something that would be missing from the result.
 func (f *foreignFlags) check() error {
+	if !f.layers {
+		return hintedFlag("layers", "false", "every instruction has a layer and is cached",
+			"for one layer write --squash, to run every step --no-cache")
+	}
 	for _, to := range f.cacheTo {
 		if to != "type=inline" {
 			return hintedFlag("cache-to", to, "caches cannot be exported",

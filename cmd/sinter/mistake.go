@@ -29,6 +29,10 @@ func flagMistake(c *cobra.Command, err error) error {
 	if !unknown {
 		return usage
 	}
+	if way := otherWay(c, name); way != "" {
+		usage.err = &hinted{err: fmt.Errorf("sinter does not have the flag --%s", name), hint: way}
+		return usage
+	}
 	var names []string
 	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	if meant, ok := suggest.Search(name, names, true); ok && meant != name {
