@@ -86,6 +86,16 @@ func absences() []absence {
 		{"sinter loads archives of images, with sinter load, and not those of file systems", []string{"image import", "import"}},
 		{"sinter does not search registries", []string{"search"}},
 		{"sinter does not check or make signatures", []string{"trust"}},
+		{"sinter does not look for vulnerabilities, and makes no lists of packages", []string{"scout", "sbom", "scan"}},
+		{"sinter builds images, and has none of docker's other tools", []string{
+			"agent", "ai", "app", "checkpoint", "debug", "desktop", "dev", "extension", "init", "mcp", "model", "offload",
+			"pass", "sandbox",
+		}},
+		{"sinter builds from Dockerfiles and has no working containers", []string{
+			"add", "containers", "copy", "from", "mount", "umount", "unmount", "unshare",
+		}},
+		{"sinter has no debugger of builds", []string{"buildx debug", "builder debug", "buildx dap", "builder dap"}},
+		{"sinter does not read source policies", []string{"buildx policy", "builder policy"}},
 	}
 }
 
@@ -138,7 +148,11 @@ func (f *dockerFlags) register(a *app, s *pflag.FlagSet) {
 func (f *dockerFlags) apply(a *app, given *pflag.FlagSet) error {
 	for _, name := range daemonFlags {
 		if given.Changed(name) {
-			return &usageError{err: fmt.Errorf("--%s: sinter has no daemon to connect to", name), command: "sinter"}
+			err := fmt.Errorf("--%s: sinter has no daemon to connect to", name)
+			if name == "context" {
+				err = &hinted{err: err, hint: "a build context is given without a flag: sinter build DIR"}
+			}
+			return &usageError{err: err, command: "sinter"}
 		}
 	}
 	if f.logLevel != "" && !slices.Contains([]string{"debug", "info", "warn", "error", "fatal"}, f.logLevel) {
