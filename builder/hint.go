@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/builder/sandbox"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -39,7 +40,25 @@ func explained(n *parser.Node, err error) error {
 	case errors.Is(err, unix.EFBIG):
 		return Hinted(err, "files have a limit here: see ulimit -f")
 	}
-	return climbed(n, err)
+	return climbed(n, misread(n, err))
+}
+
+// commandNotFound is a shell's exit code when it finds no such program.
+const commandNotFound = 127
+
+// misread explains a comment after sources, and a command in brackets with
+// single quotes: neither means what it looks like.
+func misread(n *parser.Node, err error) error {
+	_, text, _ := strings.Cut(n.Name, "] ")
+	var missing *fileop.MissingError
+	var exit *sandbox.ExitError
+	switch {
+	case errors.As(err, &missing) && missing.Near == "" && missing.Hint == "" && !missing.Ignored && strings.Contains(text, " # "):
+		return &fileop.MissingError{Path: missing.Path, Hint: "a # begins a comment only at the start of a line: words after it are sources, and the last one the destination"}
+	case errors.As(err, &exit) && exit.Reason == "" && exit.ExitCode == commandNotFound && strings.HasPrefix(text, "RUN ['"):
+		return Hinted(err, `the shell ran this as it is: a command in brackets is a JSON array, with double quotes: RUN ["program", "argument"]`)
+	}
+	return err
 }
 
 // isInput reports whether n reads files of the user's.
