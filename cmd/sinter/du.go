@@ -105,7 +105,8 @@ func (t total) row() row {
 // totals sums up images with their blobs, the rest of the cache, cache mounts,
 // and what came from the web and from repositories.
 func totals(s *collect.Stock, p *collect.Plan) []row {
-	images := total{kind: "Images", count: len(s.Images), active: len(s.Images) - len(p.Images)}
+	images := total{kind: "Images"}
+	images.count, images.active = countImages(s.Images, p.Images)
 	steps := total{kind: "Build cache", count: collect.Steps(s.Records), active: collect.Steps(s.Records) - collect.Steps(p.Records)}
 	downloads := total{kind: "Downloads", count: len(s.Downloads), active: len(s.Downloads) - len(p.Downloads)}
 	mounts := total{kind: "Cache mounts", count: len(s.Mounts), active: len(s.Mounts) - len(p.Mounts)}
@@ -146,6 +147,22 @@ func totals(s *collect.Stock, p *collect.Plan) []row {
 	mounts.size, mounts.reclaimable = folderSize(s.Mounts), folderSize(p.Mounts)
 	downloads.size, downloads.reclaimable = folderSize(s.Downloads), folderSize(p.Downloads)
 	return []row{images.row(), steps.row(), mounts.row(), downloads.row()}
+}
+
+// countImages counts images, whatever names they have. Those of which every name is
+// unused are not active.
+func countImages(all, unused []collect.Image) (count, active int) {
+	names := map[digest.Digest]int{}
+	for _, img := range all {
+		names[img.Desc.Digest]++
+	}
+	count, active = len(names), len(names)
+	for _, img := range unused {
+		if names[img.Desc.Digest]--; names[img.Desc.Digest] == 0 {
+			active--
+		}
+	}
+	return count, active
 }
 
 func folderSize(list []collect.Folder) int64 {
