@@ -31,8 +31,8 @@ type variables struct {
 	values map[string]string
 	// open: others may be defined, with values that are not known.
 	open bool
-	// size is the length of names and values together; longest is no less than the
-	// longest value.
+	// size is the length of names and values together; longest is the length of the
+	// longest value that was ever set.
 	size, longest int
 }
 
@@ -85,8 +85,8 @@ func (e *boundError) Error() string {
 type expansion struct {
 	vars *variables
 	// replaced are the NAMEs that the word has in a ${NAME//PATTERN/REPLACEMENT}, and
-	// replacement is no less than the length of any REPLACEMENT. rough: what was
-	// handed out may come on top.
+	// replacement is an upper bound on the length of each REPLACEMENT. rough: what
+	// was handed out may have to be added to it.
 	replaced    map[string]bool
 	replacement int
 	rough       bool

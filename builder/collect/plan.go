@@ -23,7 +23,7 @@ type Options struct {
 	// Match reports whether an image may go, if the other options let it; nil lets
 	// all go.
 	Match func(image.Image) bool
-	// Until: what was used after this stays; zero is no such limit.
+	// Until: what was used after this stays; zero means no limit.
 	Until time.Time
 	// Keep says how much cache may stay, the latest used.
 	Keep Space
@@ -42,14 +42,14 @@ const (
 	OnlyCache
 )
 
-// Space is how much cache stays, in bytes. Of zero value, nothing needs to.
+// Space says how much cache stays, in bytes. The zero Space lets all of it go.
 type Space struct {
 	// Reserved stays in any case.
 	Reserved int64
-	// MaxUsed is the most that stays; 0 is no such bound.
+	// MaxUsed is the most that stays; 0 means no limit.
 	MaxUsed int64
-	// MinFree is how much shall be free on the disk, which has Free now. Once it
-	// is, what is left stays.
+	// MinFree is how much must be free on the disk, which has Free now. Nothing is
+	// removed beyond that.
 	MinFree, Free int64
 }
 

@@ -109,7 +109,7 @@ func (s *selected) judgeDir(dir string) (matched, error) {
 	return m, err
 }
 
-// judge returns what judgeDir does, and keeps nothing: most paths are no directories.
+// judge is judgeDir without remembering the answer: most paths are not directories.
 // mu is held.
 func (s *selected) judge(name string) (matched, error) {
 	if m, ok := s.dirs[name]; ok || name == "" {

@@ -178,7 +178,7 @@ func (f *faults) isPushed(want *string) func(t *testing.T, store string) {
 }
 
 // layerFaults are single reads of a layer that fail, or in which the process is
-// killed. (A config or manifest that cannot be read is no such fault for a build, which
+// killed. (A config or manifest that cannot be read does not fail a build, which
 // has the bytes and writes them again.)
 func (f *faults) layerFaults() []pinnedFault {
 	return []pinnedFault{

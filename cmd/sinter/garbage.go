@@ -7,10 +7,10 @@ import (
 	"runtime/metrics"
 )
 
-// Garbage may come to this many bytes, but to no less than half of what is live and to
-// no more than twice that. So a build with nothing to do ends before it collects much,
-// and one of hundreds of thousands of files takes half of its live heap on top, not all
-// of it again, which is Go's default.
+// The collector allows this many bytes of garbage, but at least half and at most twice
+// as much as is live. So a build with nothing to do ends before it collects much, and
+// one of hundreds of thousands of files needs half of its live heap on top, where Go's
+// default needs as much again.
 const (
 	garbage      = 48 << 20
 	leastPercent = 50
@@ -18,7 +18,7 @@ const (
 )
 
 // collectBySize makes the garbage collector follow the size of the heap, unless the
-// user has said how it shall be.
+// environment configures it.
 func collectBySize() {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return
@@ -27,7 +27,8 @@ func collectBySize() {
 	followHeap(mostPercent)
 }
 
-// followHeap sets the percentage after each collection, which is what frees the marker.
+// followHeap sets the percentage after each collection: a collection frees the marker, whose
+// cleanup then runs.
 func followHeap(set int) {
 	marker := new(*int)
 	runtime.AddCleanup(marker, func(set int) {

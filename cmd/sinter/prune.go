@@ -99,7 +99,7 @@ func (f *pruneFlags) registerCache(c *cobra.Command, all string) {
 	s.BoolVarP(&f.all, "all", "a", false, all)
 	s.StringArrayVar(&f.filters, "filter", nil, "only what was last used before: `until=24h` or until=2006-01-02T15:04:05")
 	s.StringVar(&f.reserved, "reserved-space", "", "keep this `SIZE` of cache, such as 10GB, in any case: what was used last")
-	s.StringVar(&f.keep, "keep-storage", "", "`SIZE` as of --reserved-space, in the words of docker builder")
+	s.StringVar(&f.keep, "keep-storage", "", "`SIZE` to keep; the same as --reserved-space")
 	s.StringVar(&f.maxUsed, "max-used-space", "", "keep this `SIZE` of cache at most: what was used last")
 	s.StringVar(&f.minFree, "min-free-space", "", "remove cache only until this `SIZE` of the disk is free")
 	s.BoolVar(&f.verbose, "verbose", false, "list what is removed")
