@@ -70,7 +70,7 @@ func (e *engine) copyOver(ctx context.Context, last *earlierCopies, op parser.Fi
 			}
 		}
 	}
-	v, err = e.apply(ctx, op, []fileop.Input{from}, forms)
+	v, err = e.apply(ctx, copyName, op, []fileop.Input{from}, forms)
 	return v, true, err
 }
 
@@ -87,10 +87,13 @@ func (e *engine) differences(ctx context.Context, base layers.Chain, op parser.F
 		return value{}, false, err
 	}
 	var w *store.Writer
-	ok, err := fileop.Differences(ctx, from, op.Actions[0].Action.(parser.Copy), view, func() (fileop.Writer, error) {
+	o, ok, err := fileop.Differences(ctx, from, op.Actions[0].Action.(parser.Copy), view, func() (fileop.Writer, error) {
 		w, err = e.Layers.NewWriter(ctx, forms, e.Compression)
 		return w, err
 	})
+	if err == nil && ok {
+		e.warnOfMarks(copyName, o.Marks)
+	}
 	if w == nil || err != nil {
 		if w != nil {
 			w.Abort()

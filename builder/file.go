@@ -22,7 +22,7 @@ func (e *engine) file(ctx context.Context, n *parser.Node, op parser.FileOp) (va
 			return value{}, err
 		}
 	}
-	v, err := e.apply(ctx, op, inputs, e.forms(n))
+	v, err := e.apply(ctx, n.Name, op, inputs, e.forms(n))
 	if err != nil || e.Epoch == nil {
 		return v, err
 	}
@@ -65,8 +65,8 @@ func (e *engine) fileInput(ctx context.Context, in parser.Input, base bool) (fil
 	return fileop.Input{FS: files, Chain: c, Kept: true}, err
 }
 
-// apply writes the outputs of op as layers.
-func (e *engine) apply(ctx context.Context, op parser.FileOp, inputs []fileop.Input, forms store.Forms) (value, error) {
+// apply writes the outputs of op as layers. Warnings name the step.
+func (e *engine) apply(ctx context.Context, step string, op parser.FileOp, inputs []fileop.Input, forms store.Forms) (value, error) {
 	end, err := e.bounds.beginWork(ctx)
 	if err != nil {
 		return value{}, err
@@ -93,6 +93,7 @@ func (e *engine) apply(ctx context.Context, op parser.FileOp, inputs []fileop.In
 		for _, text := range o.Warnings {
 			e.warn(text)
 		}
+		e.warnOfMarks(step, o.Marks)
 		v.chains[i] = o.Chain
 		if v.chains[i] == nil {
 			v.chains[i] = layers.Chain{}
@@ -112,6 +113,19 @@ func (e *engine) apply(ctx context.Context, op parser.FileOp, inputs []fileop.In
 		v.chains[i] = v.chains[i].Append(l)
 	}
 	return v, nil
+}
+
+// warnOfMarks warns of files that a step was to copy and no layer can hold.
+func (e *engine) warnOfMarks(step string, marks []string) {
+	if len(marks) == 0 {
+		return
+	}
+	var paths pathList
+	for _, m := range marks {
+		paths.add("/" + m)
+	}
+	e.warn(fmt.Sprintf("%s: not copied: %s; in a layer, a name that begins with .wh. stands for a deleted file: "+
+		"rename these files, or leave them out with .dockerignore or --exclude", step, paths))
 }
 
 // unchanged returns the chain of a step that changed nothing: with one more

@@ -17,30 +17,32 @@ import (
 //
 // It reports false, and has written nothing, when that is not worth its while: when
 // the difference is more than a quarter of the whole, or some file has several names.
-func Differences(ctx context.Context, from Input, a parser.Copy, base *layers.View, open func() (Writer, error)) (bool, error) {
+// Marks of the Output are those of the whole copy.
+func Differences(ctx context.Context, from Input, a parser.Copy, base *layers.View, open func() (Writer, error)) (o Output, worth bool, err error) {
 	t := newTree(nil, nil)
 	r := &run{inputs: []Input{from}}
 	if err := r.copy(ctx, t, from, a); err != nil {
-		return false, err
+		return o, false, err
 	}
 	var all steps
-	if err := t.plan(all.add); err != nil {
-		return false, err
+	if o.Marks, err = t.plan(all.add); err != nil {
+		return o, false, err
 	}
 	var d differences
 	if err := d.find(ctx, all, base); err != nil {
-		return false, err
+		return o, false, err
 	}
 	if d.linked || d.found.cost()*4 > all.cost() {
-		return false, nil
+		return o, false, nil
 	}
 	w := stepWriter{open: open}
 	for _, s := range d.found {
 		if err := w.write(ctx, s); err != nil {
-			return true, err
+			return o, true, err
 		}
 	}
-	return true, nil
+	o.Written = w.to != nil
+	return o, true, nil
 }
 
 // steps is a list of the entries of a layer.

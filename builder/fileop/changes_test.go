@@ -138,7 +138,7 @@ func checkDifferences(t *testing.T, s *store.Store, base layers.Chain, to Input,
 		t.Fatal(err)
 	}
 	var w *store.Writer
-	ok, err := Differences(ctx, to, whole, view, func() (Writer, error) {
+	_, ok, err := Differences(ctx, to, whole, view, func() (Writer, error) {
 		w, err = s.NewWriter(ctx, store.Forms{Tar: true}, archive.Compression{})
 		return w, err
 	})

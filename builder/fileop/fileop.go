@@ -40,6 +40,9 @@ type Output struct {
 	Written bool
 	// Warnings are what the user should know of how it came about.
 	Warnings []string
+	// Marks are the paths of files that the layer does not hold, because names
+	// that begin with ".wh." stand for deletions there.
+	Marks []string
 }
 
 // Apply runs the actions of op. For every output that changes something,
@@ -69,7 +72,7 @@ func Apply(ctx context.Context, op parser.FileOp, inputs []Input, tmp string, ne
 		}
 		o := &outputs[a.Output]
 		o.Chain, o.Warnings = t.chain, r.warnings
-		if o.Written, err = t.write(ctx, func() (Writer, error) { return newWriter(a.Output) }); err != nil {
+		if o.Written, o.Marks, err = t.write(ctx, func() (Writer, error) { return newWriter(a.Output) }); err != nil {
 			return nil, err
 		}
 	}

@@ -428,7 +428,7 @@ func FuzzUnpack(f *testing.F) {
 		defer u.spool.Close()
 		_ = u.all(context.Background(), tar.NewReader(bytes.NewReader(archivetest.RepairAll(data))))
 		w := newRecorder(t)
-		if _, err := tr.write(context.Background(), func() (Writer, error) { return w, nil }); err != nil {
+		if _, _, err := tr.write(context.Background(), func() (Writer, error) { return w, nil }); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range w.tree.Entries {

@@ -2,6 +2,7 @@ package fileop
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -17,13 +18,16 @@ const (
 )
 
 // withMarks returns the tree with the deletions that its files' names stand
-// for.
-func (t *tree) withMarks() (*tree, error) {
+// for, and the paths of these files, sorted.
+func (t *tree) withMarks() (*tree, []string, error) {
 	if !t.root.marked() {
-		return t, nil
+		return t, nil, nil
 	}
 	c := t.clone()
-	return c, c.applyMarks(c.root, "", !c.root.cut)
+	var marks []string
+	err := c.applyMarks(c.root, "", !c.root.cut, &marks)
+	slices.Sort(marks)
+	return c, marks, err
 }
 
 func (n *node) marked() bool {
@@ -37,12 +41,13 @@ func (n *node) marked() bool {
 
 // applyMarks does so at and below a node; shows tells whether the base shows
 // through there.
-func (t *tree) applyMarks(n *node, at string, shows bool) error {
+func (t *tree) applyMarks(n *node, at string, shows bool, marks *[]string) error {
 	for name := range n.kids {
 		if !strings.HasPrefix(name, markPrefix) {
 			continue
 		}
 		delete(n.kids, name)
+		*marks = append(*marks, path.Join(at, name))
 		var err error
 		switch {
 		case !shows:
@@ -56,7 +61,7 @@ func (t *tree) applyMarks(n *node, at string, shows bool) error {
 		}
 	}
 	for name, kid := range n.kids {
-		if err := t.applyMarks(kid, path.Join(at, name), shows && !kid.cut); err != nil {
+		if err := t.applyMarks(kid, path.Join(at, name), shows && !kid.cut, marks); err != nil {
 			return err
 		}
 	}

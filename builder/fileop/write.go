@@ -18,11 +18,11 @@ type step struct {
 }
 
 // write writes the edits as a layer. It opens no writer, and returns false,
-// when there is nothing to be written.
-func (t *tree) write(ctx context.Context, open func() (Writer, error)) (bool, error) {
+// when there is nothing to be written. marks are as plan returns them.
+func (t *tree) write(ctx context.Context, open func() (Writer, error)) (written bool, marks []string, err error) {
 	w := stepWriter{open: open}
-	err := t.plan(func(s step) error { return w.write(ctx, s) })
-	return w.to != nil, err
+	marks, err = t.plan(func(s step) error { return w.write(ctx, s) })
+	return w.to != nil, marks, err
 }
 
 // stepWriter writes steps to a writer that it opens for the first of them.
@@ -63,14 +63,15 @@ func (s step) write(ctx context.Context, w Writer) error {
 }
 
 // plan gives the entries of the layer that the edits make to emit, in their order,
-// as they are found: a list of all of them would be large.
-func (t *tree) plan(emit func(step) error) error {
-	t, err := t.withMarks()
+// as they are found: a list of all of them would be large. marks are the paths of
+// files that the layer cannot hold, because their names stand for deletions.
+func (t *tree) plan(emit func(step) error) (marks []string, err error) {
+	t, marks, err = t.withMarks()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p := plan{tree: t, emit: emit, first: map[*inode]string{}}
-	return p.walk(t.root, "", !t.root.cut)
+	return marks, p.walk(t.root, "", !t.root.cut)
 }
 
 // plan finds the entries of a layer.
