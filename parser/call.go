@@ -79,7 +79,7 @@ func answer(res *client.Result, err error) (Answer, error) {
 }
 
 func (f *frontend) outline(ctx context.Context, e *entry) (Answer, error) {
-	opt, err := f.convertOpt(e, nil, nil)
+	opt, err := f.convertOpt(e, nil, false, nil)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -120,7 +120,7 @@ func location(rs []dockerfile.Range) *pb.Location {
 }
 
 func (f *frontend) check(ctx context.Context, e *entry) (Answer, error) {
-	opt, err := f.convertOpt(e, nil, nil)
+	opt, err := f.convertOpt(e, nil, true, nil)
 	if err != nil {
 		return Answer{}, err
 	}

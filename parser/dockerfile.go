@@ -112,10 +112,10 @@ func (e *entry) file() *SourceFile {
 }
 
 // convertOpt is what the frontend's conversions take. A nil platform means
-// that of the base image, or of the build. An error means that the Dockerfile exceeds
-// a limit.
-func (f *frontend) convertOpt(e *entry, p *ocispec.Platform, warn linter.LintWarnFunc) (dockerfile2llb.ConvertOpt, error) {
-	images, err := f.evaluate(e, p)
+// that of the base image, or of the build. Without a target, all says that every stage
+// counts. An error means that the Dockerfile exceeds a limit.
+func (f *frontend) convertOpt(e *entry, p *ocispec.Platform, all bool, warn linter.LintWarnFunc) (dockerfile2llb.ConvertOpt, error) {
+	images, err := f.evaluate(e, p, all)
 	if err != nil {
 		return dockerfile2llb.ConvertOpt{}, err
 	}

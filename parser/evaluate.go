@@ -24,9 +24,9 @@ import (
 
 // evaluation expands the variables of a Dockerfile, for one platform, before the
 // frontend does it, with the frontend's own lexer, to hold what they come to against
-// the limits. It takes in each stage once, as soon as its base image is known, which
-// is before the frontend works on any stage. What is wrong with the Dockerfile
-// otherwise is left for the frontend to tell.
+// the limits. It takes in each stage that the frontend works on once, as soon as its
+// base image is known, which is before the frontend works on any stage. What is wrong
+// with the Dockerfile otherwise is left for the frontend to tell.
 type evaluation struct {
 	*frontend
 	e      *entry
@@ -36,15 +36,18 @@ type evaluation struct {
 
 	mu       sync.Mutex
 	stages   []*evaluated
+	named    map[string]*evaluated // by lower-case name; of equal names the last
 	expanded int
 }
 
 // evaluated is what a stage begins with and has become.
 type evaluated struct {
 	instructions.Stage
+	needed   bool
 	base     *evaluated
-	image    string // what the frontend asks for, when base is nil
-	vars     *variables
+	image    string     // what the frontend asks for, when base is nil
+	start    *variables // when it has neither base nor image
+	vars     *variables // nil until the stage is taken in
 	env      imageEnv
 	triggers []string // for stages that begin with this one
 }
@@ -58,9 +61,10 @@ type setting struct {
 	known bool
 }
 
-// evaluate takes in what can be told before any base image is known.
-func (f *frontend) evaluate(e *entry, p *ocispec.Platform) (*evaluation, error) {
-	v := &evaluation{frontend: f, e: e, escape: '\\', args: e.client.BuildArgs}
+// evaluate takes in what can be told before any base image is known: of the stages
+// that the target needs, or of all if no target is given and all is set.
+func (f *frontend) evaluate(e *entry, p *ocispec.Platform, all bool) (*evaluation, error) {
+	v := &evaluation{frontend: f, e: e, escape: '\\', args: e.client.BuildArgs, named: map[string]*evaluated{}}
 	tree, err := dockerfile.Parse(bytes.NewReader(e.text))
 	if err != nil {
 		return v, nil
@@ -89,7 +93,11 @@ func (f *frontend) evaluate(e *entry, p *ocispec.Platform) (*evaluation, error) 
 	if v.global, err = v.globalArgs(defined, args, v.args); err != nil {
 		return v, found(err)
 	}
-	return v, found(v.begin(stages, *p))
+	if ok, err := v.begin(stages, *p); !ok {
+		return v, found(err)
+	}
+	v.needTarget(all)
+	return v, found(v.descend())
 }
 
 // found is err, if it is about a limit.
@@ -147,53 +155,47 @@ func (v *evaluation) globalArgs(defined map[string]string, args []instructions.A
 	return vars, nil
 }
 
-// begin finds out what the stages begin with, and takes in those that need no image.
-func (v *evaluation) begin(stages []instructions.Stage, p ocispec.Platform) error {
-	names := map[string]*evaluated{}
+// begin finds out what the stages begin with. It reports false when that cannot be
+// told.
+func (v *evaluation) begin(stages []instructions.Stage, p ocispec.Platform) (bool, error) {
 	for _, stage := range stages {
 		s := &evaluated{Stage: stage}
 		name, _, err := v.global.expand(v.lex(), stage.BaseName)
 		if err != nil {
-			return v.refusal(stage.Location, err)
+			return false, v.refusal(stage.Location, err)
 		}
 		platform := p
 		if stage.Platform != "" {
 			text, _, err := v.global.expand(v.lex(), stage.Platform)
 			if err != nil {
-				return v.refusal(stage.Location, err)
+				return false, v.refusal(stage.Location, err)
 			}
 			if platform, err = platforms.Parse(text); err != nil {
-				return nil
+				return false, nil
 			}
 		}
-		switch base, ok := names[name]; {
+		switch base, ok := v.named[name]; {
 		case v.isContext(stage.Name):
-			s.Commands = nil
-			s.vars = &variables{values: map[string]string{}, open: true}
+			s.start = &variables{values: map[string]string{}, open: true}
 		case ok:
 			s.base = base
 		case name == "scratch":
-			s.vars = &variables{values: map[string]string{}}
+			s.start = &variables{values: map[string]string{}}
 		case v.isContext(name):
-			s.vars = &variables{values: map[string]string{}, open: true}
+			s.start = &variables{values: map[string]string{}, open: true}
 		default:
 			ref, err := reference.ParseNormalizedNamed(name)
 			if err != nil {
-				return nil
+				return false, nil
 			}
 			s.image = imageKey(reference.TagNameOnly(ref).String(), &platform)
 		}
 		v.stages = append(v.stages, s)
 		if stage.Name != "" {
-			names[strings.ToLower(stage.Name)] = s
-		}
-		if s.vars != nil {
-			if err := v.stage(s, nil); err != nil {
-				return err
-			}
+			v.named[strings.ToLower(stage.Name)] = s
 		}
 	}
-	return v.descend()
+	return true, nil
 }
 
 // isContext reports whether a named context may stand for name.
@@ -245,7 +247,7 @@ func (v *evaluation) answered(key string, config []byte) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, s := range v.stages {
-		if s.vars != nil || s.image != key {
+		if !s.needed || s.vars != nil || s.image != key {
 			continue
 		}
 		s.vars, s.env = &variables{values: map[string]string{}}, imageEnv{}
@@ -260,17 +262,30 @@ func (v *evaluation) answered(key string, config []byte) error {
 	return found(v.descend())
 }
 
-// descend takes in the stages whose base has been taken in.
+// descend takes in the needed stages that stand on no image, or on a stage that has
+// been taken in. Triggers of one stage may need others, also before it.
 func (v *evaluation) descend() error {
-	for _, s := range v.stages {
-		if s.vars != nil || s.base == nil || s.base.vars == nil {
-			continue
-		}
-		vars := *s.base.vars
-		vars.values = maps.Clone(vars.values)
-		s.vars, s.env = &vars, maps.Clone(s.base.env)
-		if err := v.stage(s, s.base.triggers); err != nil {
-			return err
+	for more := true; more; {
+		more = false
+		for _, s := range v.stages {
+			if !s.needed || s.vars != nil {
+				continue
+			}
+			var triggers []string
+			switch {
+			case s.start != nil:
+				s.vars = s.start
+			case s.base != nil && s.base.vars != nil:
+				vars := *s.base.vars
+				vars.values = maps.Clone(vars.values)
+				s.vars, s.env, triggers = &vars, maps.Clone(s.base.env), s.base.triggers
+			default:
+				continue
+			}
+			if err := v.stage(s, triggers); err != nil {
+				return err
+			}
+			more = true
 		}
 	}
 	return nil
@@ -293,7 +308,11 @@ func (v *evaluation) stage(s *evaluated, triggers []string) error {
 	if err != nil {
 		return nil
 	}
-	for _, c := range append(commands, s.Commands...) {
+	v.needSources(commands)
+	if !v.isContext(s.Name) {
+		commands = append(commands, s.Commands...)
+	}
+	for _, c := range commands {
 		if on, ok := c.(*instructions.OnbuildCommand); ok {
 			s.triggers = append(s.triggers, on.Expression)
 			continue

@@ -50,7 +50,7 @@ ENV Z=$A$X$Y$H
 	}
 	client.BuildArgs = map[string]string{"GIVEN": "given"}
 	e := &entry{client: client, source: &dockerui.Source{}, text: []byte(text)}
-	v, err := f.evaluate(e, &f.platform)
+	v, err := f.evaluate(e, &f.platform, false)
 	if err != nil {
 		t.Fatal(err)
 	}

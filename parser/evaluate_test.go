@@ -93,6 +93,49 @@ func (o *onbuild) ResolveImage(ctx context.Context, ref string, p *ocispec.Platf
 	return parser.ImageMeta{Ref: ref, Digest: digest.FromString(ref), Config: config}, err
 }
 
+// TestUnneededStages: only the variables of stages that the target needs are held
+// against the limits, as BuildKit expands no others. A stage may be needed by what
+// ONBUILD of another one says.
+func TestUnneededStages(t *testing.T) {
+	twice := func(line string) string { return strings.Repeat(line+"\n", 40) }
+	large := " AS large\nENV A=aaaa\n" + twice("ENV A=$A$A")
+	for name, test := range map[string]struct {
+		dockerfile, target string
+		refused            bool
+	}{
+		"unneeded":              {"FROM scratch" + large + "FROM scratch\n", "", false},
+		"on an image":           {"FROM debian:12" + large + "FROM debian:12\n", "", false},
+		"after the target":      {"FROM scratch AS small\nFROM scratch" + large, "Small", false},
+		"target":                {"FROM scratch" + large + "FROM scratch\n", "LARGE", true},
+		"base of a base":        {"FROM scratch" + large + "FROM large AS b\nFROM b\n", "", true},
+		"base on an image":      {"FROM debian:12" + large + "FROM large AS b\nFROM b\n", "", true},
+		"COPY":                  {"FROM scratch" + large + "FROM scratch\nCOPY --from=Large a a\n", "", true},
+		"COPY by number":        {"FROM scratch" + large + "FROM scratch\nCOPY --from=0 a a\n", "", true},
+		"COPY of an unneeded":   {"FROM scratch" + large + "FROM scratch\nCOPY --from=0 a a\nFROM scratch\n", "", false},
+		"mount":                 {"FROM scratch" + large + "FROM debian:12\nRUN --mount=type=bind,from=Large x\n", "", true},
+		"trigger":               {"FROM scratch" + large + "FROM scratch AS b\nONBUILD COPY --from=large a a\nFROM b\n", "", true},
+		"trigger on an image":   {"FROM debian:12" + large + "FROM scratch AS b\nONBUILD COPY --from=large a a\nFROM b\n", "", true},
+		"trigger of the image":  {"FROM scratch" + large + "FROM onbuild\n", "", true},
+		"trigger not set off":   {"FROM scratch" + large + "FROM scratch\nONBUILD COPY --from=large a a\n", "", false},
+		"trigger of a non-base": {"FROM onbuild AS other\nFROM scratch" + large + "FROM scratch\n", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &onbuild{memory: withDockerfile(test.dockerfile), triggers: []string{"COPY --from=large a a"}}
+			req := amd64()
+			req.Target = test.target
+			_, err := parser.Parse(t.Context(), req, r, nil)
+			var e *parser.Error
+			if refused := errors.As(err, &e) && strings.HasSuffix(e.Msg, "the limit is 1 MiB"); refused != test.refused || err != nil && !refused {
+				t.Errorf("got %v", err)
+			}
+			a, err := parser.Call(t.Context(), req, r, parser.Check)
+			if refused := err != nil || a.Mistake != nil; refused != (test.refused || test.target == "") {
+				t.Errorf("check: got %v, %v", a.Mistake, err)
+			}
+		})
+	}
+}
+
 // TestLongVariables: what real Dockerfiles come to is not refused.
 func TestLongVariables(t *testing.T) {
 	value := strings.Repeat("x", 45_000)

@@ -96,7 +96,7 @@ func (f *frontend) convertAll(ctx context.Context, first *entry) ([]converted, e
 }
 
 func (f *frontend) convert(ctx context.Context, e *entry, p *ocispec.Platform, warn linter.LintWarnFunc) (converted, error) {
-	opt, err := f.convertOpt(e, p, warn)
+	opt, err := f.convertOpt(e, p, false, warn)
 	if err != nil {
 		return converted{}, err
 	}

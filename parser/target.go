@@ -75,7 +75,7 @@ func (f *frontend) addInput(ctx context.Context, req Request, name string, p oci
 	if err != nil {
 		return inner.problem(ctx, e, err)
 	}
-	opt, err := inner.convertOpt(e, &p, nil)
+	opt, err := inner.convertOpt(e, &p, false, nil)
 	if err != nil {
 		return err
 	}
