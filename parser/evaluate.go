@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -127,10 +128,14 @@ func (v *evaluation) lex() *shell.Lex { return shell.NewLex(v.escape) }
 
 // globalArgs are the arguments before the first FROM.
 func (v *evaluation) globalArgs(defined map[string]string, args []instructions.ArgCommand, given map[string]string) (*variables, error) {
-	vars := &variables{values: maps.Clone(defined)}
-	for name := range defined {
-		if value, ok := v.args[name]; ok {
-			vars.values[name] = value
+	vars := &variables{values: map[string]string{}}
+	for _, name := range slices.Sorted(maps.Keys(defined)) {
+		value := defined[name]
+		if own, ok := v.args[name]; ok {
+			value = own
+		}
+		if err := vars.set(name, value); err != nil {
+			return nil, &Error{Msg: err.Error(), Err: err, Hint: "it was given as a build argument: put long values into a file, COPY it, and let the commands read it"}
 		}
 	}
 	for _, c := range args {

@@ -79,6 +79,22 @@ func TestBillionLaughs(t *testing.T) {
 	}
 }
 
+// TestLongPlatformArgument: a platform argument that is given counts like any other,
+// whether or not the Dockerfile names it.
+func TestLongPlatformArgument(t *testing.T) {
+	for _, name := range []string{"TARGETARCH", "TARGETPLATFORM", "BUILDOS", "TARGETSTAGE"} {
+		for _, text := range []string{"FROM scratch\nCOPY a a\n", "ARG A=$" + name + "\nFROM scratch\nARG " + name + "\n"} {
+			req := amd64()
+			req.BuildArgs = map[string]string{name: strings.Repeat("x", 1<<20+1)}
+			_, err := parser.Parse(t.Context(), req, withDockerfile(text), nil)
+			var e *parser.Error
+			if !errors.As(err, &e) || e.Msg != "the value of "+name+" has 1048577 bytes; the limit is 1 MiB" || !strings.HasPrefix(e.Hint, "it was given as a build argument") {
+				t.Errorf("%s with %q: got %v", name, text, err)
+			}
+		}
+	}
+}
+
 // onbuild is a resolver with one image more, which has triggers.
 type onbuild struct {
 	*memory
