@@ -63,10 +63,31 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 		}
 	}
 	if bad += len(lines); bad > 0 {
-		return &hinted{err: fmt.Errorf("problems in the store: %d", bad), hint: verifyHint(repair)}
+		return foundProblems(bad, repair, env.Store.IsUnlocked())
 	}
 	_, err = fmt.Fprintf(a.stdout, "OK: %d images verified\n", images)
 	return err
+}
+
+// foundProblems is the error about problems in the store. In an unlocked store some
+// may be due to other commands, which changed it while it was read.
+func foundProblems(n int, repair, unlocked bool) error {
+	switch {
+	case unlocked:
+		return &hinted{
+			err:  fmt.Errorf("problems in the store: %d, or another command was changing it: this process can only read the store, and could not lock it", n),
+			hint: "verify it again when no other command uses it, or where it can be written to",
+		}
+	case repair:
+		return &hinted{
+			err:  fmt.Errorf("problems in the store: %d", n),
+			hint: "an image that is damaged has to be built or pulled again; sinter rmi removes it",
+		}
+	}
+	return &hinted{
+		err:  fmt.Errorf("problems in the store: %d", n),
+		hint: "sinter verify --repair removes what is damaged, so that it is made or got again; an image that is damaged has to be built or pulled again",
+	}
 }
 
 // verifyContent says what is wrong with blobs and layers, and returns how many problems
@@ -139,13 +160,6 @@ func cost(p store.Problem, steps map[layers.ID][]string) string {
 	return "; to be run again: " + strings.Join(names, "; ") + more
 }
 
-func verifyHint(repair bool) string {
-	if repair {
-		return "an image that is damaged has to be built or pulled again; sinter rmi removes it"
-	}
-	return "sinter verify --repair removes what is damaged, so that it is made or got again; an image that is damaged has to be built or pulled again"
-}
-
 // verifyNamed says what is wrong with downloads and images, and how many images
 // there are.
 func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string, images int, err error) {
@@ -158,35 +172,46 @@ func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string,
 	}
 	layersOf := layerCheck{store: env.Store, done: map[layers.ID]error{}}
 	for _, img := range list {
-		name := familiar(img.Ref)
-		if name == "" {
-			name = img.Desc.Digest.String()
-		}
-		built, err := export.Stored(ctx, env.Store, img.Desc)
-		if err != nil && !isNamed(env.Images, img) {
-			continue // another process has removed it
-		}
-		if err != nil {
-			lines = append(lines, fmt.Sprintf("image %s: %v", name, err))
-			continue
-		}
-		for _, d := range built.Blobs() {
-			// A pulled layer comes when it is needed. Where from is noted after the
-			// image has its name.
-			if !env.Store.Has(d) && len(built.Origins(d.Digest)) == 0 && !img.Pulled {
-				lines = append(lines, fmt.Sprintf("image %s: its blob %s is missing", name, d.Digest))
-			}
-		}
-		for _, m := range built.Manifests {
-			for _, err := range layersOf.check(ctx, m.Layers) {
-				lines = append(lines, fmt.Sprintf("image %s: %v", name, err))
-			}
-		}
+		lines = append(lines, verifyImage(ctx, env, img, layersOf)...)
 		if ctx.Err() != nil {
 			return nil, 0, context.Cause(ctx)
 		}
 	}
 	return lines, len(list), nil
+}
+
+// verifyImage says what is wrong with an image, unless another process has removed it.
+func verifyImage(ctx context.Context, env collect.Env, img image.Image, layersOf layerCheck) (lines []string) {
+	wrong := imageProblems(ctx, env.Store, img, layersOf)
+	if len(wrong) == 0 || !isNamed(env.Images, img) {
+		return nil
+	}
+	name := familiar(img.Ref)
+	if name == "" {
+		name = img.Desc.Digest.String()
+	}
+	for _, err := range wrong {
+		lines = append(lines, fmt.Sprintf("image %s: %v", name, err))
+	}
+	return lines
+}
+
+func imageProblems(ctx context.Context, s *store.Store, img image.Image, layersOf layerCheck) (wrong []error) {
+	built, err := export.Stored(ctx, s, img.Desc)
+	if err != nil {
+		return []error{err}
+	}
+	for _, d := range built.Blobs() {
+		// A pulled layer comes when it is needed. Where from is noted after the
+		// image has its name.
+		if !s.Has(d) && len(built.Origins(d.Digest)) == 0 && !img.Pulled {
+			wrong = append(wrong, fmt.Errorf("its blob %s is missing", d.Digest))
+		}
+	}
+	for _, m := range built.Manifests {
+		wrong = append(wrong, layersOf.check(ctx, m.Layers)...)
+	}
+	return wrong
 }
 
 // isNamed reports whether an image, which was listed, still has its name.

@@ -142,13 +142,17 @@ var (
 	errCannotGet = errors.New("it cannot be fetched into a store that can only be read")
 )
 
+// IsUnlocked reports whether nothing keeps other processes from removing what this one
+// reads: the store can only be read, and its gate cannot be locked.
+func (s *Store) IsUnlocked() bool { return s.readOnly() && s.claims.gate == nil }
+
 // missing adds to err, about what is missing, what that means in a store that can only
 // be read.
 func (s *Store) missing(err error) error {
 	switch {
 	case !s.readOnly():
 		return err
-	case s.claims.gate == nil:
+	case s.IsUnlocked():
 		return fmt.Errorf("%w: %w", err, errUnclaimed)
 	}
 	return fmt.Errorf("%w: %w", err, errCannotGet)
