@@ -1,22 +1,14 @@
 package registry
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/sinter-build/sinter/builder/redirect"
-	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // How long a registry may be silent.
@@ -84,95 +76,10 @@ func (l *limited) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, errTLSRefused
 		}
 	}
-	return l.inner.RoundTrip(r)
+	return l.inner.RoundTrip(l.namingHost(r))
 }
 
 var (
 	errPlainRefused = errors.New("plain HTTP is not allowed with this registry")
 	errTLSRefused   = errors.New("only plain HTTP is spoken with this registry")
 )
-
-// tlsConfig trusts the system's authorities and those configured for the host.
-func (c *Client) tlsConfig(e endpoint) (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: e.schemes == anyScheme}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	for _, f := range c.config.CAFiles {
-		if err := addAuthority(pool, f); err != nil {
-			return nil, err
-		}
-	}
-	for _, dir := range c.config.CertDirs {
-		for _, host := range []string{e.host, hostname(e.host)} {
-			if err := addCertDir(conf, pool, filepath.Join(dir, host)); err != nil {
-				return nil, err
-			}
-		}
-	}
-	conf.RootCAs = pool
-	return conf, nil
-}
-
-// CheckAuthority finds out whether path is what CAFiles wants.
-func CheckAuthority(path string) error { return addAuthority(x509.NewCertPool(), path) }
-
-func addAuthority(pool *x509.CertPool, path string) error {
-	pem, err := hostfile.Read(path, hostfile.MaxConfig)
-	var kind *hostfile.KindError
-	if errors.As(err, &kind) {
-		return &Error{
-			Msg:  fmt.Sprintf("reading the certificates in %s: %v", path, kind),
-			Hint: "the certificates are read for each registry: write them to a regular file and name that",
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("reading the certificates in %s: %w", path, err)
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return &Error{Msg: fmt.Sprintf("there is no certificate in %s", path), Hint: "the file must be in PEM format"}
-	}
-	return nil
-}
-
-// addCertDir reads a folder as docker does: *.crt are authorities, NAME.cert
-// with NAME.key is a client's certificate.
-func addCertDir(conf *tls.Config, pool *x509.CertPool, dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("reading the certificates of a registry: %w", err)
-	}
-	for _, f := range entries {
-		path := filepath.Join(dir, f.Name())
-		switch filepath.Ext(path) {
-		case ".crt":
-			err = addAuthority(pool, path)
-		case ".cert":
-			var pair tls.Certificate
-			if pair, err = clientCertificate(path, strings.TrimSuffix(path, ".cert")+".key"); err != nil {
-				err = fmt.Errorf("reading the client certificate %s: %w", path, err)
-			}
-			conf.Certificates = append(conf.Certificates, pair)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func clientCertificate(certFile, keyFile string) (tls.Certificate, error) {
-	cert, err := hostfile.Read(certFile, hostfile.MaxConfig)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	key, err := hostfile.Read(keyFile, hostfile.MaxConfig)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.X509KeyPair(cert, key)
-}
