@@ -48,7 +48,11 @@ func Find(ctx context.Context, client *registry.Client, place Place) (*Image, er
 func (i *Image) Root() ocispec.Descriptor { return i.root }
 
 // Data is the index or the manifest.
-func (i *Image) Data() []byte { return i.docs[i.root.Digest] }
+func (i *Image) Data() []byte {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.docs[i.root.Digest]
+}
 
 // add notes a manifest, and that what it names is where it is itself.
 func (i *Image) add(r read) {

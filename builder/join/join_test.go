@@ -394,3 +394,28 @@ func TestInvalidDigests(t *testing.T) {
 		}
 	}
 }
+
+// TestImageInParallel: an image is pushed by several goroutines at once, and whoever
+// shows it reads it meanwhile; the race detector looks on.
+func TestImageInParallel(t *testing.T) {
+	root := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromString("root")}
+	img := newImage(nil)
+	img.root = root
+	img.add(read{desc: root, data: []byte("{}")})
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(fmt.Sprint(i))}
+			img.add(read{desc: desc, data: []byte(`{"config":{"digest":"` + root.Digest.String() + `"}}`)})
+			if _, err := img.Blob(t.Context(), desc); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			if string(img.Data()) != "{}" || len(img.Origins(digest.FromString("other"))) > 0 || img.Root().Digest != root.Digest {
+				t.Error("another image")
+			}
+		})
+	}
+	wg.Wait()
+}
