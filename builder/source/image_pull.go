@@ -77,8 +77,9 @@ func (s *Images) ask(ctx context.Context, ref registry.Ref, platform *ocispec.Pl
 	return meaning{desc: desc, isNew: true}, err
 }
 
-// refresh asks about a tag whose last answer is too old. When none comes, the known
-// image counts, with a warning, and the registry is left alone for a while.
+// refresh asks about a tag whose last answer is too old. When none comes, or the tag is
+// gone, the known image counts, with a warning, and the registry is left alone for a
+// while.
 func (s *Images) refresh(ctx context.Context, ref registry.Ref, platform *ocispec.Platform, known image.Image) (meaning, error) {
 	if since := time.Since(known.Asked); since >= 0 && since < pause {
 		return meaning{desc: known.Desc, pulled: known.Pulled}, nil
@@ -94,7 +95,12 @@ func (s *Images) refresh(ctx context.Context, ref registry.Ref, platform *ocispe
 	case asking.Err() != nil:
 		err = context.Cause(asking)
 	}
-	s.Warn(fmt.Sprintf("using %s as its registry knew it on %s, since the registry cannot be asked: %v", ref, known.Updated.Local().Format(time.DateTime), err))
+	day := known.Updated.Local().Format(time.DateTime)
+	if errors.Is(err, registry.ErrNotFound) {
+		s.Warn(fmt.Sprintf("using %s as its registry knew it on %s, since the registry does not have it any more: %v; where the image is not in the store the build fails: choose another tag, or have it pushed again", ref, day, err))
+	} else {
+		s.Warn(fmt.Sprintf("using %s as its registry knew it on %s, since the registry cannot be asked: %v", ref, day, err))
+	}
 	return meaning{desc: known.Desc, pulled: known.Pulled}, s.images.NoteAsked(ctx, known)
 }
 

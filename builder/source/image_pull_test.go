@@ -1,6 +1,7 @@
 package source
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,24 @@ func TestRegistryIsSilent(t *testing.T) {
 	list, err := w.tags.List()
 	if err != nil || len(list) != 1 || !list[0].Asked.IsZero() {
 		t.Errorf("the answer is not noted: %+v, %v", list, err)
+	}
+}
+
+// A tag that the registry answers not to have is not said to be unanswered.
+func TestTagIsGone(t *testing.T) {
+	w := newImageWorld(t)
+	first := w.push("app:1", platformImage(t, "linux/amd64")).String()
+	ref := w.host + "/app:1"
+	if _, _, err := w.resolve(ref, registry.Policy{}); err != nil {
+		t.Fatal(err)
+	}
+	w.remove("app:1")
+	got, warnings, err := w.resolve(ref, registry.Policy{})
+	if err != nil || got != first || len(warnings) != 1 || !strings.Contains(warnings[0], "the registry does not have it any more: ") {
+		t.Errorf("%s, %q, %v", got, warnings, err)
+	}
+	if _, _, err := w.resolve(ref, registry.Policy{Must: true}); !errors.Is(err, registry.ErrNotFound) {
+		t.Errorf("always: %v", err)
 	}
 }
 

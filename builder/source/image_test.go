@@ -87,6 +87,18 @@ func (w *imageWorld) seen() []string {
 	return r
 }
 
+// remove removes a tag from the registry.
+func (w *imageWorld) remove(path string) {
+	w.t.Helper()
+	ref, err := refname.ParseReference(w.host + "/" + path)
+	if err == nil {
+		err = remote.Delete(ref)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *imageWorld) push(path string, what any) digest.Digest {
 	w.t.Helper()
 	ref, err := refname.ParseReference(w.host + "/" + path)
