@@ -202,7 +202,7 @@ func (list Annotations) check(targets []ocispec.Platform, index, docker bool) er
 			"it has no index: annotate the manifest, or build for several platforms")
 	}
 	if docker && list.at(annotateIndex, annotateIndexDescriptor, annotateManifestDescriptor) {
-		return hinted(errors.New("these annotations do not go with oci-mediatypes=false"),
+		return hinted(errors.New("these annotations do not go with Docker's media types (oci-mediatypes=false)"),
 			"Docker's media types have no place for them: leave one of the two out")
 	}
 	for _, a := range list {

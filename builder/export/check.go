@@ -66,7 +66,7 @@ func (o Output) checkPush() error {
 
 func (o Options) check(targets []ocispec.Platform) error {
 	if o.DockerTypes && o.Compression.Type == archive.Zstd {
-		return hinted(errors.New("compression=zstd does not go with oci-mediatypes=false"),
+		return hinted(errors.New("compression=zstd does not go with Docker's media types (oci-mediatypes=false)"),
 			"Docker's media types have no name for zstd: leave one of the two out")
 	}
 	return o.Annotations.check(targets, len(targets) > 1 || o.Index, o.DockerTypes)

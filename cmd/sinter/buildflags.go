@@ -34,7 +34,7 @@ type buildFlags struct {
 	call                           string
 	iidFile, digestFile            string
 	metadataFile, progress         string
-	timestamp                      string
+	timestamp, format              string
 
 	addHosts, ulimits, volumes     []string
 	allow, resources, cdiDirs      []string
@@ -73,6 +73,10 @@ func (f *buildFlags) registerInput(s *pflag.FlagSet) {
 	s.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run every step of these `STAGES`")
 	pull := s.VarPF(&f.pull, "pull", "", "ask the registry for base images that are known: `POLICY` always, missing, newer, never, or after a time such as 12h (default 24h; --pull alone: always)")
 	pull.NoOptDefVal = "always"
+	for _, policy := range []string{"always", "never"} { // Buildah's names
+		alias := s.VarPF(&pullAlias{&f.pull, policy}, "pull-"+policy, "", "same as --pull="+policy)
+		alias.NoOptDefVal, alias.Hidden = "true", true
+	}
 	s.StringVar(&f.call, "call", "build", "`METHOD[,format=json]`: build, or tell about the Dockerfile: check, outline, targets")
 	check := s.VarPF(&callAlias{f}, "check", "", "check the Dockerfile and build nothing (same as --call=check)")
 	check.NoOptDefVal = "true"
@@ -87,6 +91,7 @@ func (f *buildFlags) registerResult(s *pflag.FlagSet) {
 	s.StringArrayVar(&f.labels, "label", nil, "add the label `NAME=VALUE`")
 	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `[LEVEL[PLATFORM],…:]NAME=VALUE`, where LEVEL is manifest (the default), manifest-descriptor, index or index-descriptor")
 	s.BoolVar(&f.squash, "squash", false, "make one layer of all that the build adds to the base image")
+	s.StringVar(&f.format, "format", "oci", "media types of images: `oci` or docker (same as the attribute oci-mediatypes=false of an output)")
 	s.StringVar(&f.timestamp, "timestamp", "", "nothing new in the image is younger than `SECONDS` since 1970 (same as --build-arg SOURCE_DATE_EPOCH=SECONDS)")
 	s.StringVar(&f.iidFile, "iidfile", "", "write the image's ID to `FILE`")
 	s.StringVar(&f.digestFile, "digest-file", "", "write the image's digest to `FILE`")
@@ -149,6 +154,9 @@ func (f *buildFlags) check() error {
 	}
 	if f.maxParallelism < 0 {
 		return wrongFlag("max-parallelism", strconv.Itoa(f.maxParallelism), "it must not be negative; 0 means the default bound")
+	}
+	if f.format != "oci" && f.format != "docker" {
+		return wrongFlag("format", f.format, "want oci or docker")
 	}
 	return f.foreign.check()
 }

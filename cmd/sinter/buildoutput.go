@@ -81,6 +81,9 @@ func (f *buildFlags) unused(outputs []export.Output) []string {
 	if !image && len(f.annotations) > 0 {
 		out = append(out, "--annotation does nothing: no output is an image")
 	}
+	if !image && f.given.Changed("format") {
+		out = append(out, "--format does nothing: no output is an image")
+	}
 	return out
 }
 
@@ -142,7 +145,7 @@ func (e *hinted) HintText() string { return e.hint }
 
 // assembly is what all images of the build shall look like.
 func (f *buildFlags) assembly() (export.Options, error) {
-	var o export.Options
+	o := export.Options{DockerTypes: f.format == "docker"}
 	for _, text := range f.annotations {
 		a, err := export.ParseAnnotation(text)
 		if err != nil {

@@ -127,10 +127,26 @@ type dockerFlags struct {
 // daemonFlags say how docker reaches its daemon.
 var daemonFlags = [...]string{"host", "context", "tls", "tlsverify", "tlscacert", "tlscert", "tlskey"}
 
+// tlsVerify is a flag of podman's and Buildah's for all registries at once.
+const tlsVerify = "tls-verify"
+
+// checkTLSVerify refuses to leave TLS unverified wherever a command leads to.
+func checkTLSVerify(given *pflag.FlagSet) error {
+	verify, err := given.GetBool(tlsVerify)
+	if err != nil || verify {
+		return err
+	}
+	return &usageError{err: &hinted{
+		err:  fmt.Errorf("--%s=false: TLS is verified unless a registry is named", tlsVerify),
+		hint: "name those that need not be verified with --registry-insecure HOST",
+	}, command: "sinter"}
+}
+
 func (f *dockerFlags) register(a *app, s *pflag.FlagSet) {
 	s.StringVar(&a.dockerConfig, "config", "", "`DIR` of docker's config.json (default $DOCKER_CONFIG, else ~/.docker)")
 	s.BoolVarP(&f.debug, "debug", "D", false, "no effect: sinter keeps no log")
 	s.StringVarP(&f.logLevel, "log-level", "l", "", "no effect: `LEVEL` of a log")
+	s.Bool(tlsVerify, true, "no effect: TLS is verified unless a registry is named with --registry-insecure")
 	for _, name := range daemonFlags {
 		if name == "tls" || name == "tlsverify" {
 			s.Bool(name, false, "not supported: sinter has no daemon")
@@ -138,7 +154,7 @@ func (f *dockerFlags) register(a *app, s *pflag.FlagSet) {
 			s.String(name, "", "not supported: sinter has no daemon")
 		}
 	}
-	for _, name := range append(daemonFlags[:], "debug", "log-level") {
+	for _, name := range append(daemonFlags[:], "debug", "log-level", tlsVerify) {
 		// Only an unknown name is an error.
 		_ = s.MarkHidden(name)
 	}
@@ -154,6 +170,9 @@ func (f *dockerFlags) apply(a *app, given *pflag.FlagSet) error {
 			}
 			return &usageError{err: err, command: "sinter"}
 		}
+	}
+	if err := checkTLSVerify(given); err != nil {
+		return err
 	}
 	if f.logLevel != "" && !slices.Contains([]string{"debug", "info", "warn", "error", "fatal"}, f.logLevel) {
 		return &usageError{err: fmt.Errorf("invalid value %q for --log-level: want debug, info, warn, error or fatal", f.logLevel), command: "sinter"}

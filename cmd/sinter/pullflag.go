@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -26,6 +27,24 @@ func (p *pullFlag) Set(text string) error {
 	}
 	p.text, p.policy = text, &policy
 	return nil
+}
+
+// pullAlias is a flag --pull-POLICY, which is --pull=POLICY unless it is false.
+type pullAlias struct {
+	pull   *pullFlag
+	policy string
+}
+
+func (p *pullAlias) String() string { return "" }
+func (p *pullAlias) Type() string   { return "bool" }
+
+// Set implements pflag.Value.
+func (p *pullAlias) Set(text string) error {
+	on, err := strconv.ParseBool(text)
+	if err != nil || !on {
+		return err
+	}
+	return p.pull.Set(p.policy)
 }
 
 // must reports whether every base image is asked for.

@@ -33,7 +33,7 @@ func otherWay(c *cobra.Command, name string) string {
 func transferFlags() []otherFlags {
 	return []otherFlags{
 		{"TLS is verified unless the registry is named with --registry-insecure HOST", []string{
-			"tls-verify", "insecure", "insecure-pull", "insecure-registry", "skip-tls-verify", "skip-tls-verify-pull", "skip-tls-verify-registry",
+			"insecure", "insecure-pull", "insecure-registry", "skip-tls-verify", "skip-tls-verify-pull", "skip-tls-verify-registry",
 		}},
 		{"give a registry's CA with --registry-ca FILE, or as /etc/docker/certs.d/HOST/ca.crt", []string{"cert-dir", "registry-certificate"}},
 		{"store credentials with sinter login HOST, or name the directory of config.json with --config DIR", []string{"authfile", "creds"}},
@@ -47,7 +47,6 @@ func transferFlags() []otherFlags {
 
 func buildahFlags() []otherFlags {
 	return []otherFlags{
-		{"docker's media types are an attribute of outputs: -o type=image,oci-mediatypes=false; OCI's need no flag", []string{"format"}},
 		{"the user namespace is made as /etc/subuid and /etc/subgid say: leave it out", []string{
 			"userns", "userns-uid-map", "userns-gid-map", "userns-uid-map-user", "userns-gid-map-group",
 		}},
@@ -56,8 +55,6 @@ func buildahFlags() []otherFlags {
 		}},
 		{"privileges are given with RUN --security=insecure in the Dockerfile, and --allow security.insecure", []string{"cap-add", "cap-drop"}},
 		{"devices are given with RUN --device in the Dockerfile, and --allow device", []string{"device"}},
-		{"write --pull", []string{"pull-always"}},
-		{"write --pull=never", []string{"pull-never"}},
 		{"name the image with -t: several platforms make an index of it", []string{"manifest"}},
 		{"write --platform OS/ARCHITECTURE[/VARIANT]", []string{"arch", "os", "variant", "all-platforms", "custom-platform", "customPlatform"}},
 		{"write it as ENV in the Dockerfile", []string{"env", "unsetenv"}},
