@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -47,7 +49,22 @@ func parsePlace(text string) (join.Place, error) {
 		return join.Place{Layout: dir, LayoutRef: ref}, nil
 	}
 	ref, err := registry.ParseRef(text)
-	return join.Place{Ref: ref}, err
+	return join.Place{Ref: ref}, orLayout(err, text)
+}
+
+// orLayout gives the error about images that were looked for in registries another
+// hint, when the name of one is also an OCI layout.
+func orLayout(err error, names ...string) error {
+	for _, name := range names {
+		dir, _ := cutLayout(name)
+		if dir == "" || err == nil {
+			continue
+		}
+		if info, statErr := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); statErr == nil && info.Mode().IsRegular() {
+			return &rehinted{hinted{err: err, hint: fmt.Sprintf("%s is also a directory with an OCI layout: if that is meant, write %s%s", dir, layoutScheme, name)}}
+		}
+	}
+	return err
 }
 
 // parseSource reads a source: a reference, or a digest or descriptor of a

@@ -67,7 +67,7 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 	}
 	img, err := join.Join(ctx, client, sources, opts)
 	if err != nil {
-		return err
+		return orLayout(err, args...)
 	}
 	if f.dryRun {
 		_, err := fmt.Fprintf(a.stdout, "%s\n", img.Data())

@@ -57,7 +57,7 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 	}
 	img, err := a.findRemote(ctx, place)
 	if err != nil {
-		return err
+		return orLayout(err, name)
 	}
 	if raw {
 		// No newline: what is printed has the image's digest.

@@ -162,10 +162,16 @@ func isFull(err error) bool {
 	return !errors.As(err, &refused) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
 }
 
+// rehinted is an error with a hint that counts before those of its causes.
+type rehinted struct{ hinted }
+
 // hint is the way out that the innermost part of err knows.
 func hint(err error) string {
 	var found string
 	for err != nil {
+		if h, ok := err.(*rehinted); ok {
+			return h.hint
+		}
 		if h, ok := err.(interface{ HintText() string }); ok && h.HintText() != "" {
 			found = h.HintText()
 		}
