@@ -2,7 +2,9 @@ package builder
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -40,23 +42,54 @@ func explained(n *parser.Node, err error) error {
 	case errors.Is(err, unix.EFBIG):
 		return Hinted(err, "files have a limit here: see ulimit -f")
 	}
-	return climbed(n, misread(n, err))
+	_, text, _ := strings.Cut(n.Name, "] ")
+	var command *CommandError
+	var exit *sandbox.ExitError
+	if errors.As(err, &command) && errors.As(err, &exit) && exit.Reason == "" {
+		if hint := shellHint(text, exit.ExitCode, command.Output); hint != "" {
+			return Hinted(err, hint)
+		}
+	}
+	return climbed(n, misread(text, err))
 }
 
-// commandNotFound is a shell's exit code when it finds no such program.
-const commandNotFound = 127
+// Exit codes of shells that could not start a program.
+const (
+	commandNotExecutable = 126
+	commandNotFound      = 127
+)
 
-// misread explains a comment after sources, and a command in brackets with
-// single quotes: neither means what it looks like.
-func misread(n *parser.Node, err error) error {
-	_, text, _ := strings.Cut(n.Name, "] ")
-	var missing *fileop.MissingError
-	var exit *sandbox.ExitError
+// joined is what shells print when an instruction is part of a RUN.
+var joined = regexp.MustCompile(`\b(ADD|ARG|CMD|COPY|ENTRYPOINT|ENV|EXPOSE|FROM|LABEL|RUN|USER|VOLUME|WORKDIR): (command )?not found`)
+
+// shellHint says what to do about a shell that could not start a program, for the
+// instruction text and the end of what it printed; "" when nothing is known of it.
+func shellHint(text string, code int, output string) string {
+	script := ""
+	if strings.HasPrefix(text, "RUN <<") {
+		_, script, _ = strings.Cut(text, " (#!")
+		script = strings.TrimSpace(strings.TrimSuffix(script, "...)"))
+	}
 	switch {
-	case errors.As(err, &missing) && missing.Near == "" && missing.Hint == "" && !missing.Ignored && strings.Contains(text, " # "):
+	case code == commandNotExecutable:
+		return "exit code 126: a file cannot be executed: make it executable with COPY --chmod=755, or with chmod +x in a RUN before"
+	case code != commandNotFound:
+		return ""
+	case strings.HasPrefix(text, "RUN ['"):
+		return `the shell ran this as it is: a command in brackets is a JSON array, with double quotes: RUN ["program", "argument"]`
+	case script != "":
+		return fmt.Sprintf("exit code 127: a program was not found; if it is not one that the script calls, the image lacks %s, which the script's first line names", script)
+	case joined.MatchString(output):
+		return joined.FindStringSubmatch(output)[1] + " was part of the command: the line before it ends in a backslash or &&"
+	}
+	return "exit code 127: a program was not found: install it in the image before, or check its name and PATH; if a script is named that is there, its first line names a program that is not, or ends as lines do on Windows"
+}
+
+// misread explains a comment after sources, which is not what it looks like.
+func misread(text string, err error) error {
+	var missing *fileop.MissingError
+	if errors.As(err, &missing) && missing.Near == "" && missing.Hint == "" && !missing.Ignored && strings.Contains(text, " # ") {
 		return &fileop.MissingError{Path: missing.Path, Hint: "a # begins a comment only at the start of a line: words after it are sources, and the last one the destination"}
-	case errors.As(err, &exit) && exit.Reason == "" && exit.ExitCode == commandNotFound && strings.HasPrefix(text, "RUN ['"):
-		return Hinted(err, `the shell ran this as it is: a command in brackets is a JSON array, with double quotes: RUN ["program", "argument"]`)
 	}
 	return err
 }

@@ -19,6 +19,8 @@ const manual = "https://docs.docker.com/reference/dockerfile/"
 func hint(e *Error, d *entry) string {
 	has := func(text string) bool { return strings.Contains(e.Msg, text) }
 	switch {
+	case has(noMetadata):
+		return imageHint(e, d)
 	case has("(did you mean"):
 		return ""
 	case has("invalid SOURCE_DATE_EPOCH"):
@@ -47,6 +49,13 @@ func hint(e *Error, d *entry) string {
 		return "end the text with a line that holds nothing but the delimiter"
 	case has("base name (") && has("should not be blank"):
 		return "the variable in FROM is empty: give it with --build-arg NAME=IMAGE, or a default with ARG NAME=IMAGE before the first FROM"
+	case has("failed to parse stage name") && strings.Contains(e.line(), "$"):
+		return "a variable in FROM may be empty: give it with --build-arg NAME=VALUE, or a default with ARG NAME=VALUE before the first FROM"
+	case has("failed to parse platform"):
+		return "a platform is OS/ARCHITECTURE[/VARIANT], such as linux/amd64 or linux/arm/v7"
+	case has(noValue):
+		_, flag, _ := strings.Cut(e.Msg, noValue)
+		return "the value belongs to the flag, without a blank: " + flag + "=VALUE"
 	case has("invalid mount target"):
 		return "say where the mount is seen with target=PATH, which is not /"
 	case has("invalid stage index"):
@@ -59,16 +68,34 @@ func hint(e *Error, d *entry) string {
 		return "after ! comes the path that is not to be ignored"
 	case e.Msg == "invalid syntax":
 		return "a mode is a number such as 755, or symbolic such as u=rwX,go=rX"
+	case has("invalid containerPort"), has("invalid proto"):
+		return "a port is a number up to 65535 or a range such as 8000-8010, and /tcp, /udp or /sctp may follow"
+	case has("in HEALTHCHECK (try CMD)"):
+		return "write HEALTHCHECK CMD COMMAND, or HEALTHCHECK NONE"
+	case has("missing unit in duration"), has("time: invalid duration"):
+		return "a duration has units, such as 30s or 1m30s"
+	case has("must have two arguments"):
+		return "write " + strings.ToUpper(e.instruction()) + " NAME=VALUE"
 	case has("lint violation found"):
 		return "fix what the warnings say, skip the rules (# check=skip=RULE), or remove error=true"
 	}
-	if name, _, ok := strings.Cut(e.Msg, ": failed to resolve source metadata"); ok {
-		if strings.ContainsAny(name, "/:@") {
-			return ""
-		}
-		return stageHint(name+" is no stage, so it is taken for an image; the stages are ", d)
-	}
 	return instructionHint(e)
+}
+
+// How the frontend begins what it says of an image that cannot be found, and of a flag
+// without its value.
+const (
+	noMetadata = ": failed to resolve source metadata"
+	noValue    = "missing a value on flag: "
+)
+
+// imageHint is for an image that cannot be found, which may be meant as a stage.
+func imageHint(e *Error, d *entry) string {
+	name, _, _ := strings.Cut(e.Msg, noMetadata)
+	if strings.ContainsAny(name, "/:@") {
+		return ""
+	}
+	return stageHint(name+" is not a stage, so it is taken for an image; the stages are ", d)
 }
 
 // stageHint lists the stages of the Dockerfile after intro; "" when none has a
@@ -103,8 +130,8 @@ func instructionHint(e *Error) string {
 	return fmt.Sprintf("the forms of %s: %s#%s", strings.ToUpper(name), manual, name)
 }
 
-// instruction is the first word at the error's place, in lower case.
-func (e *Error) instruction() string {
+// line is the first line at the error's place.
+func (e *Error) line() string {
 	if e.Source == nil || len(e.Ranges) == 0 {
 		return ""
 	}
@@ -113,7 +140,12 @@ func (e *Error) instruction() string {
 	if at < 1 || at > len(lines) {
 		return ""
 	}
-	words := strings.Fields(lines[at-1])
+	return lines[at-1]
+}
+
+// instruction is the first word at the error's place, in lower case.
+func (e *Error) instruction() string {
+	words := strings.Fields(e.line())
 	if len(words) == 0 {
 		return ""
 	}

@@ -45,6 +45,15 @@ func (e *Error) Unwrap() error { return e.Err }
 // HintText returns the way out, or "".
 func (e *Error) HintText() string { return e.Hint }
 
+// FirstHint returns the way out if it counts before those that the causes of the error
+// have, or "". A name after --from is rather that of a stage than of an image.
+func (e *Error) FirstHint() string {
+	if !strings.Contains(e.Msg, noMetadata) || e.instruction() == "from" {
+		return ""
+	}
+	return e.Hint
+}
+
 // problem makes an Error of the frontend's error. What is not about the
 // Dockerfile (the build was interrupted) stays as it is. e may be nil.
 func (f *frontend) problem(ctx context.Context, e *entry, err error) error {

@@ -26,7 +26,9 @@ func TestMistakes(t *testing.T) {
 		{"no instruction", "FROM debian:12\nXYZZY x\n", nil, "unknown instruction: XYZZY", "the instructions are ADD, ARG, CMD, COPY", 2},
 		{"no such image", "FROM debian:12\nFROM quay.io/a/b:1\n", nil, "quay.io/a/b:1: not found", "", 2},
 		{"no such stage", "FROM debian:12 AS one\nFROM debian:12 AS two\nCOPY --from=xyzzy a b\n", nil,
-			"docker.io/library/xyzzy:latest: not found", "xyzzy is no stage, so it is taken for an image; the stages are one, two", 3},
+			"docker.io/library/xyzzy:latest: not found", "xyzzy is not a stage, so it is taken for an image; the stages are one, two", 3},
+		{"misspelt stage", "FROM debian:12 AS build\nFROM debian:12\nCOPY --from=biuld a b\n", nil,
+			"(did you mean build?)", "biuld is not a stage, so it is taken for an image; the stages are build", 3},
 		{"no such target", "FROM debian:12 AS one\nFROM debian:12 AS two\n", func(r *parser.Request) { r.Target = "xyzzy" },
 			`target stage "xyzzy" could not be found`, "the stages are one, two", 0},
 		{"empty", "", nil, "the Dockerfile cannot be empty", "FROM scratch", 0},
@@ -49,6 +51,16 @@ func TestMistakes(t *testing.T) {
 			"lint violation found for rules: FromAsCasing", "error=true", 1},
 		{"mount from", "FROM debian:12\nRUN --mount=from=debian:12,target=/a b\nRUN --mount=target=/a,from=xyzzy b\n", nil,
 			"docker.io/library/xyzzy:latest: not found", "", 3},
+		{"empty tag", "ARG V\nFROM debian:$V\n", nil, `failed to parse stage name "debian:"`, "a variable in FROM may be empty", 2},
+		{"no tag", "FROM debian:\n", nil, `failed to parse stage name "debian:"`, "the forms of FROM", 1},
+		{"platform", "FROM --platform=amd debian:12\n", nil, "failed to parse platform amd", "OS/ARCHITECTURE", 1},
+		{"blank after a flag", "FROM debian:12\nRUN --mount type=cache,target=/x true\n", nil, "missing a value on flag: --mount", "without a blank: --mount=VALUE", 2},
+		{"port", "FROM debian:12\nEXPOSE http\n", nil, "invalid containerPort: http", "a number up to 65535", 2},
+		{"protocol", "FROM debian:12\nEXPOSE 80/tpc\n", nil, "invalid proto: tpc", "/tcp, /udp or /sctp", 2},
+		{"HEALTHCHECK without CMD", "FROM debian:12\nHEALTHCHECK curl x\n", nil, "(try CMD)", "HEALTHCHECK CMD COMMAND", 2},
+		{"interval", "FROM debian:12\nHEALTHCHECK --interval=5 CMD x\n", nil, "missing unit in duration", "30s", 2},
+		{"no duration", "FROM debian:12\nHEALTHCHECK --interval=soon CMD x\n", nil, "invalid duration", "30s", 2},
+		{"ENV without a value", "FROM debian:12\nENV A\n", nil, "ENV must have two arguments", "write ENV NAME=VALUE", 2},
 		{"long line", "FROM debian:12\nENV A=b\nRUN true " + strings.Repeat("x", 70000) + "\n", nil, "max allowed size of 65535", "break the line", 3},
 		{"Latin-1", "FROM debian:12\nENV A=b\nRUN echo caf\xe9\n", nil, "invalid UTF-8", "save the Dockerfile as UTF-8", 3},
 		{"escape", "# syntax=docker/dockerfile:1\n# escape=x\nFROM debian:12\n", nil, "invalid escape token 'x'", "# escape=`", 2},
@@ -212,6 +224,23 @@ func TestWrongIgnoreRule(t *testing.T) {
 		}
 		if e.Source == nil || e.Source.Name != test.name || len(e.Ranges) != 1 || e.Ranges[0].Start.Line != test.line {
 			t.Errorf("%q: got %+v, %+v", test.rules, e.Source, e.Ranges)
+		}
+	}
+}
+
+// TestFirstHint: a name after --from is rather that of a stage, so what the registry
+// says of the image is no help.
+func TestFirstHint(t *testing.T) {
+	for text, want := range map[string]bool{
+		"FROM debian:12 AS build\nFROM debian:12\nCOPY --from=biuld a b\n":         true,
+		"FROM debian:12 AS build\nFROM debian:12\nRUN --mount=from=biuld x\n":      true,
+		"FROM debian:12 AS build\nFROM biuld\n":                                    false,
+		"FROM debian:12 AS build\nFROM debian:12\nCOPY --from=example.com/x a b\n": false,
+	} {
+		_, err := parser.Parse(t.Context(), amd64(), withDockerfile(text), nil)
+		var e *parser.Error
+		if !errors.As(err, &e) || (e.FirstHint() != "") != want {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }

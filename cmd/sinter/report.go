@@ -165,12 +165,16 @@ func isFull(err error) bool {
 // rehinted is an error with a hint that counts before those of its causes.
 type rehinted struct{ hinted }
 
-// hint is the way out that the innermost part of err knows.
+// FirstHint is the hint.
+func (e *rehinted) FirstHint() string { return e.hint }
+
+// hint is the way out that the innermost part of err knows, or one that counts before
+// it.
 func hint(err error) string {
 	var found string
 	for err != nil {
-		if h, ok := err.(*rehinted); ok {
-			return h.hint
+		if h, ok := err.(interface{ FirstHint() string }); ok && h.FirstHint() != "" {
+			return h.FirstHint()
 		}
 		if h, ok := err.(interface{ HintText() string }); ok && h.HintText() != "" {
 			found = h.HintText()

@@ -34,7 +34,7 @@ func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
 		}
 		return nil, &HintError{
 			Err:  fmt.Errorf("user %q: %w", in.plan.User, err),
-			Hint: "USER names are looked up in the image's own /etc/passwd and /etc/group",
+			Hint: "USER names are looked up in the image's own /etc/passwd and /etc/group: make the user or group in a RUN before, or give its number",
 		}
 	}
 	if !slices.Contains(u.Sgids, u.Gid) {

@@ -1,0 +1,45 @@
+package builder
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sinter-build/sinter/builder/sandbox"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// TestShellHints: a shell that could not start a program says little; the hint says
+// what may be the reason.
+func TestShellHints(t *testing.T) {
+	for _, tt := range []struct {
+		text, output string
+		code         int
+		want         string
+	}{
+		{"RUN apt-get update", "/bin/sh: apt-get: not found\n", 127, "install it in the image before"},
+		{"RUN ['sh', '-c']", "/bin/sh: [sh,: not found\n", 127, "a JSON array, with double quotes"},
+		{"RUN <<EOF (#!/bin/bash -e...)", "/bin/sh: /dev/pipes/EOF: not found\n", 127, "the image lacks /bin/bash -e, which"},
+		{"RUN <<EOF (echo a...)", "/bin/sh: b: not found\n", 127, "install it in the image before"},
+		{"RUN echo a && COPY b /", "/bin/sh: COPY: not found\na\n", 127, "COPY was part of the command"},
+		{"RUN echo a && ENV A=b", "/bin/bash: line 1: ENV: command not found\n", 127, "ENV was part of the command"},
+		{"RUN XCOPY a", "/bin/sh: XCOPY: not found\n", 127, "install it in the image before"},
+		{"RUN /x", "/bin/sh: /x: Permission denied\n", 126, "COPY --chmod=755"},
+		{"RUN false", "", 1, ""},
+	} {
+		exit := &sandbox.ExitError{}
+		exit.ExitCode = tt.code
+		n := &parser.Node{Name: "[stage 2/3] " + tt.text}
+		err := explained(n, &CommandError{Err: exit, ExitCode: tt.code, Output: tt.output})
+		hint := ""
+		if h, ok := err.(*HintError); ok {
+			hint = h.Hint
+		}
+		if !strings.Contains(hint, tt.want) || (hint == "") != (tt.want == "") {
+			t.Errorf("%s: %q, want %q", tt.text, hint, tt.want)
+		}
+		exit.Reason, exit.Hint = "exec: not found", "its own"
+		if err := explained(n, &CommandError{Err: exit}); err.(*CommandError).Err != exit {
+			t.Errorf("%s: a command that has a hint got another", tt.text)
+		}
+	}
+}
