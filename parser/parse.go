@@ -45,6 +45,7 @@ func parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 		return nil, err
 	}
 	f.checkFilter(e, req.NoCacheFilter)
+	f.warnOfBrackets(e)
 	g, err := graph(images)
 	if err != nil {
 		return nil, fmt.Errorf("translating the frontend's answer: %w", err)

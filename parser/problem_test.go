@@ -169,6 +169,41 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
+// TestBrackets: what looks like a JSON array and is not one is warned of.
+func TestBrackets(t *testing.T) {
+	for text, want := range map[string]bool{
+		"CMD ['sh', '-c', 'x']":             true,
+		"CMD [ 'sh', '-c' ]":                true,
+		"ENTRYPOINT [\"sh\", \"-c\" \"x\"]": true,
+		"cmd [node, app.js]":                true,
+		"ENTRYPOINT \\\n ['x']":             true,
+		"VOLUME [/data]":                    true,
+		"VOLUME [ '/data' ]":                true,
+		"CMD [\"sh\"]":                      false,
+		"CMD []":                            false,
+		"VOLUME [\"/data\"]":                false,
+		"VOLUME /data":                      false,
+		"CMD [ -f \"/x\" ] && y":            false,
+		"CMD [ \"$A\" = \"b\" ] && y":       false,
+		"CMD [[ -f /x ]]":                   false,
+		"CMD x ['a']":                       false,
+		"RUN ['a']":                         false,
+	} {
+		var found []string
+		_, err := parser.Parse(t.Context(), amd64(), withDockerfile("FROM debian:12\n"+text+"\n"), func(w parser.Warning) {
+			if strings.Contains(w.Short, "not a JSON array") {
+				found = append(found, w.Short)
+				if w.Source == nil || len(w.Ranges) == 0 || w.Ranges[0].Start.Line != 2 {
+					t.Errorf("%s: %+v has no place", text, w)
+				}
+			}
+		})
+		if err != nil || (len(found) == 1) != want || len(found) > 1 {
+			t.Errorf("%s: %q, %v", text, found, err)
+		}
+	}
+}
+
 func TestCall(t *testing.T) {
 	m := withDockerfile("# syntax=docker/dockerfile:1\n# base stage\nFROM debian:12 as base\nARG A=1\nFROM base AS last\nRUN --mount=type=secret,id=s x\n")
 	for method, want := range map[parser.Method]string{
