@@ -141,26 +141,30 @@ func (t *Tree) Validate() error {
 // ComparePaths orders paths so that a directory comes right before all that
 // is below it: by components, not by bytes.
 func ComparePaths(a, b string) int {
-	i := 0
-	for i+8 <= len(a) && i+8 <= len(b) && a[i:i+8] == b[i:i+8] { // several times faster
+	i := commonPrefix(a, b)
+	switch {
+	case i == len(a) || i == len(b):
+		return len(a) - len(b)
+	case a[i] == '/':
+		return -1
+	case b[i] == '/':
+		return 1
+	case a[i] < b[i]:
+		return -1
+	}
+	return 1
+}
+
+// commonPrefix returns how many bytes a and b begin with in common.
+func commonPrefix(a, b string) int {
+	i, n := 0, min(len(a), len(b))
+	for i+8 <= n && a[i:i+8] == b[i:i+8] { // several times faster
 		i += 8
 	}
-	for ; i < len(a) && i < len(b); i++ {
-		if a[i] == b[i] {
-			continue
-		}
-		switch {
-		case a[i] == '/':
-			return -1
-		case b[i] == '/':
-			return 1
-		case a[i] < b[i]:
-			return -1
-		default:
-			return 1
-		}
+	for i < n && a[i] == b[i] {
+		i++
 	}
-	return len(a) - len(b)
+	return i
 }
 
 // Under reports whether path is dir or below it; everything is under "".

@@ -3,7 +3,6 @@ package layers
 import (
 	"fmt"
 	"path"
-	"slices"
 	"sort"
 	"strings"
 	"sync/atomic"
@@ -28,16 +27,8 @@ import (
 // layer lists for it.
 type View struct {
 	trees []*Tree // the lowest first
-	// last is the directory in which something was looked up last. The next look-up
-	// is often in there, and need not begin at the root, which takes time for each
-	// layer and each directory on the way.
-	last atomic.Pointer[directory]
-}
-
-// directory is what the layers have below a path.
-type directory struct {
-	path  string
-	spans []span
+	// last is the trail of the last look-up that went beyond what was known.
+	last atomic.Pointer[trail]
 }
 
 // Named is an entry of a view and the layer (an index into the view's trees)
@@ -68,40 +59,24 @@ func NewView(trees []*Tree) *View {
 // keeps the target's path. So Kind == File with a Link means: another name
 // of Link. A symlink's Link is where it leads, also if it has several names.
 func (v *View) Lookup(p string) (e Entry, layer int, ok bool) {
-	p = cleanPath(p)
-	if e, layer, ok := v.onTop(p); ok {
-		return e, layer, true
+	d, ok := v.find(p)
+	if !ok {
+		return Entry{}, 0, false
 	}
-	n, _, ok := v.descend(p)
-	return n.Entry, n.Layer, ok
-}
-
-// onTop returns the entry at p if the highest layer describes it: nothing hides that.
-func (v *View) onTop(p string) (e Entry, layer int, ok bool) {
-	layer = len(v.trees) - 1
-	if layer < 0 || p == "" {
-		return e, 0, false
-	}
-	t := v.trees[layer]
-	i, listed := t.Find(p)
-	if !listed || t.Entries[i].Kind == Whiteout || t.Entries[i].Implied {
-		return e, 0, false
-	}
-	return t.follow(t.Entries[i]), layer, true
+	return d.Entry, d.Layer, true
 }
 
 // ReadDir returns what is directly in the directory at path, sorted by name.
 // It returns nothing when there is no directory at path. Entries are as
 // Lookup returns them.
 func (v *View) ReadDir(p string) []Named {
-	p = cleanPath(p)
-	n, spans, ok := v.descend(p)
-	if !ok || n.Kind != Dir {
+	d, ok := v.find(p)
+	if !ok || d.Kind != Dir {
 		return nil
 	}
 	var list []Named
 	// The callback never fails, so neither does children.
-	_ = v.children(p, spans, func(n Named, _ []span) error {
+	_ = v.children(d.Path, d.below.flat(), func(n Named, _ []span) error {
 		list = append(list, n)
 		return nil
 	})
@@ -112,11 +87,11 @@ func (v *View) ReadDir(p string) []Named {
 // beginning with the root, until fn fails; it returns fn's error. Entries
 // are as Lookup returns them.
 func (v *View) Walk(fn func(Entry, int) error) error {
-	n, spans := v.root()
-	if err := fn(n.Entry, n.Layer); err != nil {
+	root := v.root()
+	if err := fn(root.Entry, root.Layer); err != nil {
 		return err
 	}
-	return v.walk("", spans, fn)
+	return v.walk("", root.below.flat(), fn)
 }
 
 func (v *View) walk(dir string, spans []span, fn func(Entry, int) error) error {
@@ -170,74 +145,6 @@ func (v *View) Resolve(p string, followLast bool) (string, error) {
 	return resolved, nil
 }
 
-// root returns the root directory and what each layer has below it, the
-// highest layer first. Its time is that of the highest layer that lists it.
-func (v *View) root() (Named, []span) {
-	n, timed := Named{Entry: impliedDir(""), Layer: -1}, false
-	spans := make([]span, 0, len(v.trees))
-	for i := len(v.trees) - 1; i >= 0; i-- {
-		s := span{layer: i, hi: len(v.trees[i].Entries)}
-		if s.hi == 0 {
-			continue
-		}
-		n.Layer = max(n.Layer, i)
-		if e := &v.trees[i].Entries[0]; e.Path == "" {
-			s.lo = 1
-			if !timed {
-				n.ModTime, timed = e.ModTime, true
-			}
-		}
-		spans = append(spans, s)
-	}
-	n.Layer = max(n.Layer, 0)
-	return n, spans
-}
-
-// descend returns what is at p and what the layers have below it.
-func (v *View) descend(p string) (n Named, spans []span, ok bool) {
-	begin := 0
-	if d := v.last.Load(); d != nil && len(p) > len(d.path) && Under(p, d.path) {
-		begin, spans = len(d.path)+1, slices.Clone(d.spans)
-	} else if v.lacks(p) {
-		return Named{}, nil, false
-	} else {
-		n, spans = v.root()
-	}
-	for end := begin; end < len(p); end++ {
-		name := end // where it begins
-		if next := strings.IndexByte(p[end:], '/'); next >= 0 {
-			end += next
-		} else {
-			end = len(p)
-			if name > begin {
-				v.last.Store(&directory{path: p[:name-1], spans: slices.Clone(spans)})
-			}
-		}
-		for i := range spans {
-			spans[i].lo = v.search(spans[i], p[:name], p[name:end])
-		}
-		if n, spans, ok = v.merge(spans, p[:end]); !ok {
-			return Named{}, nil, false
-		}
-	}
-	return n, spans, true
-}
-
-// lacks reports whether no layer has anything at p or below it. That takes less time
-// than to descend to p through all layers.
-func (v *View) lacks(p string) bool {
-	if p == "" {
-		return false
-	}
-	for i := len(v.trees) - 1; i >= 0; i-- {
-		at, listed := v.trees[i].Find(p)
-		if listed || at < len(v.trees[i].Entries) && Under(v.trees[i].Entries[at].Path, p) {
-			return false
-		}
-	}
-	return true
-}
-
 // children calls fn for every child of dir, in order, with what the layers
 // have below the child. It uses up spans.
 func (v *View) children(dir string, spans []span, fn func(Named, []span) error) error {
@@ -254,7 +161,11 @@ func (v *View) children(dir string, spans []span, fn func(Named, []span) error) 
 		if !any {
 			return nil
 		}
-		n, below, ok := v.merge(spans, p)
+		m := merging{path: p}
+		for _, s := range spans {
+			m.add(v, s)
+		}
+		n, ok := m.result(v)
 		for i, s := range spans {
 			if s.lo < s.hi && Under(v.trees[s.layer].Entries[s.lo].Path, p) {
 				spans[i].lo = v.subtreeEnd(s, p)
@@ -263,51 +174,10 @@ func (v *View) children(dir string, spans []span, fn func(Named, []span) error) 
 		if !ok {
 			continue
 		}
-		if err := fn(n, below); err != nil {
+		if err := fn(n, m.below); err != nil {
 			return err
 		}
 	}
-}
-
-// merge decides what is at p. Each span (the highest layer first) begins
-// where p would be in its layer. It returns the entry and what the layers
-// have below it.
-func (v *View) merge(spans []span, p string) (found Named, below []span, ok bool) {
-	implied := -1
-	for _, s := range spans {
-		entries := v.trees[s.layer].Entries
-		if s.lo >= s.hi || !Under(entries[s.lo].Path, p) {
-			continue
-		}
-		if entries[s.lo].Path != p {
-			if implied < 0 {
-				implied = s.layer
-			}
-			below = append(below, span{s.layer, s.lo, v.subtreeEnd(s, p)})
-			continue
-		}
-		e := entries[s.lo]
-		if e.Kind != Dir {
-			if e.Kind != Whiteout && !ok && implied < 0 {
-				return Named{v.trees[s.layer].follow(e), s.layer}, nil, true
-			}
-			break
-		}
-		switch {
-		case e.Implied && implied < 0:
-			implied = s.layer
-		case !e.Implied && !ok:
-			found, ok = Named{e, s.layer}, true
-		}
-		below = append(below, span{s.layer, s.lo + 1, v.subtreeEnd(s, p)})
-		if e.Opaque {
-			break
-		}
-	}
-	if !ok && implied >= 0 {
-		found, ok = Named{v.implied(implied, p), implied}, true
-	}
-	return found, below, ok
 }
 
 // implied returns the directory at p, which the layer does not describe.

@@ -272,6 +272,7 @@ func model(trees []*Tree, p string) (kind Kind, layer int, ok bool) {
 func FuzzView(f *testing.F) {
 	f.Add([]byte("f\x01w\x01|d\x01f\x12"))
 	f.Add([]byte("f\x12|o\x01|f\x13|w\x12"))
+	f.Add([]byte("00C008")) // what was known is hidden by an opaque directory that nobody describes
 	f.Add([]byte{1, 1, 4, 0, 5, 0, 0, 1, 4, 0, 6, 0, 2, 8})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		names := []string{"a", "a/a", "a/b", "a/b/a", "a-", "b", "b/a", "b/b", ""}
@@ -321,7 +322,32 @@ func FuzzView(f *testing.F) {
 				t.Errorf("Walk saw %q: %v, want %v", p, seen[p], ok)
 			}
 		}
+		// Views that stand on one another, each with a trail of its own, see the same.
+		for _, last := range names {
+			grown := NewView(nil)
+			for _, tr := range trees {
+				grown.Lookup(last)
+				grown = grown.With(tr)
+			}
+			for _, p := range names {
+				same(t, grown, NewView(trees), p)
+				same(t, v, NewView(trees), p)
+			}
+		}
 	})
+}
+
+// same fails unless two views have the same at a path, and in it.
+func same(t *testing.T, got, want *View, p string) {
+	t.Helper()
+	e, layer, ok := got.Lookup(p)
+	we, wl, wok := want.Lookup(p)
+	if ok != wok || ok && (layer != wl || !reflect.DeepEqual(e, we)) {
+		t.Errorf("Lookup(%q) = %+v in %d, %v; want %+v in %d, %v", p, e, layer, ok, we, wl, wok)
+	}
+	if list, wanted := got.ReadDir(p), want.ReadDir(p); !reflect.DeepEqual(list, wanted) {
+		t.Errorf("ReadDir(%q) = %+v; want %+v", p, list, wanted)
+	}
 }
 
 // TestLookupDeep: what is looked up again and again in a deep directory of many layers
@@ -341,5 +367,42 @@ func TestLookupDeep(t *testing.T) {
 		if n := testing.AllocsPerRun(1, func() { v.Lookup(p) }); n > depth/10 {
 			t.Errorf("%d levels down, a look-up of %s takes %.0f allocations", depth, p[len(p)-9:], n)
 		}
+	}
+}
+
+// TestViewGrows: where a layer is put on top, no directory of the trail is merged again,
+// neither by With nor when it is looked up. What each layer adds is one span.
+func TestViewGrows(t *testing.T) {
+	const depth = 50
+	v, dir := NewView(nil), ""
+	var listed []string
+	for n := range depth {
+		missing := joinPath(dir, "d")
+		if _, _, ok := v.Lookup(missing); ok {
+			t.Fatalf("%s is there", missing)
+		}
+		dir = missing
+		listed = append(listed, "d "+dir)
+		lower := *v.last.Load()
+		v = v.With(tree(t, listed...))
+		known := *v.last.Load()
+		if len(lower) != n+1 || len(known) != n+1 {
+			t.Fatalf("%d levels are known, and %d with one more layer; want %d", len(lower), len(known), n+1)
+		}
+		for i, d := range known[1:] {
+			if d.below.next != lower[i+1].below || len(d.below.list) != 1 {
+				t.Errorf("/%s was merged again", d.Path)
+			}
+		}
+		before := v.last.Load()
+		for p := parentPath(dir); p != ""; p = parentPath(p) {
+			if _, layer, ok := v.Lookup(p); !ok || layer != n {
+				t.Errorf("Lookup(%q): layer %d, %v; want %d", p, layer, ok, n)
+			}
+		}
+		if v.last.Load() != before {
+			t.Errorf("with %d layers, a known directory was looked for again", n+1)
+		}
+		v.Lookup(dir)
 	}
 }

@@ -84,7 +84,7 @@ func (s *Store) tree(id layers.ID) (*layers.Tree, error) {
 		return nil, fs.ErrNotExist
 	}
 	s.mu.Lock()
-	s.trees[id] = t
+	s.keepTree(id, t)
 	s.mu.Unlock()
 	return t, nil
 }
@@ -174,21 +174,9 @@ func (s *Store) putTree(id layers.ID, t *layers.Tree) error {
 		return err
 	}
 	s.mu.Lock()
-	s.trees[id] = t
+	s.keepTree(id, t)
 	s.mu.Unlock()
 	return nil
-}
-
-// View returns what a chain looks like as one file system.
-func (s *Store) View(ctx context.Context, c layers.Chain) (*layers.View, error) {
-	trees := make([]*layers.Tree, len(c))
-	for i, l := range c {
-		var err error
-		if trees[i], err = s.Tree(ctx, l); err != nil {
-			return nil, err
-		}
-	}
-	return layers.NewView(trees), nil
 }
 
 // Dir returns the directory form of the uppermost layer of c, to be a lower

@@ -181,7 +181,7 @@ func (s *Store) forget(id layers.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.metas, id)
-	delete(s.trees, id)
+	s.keepTree(id, nil)
 	s.dirs.forget(s.layerPath(id, "") + "/")
 	if t, ok := s.tars[id]; ok {
 		s.retired = append(s.retired, t)

@@ -62,6 +62,7 @@ type Store struct {
 	mu    sync.Mutex
 	metas map[layers.ID]meta
 	trees map[layers.ID]*layers.Tree
+	views views
 	tars  map[layers.ID]*openTar
 	// retired are tars of layers that were replaced or removed: somebody may be
 	// reading them, so they are closed with the store.

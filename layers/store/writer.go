@@ -277,7 +277,7 @@ func (s *Store) placeLayer(dir string, m meta, t *layers.Tree) error {
 	defer s.mu.Unlock()
 	s.metas[id] = m
 	if t != nil {
-		s.trees[id] = t
+		s.keepTree(id, t)
 	}
 	return nil
 }

@@ -1,0 +1,76 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+// writeFile writes a layer of one file, which holds its name.
+func writeFile(t *testing.T, s *Store, name string) layers.Layer {
+	t.Helper()
+	w, err := s.NewWriter(ctx, Forms{Tar: true}, archive.Compression{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	e := layers.Entry{Path: name, Kind: layers.File, Size: int64(len(name))}
+	if err := w.Add(e, strings.NewReader(name)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := w.Commit(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestViewStandsOnKnown: the view of a chain stands on that of its lower layers, whichever
+// of them were asked for, and on none that has a tree which was replaced.
+func TestViewStandsOnKnown(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	view := func(c layers.Chain, want ...string) *layers.View {
+		t.Helper()
+		v, err := s.View(ctx, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, n := range v.ReadDir("") {
+			got = append(got, n.Path)
+		}
+		if g, w := strings.Join(got, " "), strings.Join(want, " "); g != w {
+			t.Errorf("the view of %d layers has %q, want %q", len(c), g, w)
+		}
+		return v
+	}
+	base := layers.Chain{}.Append(writeFile(t, s, "base"))
+	a := base.Append(writeFile(t, s, "a"))
+	b := base.Append(writeFile(t, s, "b"))
+	ab := a.Append(b[1])
+	view(layers.Chain{})
+	view(base, "base")
+	first := view(a, "a", "base")
+	view(b, "b", "base")
+	view(ab, "a", "b", "base")
+	view(b.Append(a[1]), "a", "b", "base")
+	view(layers.Chain{a[1]}, "a")
+	if view(a, "a", "base") != first {
+		t.Error("a known view is made again")
+	}
+	for i := range maxViews {
+		name := fmt.Sprint("c", i)
+		view(layers.Chain{a[1]}.Append(writeFile(t, s, name)), "a", name)
+	}
+	if n := len(s.views.list); n > maxViews {
+		t.Errorf("%d views are kept", n)
+	}
+	first = view(a, "a", "base")
+	s.forget(base[0].ID)
+	if view(a, "a", "base") == first {
+		t.Error("a view has a tree that was forgotten")
+	}
+}
