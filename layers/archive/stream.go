@@ -147,14 +147,14 @@ func (s *stream) header(e layers.Entry) error {
 		return err
 	}
 	if !e.Implied {
-		if err := s.tw.WriteHeader(h); err != nil {
+		if err := s.writeHeader(h); err != nil {
 			return err
 		}
 	}
 	if e.Kind != layers.Dir || !e.Opaque {
 		return nil
 	}
-	return s.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: joinPath(e.Path, opaqueMarker)})
+	return s.writeHeader(&tar.Header{Typeflag: tar.TypeReg, Name: joinPath(e.Path, opaqueMarker)})
 }
 
 func contentSize(e layers.Entry) int64 {
