@@ -96,8 +96,13 @@ func (v *View) trail() trail {
 
 // toward returns the part of the trail that leads to path, and what path adds to it.
 func (t trail) toward(path string) (known trail, rest string) {
-	shared := commonPrefix(path, t[len(t)-1].Path)
-	n := sort.Search(len(t), func(i int) bool { return len(t[i].Path) > shared })
+	deepest := func(longest int) int {
+		return sort.Search(len(t), func(i int) bool { return len(t[i].Path) > longest })
+	}
+	n := deepest(len(path))
+	if !Under(path, t[n-1].Path) {
+		n = deepest(commonPrefix(path, t[n-1].Path))
+	}
 	at := len(t[n-1].Path)
 	switch {
 	case at == 0 || at == len(path):

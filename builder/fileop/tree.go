@@ -173,7 +173,7 @@ func (t *tree) ReadDir(p string) ([]layers.Entry, error) {
 		return entries, nil
 	}
 	for name := range n.kids {
-		e, ok, err := t.Lookup(path.Join(p, name))
+		e, ok, err := t.Lookup(source.Child(p, name))
 		if err != nil {
 			return nil, err
 		}

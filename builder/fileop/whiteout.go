@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/sinter-build/sinter/builder/source"
 )
 
 // A layer cannot hold a file whose name begins with ".wh.": whoever reads the
@@ -47,7 +49,7 @@ func (t *tree) applyMarks(n *node, at string, shows bool, marks *[]string) error
 			continue
 		}
 		delete(n.kids, name)
-		*marks = append(*marks, path.Join(at, name))
+		*marks = append(*marks, source.Child(at, name))
 		var err error
 		switch {
 		case !shows:
@@ -61,7 +63,7 @@ func (t *tree) applyMarks(n *node, at string, shows bool, marks *[]string) error
 		}
 	}
 	for name, kid := range n.kids {
-		if err := t.applyMarks(kid, path.Join(at, name), shows && !kid.cut, marks); err != nil {
+		if err := t.applyMarks(kid, source.Child(at, name), shows && !kid.cut, marks); err != nil {
 			return err
 		}
 	}
@@ -79,7 +81,7 @@ func (t *tree) hide(n *node, at, name string) error {
 	if kid.cut {
 		return nil
 	}
-	return t.hideBelow(kid, path.Join(at, name))
+	return t.hideBelow(kid, source.Child(at, name))
 }
 
 // hideBelow removes all that the base has below n.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 
+	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -101,7 +101,7 @@ func (p *plan) add(s step) error {
 func (p *plan) walk(n *node, at string, shows bool) error {
 	for _, name := range slices.Sorted(maps.Keys(n.kids)) {
 		kid := n.kids[name]
-		where := path.Join(at, name)
+		where := source.Child(at, name)
 		was, had, err := layers.Entry{}, false, error(nil)
 		if shows {
 			if was, had, err = p.tree.base.Lookup(where); err != nil {

@@ -45,7 +45,8 @@ const maxLinks = 255
 // is kept as it is. A component below something that is no directory is an
 // error (syscall.ENOTDIR), as is a circle (syscall.ELOOP).
 func Resolve(lookup func(path string) (layers.Entry, bool, error), name string, followLast bool) (string, error) {
-	rest := strings.Split(path.Clean("/" + name)[1:], "/")
+	whole := path.Clean("/" + name)[1:]
+	rest := strings.Split(whole, "/")
 	at, links := "", 0
 	for len(rest) > 0 {
 		next := rest[0]
@@ -57,7 +58,12 @@ func Resolve(lookup func(path string) (layers.Entry, bool, error), name string, 
 			at = Parent(at)
 			continue
 		}
-		p := path.Join(at, next)
+		p := ""
+		if links == 0 { // whole begins with it: a deep path costs no string for each directory
+			p = whole[:len(at)+min(len(at), 1)+len(next)]
+		} else {
+			p = Child(at, next)
+		}
 		e, ok, err := lookup(p)
 		if err != nil {
 			return "", err
@@ -86,4 +92,12 @@ func Parent(p string) string {
 		return p[:i]
 	}
 	return ""
+}
+
+// Child returns the path of what is called name in the directory dir.
+func Child(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
 }

@@ -23,13 +23,9 @@ func (s *stream) writeHeader(h *tar.Header) error {
 	if err := s.tw.Flush(); err != nil {
 		return err
 	}
-	record := paxRecord("path", h.Name)
-	x := pathHeader(h.Name, len(record))
-	padding := make([]byte, roundUp(int64(len(record)))-int64(len(record)))
-	for _, b := range [][]byte{x[:], []byte(record), padding} {
-		if _, err := s.out.Write(b); err != nil {
-			return err
-		}
+	s.head = appendPath(s.head[:0], h.Name)
+	if _, err := s.out.Write(s.head); err != nil {
+		return err
 	}
 	short := *h
 	short.Name = cutName(h.Name)
@@ -62,28 +58,30 @@ func isASCII(s string) bool {
 // in a slash, which some programs take for a directory.
 func cutName(name string) string { return strings.TrimRight(name[:nameField], "/") }
 
-// paxRecord is a record of an extended header (pax(1)). Its length counts itself.
-func paxRecord(key, value string) string {
-	n := len(key) + len(value) + len(" =\n")
-	size := n + len(strconv.Itoa(n))
-	if n+len(strconv.Itoa(size)) != size {
-		size++
-	}
-	return strconv.Itoa(size) + " " + key + "=" + value + "\n"
+// appendPath appends the extended header (pax(1)) of a file with a long name: a header
+// of its own, and a record of the name.
+func appendPath(b []byte, name string) []byte {
+	const key = " path="
+	// The record begins with its length, which counts the digits too.
+	size := len(key) + len(name) + len("\n")
+	size += len(strconv.Itoa(size + len(strconv.Itoa(size))))
+	b = appendPathHeader(b, name, size)
+	b = strconv.AppendInt(b, int64(size), 10)
+	b = append(append(append(b, key...), name...), '\n')
+	return append(b, make([]byte, roundUp(int64(len(b)))-int64(len(b)))...)
 }
 
-// pathHeader is the header of the extended header, of that size, of a file with a
-// long name.
-func pathHeader(name string, size int) (b [blockSize]byte) {
-	copy(b[:], cutName(name))
-	copy(b[100:], "0000000\x000000000\x000000000\x00") // mode, uid, gid
-	copy(b[124:], fmt.Sprintf("%011o\x00%011o\x00", size, 0))
-	copy(b[148:], "        x") // checksum, type
-	copy(b[257:], "ustar\x0000")
+func appendPathHeader(b []byte, name string, size int) []byte {
+	var h [blockSize]byte
+	copy(h[:], cutName(name))
+	copy(h[100:], "0000000\x000000000\x000000000\x00") // mode, uid, gid
+	copy(h[124:], fmt.Sprintf("%011o\x00%011o\x00", size, 0))
+	copy(h[148:], "        x") // checksum, type
+	copy(h[257:], "ustar\x0000")
 	sum := 0
-	for _, c := range b {
+	for _, c := range h {
 		sum += int(c)
 	}
-	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
-	return b
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return append(b, h[:]...)
 }

@@ -34,6 +34,7 @@ type stream struct {
 	epoch *layers.Epoch // what becomes of times
 	cut   *chunker      // told where entries and contents begin; nil without compression
 	buf   []byte
+	head  []byte // an extended header
 	sum   hash.Hash
 	tree  *layers.Tree // the entries so far, as they are in the tar
 }
@@ -105,14 +106,21 @@ func (s *stream) file(path string) (*layers.Entry, bool) {
 }
 
 func (s *stream) check(e layers.Entry) error {
-	base, before := path.Base(e.Path), s.tree.Entries
+	base, last, unknown, below := path.Base(e.Path), "", e.Path, false
+	if n := len(s.tree.Entries); n > 0 {
+		last = s.tree.Entries[n-1].Path
+		// What is below the entry before it comes after that, and begins with a clean path.
+		if below = last != "" && len(e.Path) > len(last)+1 && layers.Under(e.Path, last); below {
+			unknown = e.Path[len(last)+1:]
+		}
+	}
 	switch {
 	case e.Path == "" && e.Kind != layers.Dir:
 		return errors.New("the root is not a directory")
-	case !layers.IsClean(e.Path):
+	case !layers.IsClean(unknown):
 		return errors.New("path is not clean")
-	case len(before) > 0 && layers.ComparePaths(before[len(before)-1].Path, e.Path) >= 0:
-		return fmt.Errorf("out of order after %q", before[len(before)-1].Path)
+	case len(s.tree.Entries) > 0 && !below && layers.ComparePaths(last, e.Path) >= 0:
+		return fmt.Errorf("out of order after %q", last)
 	case strings.HasPrefix(base, whiteoutPrefix):
 		return &reservedNameError{e.Path}
 	case e.Kind == layers.File && e.Size < 0:
