@@ -27,6 +27,12 @@ const (
 	chunkFile = 4 << 20
 )
 
+// Lengths of the buffers for chunks. Most layers fit into a small one.
+const (
+	smallBuffer = 64 << 10
+	fullBuffer  = chunkFull + copyBufferSize
+)
+
 // Chunk says where a chunk begins in the uncompressed tar and in the blob.
 // Each chunk can be decompressed without the others.
 type Chunk struct {
@@ -165,8 +171,11 @@ func (k *chunker) append(p []byte) {
 		select {
 		case k.buf = <-k.free:
 		default:
-			k.buf = make([]byte, 0, chunkFull+copyBufferSize)
+			k.buf = make([]byte, 0, smallBuffer)
 		}
+	}
+	if len(k.buf)+len(p) > cap(k.buf) && cap(k.buf) < fullBuffer {
+		k.buf = append(make([]byte, 0, fullBuffer), k.buf...)
 	}
 	k.buf = append(k.buf, p...)
 }
