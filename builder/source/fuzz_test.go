@@ -23,7 +23,8 @@ import (
 )
 
 // FuzzIgnore: not looking below hidden directories hides nothing that the rules,
-// asked about every directory on the way, show.
+// asked about every directory on the way, show. This holds for rules of what is left
+// out and for those of what is taken.
 func FuzzIgnore(f *testing.F) {
 	f.Add("a\n!a/b\n", "a/b/c")
 	f.Add("**/*.go\n!**/x?.go\n", "a/x1.go")
@@ -31,6 +32,9 @@ func FuzzIgnore(f *testing.F) {
 	f.Add("[a-c]*/**\n!/a\\*b/\n", "a*b")
 	f.Add("# comment\n!\n", "!")
 	f.Add(strings.Repeat("*a", 20)+"b\n", strings.Repeat("a", 60))
+	f.Add("a/b\nc\n", "a/b/c")
+	f.Add("a/b\nc/d\n", "c")
+	f.Add("./a/b/\n/c\n../d\n.\n", "a/b")
 	f.Fuzz(func(t *testing.T, text, name string) {
 		if !layers.IsClean(name) || name == "" || len(text) > 4096 || len(name) > 4096 {
 			return
@@ -47,7 +51,11 @@ func FuzzIgnore(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var m matched
+		taken, err := newPatterns(lines, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m, of matched
 		var hidden bool
 		var parent patternmatcher.MatchInfo
 		for end := 0; end < len(name); end++ {
@@ -61,6 +69,12 @@ func FuzzIgnore(f *testing.F) {
 			if m, err = (rules{exclude: p}).judge(name[:end], end < len(name), m); err != nil {
 				return
 			}
+			if of, err = (rules{include: taken}).judge(name[:end], end < len(name), of); err != nil {
+				return
+			}
+		}
+		if of.hidden == hidden {
+			t.Errorf("%q is taken: %v, as the rules %q have it: %v", name, !of.hidden, lines, hidden)
 		}
 		if m.hidden != hidden {
 			t.Errorf("%q is hidden: %v, as the rules %q have it: %v", name, m.hidden, lines, hidden)

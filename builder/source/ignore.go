@@ -18,6 +18,10 @@ type patterns struct {
 	// path, apart from a trailing /* or /**. Then it is plain which
 	// directories cannot hold anything of interest.
 	prefixes bool
+	// named are the paths that the rules name, and above those that lead to them; nil
+	// when some rule is more than a path. To try all rules on each file that is copied
+	// by a step of its own would take quadratic time.
+	named, above map[string]bool
 }
 
 // newPatterns compiles rules; it returns nil when there are none. exceptions
@@ -37,7 +41,40 @@ func newPatterns(rules []string, exceptions bool) (*patterns, error) {
 			p.prefixes = false
 		}
 	}
+	if !exceptions {
+		p.named, p.above = namedPaths(m)
+	}
 	return p, nil
+}
+
+// namedPaths returns the paths that rules name, and those that lead to them; nil when
+// some rule is more than a path.
+func namedPaths(m *patternmatcher.PatternMatcher) (named, above map[string]bool) {
+	named, above = map[string]bool{}, map[string]bool{}
+	for _, r := range m.Patterns() {
+		p := r.String()
+		if r.Exclusion() || strings.ContainsAny(p, `*[]?^\`) {
+			return nil, nil
+		}
+		named[p] = true
+		for up := Parent(p); up != "" && !above[up]; up = Parent(up) {
+			above[up] = true
+		}
+	}
+	return named, above
+}
+
+// matches reports whether the rules match name, given what they said of its parent.
+func (p *patterns) matches(name string, up patternmatcher.MatchInfo) (bool, patternmatcher.MatchInfo, error) {
+	if p.named == nil {
+		return p.MatchesUsingParentResults(name, up)
+	}
+	for at := name; at != ""; at = Parent(at) {
+		if p.named[at] {
+			return true, up, nil
+		}
+	}
+	return false, up, nil
 }
 
 // PatternHint is the way out of a mistake in a pattern.
@@ -79,6 +116,9 @@ func (e *PatternError) HintText() string { return PatternHint }
 // below reports whether a rule (with "!" if exceptions is set, else one
 // without) may match something below dir.
 func (p *patterns) below(dir string, exceptions bool) bool {
+	if p.named != nil && !exceptions {
+		return p.named[dir] || p.above[dir]
+	}
 	if !p.prefixes {
 		return true
 	}
@@ -117,7 +157,7 @@ func (r rules) judge(name string, isDir bool, up matched) (matched, error) {
 		return m, nil
 	}
 	if r.include != nil {
-		ok, info, err := r.include.MatchesUsingParentResults(name, up.include)
+		ok, info, err := r.include.matches(name, up.include)
 		if err != nil {
 			return m, fmt.Errorf("matching %s: %w", name, err)
 		}
@@ -131,7 +171,7 @@ func (r rules) judge(name string, isDir bool, up matched) (matched, error) {
 		}
 	}
 	if r.exclude != nil {
-		ok, info, err := r.exclude.MatchesUsingParentResults(name, up.exclude)
+		ok, info, err := r.exclude.matches(name, up.exclude)
 		if err != nil {
 			return m, fmt.Errorf("matching %s: %w", name, err)
 		}
