@@ -126,7 +126,9 @@ func (a *authorizer) answer(ctx context.Context, offered []challenge, sent strin
 	if !ok {
 		return "", nil
 	}
-	a.findCredentials(ctx)
+	if err := a.findCredentials(ctx); err != nil {
+		return "", err
+	}
 	if c.scheme == "basic" {
 		known, err := authn.Authorization(ctx, a.auth)
 		if err != nil {
@@ -146,18 +148,24 @@ func (a *authorizer) answer(ctx context.Context, offered []challenge, sent strin
 }
 
 // findCredentials looks for credentials once. Those that cannot be read may not
-// be needed: a token for everybody is enough for public images.
-func (a *authorizer) findCredentials(ctx context.Context) {
+// be needed: a token for everybody is enough for public images. It fails only when
+// ctx ends.
+func (a *authorizer) findCredentials(ctx context.Context) error {
 	if a.auth != nil {
-		return
+		return nil
 	}
-	a.auth, a.fault = authn.Resolve(ctx, a.keychain, a.resource)
+	auth, fault := authn.Resolve(ctx, a.keychain, a.resource)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	a.auth, a.fault = auth, fault
 	if a.auth == nil {
 		a.auth = authn.Anonymous
 	}
 	if a.fault != nil {
 		a.warn(a.fault.Error())
 	}
+	return nil
 }
 
 // fetchToken exchanges the credentials for a token that answers a.bearer. Some

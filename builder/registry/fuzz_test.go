@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
@@ -96,7 +97,7 @@ func FuzzCredentials(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := lookUp(file, target); err != nil {
+		if _, err := (storedCredentials{}).lookUp(t.Context(), file, target); err != nil {
 			t.Error(err)
 		}
 	})
@@ -121,6 +122,21 @@ func FuzzHeaders(f *testing.F) {
 		}
 		if accept(resp, total, offset) == nil && !strings.HasPrefix(part, "bytes ") {
 			t.Errorf("%q was taken", part)
+		}
+	})
+}
+
+// FuzzHelperAnswer: whatever a credential helper prints.
+func FuzzHelperAnswer(f *testing.F) {
+	f.Add([]byte(`{"ServerURL": "x", "Username": "<token>", "Secret": "s"}`))
+	f.Add([]byte("credentials not found in native keychain\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		found, err := parseHelperAnswer(data)
+		if err != nil && found != (types.AuthConfig{}) {
+			t.Errorf("got %+v and %v", found, err)
+		}
+		if found.IdentityToken != "" && found.Password != "" {
+			t.Errorf("both a token and a password: %+v", found)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/credentials"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 )
@@ -17,11 +19,19 @@ import (
 // stored, in this order: $REGISTRY_AUTH_FILE, docker's config.json with its
 // credential helpers, podman's auth files. The first that knows the repository,
 // a part of its path or its host decides.
-type storedCredentials struct{}
+type storedCredentials struct {
+	// say gets what helpers have to say to people.
+	say func(string)
+}
 
-// Resolve implements authn.Keychain. With an error it returns what the other
-// places know.
-func (storedCredentials) Resolve(target authn.Resource) (authn.Authenticator, error) {
+// Resolve implements authn.Keychain.
+func (c storedCredentials) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	return c.ResolveContext(context.Background(), target)
+}
+
+// ResolveContext implements authn.ContextKeychain. With an error it returns what the
+// other places know.
+func (c storedCredentials) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
 	var fault error
 	for _, read := range credentialFiles() {
 		file, err := read()
@@ -30,7 +40,7 @@ func (storedCredentials) Resolve(target authn.Resource) (authn.Authenticator, er
 		}
 		var found types.AuthConfig
 		if err == nil {
-			found, err = lookUp(file, target)
+			found, err = c.lookUp(ctx, file, target)
 		}
 		if err != nil && fault == nil {
 			fault = credentialFault(target.RegistryStr(), err, file)
@@ -80,7 +90,7 @@ func credentialFiles() []func() (*configfile.ConfigFile, error) {
 
 // lookUp searches for the repository, then for each parent of its path, then
 // for the host.
-func lookUp(file *configfile.ConfigFile, target authn.Resource) (types.AuthConfig, error) {
+func (c storedCredentials) lookUp(ctx context.Context, file *configfile.ConfigFile, target authn.Resource) (types.AuthConfig, error) {
 	host := target.RegistryStr()
 	path := strings.Trim(strings.TrimPrefix(target.String(), host), "/")
 	// Helpers know hosts only, so what is longer can only be in the file.
@@ -91,7 +101,7 @@ func lookUp(file *configfile.ConfigFile, target authn.Resource) (types.AuthConfi
 			}
 		}
 	}
-	a, err := file.GetAuthConfig(CredentialKey(host))
+	a, err := c.ofHost(ctx, file, CredentialKey(host))
 	if err == nil && cleared(a) != (types.AuthConfig{}) {
 		return cleared(a), nil
 	}
@@ -103,6 +113,15 @@ func lookUp(file *configfile.ConfigFile, target authn.Resource) (types.AuthConfi
 		}
 	}
 	return types.AuthConfig{}, err
+}
+
+// ofHost returns what is stored under a host's key: by a helper, or in the file, where
+// the key may have a scheme and a path.
+func (c storedCredentials) ofHost(ctx context.Context, file *configfile.ConfigFile, key string) (types.AuthConfig, error) {
+	if name := helperOf(file, key); name != "" {
+		return askHelper(ctx, name, key, c.say)
+	}
+	return credentials.NewFileStore(file).Get(key)
 }
 
 // hostNames are the names of a registry that credentials may be stored under.

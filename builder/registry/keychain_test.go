@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"golang.org/x/sys/unix"
 )
 
 // authFile is a file with users by key; the password is "of " and the user.
@@ -34,7 +37,7 @@ func TestStoredCredentials(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := storedCredentials{}.Resolve(reg.Repo(path))
+		a, err := storedCredentials{func(string) {}}.Resolve(reg.Repo(path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,13 +91,89 @@ func TestCredentialHelper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := storedCredentials{}.Resolve(reg.Repo("team/app"))
+	a, err := storedCredentials{func(string) {}}.Resolve(reg.Repo("team/app"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c, err := a.Authorization()
 	if err != nil || c.Username != "user of helped.example" || c.Password != "s" {
 		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
+// helper makes docker-credential-NAME of a shell script the one for all registries.
+func helper(t *testing.T, name, script string) {
+	t.Helper()
+	dir := t.TempDir()
+	t.Setenv("HOME", dir)
+	t.Setenv("DOCKER_CONFIG", dir)
+	t.Setenv("REGISTRY_AUTH_FILE", "")
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	write(t, filepath.Join(dir, "config.json"), `{"credsStore": "`+name+`"}`)
+	program := write(t, filepath.Join(dir, "docker-credential-"+name), "#!/bin/sh\n"+script)
+	if err := os.Chmod(program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Helpers that fail are named, with what they say; one that does not know the registry
+// has not failed. Nothing of theirs goes to our own standard error.
+func TestCredentialHelperAnswers(t *testing.T) {
+	const good = `echo '{"Username": "user", "Secret": "secret"}'`
+	for name, tt := range map[string]struct{ script, user, token, fault, said string }{
+		"good":     {script: good, user: "user"},
+		"chatty":   {script: "echo touch the key >&2; printf twice >&2;" + good, user: "user", said: "docker-credential-chatty: touch the key|docker-credential-chatty: twice"},
+		"token":    {script: `echo '{"Username": "<token>", "Secret": "refresh"}'`, token: "refresh"},
+		"unknown":  {script: "echo credentials not found in native keychain; exit 1"},
+		"empty":    {script: `echo '{"Username": "", "Secret": ""}'`},
+		"locked":   {script: "echo the keyring is locked; exit 3", fault: "docker-credential-locked: exit status 3: the keyring is locked"},
+		"silent":   {script: "exit 1", fault: "docker-credential-silent: exit status 1"},
+		"garbage":  {script: "echo garbage", fault: "docker-credential-garbage: its answer is not that of a credential helper"},
+		"nothing":  {script: "", fault: "docker-credential-nothing: its answer is not that of a credential helper"},
+		"endless":  {script: "yes", fault: "docker-credential-endless: "},
+		"nobodies": {script: "exec /nonexistent", fault: "docker-credential-nobodies: exit status"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			helper(t, name, tt.script)
+			reg, err := registryName("helped.example", false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var said []string
+			a, err := storedCredentials{func(line string) { said = append(said, line) }}.Resolve(reg.Repo("app"))
+			if tt.fault != "" {
+				wantError(t, err, tt.fault, "credsStore and credHelpers")
+			} else if err != nil {
+				t.Error(err)
+			}
+			known, err := a.Authorization()
+			if err != nil || known.Username != tt.user || known.IdentityToken != tt.token {
+				t.Errorf("got %+v, %v", known, err)
+			}
+			if got := strings.Join(said, "|"); tt.fault == "" && got != tt.said {
+				t.Errorf("it said %q, want %q", got, tt.said)
+			}
+		})
+	}
+}
+
+// A helper that does not answer ends with the build, and so do those who wait for it.
+func TestCredentialHelperHangs(t *testing.T) {
+	started := filepath.Join(t.TempDir(), "started")
+	if err := unix.Mkfifo(started, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	helper(t, "hanging", "echo x >"+started+"; exec sleep 1000")
+	reg := newTestRegistry(t)
+	reg.intercept((&tokenRegistry{host: reg.host}).handle)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, _ = os.ReadFile(started)
+		cancel()
+	}()
+	_, _, err := New(Config{}).Resolve(ctx, mustRef(t, reg.host+"/a:1"))
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -158,7 +237,7 @@ func TestCredentialsBehindUnreadable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, fault := storedCredentials{}.Resolve(reg.Repo("a"))
+		a, fault := storedCredentials{func(string) {}}.Resolve(reg.Repo("a"))
 		if fault == nil {
 			t.Error("no fault was reported")
 		}

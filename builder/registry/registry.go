@@ -34,14 +34,14 @@ type Client struct {
 // New returns a client. Nothing is contacted and no file is read before it is
 // needed.
 func New(c Config) *Client {
-	if c.Keychain == nil {
-		c.Keychain = storedCredentials{}
-	}
 	if c.UserAgent == "" {
 		c.UserAgent = "sinter"
 	}
 	if c.Warn == nil {
 		c.Warn = func(string) {}
+	}
+	if c.Keychain == nil {
+		c.Keychain = storedCredentials{say: c.Warn}
 	}
 	return &Client{
 		config: c, retry: newRetryPolicy(c),
