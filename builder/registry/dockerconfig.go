@@ -38,10 +38,14 @@ func readAuthFile(path string) (*configfile.ConfigFile, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseAuthFile(path, data)
+}
+
+func parseAuthFile(name string, data []byte) (*configfile.ConfigFile, error) {
 	file, err := config.LoadFromReader(bytes.NewReader(data))
 	if err != nil {
-		return nil, fmt.Errorf("parsing %s: %w", path, err)
+		return nil, fmt.Errorf("parsing %s: %w", name, err)
 	}
-	file.Filename = path
+	file.Filename = name
 	return file, nil
 }

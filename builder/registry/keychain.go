@@ -16,8 +16,8 @@ import (
 )
 
 // storedCredentials reads what docker login, podman login and sinter login have
-// stored, in this order: $REGISTRY_AUTH_FILE, docker's config.json with its
-// credential helpers, podman's auth files. The first that knows the repository,
+// stored, in this order: $REGISTRY_AUTH_FILE, $DOCKER_AUTH_CONFIG, docker's config.json
+// with its credential helpers, podman's auth files. The first that knows the repository,
 // a part of its path or its host decides.
 type storedCredentials struct {
 	// say gets what helpers have to say to people.
@@ -33,8 +33,8 @@ func (c storedCredentials) Resolve(target authn.Resource) (authn.Authenticator, 
 // other places know.
 func (c storedCredentials) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
 	var fault error
-	for _, read := range credentialFiles() {
-		file, err := read()
+	for _, place := range credentialPlaces() {
+		file, err := place.read()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -43,7 +43,7 @@ func (c storedCredentials) ResolveContext(ctx context.Context, target authn.Reso
 			found, err = c.lookUp(ctx, file, target)
 		}
 		if err != nil && fault == nil {
-			fault = credentialFault(target.RegistryStr(), err, file)
+			fault = credentialFault(target.RegistryStr(), err, place.name, file)
 		}
 		if found != (types.AuthConfig{}) {
 			return authn.FromConfig(authn.AuthConfig{
@@ -55,10 +55,10 @@ func (c storedCredentials) ResolveContext(ctx context.Context, target authn.Reso
 	return authn.Anonymous, fault
 }
 
-// credentialFault is why it is not known whether there are credentials. file is nil
-// when it could not be read.
-func credentialFault(host string, err error, file *configfile.ConfigFile) error {
-	hint := "repair or remove docker's config.json: it is in $DOCKER_CONFIG, else in ~/.docker"
+// credentialFault is why it is not known whether there are credentials in a place.
+// file is nil when it could not be read.
+func credentialFault(host string, err error, place string, file *configfile.ConfigFile) error {
+	hint := "repair or remove " + place
 	switch {
 	case file != nil:
 		hint = "see credsStore and credHelpers in " + file.Filename + ": the helper must be installed and work"
@@ -71,16 +71,29 @@ func credentialFault(host string, err error, file *configfile.ConfigFile) error 
 	return &Error{Msg: fmt.Sprintf("the credentials for %s cannot be read: %v", host, err), Hint: hint, Err: err}
 }
 
-// credentialFiles are the places to look, the first that knows decides.
-func credentialFiles() []func() (*configfile.ConfigFile, error) {
-	var list []func() (*configfile.ConfigFile, error)
+// credentialPlace is where credentials may be. read's error is fs.ErrNotExist when
+// nothing is there.
+type credentialPlace struct {
+	name string
+	read func() (*configfile.ConfigFile, error)
+}
+
+// credentialPlaces are the places to look, the first that knows decides.
+func credentialPlaces() []credentialPlace {
+	var list []credentialPlace
 	add := func(path ...string) {
 		if path[0] != "" {
-			list = append(list, func() (*configfile.ConfigFile, error) { return readAuthFile(filepath.Join(path...)) })
+			name := filepath.Join(path...)
+			list = append(list, credentialPlace{name, func() (*configfile.ConfigFile, error) { return readAuthFile(name) }})
 		}
 	}
 	add(os.Getenv("REGISTRY_AUTH_FILE"))
-	list = append(list, DockerConfig)
+	if text := os.Getenv(configfile.DockerEnvConfigKey); text != "" {
+		list = append(list, credentialPlace{"$" + configfile.DockerEnvConfigKey, func() (*configfile.ConfigFile, error) {
+			return parseAuthFile("$"+configfile.DockerEnvConfigKey, []byte(text))
+		}})
+	}
+	list = append(list, credentialPlace{"docker's config.json: it is in $DOCKER_CONFIG, else in ~/.docker", DockerConfig})
 	add(os.Getenv("XDG_RUNTIME_DIR"), "containers", "auth.json")
 	if dir, err := os.UserConfigDir(); err == nil {
 		add(dir, "containers", "auth.json")

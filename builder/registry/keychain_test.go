@@ -31,6 +31,7 @@ func TestStoredCredentials(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", filepath.Join(home, "run"))
 	t.Setenv("DOCKER_CONFIG", filepath.Join(home, "docker"))
 	t.Setenv("REGISTRY_AUTH_FILE", "")
+	t.Setenv("DOCKER_AUTH_CONFIG", "")
 	user := func(host, path string) string {
 		t.Helper()
 		reg, err := registryName(host, false)
@@ -70,6 +71,14 @@ func TestStoredCredentials(t *testing.T) {
 	authFile(t, filepath.Join(home, "docker/config.json"), map[string]string{"https://index.docker.io/v1/": "docker-hub", "lan:5000": "docker"})
 	check("docker.io", "library/a", "docker-hub")
 	check("lan:5000", "a", "docker")
+	variable, err := os.ReadFile(authFile(t, filepath.Join(home, "variable.json"), map[string]string{"lan:5000": "variable", "lan:5000/b": "path"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_AUTH_CONFIG", string(variable))
+	check("lan:5000", "a", "variable")
+	check("lan:5000", "b", "path")
+	check("docker.io", "library/a", "docker-hub")
 	t.Setenv("REGISTRY_AUTH_FILE", authFile(t, filepath.Join(home, "own.json"), map[string]string{"lan:5000": "own"}))
 	check("lan:5000", "a", "own")
 	check("only.example", "a", "last")
@@ -108,6 +117,7 @@ func helper(t *testing.T, name, script string) {
 	t.Setenv("HOME", dir)
 	t.Setenv("DOCKER_CONFIG", dir)
 	t.Setenv("REGISTRY_AUTH_FILE", "")
+	t.Setenv("DOCKER_AUTH_CONFIG", "")
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	write(t, filepath.Join(dir, "config.json"), `{"credsStore": "`+name+`"}`)
 	program := write(t, filepath.Join(dir, "docker-credential-"+name), "#!/bin/sh\n"+script)
@@ -220,6 +230,33 @@ func TestUnreadableCredentials(t *testing.T) {
 			wantError(t, pull(), "access denied, and the credentials for "+reg.host+" cannot be read: ", tt.hint)
 			wantError(t, pull(), tt.text, tt.hint)
 		})
+	}
+}
+
+// $DOCKER_AUTH_CONFIG has what config.json has, as GitLab's runners fill it: helpers,
+// names and passwords as well. What cannot be read of it is told as that of a file is.
+func TestCredentialVariable(t *testing.T) {
+	helper(t, "variable", `echo '{"Username": "helped", "Secret": "s"}'`)
+	for _, tt := range []struct{ variable, user, fault string }{
+		{variable: `{"auths": {"lan:5000": {"username": "plain", "password": "x"}}}`, user: "plain"},
+		{variable: `{"credHelpers": {"lan:5000": "variable"}, "auths": {"lan:5000": {"auth": "dTpw"}}}`, user: "helped"},
+		{variable: `garbage`, user: "helped", fault: "parsing $DOCKER_AUTH_CONFIG: "},
+	} {
+		t.Setenv("DOCKER_AUTH_CONFIG", tt.variable)
+		reg, err := registryName("lan:5000", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := storedCredentials{func(string) {}}.Resolve(reg.Repo("a"))
+		if tt.fault != "" {
+			wantError(t, err, tt.fault, "repair or remove $DOCKER_AUTH_CONFIG")
+		} else if err != nil {
+			t.Error(err)
+		}
+		known, err := a.Authorization()
+		if err != nil || known.Username != tt.user {
+			t.Errorf("%s: got %+v, %v", tt.variable, known, err)
+		}
 	}
 }
 
