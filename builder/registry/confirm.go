@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -51,19 +52,36 @@ func (p *push) confirmManifest(ctx context.Context, resp *http.Response, name st
 	if said == want || said == "" && resp.StatusCode == http.StatusCreated {
 		return nil
 	}
-	at := p.ref
-	at.Tag, at.Digest = name, ""
-	if name == want {
-		at.Tag, at.Digest = "", m.desc.Digest
-	}
-	got, _, err := p.session.manifest(ctx, at)
+	holds, err := p.holds(ctx, name, m)
 	if err != nil && !errors.Is(err, errNotRegistry) && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("looking for the manifest after the push: %w", err)
 	}
-	if got.Digest != m.desc.Digest {
+	if !holds {
 		return p.unconfirmed(resp, "the manifest "+want)
 	}
 	return nil
+}
+
+// holds reports whether a tag or digest stands for the manifest.
+func (p *push) holds(ctx context.Context, name string, m document) (bool, error) {
+	at := p.ref
+	at.Tag, at.Digest = name, ""
+	if name == m.desc.Digest.String() {
+		at.Tag, at.Digest = "", m.desc.Digest
+	}
+	got, _, err := p.session.manifest(ctx, at)
+	return err == nil && got.Digest == m.desc.Digest, err
+}
+
+// heldAnyway reports whether a registry that refused a manifest has it under that name:
+// it was pushed before, and tags cannot be replaced there, not even by what they stand
+// for. BuildKit asks before it sends one.
+func (p *push) heldAnyway(ctx context.Context, refusal *transport.Error, name string, m document) bool {
+	if refusal == nil || refusal.StatusCode < 400 || refusal.StatusCode >= 500 {
+		return false
+	}
+	holds, err := p.holds(ctx, name, m)
+	return err == nil && holds
 }
 
 func (p *push) unconfirmed(resp *http.Response, what string) error {

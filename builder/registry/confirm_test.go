@@ -1,10 +1,12 @@
 package registry
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -139,4 +141,40 @@ func TestPushOfBlobThatIsNotThere(t *testing.T) {
 	}
 	reg.change = nil
 	checkImage(t, ref)
+}
+
+// A registry whose tags cannot be replaced refuses them also for the image that they
+// stand for. That image has been pushed: by an earlier build, or by a request whose
+// answer was lost.
+func TestPushToFixedTag(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusForbidden, http.StatusConflict, http.StatusPreconditionFailed} {
+		for _, lost := range []bool{false, true} {
+			t.Run(fmt.Sprint(status, lost), func(t *testing.T) {
+				reg := newTestRegistry(t)
+				var puts atomic.Int32
+				reg.change = func(r *http.Request, rec *httptest.ResponseRecorder) {
+					if isManifestPut(r) && puts.Add(1) == 1 && lost {
+						panic(http.ErrAbortHandler)
+					}
+				}
+				reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+					if !isManifestPut(r) || puts.Load() == 0 {
+						return false
+					}
+					refusal(status, "TAG_INVALID")(w, r)
+					return true
+				})
+				img := imageSource(t, randomImage(t, 100, 1))
+				for range 2 {
+					if err := quick(Config{}).Push(t.Context(), reg.host+"/a:1", img, nil); err != nil {
+						t.Error(err)
+					}
+				}
+				other := imageSource(t, randomImage(t, 100, 1))
+				if err := quick(Config{}).Push(t.Context(), reg.host+"/a:1", other, nil); err == nil {
+					t.Error("the tag was replaced")
+				}
+			})
+		}
+	}
 }

@@ -210,13 +210,16 @@ func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 }
 
 // manifest sends a manifest. One that arrived damaged, or came before the registry
-// knew of its blobs, is sent again.
+// knew of its blobs, is sent again. One that is refused need not be sent if it is there.
 func (p *push) manifest(ctx context.Context, name string, m document) error {
 	policy := &p.client.retry
 	for n := 1; ; n++ {
 		err := p.putManifest(ctx, name, m)
 		var answer *transport.Error
 		if !errors.As(err, &answer) || !isMixedUp(answer) || n >= policy.few() {
+			if p.heldAnyway(ctx, answer, name, m) {
+				return nil
+			}
 			return p.session.explain(err, nil)
 		}
 		if err := policy.pause(ctx, n, 0); err != nil {
