@@ -15,6 +15,7 @@ import (
 // address. Others do not share its connections. No Referer header is sent:
 // addresses may be signed.
 func Transport(t *http.Transport, named func(*http.Request) bool) http.RoundTripper {
+	t.OnProxyConnectResponse = proxyAnswer
 	return &guard{own: t, others: t.Clone(), proxy: t.Proxy, named: named}
 }
 
@@ -34,23 +35,38 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Del("Referer")
 	}
-	if g.named(r) {
-		return g.own.RoundTrip(r)
-	}
-	host := r.URL.Hostname()
-	if addr, err := netip.ParseAddr(host); err == nil && isLocal(addr) {
-		if r.Body != nil {
-			_ = r.Body.Close()
-		}
-		return nil, &LocalError{Host: host, Addr: host}
-	}
+	var proxy *url.URL
 	if g.proxy != nil {
-		// The connection will be to the proxy, which the user named.
-		if p, err := g.proxy(r); err == nil && p != nil {
-			return g.others.RoundTrip(r)
+		var err error
+		if proxy, err = g.proxy(r); err != nil {
+			closeBody(r)
+			return nil, err
 		}
 	}
-	return g.others.RoundTrip(r.WithContext(context.WithValue(r.Context(), guarded{}, host)))
+	send := g.own.RoundTrip
+	if !g.named(r) {
+		host := r.URL.Hostname()
+		if addr, err := netip.ParseAddr(host); err == nil && isLocal(addr) {
+			closeBody(r)
+			return nil, &LocalError{Host: host, Addr: host}
+		}
+		send = g.others.RoundTrip
+		// A connection to a proxy is to where the user says.
+		if proxy == nil {
+			r = r.WithContext(context.WithValue(r.Context(), guarded{}, host))
+		}
+	}
+	resp, err := send(r)
+	if proxy == nil {
+		return resp, err
+	}
+	return byProxy(r, proxy, resp, err)
+}
+
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
 }
 
 // CloseIdleConnections closes the connections that are not in use.

@@ -71,7 +71,11 @@ func (s *session) explainNetwork(err error) error {
 	var dns *net.DNSError
 	var syntax *json.SyntaxError
 	var refused *redirect.LocalError
+	var proxy *redirect.ProxyError
 	switch {
+	case errors.As(err, &proxy):
+		e.Msg = fmt.Sprintf("registry %s: %s", s.host, proxy)
+		e.Hint = proxy.HintText()
 	case errors.As(err, &authority):
 		e.Msg = fmt.Sprintf("registry %s: its certificate is signed by an unknown authority", s.host)
 		e.Hint = fmt.Sprintf("put the authority's certificate into /etc/docker/certs.d/%[1]s/ca.crt or give it with --registry-ca FILE; to trust any certificate: --registry-insecure %[1]s", s.host)

@@ -409,3 +409,32 @@ func TestInvalidDigests(t *testing.T) {
 func isInvalidDigest(err error) bool {
 	return errors.Is(err, digest.ErrDigestInvalidFormat) || errors.Is(err, digest.ErrDigestInvalidLength) || errors.Is(err, digest.ErrDigestUnsupported)
 }
+
+// What the proxy does not do is not the registry's fault, and what will not pass is not
+// tried again.
+func TestProxyIsNamed(t *testing.T) {
+	var asked atomic.Int32
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	defer proxy.Close()
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	for _, tt := range []struct {
+		variable, text, hint string
+		asked                int32
+	}{
+		{proxy.URL, "registry reg.example: the proxy " + proxy.Listener.Addr().String() + " wants a name and a password", "NAME:PASSWORD@ before the host in HTTPS_PROXY", 1},
+		{closed.URL, "registry reg.example: the proxy " + closed.Listener.Addr().String() + " cannot be reached: ", "address in HTTPS_PROXY", 0},
+		{"http://me:50%off@proxy:3128", "registry reg.example: the variable HTTPS_PROXY does not hold the address of a proxy", "% as %25", 0},
+	} {
+		asked.Store(0)
+		t.Setenv("HTTPS_PROXY", tt.variable)
+		_, _, err := quick(Config{}).Resolve(t.Context(), mustRef(t, "reg.example/a:1"))
+		wantError(t, err, tt.text, tt.hint)
+		if n := asked.Load(); n != tt.asked {
+			t.Errorf("%s: the proxy was asked %d times, want %d", tt.variable, n, tt.asked)
+		}
+	}
+}

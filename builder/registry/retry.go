@@ -200,7 +200,10 @@ func Passing(err error) bool {
 	var alert tls.AlertError
 	var dns *net.DNSError
 	var refused *redirect.LocalError
+	var proxy *redirect.ProxyError
 	switch {
+	case errors.As(err, &proxy) && !proxy.Passes():
+		return false
 	case errors.Is(err, errPlainRefused), errors.Is(err, errTLSRefused),
 		errors.Is(err, context.Canceled), errors.Is(err, redirect.ErrTooMany),
 		errors.As(err, &authority), errors.As(err, &hostErr), errors.As(err, &invalid),

@@ -38,7 +38,7 @@ func (c *Client) transport(e endpoint) (http.RoundTripper, error) {
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, ControlContext: redirect.Control}
 	base := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
+		Proxy:                 redirect.Proxy,
 		DialContext:           dialer.DialContext,
 		TLSClientConfig:       conf,
 		TLSHandshakeTimeout:   dialTimeout,

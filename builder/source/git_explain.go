@@ -15,6 +15,10 @@ func explainGit(what string, s gitSource, err error) error {
 	}
 	e := &RemoteError{Msg: what, Err: err}
 	switch {
+	case says(err, "response 407", "returned error: 407"):
+		e.Hint = "the proxy wants a name and a password: write NAME:PASSWORD@ before the host in HTTPS_PROXY or HTTP_PROXY, or correct what is there"
+	case says(err, "Could not resolve proxy"):
+		e.Hint = "check the proxy's address in HTTPS_PROXY and HTTP_PROXY"
 	case says(err, "could not read Username", "could not read Password", "Authentication failed", "requested URL returned error: 403"):
 		e.Hint = "for a private repository give a token: --secret id=GIT_AUTH_TOKEN,env=VARIABLE (or src=FILE)"
 	case says(err, "Permission denied ("):

@@ -35,7 +35,7 @@ const (
 
 func newHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.Proxy = http.ProxyFromEnvironment
+	t.Proxy = redirect.Proxy
 	t.ResponseHeaderTimeout = stallTime
 	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, ControlContext: redirect.Control}).DialContext
 	return &http.Client{Transport: redirect.Transport(t, isNamed), CheckRedirect: redirect.Check}
@@ -249,7 +249,10 @@ func (q *request) explain(err error) error {
 	var network net.Error
 	var broken *brokenError
 	var refused *redirect.LocalError
+	var proxy *redirect.ProxyError
 	switch {
+	case errors.As(err, &proxy):
+		e.Err, e.Hint = proxy, proxy.HintText()
 	case errors.As(err, &refused):
 		e.Err, e.Hint = refused, refused.HintText()+"; if you want the file from there, write its own address"
 	case errors.As(err, &status):
@@ -271,8 +274,6 @@ func (q *request) statusHint(code int) string {
 		return fmt.Sprintf("give a token with --secret id=%s%s,src=FILE, or a whole Authorization header as %s%s", httpTokenSecret, host, httpHeaderSecret, host)
 	case code == http.StatusNotFound || code == http.StatusGone:
 		return "check the address"
-	case code == http.StatusProxyAuthRequired:
-		return "the proxy wants a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
 	case code == http.StatusTooManyRequests || code >= 500:
 		return fmt.Sprintf("%s cannot answer now: build again later", host)
 	}

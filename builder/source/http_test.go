@@ -537,3 +537,40 @@ func TestHTTPEncoded(t *testing.T) {
 		}
 	}
 }
+
+// TestGitProxy: git's number is not all that is said of a proxy.
+func TestGitProxy(t *testing.T) {
+	proxy := newWeb(t, "")
+	for _, address := range []string{"http://git.example/f.git", "https://git.example/f.git"} {
+		proxy.requests.Store(0)
+		proxy.fail = []int{http.StatusProxyAuthRequired, http.StatusProxyAuthRequired}
+		for _, name := range []string{"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"} {
+			t.Setenv(name, proxy.URL)
+		}
+		_, err := testRemotes(t, t.TempDir(), nil).Git(t.Context(), parser.Git{FullURL: address})
+		if err == nil || !strings.Contains(err.Error(), "407") || !strings.Contains(hintOf(err), "the proxy wants a name and a password") {
+			t.Errorf("%s: got %v, hint %q", address, err, hintOf(err))
+		}
+	}
+}
+
+// TestHTTPProxy: it is said what the proxy wants, with a hint that keeps its words.
+func TestHTTPProxy(t *testing.T) {
+	proxy := newWeb(t, "")
+	for _, address := range []string{"http://web.example/f", "https://web.example/f"} {
+		proxy.requests.Store(0)
+		proxy.fail = []int{http.StatusProxyAuthRequired}
+		t.Setenv("HTTP_PROXY", proxy.URL)
+		t.Setenv("HTTPS_PROXY", proxy.URL)
+		_, err := testRemotes(t, t.TempDir(), nil).HTTP(t.Context(), parser.HTTP{URL: address})
+		if err == nil || !strings.HasPrefix(err.Error(), "downloading "+address+": the proxy ") || !strings.HasSuffix(err.Error(), " wants a name and a password") {
+			t.Errorf("%s: got %v", address, err)
+		}
+		if hint := hintOf(err); hint != parser.Redact(hint) || !strings.Contains(hint, "NAME:PASSWORD@") {
+			t.Errorf("%s: hint %q", address, hint)
+		}
+		if n := proxy.requests.Load(); n != 1 {
+			t.Errorf("%s: asked %d times", address, n)
+		}
+	}
+}
