@@ -84,7 +84,10 @@ func (s *session) explainNetwork(err error) error {
 		e.Hint = "use the name in the certificate, or --registry-insecure " + s.host
 	case errors.As(err, &invalid):
 		e.Msg = fmt.Sprintf("registry %s: its certificate is not valid: %v", s.host, invalid)
-		e.Hint = "check the clock of this machine; to trust any certificate: --registry-insecure " + s.host
+		e.Hint = "check the clock of this machine; if it is right, the certificate has to be renewed; to trust any certificate: --registry-insecure " + s.host
+	case WantsCertificate(err):
+		e.Msg = fmt.Sprintf("registry %s lets in only who has a certificate of its own, and accepts none of ours: %s", s.host, reason(err))
+		e.Hint = fmt.Sprintf("put your certificate and its key into /etc/docker/certs.d/%[1]s/client.cert and /etc/docker/certs.d/%[1]s/client.key", s.host)
 	case isSilence(err):
 		e.Msg = fmt.Sprintf("registry %s does not answer: %s", s.host, reason(err))
 		e.Hint = "check the network and the proxy settings (HTTPS_PROXY, NO_PROXY)"
@@ -116,6 +119,21 @@ func (s *session) explainNetwork(err error) error {
 		e.Hint = "try again; if it stays so, look at the log of the registry, or at the network between"
 	}
 	return e
+}
+
+// WantsCertificate reports whether a server ended a connection because the client's
+// certificate is missing, or not one that it trusts.
+func WantsCertificate(err error) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" {
+		return false
+	}
+	// The alerts of TLS have no exported type.
+	switch op.Err.Error() {
+	case "tls: certificate required", "tls: bad certificate", "tls: unknown certificate authority", "tls: expired certificate":
+		return true
+	}
+	return false
 }
 
 // isDenied reports whether a registry refused the credentials.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -435,6 +436,25 @@ func TestProxyIsNamed(t *testing.T) {
 		wantError(t, err, tt.text, tt.hint)
 		if n := asked.Load(); n != tt.asked {
 			t.Errorf("%s: the proxy was asked %d times, want %d", tt.variable, n, tt.asked)
+		}
+	}
+}
+
+// A registry that wants a client's certificate says so with an alert, and is not asked
+// again.
+func TestClientCertificateIsWanted(t *testing.T) {
+	for alert, want := range map[string]bool{
+		"tls: certificate required": true, "tls: bad certificate": true, "tls: unknown certificate authority": true,
+		"tls: internal error": false, "tls: handshake failure": false,
+	} {
+		err := error(&url.Error{Op: "Get", URL: "https://reg.example/v2/", Err: &net.OpError{Op: "remote error", Err: errors.New(alert)}})
+		if Passing(err) == want {
+			t.Errorf("%s: passing: %v", alert, !want)
+		}
+		s := session{endpoint: endpoint{host: "reg.example"}}
+		if want {
+			wantError(t, s.explain(err, nil), "registry reg.example lets in only who has a certificate of its own", "/etc/docker/certs.d/reg.example/client.cert")
+			wantError(t, s.explain(err, nil), alert, "")
 		}
 	}
 }

@@ -208,7 +208,7 @@ func Passing(err error) bool {
 		errors.Is(err, context.Canceled), errors.Is(err, redirect.ErrTooMany),
 		errors.As(err, &authority), errors.As(err, &hostErr), errors.As(err, &invalid),
 		errors.As(err, &record), errors.As(err, &refused), errors.As(err, &verification), errors.As(err, &alert),
-		errors.Is(err, http.ErrSchemeMismatch),
+		errors.Is(err, http.ErrSchemeMismatch), WantsCertificate(err),
 		errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return false
 	case errors.As(err, &dns):

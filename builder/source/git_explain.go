@@ -19,6 +19,9 @@ func explainGit(what string, s gitSource, err error) error {
 		e.Hint = "the proxy wants a name and a password: write NAME:PASSWORD@ before the host in HTTPS_PROXY or HTTP_PROXY, or correct what is there"
 	case says(err, "Could not resolve proxy"):
 		e.Hint = "check the proxy's address in HTTPS_PROXY and HTTP_PROXY"
+	case says(err, "certificate verification failed", "SSL certificate problem", "SSL: no alternative certificate", "SSL: certificate subject name"):
+		e.Hint = fmt.Sprintf("the certificate of %s has expired, is for another name, or its authority is not known here: "+
+			"then name a PEM file in GIT_SSL_CAINFO that has the authority's certificate and those of the system", s.remote.host)
 	case says(err, "could not read Username", "could not read Password", "Authentication failed", "requested URL returned error: 403"):
 		e.Hint = "for a private repository give a token: --secret id=GIT_AUTH_TOKEN,env=VARIABLE (or src=FILE)"
 	case says(err, "Permission denied ("):

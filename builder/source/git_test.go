@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -636,6 +638,10 @@ func TestGitHookless(t *testing.T) {
 
 func TestGitErrors(t *testing.T) {
 	o := serveGit(t, smart)
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
+	secure.StartTLS()
+	defer secure.Close()
 	tests := []struct {
 		name       string
 		op         parser.Git
@@ -644,6 +650,7 @@ func TestGitErrors(t *testing.T) {
 		{"no repository", parser.Git{FullURL: o.URL + "/none.git"}, "failed to fetch remote " + o.URL + "/none.git: ", "check the address"},
 		{"empty", parser.Git{FullURL: o.url()}, "could not find default branch for repository", "name a branch"},
 		{"nobody", parser.Git{FullURL: "http://127.0.0.1:1/x.git"}, "failed to fetch remote", "is up"},
+		{"certificate", parser.Git{FullURL: secure.URL + "/x.git"}, "failed to fetch remote " + secure.URL, "GIT_SSL_CAINFO"},
 		{"file", parser.Git{FullURL: "file://" + o.bare}, "is no address of a git repository", "https://HOST"},
 		{"command", parser.Git{FullURL: "ext::sh -c true"}, "is no address of a git repository", "https://HOST"},
 		{"option", parser.Git{FullURL: "ssh://-oProxyCommand=x/y"}, "is no address of a git repository", "https://HOST"},

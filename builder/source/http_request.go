@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -258,13 +259,28 @@ func (q *request) explain(err error) error {
 	case errors.As(err, &status):
 		e.Hint = q.statusHint(status.code)
 	case errors.As(err, &certificate):
-		e.Hint = fmt.Sprintf("add the authority that signed the certificate of %s to those of this machine, or name it in SSL_CERT_FILE", host)
+		e.Hint = certificateHint(host, certificate)
+	case registry.WantsCertificate(err):
+		e.Hint = fmt.Sprintf("%s lets in only who has a certificate of its own, which downloads cannot show: get the file with another program, such as curl --cert, and COPY it", host)
 	case errors.As(err, &name):
 		e.Hint = fmt.Sprintf("check the name %s, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", name.Name)
 	case errors.As(err, &network), errors.As(err, &broken), errors.Is(err, io.EOF):
 		e.Hint = fmt.Sprintf("check that %s is up, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", host)
 	}
 	return e
+}
+
+// certificateHint says what to do about a certificate that cannot be verified.
+func certificateHint(host string, err error) string {
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &name):
+		return fmt.Sprintf("the certificate is for other names than %s: write one of those, or have it made for this one", host)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Sprintf("check the clock of this machine; if it is right, whoever runs %s has to renew the certificate", host)
+	}
+	return fmt.Sprintf("add the authority that signed the certificate of %s to those of this machine, or name it in SSL_CERT_FILE", host)
 }
 
 func (q *request) statusHint(code int) string {

@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -572,5 +576,33 @@ func TestHTTPProxy(t *testing.T) {
 		if n := proxy.requests.Load(); n != 1 {
 			t.Errorf("%s: asked %d times", address, n)
 		}
+	}
+}
+
+// TestCertificateHints: a certificate that has expired, or is for another name, needs
+// something else than an authority.
+func TestCertificateHints(t *testing.T) {
+	u, err := url.Parse("https://web.example/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := request{url: u}
+	for _, tt := range []struct {
+		err  error
+		hint string
+	}{
+		{x509.UnknownAuthorityError{}, "SSL_CERT_FILE"},
+		{x509.CertificateInvalidError{Cert: &x509.Certificate{}, Reason: x509.Expired}, "check the clock of this machine; if it is right, whoever runs web.example"},
+		{x509.CertificateInvalidError{Cert: &x509.Certificate{}, Reason: x509.NotAuthorizedToSign}, "SSL_CERT_FILE"},
+		{x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"other.example"}}, Host: "web.example"}, "for other names than web.example"},
+	} {
+		err := q.explain(&url.Error{Op: "Get", URL: u.String(), Err: &tls.CertificateVerificationError{Err: tt.err}})
+		if !strings.Contains(hintOf(err), tt.hint) || !strings.Contains(err.Error(), tt.err.Error()) {
+			t.Errorf("%v: hint %q, want %q", err, hintOf(err), tt.hint)
+		}
+	}
+	err = q.explain(&url.Error{Op: "Get", Err: &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}})
+	if !strings.Contains(hintOf(err), "web.example lets in only who has a certificate") {
+		t.Errorf("%v: hint %q", err, hintOf(err))
 	}
 }
