@@ -196,7 +196,7 @@ const tokenLife = time.Minute
 // exchange gets a token. It is used for 9/10 of its life.
 func exchange(ctx context.Context, reg name.Registry, auth authn.Authenticator, inner http.RoundTripper, scopes []string, c challenge, scheme string) (string, time.Time, error) {
 	began := time.Now()
-	t, err := transport.Exchange(ctx, reg, auth, inner, scopes, &transport.Challenge{
+	t, err := transport.Exchange(ctx, besideRealm(reg, c.parameters["realm"]), auth, inner, scopes, &transport.Challenge{
 		Scheme: c.scheme, Parameters: c.parameters, Insecure: scheme == "http",
 	})
 	if err != nil {
@@ -211,6 +211,24 @@ func exchange(ctx context.Context, reg name.Registry, auth authn.Authenticator, 
 		life = time.Duration(min(t.ExpiresIn, 1<<30)) * time.Second
 	}
 	return "Bearer " + token, began.Add(life * 9 / 10), nil
+}
+
+// besideRealm returns reg, or the server of a realm that is on the same machine at
+// another port. The library takes realms at private addresses only from the registry
+// that it is given.
+func besideRealm(reg name.Registry, realm string) name.Registry {
+	u, err := url.Parse(realm)
+	if err != nil {
+		return reg
+	}
+	host := hostname(reg.RegistryStr())
+	if !strings.EqualFold(u.Hostname(), host) && !(isLoopback(u.Host) && isLoopback(host)) {
+		return reg
+	}
+	if beside, err := name.NewRegistry(u.Host); err == nil {
+		return beside
+	}
+	return reg
 }
 
 // elsewhere sends r to where the registry has redirected it. That place may want

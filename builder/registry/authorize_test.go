@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
@@ -267,4 +268,36 @@ func FuzzChallenges(f *testing.F) {
 			t.Errorf("%q: got %q, then %q of %q", line, got, again, h)
 		}
 	})
+}
+
+// Tokens may come from another port of the registry's own machine, whatever address that
+// has, and from no other private address.
+func TestTokenServerBeside(t *testing.T) {
+	tokens := &tokenRegistry{}
+	beside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tokens.handle(w, r) }))
+	defer beside.Close()
+	reg := newTestRegistry(t)
+	img := imageSource(t, randomImage(t, 100, 1))
+	for _, realm := range []string{beside.URL, strings.Replace(beside.URL, "127.0.0.1", "localhost", 1)} {
+		tokens.offers = `Bearer realm="` + realm + `/token",service="test",scope="repository:PATH:pull"`
+		reg.intercept(tokens.handle)
+		if err := quick(Config{Keychain: knownUser}).Push(t.Context(), reg.host+"/app:1", img, nil); err != nil {
+			t.Errorf("%s: %v", realm, err)
+		}
+	}
+	for _, tt := range []struct{ host, realm, want string }{
+		{"192.168.1.10:5000", "https://192.168.1.10:5001/auth", "192.168.1.10:5001"},
+		{"192.168.1.10:5000", "https://192.168.1.11/auth", "192.168.1.10:5000"},
+		{"[fd00::1]:5000", "https://[fd00::1]:5001/auth", "[fd00::1]:5001"},
+		{"reg.example", "https://127.0.0.1/auth", "reg.example"},
+		{"127.0.0.1:5000", "https://192.168.1.10/auth", "127.0.0.1:5000"},
+	} {
+		r, err := registryName(tt.host, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := besideRealm(r, tt.realm).RegistryStr(); got != tt.want {
+			t.Errorf("%s of %s: got %s, want %s", tt.realm, tt.host, got, tt.want)
+		}
+	}
 }

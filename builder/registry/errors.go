@@ -105,7 +105,10 @@ func (s *session) explainNetwork(err error) error {
 		e.Hint = "check the network of this machine"
 	case strings.Contains(err.Error(), "realm host"):
 		e.Msg = fmt.Sprintf("registry %s: it sends logins to another address: %s", s.host, reason(err))
-		e.Hint = "the registry's configuration is wrong, or it is hostile: its realm must be a host name or the registry's own address; do not log in before its operator has explained this"
+		e.Hint = "the registry's configuration is wrong, or it is hostile: its realm must be a host name, or an address that the registry has too; do not log in before its operator has explained this"
+	case strings.Contains(err.Error(), "realm scheme"):
+		e.Msg = fmt.Sprintf("registry %s: the address for its logins cannot be used: %s", s.host, reason(err))
+		e.Hint = "correct the realm in the registry's configuration: it must begin with https://, or with http:// where the registry itself is spoken to without TLS"
 	case strings.Contains(err.Error(), "bearer"), strings.Contains(err.Error(), "www-authenticate"), errors.As(err, &syntax):
 		e.Msg = fmt.Sprintf("registry %s: its answer about logins cannot be understood: %s", s.host, reason(err))
 		e.Hint = notRegistryHint

@@ -210,6 +210,8 @@ func TestWrongLogins(t *testing.T) {
 		{`Bearer realm="http://HOST/token"`, "{}", "its answer about logins cannot be understood", "leads to a registry"},
 		{`Bearer`, "", "its answer about logins cannot be understood", "leads to a registry"},
 		{`Bearer realm="http://10.0.0.1/token"`, "", "it sends logins to another address", "its realm must be a host name"},
+		{`Bearer realm="http://169.254.169.254/token"`, "", "it sends logins to another address", "its realm must be a host name"},
+		{`Bearer realm="/token"`, "", "the address for its logins cannot be used", "correct the realm"},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/token" {
