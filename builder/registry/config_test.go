@@ -200,7 +200,7 @@ func TestRetryAfterHeader(t *testing.T) {
 		now.Add(-time.Minute).Format(http.TimeFormat): 0,
 		strings.Repeat("9", 12):                       1 << 20 * time.Second,
 	} {
-		if got := retryAfter(in, now); got != want {
+		if got := RetryAfter(in, now); got != want {
 			t.Errorf("%q: %s, want %s", in, got, want)
 		}
 	}

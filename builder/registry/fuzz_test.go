@@ -113,7 +113,7 @@ func FuzzHeaders(f *testing.F) {
 	f.Add("Fri, 31 Dec 9999 23:59:59 GMT", "bytes -5--1/10", int64(10), int64(-5))
 	now := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, after, part string, total, offset int64) {
-		if d := retryAfter(after, now); d < 0 {
+		if d := RetryAfter(after, now); d < 0 {
 			t.Errorf("%q: %s", after, d)
 		}
 		resp := &http.Response{

@@ -128,7 +128,7 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		wait := time.Duration(0)
 		if resp != nil {
-			wait = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+			wait = RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 		}
 		if !t.repeats(r) || n >= t.attempts(r, resp, err) || wait > t.policy.longest {
 			return resp, err
@@ -226,8 +226,8 @@ func passingStatus(code int) bool {
 	return false
 }
 
-// retryAfter reads the header: seconds, or a date.
-func retryAfter(s string, now time.Time) time.Duration {
+// RetryAfter reads the header: seconds, or a date. What cannot be read is 0.
+func RetryAfter(s string, now time.Time) time.Duration {
 	if n, err := strconv.Atoi(s); err == nil {
 		return time.Duration(min(max(n, 0), 1<<20)) * time.Second
 	}

@@ -165,7 +165,7 @@ func (u *upload) attempt(ctx context.Context) (wait time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	wait = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	wait = RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if err := checkStatus(resp, http.StatusCreated, http.StatusNoContent, http.StatusOK); err != nil {
 		return wait, err
 	}

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -108,7 +107,7 @@ func (r *Remotes) askOnce(ctx context.Context, dir string, q request, authorizat
 		return r.askOnce(ctx, dir, q, authorization, nil)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
-		return download{}, &statusError{code: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After")}
+		return download{}, &statusError{code: resp.StatusCode, retryAfter: registry.RetryAfter(resp.Header.Get("Retry-After"), time.Now())}
 	}
 	body := &patient{r: resp.Body, timer: time.AfterFunc(stallTime, func() { cancel(errStalled) })}
 	defer body.timer.Stop()
@@ -178,7 +177,7 @@ func (r *Remotes) httpAuthorization(q request) (string, error) {
 // statusError is an answer without the file.
 type statusError struct {
 	code       int
-	retryAfter string
+	retryAfter time.Duration // what the server asks for
 }
 
 func (e *statusError) Error() string {
@@ -217,12 +216,7 @@ func passing(err error) (wait time.Duration, again bool) {
 		switch status.code {
 		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
 			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			s, err := strconv.Atoi(status.retryAfter)
-			if err != nil || s < 0 {
-				return 0, true
-			}
-			wait = time.Duration(s) * time.Second
-			return wait, s <= int(maxRetryAfter/time.Second)
+			return status.retryAfter, status.retryAfter <= maxRetryAfter
 		}
 		return 0, false
 	}

@@ -395,6 +395,26 @@ func TestHTTPRetries(t *testing.T) {
 	}
 }
 
+// TestHTTPRetryAfter: a server may ask for a pause in either form, but not for a long
+// one.
+func TestHTTPRetryAfter(t *testing.T) {
+	far := time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)
+	for after, want := range map[string]int32{"3600": 1, far: 1, "0": 2, "soon": 2} {
+		var n atomic.Int32
+		s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			if n.Add(1) == 1 {
+				rw.Header().Set("Retry-After", after)
+				rw.WriteHeader(http.StatusTooManyRequests)
+			}
+		}))
+		_, err := testRemotes(t, t.TempDir(), nil).HTTP(t.Context(), parser.HTTP{URL: s.URL})
+		if got := n.Load(); got != want || (err == nil) != (want == 2) {
+			t.Errorf("%s: asked %d times, want %d: %v", after, got, want, err)
+		}
+		s.Close()
+	}
+}
+
 // TestHTTPCut: a transfer that breaks off leaves no file behind.
 func TestHTTPCut(t *testing.T) {
 	var n atomic.Int32
