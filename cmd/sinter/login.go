@@ -73,9 +73,15 @@ func (a *app) login(ctx context.Context, f *loginFlags, host string) error {
 		return err
 	}
 	key := registry.CredentialKey(host)
-	err = file.GetCredentialsStore(key).Store(types.AuthConfig{
-		ServerAddress: key, Username: f.username, Password: f.password,
+	// It may be a helper that stores it, which may ask somebody first.
+	_, err = await(ctx, func() (none struct{}, err error) {
+		return none, file.GetCredentialsStore(key).Store(types.AuthConfig{
+			ServerAddress: key, Username: f.username, Password: f.password,
+		})
 	})
+	if ctx.Err() != nil {
+		return err
+	}
 	if err != nil {
 		return &hinted{
 			err:  fmt.Errorf("keeping the password for %s: %w", host, err),

@@ -14,8 +14,10 @@ func newLogoutCmd(a *app) *cobra.Command {
 		Short: "Log out of a registry",
 		Long:  `Forget the password for a registry, by default Docker Hub.`,
 		Args:  usageArgs(cobra.MaximumNArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return a.logout(hostArg(args))
+		RunE: func(cmd *cobra.Command, args []string) error {
+			// A helper that has the password may ask somebody first.
+			_, err := await(cmd.Context(), func() (none struct{}, err error) { return none, a.logout(hostArg(args)) })
+			return err
 		},
 	}
 }
