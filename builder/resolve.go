@@ -199,7 +199,7 @@ func (e *engine) layer(id layers.ID) (layers.Layer, error) {
 
 // errCopied is about layers of which there is nothing but a directory that was not
 // made here.
-var errCopied = errors.New("its only form is a directory that was not made here: the store was copied, or changed")
+var errCopied = errors.New("its only form is a directory that was not made here, or with other user IDs: the store was copied or changed, or /etc/subuid was")
 
 // resolveInputs resolves all inputs of n, concurrently.
 func (e *engine) resolveInputs(ctx context.Context, n *parser.Node) error {

@@ -143,6 +143,7 @@ func (a *app) openStore() (*store.Store, error) {
 			return watchDownload(ctx, r, l, a.events), nil
 		},
 		SingleUser: userns.Single(),
+		IDs:        userns.IDs(),
 		Warn:       a.warn,
 		Context:    a.ctx,
 		Read:       a.reads,

@@ -22,6 +22,9 @@ type Mark struct {
 	// Changed is the time of the last change of its metadata (ctime), in
 	// nanoseconds. The kernel alone sets it, so no copy has the same.
 	Changed int64 `json:"changed"`
+	// IDs are the user and group IDs of the process that made it, as Store's option
+	// of this name. Empty in marks of older versions.
+	IDs string `json:"ids,omitempty"`
 	// Owners says that the owners of what is in it count.
 	Owners bool `json:"owners,omitempty"`
 	// Latest is the youngest ctime of all that is in it: younger ones are of changes

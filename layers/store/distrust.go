@@ -42,7 +42,7 @@ func (s *Store) DistrustChanged(ctx context.Context) error {
 		for _, f := range forms {
 			name, marked := strings.CutSuffix(f.Name(), madeSuffix)
 			// Directories of the other kind have owners that do not exist here.
-			if !marked || strings.HasPrefix(name, oneUserName) != s.opt.SingleUser {
+			if !marked || isOneUsers(name) != s.opt.SingleUser {
 				continue
 			}
 			if err := s.recheck(ctx, s.layerPath(id, name)); err != nil {

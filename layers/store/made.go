@@ -106,10 +106,28 @@ func (s *Store) knownDir(dir string) (*knownDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if made, err := m.Is(dir); err != nil || !made {
+	if made, err := m.Is(dir); err != nil || !made || !s.hasIDs(dir, m) {
 		return nil, err
 	}
 	return s.dirs.put(dir, m, false), nil
+}
+
+// hasIDs reports whether this process has the IDs with which dir was made. With
+// others its files have other owners, may not be readable, or belong to root although
+// their owners exist now. Root of every user namespace can read what belongs to one
+// user.
+func (s *Store) hasIDs(dir string, m archive.Mark) bool {
+	return m.IDs == "" || s.opt.IDs == "" || m.IDs == s.opt.IDs || isOneUsers(dir) && !s.opt.SingleUser
+}
+
+// isOneUsers reports whether dir is a form in which one user owns everything.
+func isOneUsers(dir string) bool { return strings.HasPrefix(filepath.Base(dir), oneUserName) }
+
+// markOf is the mark of the complete directory dir, made by this process.
+func (s *Store) markOf(ctx context.Context, dir string) (archive.Mark, error) {
+	m, err := archive.MarkOf(ctx, dir, true)
+	m.IDs = s.opt.IDs
+	return m, err
 }
 
 // isMade reports whether dir is a directory form that was made here.
@@ -151,7 +169,7 @@ func (s *Store) markMade(dir string, m archive.Mark) error {
 // keepDir makes the finished directory tmp the form dir of a layer, in place of
 // one that does not count. The caller holds the layer's lock.
 func (s *Store) keepDir(ctx context.Context, id layers.ID, tmp, dir string) error {
-	m, err := archive.MarkOf(ctx, tmp, true)
+	m, err := s.markOf(ctx, tmp)
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,10 @@ type Options struct {
 	// SingleUser says that files can only be made for one user (a user
 	// namespace that maps one ID).
 	SingleUser bool
+	// IDs describes the user and group IDs of this process. A directory that was made
+	// with others counts as missing. Empty in a process that makes no directories and
+	// reads no files of other users in them: there all count.
+	IDs string
 	// Warn gets a line about what was damaged and is made again.
 	Warn func(string)
 	// Context ends waits for others who remove parts of the store, and says how

@@ -315,6 +315,51 @@ func TestOneUsersDirectoriesAreTheirOwn(t *testing.T) {
 	}
 }
 
+// TestDirectoriesOfOtherIDs: a directory that was made with other IDs is made again,
+// since owners that were missing then may exist now, and the other way round. A layer
+// that has no other form is a miss. A directory of one user's files can be read with
+// any IDs.
+func TestDirectoriesOfOtherIDs(t *testing.T) {
+	const few, many = "0 1000 1 1 100000 10", "0 1000 1 1 100000 65536"
+	for name, test := range map[string]struct {
+		forms Forms
+		miss  bool
+	}{"with a tar": {Forms{Dir: true, Tar: true}, false}, "without": {Forms{Dir: true}, true}} {
+		root := t.TempDir()
+		l := write(t, open(t, root, Options{IDs: few}), test.forms)
+		dir := filepath.Join(root, "layers", string(l.ID), dirName)
+		before, err := readMark(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := open(t, root, Options{IDs: few}).Usable(l); err != nil {
+			t.Errorf("%s: with the same IDs: %v", name, err)
+		}
+		s := open(t, root, Options{IDs: many})
+		if err := s.Usable(l); errors.Is(err, ErrNoForm) != test.miss {
+			t.Errorf("%s: Usable: %v", name, err)
+		}
+		if problems, err := s.Verify(ctx); err != nil || len(problems) > 0 {
+			t.Errorf("%s: Verify: %v, %v", name, problems, err)
+		}
+		if _, err := s.Dir(ctx, layers.Chain{l}); (err != nil) != test.miss {
+			t.Errorf("%s: Dir: %v", name, err)
+		}
+		after, err := readMark(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := after.Inode != before.Inode; again == test.miss {
+			t.Errorf("%s: made again: %v", name, again)
+		}
+	}
+	root := t.TempDir()
+	l := write(t, open(t, root, Options{IDs: "0 1000 1", SingleUser: true}), Forms{Dir: true})
+	if err := open(t, root, Options{IDs: many}).Usable(l); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDamagedLayerIsNone(t *testing.T) {
 	root := t.TempDir()
 	l := write(t, open(t, root, Options{}), Forms{Tar: true})

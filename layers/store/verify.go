@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -301,16 +300,19 @@ func (v *verification) isLeftover(dir string) bool {
 }
 
 // dir says what is wrong with a directory form. Those of processes with other
-// user IDs cannot be read in full here.
+// user IDs cannot be compared here.
 func (v *verification) dir(ctx context.Context, dir string, t *layers.Tree) error {
 	k, err := v.knownDir(dir)
 	if err != nil {
 		return err
 	}
 	if k == nil {
+		if m, err := readMark(dir); err == nil && !v.hasIDs(dir, m) {
+			return nil
+		}
 		return damage("it is not the directory that was made here: the store was copied, or the directory was changed")
 	}
-	if strings.HasPrefix(filepath.Base(dir), oneUserName) != v.opt.SingleUser {
+	if isOneUsers(dir) != v.opt.SingleUser {
 		return nil
 	}
 	same, err := k.Unchanged(ctx, dir)

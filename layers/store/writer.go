@@ -222,7 +222,7 @@ func (w *Writer) makeDir() error {
 	if err := w.s.unpack(w.ctx, w.entries().Tree(), t.Content, dir); err != nil {
 		return err
 	}
-	m, err := archive.MarkOf(w.ctx, dir, true)
+	m, err := w.s.markOf(w.ctx, dir)
 	if err != nil {
 		return err
 	}

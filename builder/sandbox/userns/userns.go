@@ -69,6 +69,20 @@ func Single() bool {
 	return err == nil && m.size() == 1
 }
 
+// IDs describes the IDs of this process, as its maps, if commands run in its user
+// namespace; elsewhere it is empty.
+func IDs() string {
+	if Needed() {
+		return ""
+	}
+	uids, err := os.ReadFile("/proc/self/uid_map")
+	gids, err2 := os.ReadFile("/proc/self/gid_map")
+	if err != nil || err2 != nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(string(uids)), " ") + ", " + strings.Join(strings.Fields(string(gids)), " ")
+}
+
 // Reason says, for a person, why there is a single id, here or where Reexec has
 // started this program, and what to do about it; it is empty where there are more.
 func Reason() string {
