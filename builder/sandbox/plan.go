@@ -29,7 +29,7 @@ func newPlan(s Spec, ns *network.Namespace) (*inside.Plan, error) {
 		Lower: s.Lower, Upper: s.Upper, Work: s.Work, Stage: filepath.Join(s.TempDir, "stage"),
 		Args: s.Args, Env: s.Env, Cwd: s.Cwd, User: s.User, Hostname: s.Hostname,
 		OwnNetwork: s.Network == NetNone, Insecure: s.Insecure,
-		UserNS: userns.Inside(), Single: userns.Single(),
+		UserNS: userns.Inside(), Single: userns.Single(), TTYGroup: userns.HasGroup(5),
 	}
 	if p.Hostname == "" {
 		p.Hostname = defaultHostname

@@ -137,7 +137,7 @@ func (p *Plan) mountsAt(dest string) bool {
 // devMounts mounts terminals, shared memory and message queues.
 func (in *sandboxInit) devMounts(dev int) error {
 	pts := []string{"newinstance", "ptmxmode=0666", "mode=0620"}
-	if !in.plan.Single {
+	if in.plan.TTYGroup {
 		pts = append(pts, "gid=5")
 	}
 	data := unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NODEV

@@ -50,6 +50,7 @@ type Plan struct {
 	OwnNetwork     bool
 	Insecure       bool
 	UserNS, Single bool // root of a user namespace only, with one user
+	TTYGroup       bool // terminals can belong to the group tty, 5
 	Mounts         []Mount
 	Limits         []Limit
 	Caps           CapSet

@@ -92,6 +92,7 @@ func (p *Plan) code(c *codec) {
 	c.bool(&p.Insecure)
 	c.bool(&p.UserNS)
 	c.bool(&p.Single)
+	c.bool(&p.TTYGroup)
 	list(c, &p.Mounts, func(c *codec, m *Mount) { m.code(c) })
 	list(c, &p.Limits, func(c *codec, l *Limit) {
 		number(c, &l.Resource)

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/user"
@@ -81,6 +82,12 @@ func IDs() string {
 		return ""
 	}
 	return strings.Join(strings.Fields(string(uids)), " ") + ", " + strings.Join(strings.Fields(string(gids)), " ")
+}
+
+// HasGroup says whether the user namespace has a group.
+func HasGroup(gid int64) bool {
+	m, err := readMap("/proc/self/gid_map")
+	return err == nil && slices.ContainsFunc(m, func(r user.IDMap) bool { return r.ID <= gid && gid-r.ID < r.Count })
 }
 
 // Reason says, for a person, why there is a single id, here or where Reexec has

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
+)
+
+// ranged is a user whose ranges of subordinate IDs change between builds in one store.
+type ranged struct {
+	t         *testing.T
+	dir, name string
+	as        *syscall.Credential
+}
+
+func newRanged(t *testing.T) *ranged {
+	t.Helper()
+	if os.Getuid() != 0 || userns.Inside() {
+		t.Skip("needs root, to make users")
+	}
+	dir, err := os.MkdirTemp("/var/tmp", "sinter-ranges-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	who := makeUser(t, false)
+	r := &ranged{t: t, dir: dir, name: who.Username, as: credential(t, who)}
+	t.Cleanup(func() { r.give(0) })
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, "cp", self, filepath.Join(dir, "test"))
+	sh(t, "mkdir", filepath.Join(dir, "out"))
+	sh(t, "chown", "-R", who.Username+":", dir)
+	return r
+}
+
+// give makes one range of count IDs all that the user has.
+func (r *ranged) give(count int) {
+	r.t.Helper()
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		sh(r.t, "sed", "-i", "/^"+r.name+":/d", file)
+		if count > 0 {
+			sh(r.t, "sh", "-c", `echo "$0:900000:$1" >>"$2"`, r.name, strconv.Itoa(count), file)
+		}
+	}
+}
+
+// build returns what a build of dockerfile said, and the files of its result as tar
+// lists them.
+func (r *ranged) build(base, dockerfile string) (said, files string) {
+	r.t.Helper()
+	out := filepath.Join(r.dir, "out", "tar")
+	c := exec.Command(filepath.Join(r.dir, "test"), "build", "--progress=plain", "--build-context", "base=docker-image://"+base,
+		"-o", "type=tar,dest="+out, "-f", "-", r.dir+"/out")
+	c.Args[0] = programName
+	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.dir, "SINTER_ROOT=" + filepath.Join(r.dir, "store"), "GORACE=" + noWait}
+	c.Stdin = strings.NewReader(dockerfile)
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: r.as}
+	text, err := c.CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("%v\n%s", err, text)
+	}
+	list, err := exec.Command("tar", "--numeric-owner", "-tvf", out).CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("%v\n%s", err, list)
+	}
+	return string(text), string(list)
+}
+
+// TestFewIDs: commands run also where the group of terminals is not among the IDs.
+func TestFewIDs(t *testing.T) {
+	r := newRanged(t)
+	registry := serveRegistry(t)
+	pushBase(t, registry+"/base:latest")
+	r.give(3)
+	if _, files := r.build(registry+"/base", "FROM base\nRUN echo a >/a && chown 2:3 /a\n"); !strings.Contains(files, " 2/3 ") {
+		t.Errorf("the files are\n%s", files)
+	}
+}
