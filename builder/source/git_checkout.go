@@ -40,7 +40,7 @@ func (r *repository) checkoutOnce(ctx context.Context, rev revision, dest, depth
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+	defer func() { err = errors.Join(err, folder.RemoveAll(ctx, tmp)) }()
 	w := &worktree{repository: r, tree: filepath.Join(tmp, "tree"), dir: filepath.Join(tmp, "git")}
 	if r.source.keep {
 		w.dir = filepath.Join(w.tree, ".git")

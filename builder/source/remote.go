@@ -210,7 +210,7 @@ func (r *Remotes) lockFolder(ctx context.Context, dir string) (*os.File, error) 
 	}
 	old, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
 	for _, path := range old {
-		err = errors.Join(err, os.RemoveAll(path))
+		err = errors.Join(err, folder.RemoveAll(ctx, path))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -58,22 +58,6 @@ func write(temp, path string, data []byte, mode fs.FileMode, before func(*os.Fil
 	return err
 }
 
-// RemoveAll removes dir with everything in it, also directories that forbid it to
-// their owner. What is not there is no error.
-func RemoveAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if err == nil || !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(dir)
-}
-
 // Seal puts a line with its checksum before payload, so that a torn or altered file
 // shows.
 func Seal(payload []byte) []byte {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
-	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Adopt makes the upper directory of an overlay, in which a command ran on top
@@ -32,7 +31,7 @@ func (s *Store) Adopt(ctx context.Context, upper string, lower layers.Chain, own
 		return l, false, err
 	}
 	if len(t.Entries) == 0 && owner == nil {
-		return l, false, folder.RemoveAll(upper)
+		return l, false, s.RemoveTemp(upper)
 	}
 	id, err := randomID()
 	if err != nil {

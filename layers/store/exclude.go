@@ -215,7 +215,7 @@ func (x *Exclusion) move(name string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, unix.EXDEV):
-		err = folder.RemoveAll(path)
+		err = folder.RemoveAll(context.Background(), path)
 	}
 	if err != nil {
 		return fmt.Errorf("removing %s: %w", name, err)
@@ -246,13 +246,14 @@ func (x *Exclusion) RemoveReplaced() error {
 	return nil
 }
 
-// Release lets others claim again, and then frees the room of what was removed.
+// Release lets others claim again, and then frees the room of what was removed. When
+// this process is told to end, the next one goes on with that.
 func (x *Exclusion) Release() error {
 	x.release()
 	if x.dir == "" {
 		return nil
 	}
-	return folder.RemoveAll(x.dir)
+	return folder.RemoveAll(x.s.opt.Context, x.dir)
 }
 
 func (x *Exclusion) release() {

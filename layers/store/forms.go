@@ -16,7 +16,6 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
-	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -236,7 +235,7 @@ func (s *Store) makeDir(ctx context.Context, l layers.Layer, t *layers.Tree, dir
 		return verified(l, e, r, err)
 	}
 	if err := s.unpack(ctx, t, open, tmp); err != nil {
-		return errors.Join(hostfile.Full(err, tmp), folder.RemoveAll(tmp))
+		return errors.Join(hostfile.Full(err, tmp), s.RemoveTemp(tmp))
 	}
 	done, err := s.writing(l.ID)
 	if err != nil {

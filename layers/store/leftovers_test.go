@@ -1,8 +1,10 @@
 package store
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/sinter-build/sinter/layers/hostfile"
@@ -62,5 +64,39 @@ func TestLeftovers(t *testing.T) {
 	}
 	if err := living.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// What is large stays when a process is told to end, and goes when the store is next
+// opened.
+func TestLargeLeftovers(t *testing.T) {
+	root := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	s, err := Open(root, Options{Context: ctx})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := s.TempDir("run-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5000 {
+		if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := s.RemoveTemp(dir); err != nil {
+		t.Error(err)
+	}
+	if err := s.Leave(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) < 1000 {
+		t.Errorf("%d files are left, %v", len(left), err)
+	}
+	open(t, root, Options{})
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the next process has not removed them")
 	}
 }

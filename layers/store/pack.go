@@ -12,7 +12,6 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
-	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Pack returns the layer with a diff ID and a blob, made of whatever form there
@@ -63,7 +62,7 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 	if err != nil {
 		return err
 	}
-	defer folder.RemoveAll(dir)
+	defer s.RemoveTemp(dir)
 	blob, err := os.Create(filepath.Join(dir, "blob"))
 	if err != nil {
 		return err

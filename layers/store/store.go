@@ -215,8 +215,15 @@ func (s *Store) TempDir(pattern string) (string, error) {
 	return dir, nil
 }
 
-// RemoveTemp removes what TempDir made, before this process ends.
-func (s *Store) RemoveTemp(dir string) error { return folder.RemoveAll(dir) }
+// RemoveTemp removes what TempDir made, before this process ends. When the process is
+// told to end, a large part may be left to the next one: see removeLeftovers.
+func (s *Store) RemoveTemp(dir string) error {
+	err := folder.RemoveAll(s.opt.Context, dir)
+	if err != nil && s.opt.Context.Err() != nil {
+		return nil
+	}
+	return err
+}
 
 // lockName is the file in a temporary folder that its process holds locked, and in
 // which it has its claims.
@@ -256,7 +263,7 @@ func (s *Store) removeOwnTemp() error {
 	if s.readOnly() {
 		return s.claims.close()
 	}
-	return errors.Join(folder.RemoveAll(s.tmp), s.own.Close(), s.claims.close())
+	return errors.Join(s.RemoveTemp(s.tmp), s.own.Close(), s.claims.close())
 }
 
 // removeLeftovers removes what dead processes left in tmp/: their folders, which
@@ -289,7 +296,7 @@ func (s *Store) removeLeftovers() error {
 		}
 	}
 	for _, path := range dead {
-		if err := folder.RemoveAll(path); err != nil && !hostfile.IsReadOnly(err) {
+		if err := folder.RemoveAll(s.opt.Context, path); err != nil && !hostfile.IsReadOnly(err) {
 			return err
 		}
 	}

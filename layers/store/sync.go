@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -289,7 +290,7 @@ func (s *Store) closeDurability() error {
 	}
 	for _, dir := range left {
 		if err == nil {
-			err = folder.RemoveAll(dir)
+			err = folder.RemoveAll(context.Background(), dir)
 		}
 	}
 	return errors.Join(err, d.fs.Close())

@@ -14,7 +14,6 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
-	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -108,7 +107,7 @@ func (w *Writer) Abort() {
 			f.Close()
 		}
 	}
-	_ = folder.RemoveAll(w.dir)
+	_ = w.s.RemoveTemp(w.dir)
 }
 
 // Commit ends the layer and keeps it. Its ID is its diff ID, so when the same
@@ -121,7 +120,7 @@ func (w *Writer) Commit(created time.Time) (layers.Layer, error) {
 		return layers.Layer{}, fmt.Errorf("ending a layer: %w", err)
 	}
 	w.ended = true
-	return l, folder.RemoveAll(w.dir)
+	return l, w.s.RemoveTemp(w.dir)
 }
 
 func (w *Writer) commit(created time.Time) (layers.Layer, error) {
