@@ -56,6 +56,9 @@ func askHelper(ctx context.Context, name, key string, say func(string)) (types.A
 	slow := time.AfterFunc(helperSilence, func() { say(fmt.Sprintf("%s has not answered for %s", program, helperSilence)) })
 	err := cmd.Run()
 	slow.Stop()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // the helper has ended well, and an agent that it started has our pipes
+	}
 	messages.flush()
 	switch text := strings.TrimSpace(string(answer.data)); {
 	case ctx.Err() != nil:

@@ -133,6 +133,7 @@ func TestCredentialHelperAnswers(t *testing.T) {
 	for name, tt := range map[string]struct{ script, user, token, fault, said string }{
 		"good":     {script: good, user: "user"},
 		"chatty":   {script: "echo touch the key >&2; printf twice >&2;" + good, user: "user", said: "docker-credential-chatty: touch the key|docker-credential-chatty: twice"},
+		"agent":    {script: "sleep 3 & " + good, user: "user"},
 		"token":    {script: `echo '{"Username": "<token>", "Secret": "refresh"}'`, token: "refresh"},
 		"unknown":  {script: "echo credentials not found in native keychain; exit 1"},
 		"empty":    {script: `echo '{"Username": "", "Secret": ""}'`},
