@@ -75,6 +75,10 @@ type Config struct {
 	// SingleUser says that commands can only make files that belong to one
 	// user, whatever they ask for. Their results are then other ones.
 	SingleUser bool
+	// UnusualIDs lists the user and group IDs that commands have, if these are not
+	// the usual ones: it is part of their keys, since a file may get another owner
+	// where one is missing.
+	UnusualIDs string
 	// Parallel is how many commands run at once at most; 0 means as many as the
 	// graph allows and the limit on open files has room for.
 	Parallel int

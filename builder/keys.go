@@ -147,6 +147,8 @@ func (e *engine) execRecipe(n *parser.Node, op parser.Exec, r *cache.Recipe) {
 	r.Add("exit codes", cache.Canonical(op.ValidExitCodes))
 	if e.SingleUser {
 		r.Add("users", "one")
+	} else if e.UnusualIDs != "" {
+		r.Add("users", e.UnusualIDs)
 	}
 	for _, m := range op.Mounts {
 		if m.Dest == "/" {

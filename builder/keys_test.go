@@ -42,14 +42,18 @@ func TestCommandKeyHasEveryField(t *testing.T) {
 	}
 }
 
-// TestOneUsersResultsAreTheirOwn: where all files belong to one user, whatever a
-// command asks for, its result is none for builds with more users.
-func TestOneUsersResultsAreTheirOwn(t *testing.T) {
-	var one, many cache.Recipe
-	(&engine{Config: Config{SingleUser: true}}).execRecipe(&parser.Node{}, parser.Exec{}, &one)
-	(&engine{}).execRecipe(&parser.Node{}, parser.Exec{}, &many)
-	if one.Key() == many.Key() {
-		t.Error("the keys are the same")
+// TestResultsOfOtherIDs: where a command lacks user IDs, its files have other owners,
+// and its result does not count for builds with more.
+func TestResultsOfOtherIDs(t *testing.T) {
+	keys := map[cache.Key]bool{}
+	configs := []Config{{}, {SingleUser: true}, {UnusualIDs: "0-10 0-10"}, {UnusualIDs: "0-10 0-65536"}}
+	for _, c := range configs {
+		var r cache.Recipe
+		(&engine{Config: c}).execRecipe(&parser.Node{}, parser.Exec{}, &r)
+		keys[r.Key()] = true
+	}
+	if len(keys) != len(configs) {
+		t.Errorf("there are %d keys", len(keys))
 	}
 }
 

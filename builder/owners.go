@@ -48,7 +48,7 @@ func (e *engine) tellOwners(ctx context.Context, n *parser.Node, root layers.Cha
 	}
 	if len(paths) > 0 {
 		e.warn(fmt.Sprintf("%s: files that were moved or copied now belong to root: their owners are not in this user's ranges in /etc/subuid and /etc/subgid: %s; "+
-			"set the owner with COPY --chown, or build as root", n.Name, paths))
+			"give the user more IDs there, set the owner with COPY --chown, or build as root", n.Name, paths))
 	}
 	return nil
 }

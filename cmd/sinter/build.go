@@ -248,7 +248,8 @@ func (b *building) config(ctx context.Context) (builder.Config, error) {
 	c.Secrets, c.SSH = b.secrets.reader(ctx, &b.files), b.agents.serve
 	c.Volumes, c.Devices, c.Squash = b.volumes, b.devices, b.flags.squash
 	c.Events = b.screen.event
-	c.SingleUser, c.Parallel = userns.OneUser(), b.flags.maxParallelism
+	c.SingleUser, c.UnusualIDs = userns.CommandIDs()
+	c.Parallel = b.flags.maxParallelism
 	if !b.flags.given.Changed("max-parallelism") {
 		c.Parallel = b.parallel
 	}

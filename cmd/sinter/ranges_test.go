@@ -89,3 +89,28 @@ func TestFewIDs(t *testing.T) {
 		t.Errorf("the files are\n%s", files)
 	}
 }
+
+// TestRangesThatGrow: once the user has more IDs, files have the owners that they
+// would have had with these from the beginning: neither results of commands nor
+// directories of layers are taken from before.
+func TestRangesThatGrow(t *testing.T) {
+	r := newRanged(t)
+	registry := serveRegistry(t)
+	pushBase(t, registry+"/base:latest")
+	const dockerfile = "FROM scratch AS low\nCOPY --chown=70:80 Dockerfile /f\n" +
+		"FROM base\nCOPY --from=low /f /f\nRUN cp -p /f /copied\n"
+	if err := os.WriteFile(filepath.Join(r.dir, "out", "Dockerfile"), []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.give(10)
+	if said, _ := r.build(registry+"/base", dockerfile); !strings.Contains(said, "/copied (like /f of 70:80)") {
+		t.Errorf("no warning of an owner that is missing:\n%s", said)
+	}
+	for _, more := range []string{"", "RUN chmod 600 /f && cp -p /f /again\n"} {
+		r.give(100)
+		said, files := r.build(registry+"/base", dockerfile+more)
+		if strings.Contains(said, "now belong to root") || strings.Count(files, " 70/80 ") != 2+strings.Count(more, "again") {
+			t.Errorf("with more IDs the files are\n%s\n%s", files, said)
+		}
+	}
+}

@@ -44,16 +44,6 @@ func Reexec(ctx context.Context, args []string, stdin *os.File) (int, error) {
 	return enter(ctx, m, reason, args, stdin)
 }
 
-// OneUser says whether commands have one user id only: here, or in the namespace
-// that Reexec would make.
-func OneUser() bool {
-	if !Needed() {
-		return Single()
-	}
-	_, reason, err := choose()
-	return err == nil && reason != ""
-}
-
 // enter starts the program in a namespace with these maps and waits for it.
 func enter(ctx context.Context, m mapping, reason string, args []string, stdin *os.File) (int, error) {
 	// The parent-death signal comes when the thread ends that made the child.

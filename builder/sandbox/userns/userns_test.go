@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 )
 
@@ -486,6 +488,34 @@ func TestFreeRange(t *testing.T) {
 		}
 		if got := freeRange(paths...); got != want {
 			t.Errorf("%s: %d, want %d", files, got, want)
+		}
+	}
+}
+
+// Ids that are not the usual ones are told apart, however the map gives them.
+func TestUnusualIDs(t *testing.T) {
+	ids := func(ranges ...int64) (m idMap) {
+		for i := 0; i < len(ranges); i += 2 {
+			m = append(m, user.IDMap{ID: ranges[i], ParentID: 1000 + ranges[i], Count: ranges[i+1]})
+		}
+		return m
+	}
+	all := idMap{{Count: math.MaxUint32}}
+	usual := ids(0, 1, 1, 65536)
+	for _, test := range []struct {
+		uids, gids idMap
+		want       string
+	}{
+		{all, all, ""},
+		{usual, usual, ""},
+		{ids(1, 65000, 65001, 536, 0, 1), usual, ""},
+		{ids(0, 1), ids(0, 1), ""},
+		{ids(0, 1, 1, 10), usual, "0-10 0-65536"},
+		{usual, ids(0, 1, 1, 10), "0-65536 0-10"},
+		{ids(0, 10, 100, 100), ids(5, 1), "0-9,100-199 5-5"},
+	} {
+		if got := unusualIDs(test.uids, test.gids); got != test.want {
+			t.Errorf("%v and %v: %q, want %q", test.uids, test.gids, got, test.want)
 		}
 	}
 }
