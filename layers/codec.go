@@ -4,20 +4,18 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-
-	"github.com/opencontainers/go-digest"
+	"strings"
 )
 
 // The encoded form of a tree: the magic (with the version as its last byte),
 // the number of entries, the entries, and the sha256 of all of that.
 // Numbers are varints (signed ones zigzag), strings have their length in
-// front. Paths are not compressed, so that decoding can cut them out of one
-// string and cannot yield much more than it was given.
+// front. Paths are not compressed, so that decoding cannot yield much more than it
+// was given.
 const treeMagic = "sintree\x01"
 
 // minEntryLen is the least that one encoded entry takes.
@@ -29,7 +27,7 @@ const (
 	flagOpaque
 	flagXattrs
 	flagSHA256 // 32 raw bytes
-	flagDigest // any other digest, as a string
+	flagDigest // any other digest, as a string: no longer written, and read as unknown
 )
 
 // ErrTreeData is what decoding yields that is torn, altered, or no tree at all.
@@ -63,12 +61,8 @@ func appendEntry(b []byte, e *Entry) []byte {
 	if len(e.Xattrs) > 0 {
 		first |= flagXattrs
 	}
-	sum, plain := rawSHA256(e.Digest)
-	switch {
-	case plain:
+	if e.Sum.Known() {
 		first |= flagSHA256
-	case e.Digest != "":
-		first |= flagDigest
 	}
 	b = append(b, first)
 	b = appendString(b, e.Path)
@@ -83,29 +77,10 @@ func appendEntry(b []byte, e *Entry) []byte {
 			b = appendString(appendString(b, name), e.Xattrs[name])
 		}
 	}
-	if first&flagDigest != 0 {
-		b = appendString(b, string(e.Digest))
-	}
-	if plain {
-		b = append(b, sum[:]...)
+	if e.Sum.Known() {
+		b = append(b, e.Sum[:]...)
 	}
 	return b
-}
-
-const sha256Prefix = "sha256:"
-
-// rawSHA256 returns the bytes of a sha256 digest in its usual spelling.
-func rawSHA256(d digest.Digest) (sum [sha256.Size]byte, ok bool) {
-	if len(d) != len(sha256Prefix)+2*sha256.Size || d[:len(sha256Prefix)] != sha256Prefix {
-		return sum, false
-	}
-	var text [2 * sha256.Size]byte
-	copy(text[:], d[len(sha256Prefix):])
-	if _, err := hex.Decode(sum[:], text[:]); err != nil {
-		return sum, false
-	}
-	hex.Encode(text[:], sum[:])
-	return sum, string(text[:]) == string(d[len(sha256Prefix):])
 }
 
 func appendString(b []byte, s string) []byte {
@@ -123,7 +98,7 @@ func DecodeTree(data []byte) (*Tree, error) {
 	if sum := sha256.Sum256(data[:body]); !bytes.Equal(sum[:], data[body:]) {
 		return nil, fmt.Errorf("%w: wrong checksum", ErrTreeData)
 	}
-	d := decoder{s: string(data[len(treeMagic):body])}
+	d := decoder{s: data[len(treeMagic):body]}
 	count := d.uvarint()
 	if count > uint64(len(d.s)/minEntryLen) {
 		return nil, fmt.Errorf("%w: too many entries", ErrTreeData)
@@ -135,7 +110,7 @@ func DecodeTree(data []byte) (*Tree, error) {
 	for i := range t.Entries {
 		d.entry(&t.Entries[i])
 	}
-	if d.bad || d.s != "" {
+	if d.bad || len(d.s) > 0 {
 		return nil, ErrTreeData
 	}
 	if err := t.Validate(); err != nil {
@@ -147,9 +122,14 @@ func DecodeTree(data []byte) (*Tree, error) {
 // decoder cuts values off the front of s; after the first that does not fit,
 // bad is set and all are zero.
 type decoder struct {
-	s   string
+	s   []byte
 	bad bool
+	// text is where the strings are. One for many takes less than one for each.
+	text strings.Builder
 }
+
+// textRoom is how many bytes of strings are kept together.
+const textRoom = 64 << 10
 
 func (d *decoder) entry(e *Entry) {
 	first := d.bytes(1)
@@ -172,14 +152,9 @@ func (d *decoder) entry(e *Entry) {
 	}
 	switch {
 	case flags&flagSHA256 != 0:
-		var raw [sha256.Size]byte
-		copy(raw[:], d.bytes(sha256.Size))
-		var text [len(sha256Prefix) + 2*sha256.Size]byte
-		copy(text[:], sha256Prefix)
-		hex.Encode(text[len(sha256Prefix):], raw[:])
-		e.Digest = digest.Digest(text[:])
+		copy(e.Sum[:], d.bytes(sha256.Size))
 	case flags&flagDigest != 0:
-		e.Digest = digest.Digest(d.string())
+		d.bytes(d.uvarint())
 	}
 }
 
@@ -196,17 +171,26 @@ func (d *decoder) xattrs(e *Entry) {
 	}
 }
 
-func (d *decoder) bytes(n uint64) string {
+func (d *decoder) bytes(n uint64) []byte {
 	if d.bad || n > uint64(len(d.s)) {
-		d.bad, d.s = true, ""
-		return ""
+		d.bad, d.s = true, nil
+		return nil
 	}
 	s := d.s[:n]
 	d.s = d.s[n:]
 	return s
 }
 
-func (d *decoder) string() string { return d.bytes(d.uvarint()) }
+func (d *decoder) string() string {
+	b := d.bytes(d.uvarint())
+	if len(b) > d.text.Cap()-d.text.Len() {
+		d.text = strings.Builder{}
+		d.text.Grow(max(len(b), min(textRoom, len(d.s))))
+	}
+	begin := d.text.Len()
+	d.text.Write(b)
+	return d.text.String()[begin:]
+}
 
 func (d *decoder) uvarint() uint64 {
 	var n uint64
@@ -218,7 +202,7 @@ func (d *decoder) uvarint() uint64 {
 			return n
 		}
 	}
-	d.bad, d.s = true, ""
+	d.bad, d.s = true, nil
 	return 0
 }
 

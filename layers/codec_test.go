@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/layers/archive/archivetest"
 )
 
 func sampleTree() *Tree {
@@ -16,15 +19,13 @@ func sampleTree() *Tree {
 		{Kind: Dir, Mode: 0o755, Offset: -1},
 		{Path: "bin", Kind: Dir, Opaque: true, Mode: 0o1777, UID: -1, GID: 1 << 31, ModTime: -5, Offset: 512},
 		{Path: "bin/sh", Size: 1 << 40, Mode: 0o4755, ModTime: 1700000000123456789, Offset: 1024,
-			Digest: digest.FromString("x"), Xattrs: map[string]string{"security.capability": "\x00\x01", "user.a": ""}},
+			Sum: SumOf(digest.FromString("x")), Xattrs: map[string]string{"security.capability": "\x00\x01", "user.a": ""}},
 		{Path: "bin/sh2", Kind: Hardlink, Link: "bin/sh"},
 		{Path: "d", Kind: Dir, Implied: true, Opaque: true, Mode: 0o755, Offset: -1},
 		{Path: "dev", Kind: CharDevice, DevMajor: 5, DevMinor: 1 << 20},
 		{Path: "gone", Kind: Whiteout},
 		{Path: "l", Kind: Symlink, Link: "\xff/.."},
-		{Path: "odd", Digest: digest.Canonical.FromString("y"), Offset: -700},
-		{Path: "odd2", Digest: "sha512:00"},
-		{Path: "odd3", Digest: "sha256:ABC"},
+		{Path: "odd", Sum: SumOf(digest.FromString("y")), Offset: -700},
 	}}
 	return t
 }
@@ -112,7 +113,7 @@ func BenchmarkTreeCodec(b *testing.B) {
 	for i := range 10_000 {
 		t.Entries = append(t.Entries, Entry{
 			Path: fmt.Sprintf("usr/lib/python3/dist-packages/package-%05d", i), Mode: 0o644, Size: 4000,
-			ModTime: 1700000000e9, Digest: digest.FromString(fmt.Sprint(i)), Offset: int64(i) * 4608,
+			ModTime: 1700000000e9, Sum: SumOf(digest.FromString(fmt.Sprint(i))), Offset: int64(i) * 4608,
 		})
 	}
 	data := t.Encode()
@@ -128,4 +129,40 @@ func BenchmarkTreeCodec(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestRoomOfDecodedTree: a tree takes little memory for each of its files.
+func TestRoomOfDecodedTree(t *testing.T) {
+	const files, most = 20_000, 190
+	list := &Tree{}
+	for i := range files {
+		p := fmt.Sprintf("a/file-with-a-rather-long-name-%06d", i)
+		list.Entries = append(list.Entries, Entry{Path: p, Mode: 0o644, Size: 4000, ModTime: 1700000000e9, Sum: SumOf(digest.FromString(p)), Offset: int64(i) * 4608})
+	}
+	data := list.Encode()
+	before := archivetest.Heap()
+	tree, err := DecodeTree(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := archivetest.Heap() - before
+	runtime.KeepAlive(tree)
+	runtime.KeepAlive(list)
+	runtime.KeepAlive(data)
+	if took/files > most {
+		t.Errorf("%d bytes for each file, more than %d", took/files, most)
+	}
+}
+
+// TestDecodeOtherDigest: a digest that is not a SHA-256 is unknown.
+func TestDecodeOtherDigest(t *testing.T) {
+	body := (&Tree{Entries: []Entry{{Path: "a"}}}).Encode()
+	body = body[:len(body)-sha256.Size]
+	body[len(treeMagic)+1] |= flagDigest
+	body = appendString(body, "sha512:00")
+	sum := sha256.Sum256(body)
+	tree, err := DecodeTree(append(body, sum[:]...))
+	if err != nil || len(tree.Entries) != 1 || tree.Entries[0].Path != "a" || tree.Entries[0].Sum.Known() {
+		t.Errorf("%+v, %v", tree, err)
+	}
 }

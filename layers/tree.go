@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // Kind is the type of a file in a layer.
@@ -57,9 +55,9 @@ type Entry struct {
 	// Xattrs are the extended attributes that belong into an image
 	// (security.capability, user.*); never an overlay's own.
 	Xattrs map[string]string
-	// Digest is of a regular file's content; empty when nobody has
-	// computed it yet.
-	Digest digest.Digest
+	// Sum is the digest of a regular file's content; zero when nobody has computed
+	// it yet.
+	Sum Sum
 	// Offset is where a regular file's content begins in the layer's
 	// uncompressed tar; -1 when the layer has no tar (a directory that a
 	// command left). Below -1 the content is there, but not in one piece

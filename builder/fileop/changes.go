@@ -166,14 +166,14 @@ func sameEntry(ctx context.Context, s step, was layers.Entry) (bool, error) {
 	case layers.Symlink:
 		return e.Link == was.Link, nil
 	case layers.File:
-		if e.Size != was.Size || was.Digest == "" {
+		if e.Size != was.Size || !was.Sum.Known() {
 			return false, nil
 		}
 		d, err := s.content.digest(ctx, s.from)
 		if err != nil {
 			return false, fmt.Errorf("hashing /%s: %w", e.Path, err)
 		}
-		return d == was.Digest, nil
+		return layers.SumOf(d) == was.Sum, nil
 	}
 	return true, nil
 }

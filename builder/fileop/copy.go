@@ -241,7 +241,7 @@ func (t *transfer) meta(e layers.Entry) layers.Entry {
 	}
 	switch e.Kind {
 	case layers.File:
-		c.Size, c.Digest = e.Size, e.Digest
+		c.Size, c.Sum = e.Size, e.Sum
 	case layers.Symlink:
 		c.Link = e.Link
 	}

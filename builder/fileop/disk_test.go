@@ -56,7 +56,7 @@ func (d disk) entry(p string) (layers.Entry, bool, error) {
 		if err != nil {
 			return e, false, err
 		}
-		e.Digest = digest.FromBytes(data)
+		e.Sum = layers.SumOf(digest.FromBytes(data))
 	}
 	if e.Kind != layers.Symlink {
 		var buf [64]byte
@@ -101,7 +101,9 @@ func (d disk) Open(_ context.Context, e layers.Entry) (io.ReadCloser, error) {
 	return os.Open(filepath.Join(string(d), e.Path))
 }
 
-func (d disk) Digest(_ context.Context, e layers.Entry) (digest.Digest, error) { return e.Digest, nil }
+func (d disk) Digest(_ context.Context, e layers.Entry) (digest.Digest, error) {
+	return e.Sum.Digest(), nil
+}
 
 // tree returns the directory as the tree of a layer.
 func (d disk) tree(t testing.TB) *layers.Tree {
@@ -158,11 +160,11 @@ func (w *recorder) Add(e layers.Entry, content io.Reader) error {
 		if int64(len(data)) != e.Size {
 			w.t.Errorf("%q has %d bytes, not %d", e.Path, len(data), e.Size)
 		}
-		sum := digest.NewDigestFromBytes(digest.SHA256, sha(data))
-		if e.Digest != "" && e.Digest != sum {
+		sum := layers.Sum(sha(data))
+		if e.Sum.Known() && e.Sum != sum {
 			w.t.Errorf("%q has the wrong digest", e.Path)
 		}
-		e.Digest = sum
+		e.Sum = sum
 		w.data[e.Path] = string(data)
 	}
 	w.tree.Entries = append(w.tree.Entries, e)
@@ -196,7 +198,7 @@ func describe(v *layers.View, times bool) []string {
 			if groups[key] == "" {
 				groups[key] = e.Path
 			}
-			line += fmt.Sprintf(" %s first=%s", e.Digest.Encoded()[:8], groups[key])
+			line += fmt.Sprintf(" %s first=%s", e.Sum.Digest().Encoded()[:8], groups[key])
 		}
 		if e.Kind == layers.CharDevice {
 			line += fmt.Sprintf(" %d:%d", e.DevMajor, e.DevMinor)

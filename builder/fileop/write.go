@@ -156,7 +156,7 @@ func (p *plan) visit(n *node, at string, was layers.Entry, had bool) error {
 
 // bare returns a directory of the base as an entry of the new layer.
 func bare(e layers.Entry) layers.Entry {
-	e.Opaque, e.Offset, e.Digest = false, -1, ""
+	e.Opaque, e.Offset, e.Sum = false, -1, layers.Sum{}
 	e.Xattrs = imageXattrs(e.Xattrs)
 	return e
 }

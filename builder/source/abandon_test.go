@@ -34,7 +34,7 @@ func TestReadingEnds(t *testing.T) {
 	}
 	defer body.Close()
 	local := open(t, dir, "")
-	entry := layers.Entry{Path: "large", Mode: 0o644, Size: int64(len(large)), Digest: digest.FromBytes(large)}
+	entry := layers.Entry{Path: "large", Mode: 0o644, Size: int64(len(large)), Sum: layers.SumOf(digest.FromBytes(large))}
 	web := newWeb(t, string(large))
 	root := t.TempDir()
 	if _, err := testRemotes(t, root, nil).HTTP(t.Context(), parser.HTTP{URL: web.URL}); err != nil {

@@ -70,8 +70,8 @@ func (f *chainFS) Open(ctx context.Context, e layers.Entry) (io.ReadCloser, erro
 }
 
 func (f *chainFS) Digest(ctx context.Context, e layers.Entry) (digest.Digest, error) {
-	if e.Digest != "" {
-		return e.Digest, nil
+	if e.Sum.Known() {
+		return e.Sum.Digest(), nil
 	}
 	stored, layer, ok := f.view.Lookup(e.Path)
 	if !ok || stored.Kind != layers.File {

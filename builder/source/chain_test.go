@@ -72,8 +72,8 @@ func TestChain(t *testing.T) {
 		if cerr := r.Close(); err != nil || cerr != nil || string(got) != want {
 			t.Errorf("%s: %q %v %v", path, got, err, cerr)
 		}
-		for _, known := range []digest.Digest{e.Digest, ""} {
-			e.Digest = known
+		for _, known := range []layers.Sum{e.Sum, {}} {
+			e.Sum = known
 			if d, err := f.Digest(ctx, e); err != nil || d != digest.FromString(want) {
 				t.Errorf("%s: digest %s, %v", path, d, err)
 			}

@@ -51,7 +51,7 @@ func (f *oneFile) Digest(_ context.Context, e layers.Entry) (digest.Digest, erro
 	if e.Path != f.entry.Path {
 		return "", &fs.PathError{Op: "open", Path: e.Path, Err: fs.ErrNotExist}
 	}
-	return f.entry.Digest, nil
+	return f.entry.Sum.Digest(), nil
 }
 
 func (f *oneFile) Open(ctx context.Context, e layers.Entry) (io.ReadCloser, error) {
@@ -78,7 +78,7 @@ func (v *verified) Read(p []byte) (int, error) {
 	if err == nil || !errors.Is(err, io.EOF) {
 		return n, err
 	}
-	if v.n == v.of.entry.Size && digest.NewDigest(digest.SHA256, v.hash) == v.of.entry.Digest {
+	if v.n == v.of.entry.Size && layers.Sum(v.hash.Sum(nil)) == v.of.entry.Sum {
 		return n, io.EOF
 	}
 	return n, &RemoteError{

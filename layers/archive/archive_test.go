@@ -145,7 +145,7 @@ func writeTar(t testing.TB, list []sample) ([]byte, *layers.Tree) {
 func comparableTree(t *layers.Tree) []layers.Entry {
 	var list []layers.Entry
 	for _, e := range t.Entries {
-		e.Offset, e.Digest = 0, ""
+		e.Offset, e.Sum = 0, layers.Sum{}
 		if e.Kind == layers.Symlink {
 			e.Mode = 0o777
 		}
@@ -223,8 +223,8 @@ func TestWriteRead(t *testing.T) {
 		offsets[e.Path] = e
 	}
 	for _, e := range got.Entries {
-		if w := offsets[e.Path]; e.Kind == layers.File && (e.Offset != w.Offset || e.Digest != w.Digest) {
-			t.Errorf("%q: read %d %s, written %d %s", e.Path, e.Offset, e.Digest, w.Offset, w.Digest)
+		if w := offsets[e.Path]; e.Kind == layers.File && (e.Offset != w.Offset || e.Sum != w.Sum) {
+			t.Errorf("%q: read %d %s, written %d %s", e.Path, e.Offset, e.Sum, w.Offset, w.Sum)
 		}
 	}
 	if err := got.Validate(); err != nil {
@@ -306,7 +306,7 @@ func TestAddRefuses(t *testing.T) {
 		"reserved":     {file("x/.wh.y"), "abc", "stand for deleted files"},
 		"root file":    {file(""), "abc", "root"},
 		"late target":  {layers.Entry{Path: "n", Kind: layers.Hardlink, Link: "o"}, "", "not a file before it"},
-		"other digest": {layers.Entry{Path: "x", Size: 3, Digest: digest.FromString("abd")}, "abc", "changed while"},
+		"other digest": {layers.Entry{Path: "x", Size: 3, Sum: layers.SumOf(digest.FromString("abd"))}, "abc", "changed while"},
 		"kind":         {layers.Entry{Path: "x", Kind: 99}, "", "not known"},
 	} {
 		w := NewWriter(io.Discard, nil)

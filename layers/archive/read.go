@@ -132,7 +132,7 @@ func (r *foreignReader) entry(ctx context.Context, h *tar.Header, start int64) e
 			}
 			r.sparse += e.Size
 		}
-		if e.Digest, err = r.content(ctx, e.Size); err != nil {
+		if e.Sum, err = r.content(ctx, e.Size); err != nil {
 			return err
 		}
 	}
@@ -140,15 +140,15 @@ func (r *foreignReader) entry(ctx context.Context, h *tar.Header, start int64) e
 }
 
 // content reads a file's content to its end.
-func (r *foreignReader) content(ctx context.Context, size int64) (digest.Digest, error) {
+func (r *foreignReader) content(ctx context.Context, size int64) (layers.Sum, error) {
 	r.sum.Reset()
 	if err := copyExactly(ctx, r.sum, r.tr, size, r.buf); err != nil {
 		if err == errShort {
 			err = io.ErrUnexpectedEOF
 		}
-		return "", err
+		return layers.Sum{}, err
 	}
-	return digest.NewDigest(digest.SHA256, r.sum), nil
+	return layers.Sum(r.sum.Sum(nil)), nil
 }
 
 // cleanName makes a name or hardlink target of a tar relative to the root.

@@ -155,7 +155,7 @@ func TestReadMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := got.Entries[0]
-	if e.Mode != 0o6755 || e.UID != 7 || e.GID != 1<<22 || e.Digest != digest.FromString("content") || len(e.Xattrs) != 2 ||
+	if e.Mode != 0o6755 || e.UID != 7 || e.GID != 1<<22 || e.Sum != layers.SumOf(digest.FromString("content")) || len(e.Xattrs) != 2 ||
 		e.Xattrs["user.x=y"] != "v" || e.Xattrs["security.capability"] != "c" {
 		t.Errorf("got %+v", e)
 	}
@@ -288,7 +288,7 @@ func TestReadSparse(t *testing.T) {
 				if !ok {
 					t.Fatalf("%s is not there", p)
 				}
-				if e := tree.Entries[i]; e.Size != int64(len(want)) || e.Digest != digest.FromBytes(want) {
+				if e := tree.Entries[i]; e.Size != int64(len(want)) || e.Sum != layers.SumOf(digest.FromBytes(want)) {
 					t.Errorf("%s: %+v", p, e)
 				}
 				for _, from := range []*Tar{plain, zipped} {

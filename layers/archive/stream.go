@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -91,7 +89,7 @@ func (s *stream) write(e layers.Entry, content io.Reader) (layers.Entry, error) 
 		return e, nil
 	}
 	var err error
-	e.Digest, err = s.content(e, content)
+	e.Sum, err = s.content(e, content)
 	return e, err
 }
 
@@ -175,7 +173,7 @@ func contentSize(e layers.Entry) int64 {
 // content copies exactly e.Size bytes and returns their digest. More or
 // fewer, or other bytes than the digest that e already has, mean that the
 // file was changed while it was being read.
-func (s *stream) content(e layers.Entry, content io.Reader) (digest.Digest, error) {
+func (s *stream) content(e layers.Entry, content io.Reader) (layers.Sum, error) {
 	if s.buf == nil {
 		s.buf = make([]byte, copyBufferSize)
 	}
@@ -189,29 +187,26 @@ func (s *stream) content(e layers.Entry, content io.Reader) (digest.Digest, erro
 	for left := e.Size; ; {
 		n, err := content.Read(s.buf)
 		if int64(n) > left {
-			return "", errors.New("the file grew while it was being read")
+			return layers.Sum{}, errors.New("the file grew while it was being read")
 		}
 		left -= int64(n)
 		s.sum.Write(s.buf[:n])
 		if _, err := s.tw.Write(s.buf[:n]); err != nil {
-			return "", err
+			return layers.Sum{}, err
 		}
 		if err == io.EOF {
 			if left > 0 {
-				return "", fmt.Errorf("the content ends %d bytes early: %w", left, io.ErrUnexpectedEOF)
+				return layers.Sum{}, fmt.Errorf("the content ends %d bytes early: %w", left, io.ErrUnexpectedEOF)
 			}
 			break
 		}
 		if err != nil {
-			return "", err
+			return layers.Sum{}, err
 		}
 	}
-	sum := digest.NewDigest(digest.SHA256, s.sum)
-	switch {
-	case e.Digest == sum:
-		return e.Digest, nil // one string of the two is enough
-	case strings.HasPrefix(string(e.Digest), "sha256:"):
-		return "", fmt.Errorf("content has digest %s, not %s: the file changed while it was being read", sum, e.Digest)
+	sum := layers.Sum(s.sum.Sum(nil))
+	if e.Sum.Known() && sum != e.Sum {
+		return layers.Sum{}, fmt.Errorf("content has digest %s, not %s: the file changed while it was being read", sum, e.Sum)
 	}
 	return sum, nil
 }

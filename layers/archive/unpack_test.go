@@ -294,7 +294,7 @@ func TestUnpackRefuses(t *testing.T) {
 		"through a symlink": {{Path: "a", Kind: layers.Symlink, Link: outside}, {Path: "a/x"}},
 		"climbing":          {{Path: "../x"}},
 		"hardlink outside":  {{Path: "x", Kind: layers.Hardlink, Link: "../../etc/passwd"}},
-		"damaged content":   {{Path: "x", Size: 1, Digest: digest.FromString("other")}},
+		"damaged content":   {{Path: "x", Size: 1, Sum: layers.SumOf(digest.FromString("other"))}},
 		"short content":     {{Path: "x", Size: 100}},
 		"whiteout device":   {{Path: "x", Kind: layers.CharDevice}},
 	} {

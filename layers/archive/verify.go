@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"strings"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/layers"
 )
@@ -21,7 +18,7 @@ type verifier struct {
 
 func newVerifier(e *layers.Entry) *verifier {
 	v := &verifier{e: e}
-	if strings.HasPrefix(string(e.Digest), "sha256:") {
+	if e.Sum.Known() {
 		v.sum = sha256.New()
 	}
 	return v
@@ -42,8 +39,8 @@ func (v *verifier) check() error {
 	if v.sum == nil {
 		return nil
 	}
-	if got := digest.NewDigest(digest.SHA256, v.sum); got != v.e.Digest {
-		return fmt.Errorf("content has digest %s instead of %s", got, v.e.Digest)
+	if got := layers.Sum(v.sum.Sum(nil)); got != v.e.Sum {
+		return fmt.Errorf("content has digest %s instead of %s", got, v.e.Sum)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 func FuzzLayer(f *testing.F) {
 	id := layers.ID(digest.FromString("x").Encoded())
 	tree := layers.Tree{Entries: []layers.Entry{
-		{Path: "a", Kind: layers.File, Size: 5, Offset: 512, Digest: digest.FromString("hello")},
+		{Path: "a", Kind: layers.File, Size: 5, Offset: 512, Sum: layers.SumOf(digest.FromString("hello"))},
 		{Path: "b", Kind: layers.File, Size: 5, Offset: -1},
 	}}
 	var buf bytes.Buffer
@@ -64,7 +64,7 @@ func FuzzLayer(f *testing.F) {
 				continue
 			}
 			content, err := io.ReadAll(io.LimitReader(r, e.Size+1))
-			if err == nil && e.Digest != "" && digest.FromBytes(content) != e.Digest {
+			if err == nil && e.Sum.Known() && digest.FromBytes(content) != e.Sum.Digest() {
 				t.Errorf("%q: %q", e.Path, content)
 			}
 			if err := r.Close(); err != nil {

@@ -26,7 +26,7 @@ type openTar struct {
 func (t *openTar) close() error { return errors.Join(t.Tar.Close(), t.file.Close()) }
 
 // OpenFile returns the content of a regular file of a layer, from whatever form
-// there is. It fails at its end when the content is not what e.Digest says, and when
+// there is. It fails at its end when the content is not what e.Sum says, and when
 // ctx ends.
 func (s *Store) OpenFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
 	r, err := s.openFile(ctx, l, e)
@@ -41,10 +41,10 @@ func verified(l layers.Layer, e layers.Entry, r io.ReadCloser, err error) (io.Re
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: file %q: %w", l.ID, e.Path, err)
 	}
-	if e.Digest == "" {
+	if !e.Sum.Known() {
 		return r, nil
 	}
-	return readCloser{verify(ocispec.Descriptor{Digest: e.Digest, Size: e.Size}, r), r}, nil
+	return readCloser{verify(ocispec.Descriptor{Digest: e.Sum.Digest(), Size: e.Size}, r), r}, nil
 }
 
 func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
@@ -173,8 +173,8 @@ func openBelow(root, path string) (*os.File, error) {
 // Digest returns the digest of a regular file's content, reading it when the
 // tree does not know.
 func (s *Store) Digest(ctx context.Context, l layers.Layer, e layers.Entry) (digest.Digest, error) {
-	if e.Digest != "" {
-		return e.Digest, nil
+	if e.Sum.Known() {
+		return e.Sum.Digest(), nil
 	}
 	r, err := s.OpenFile(ctx, l, e)
 	if err != nil {

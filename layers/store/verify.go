@@ -337,8 +337,8 @@ func verifyDir(ctx context.Context, dir string, t *layers.Tree) error {
 			return fmt.Errorf("file %q: %w", e.Path, err)
 		}
 		var r io.Reader = f
-		if e.Digest != "" {
-			r = verify(ocispec.Descriptor{Digest: e.Digest, Size: e.Size}, f)
+		if e.Sum.Known() {
+			r = verify(ocispec.Descriptor{Digest: e.Sum.Digest(), Size: e.Size}, f)
 		}
 		n, err := io.Copy(io.Discard, archive.ContextReader(ctx, r))
 		err = errors.Join(err, f.Close())
