@@ -185,7 +185,7 @@ func (a *authorizer) fetchToken(ctx context.Context) error {
 			scopes = append(scopes, s)
 		}
 	}
-	a.header, a.expires, err = exchange(ctx, a.registry, a.auth, a.inner, scopes, a.bearer, a.scheme)
+	a.header, a.expires, err = exchange(forRealm(ctx), a.registry, a.auth, a.inner, scopes, a.bearer, a.scheme)
 	return err
 }
 

@@ -17,8 +17,8 @@ import (
 )
 
 // tlsConfig trusts the system's authorities and those configured for the endpoint's
-// host. A client's certificate is for the host that it is configured for: a redirect
-// or the realm of a token may lead to others.
+// host. A client's certificate is for the host that it is configured for, and for the
+// server of its tokens: a redirect may lead to others.
 func (c *Client) tlsConfig(e endpoint) (*tls.Config, error) {
 	conf := &tls.Config{
 		MinVersion: tls.VersionTLS12, InsecureSkipVerify: e.schemes == anyScheme, GetClientCertificate: c.clientCertificate,
@@ -40,14 +40,24 @@ func (c *Client) tlsConfig(e endpoint) (*tls.Config, error) {
 	return conf, nil
 }
 
-// hostKey is the key of contexts for the host of a request, as certificates are
-// configured for it.
-type hostKey struct{}
+// Keys of contexts.
+type (
+	// hostKey: the host of a request, as certificates are configured for it.
+	hostKey struct{}
+	// realmKey: the request is for a token.
+	realmKey struct{}
+)
+
+// forRealm returns the context of requests for tokens. The server that the registry
+// names for that is shown what the registry is: it gets the password too. Docker and
+// containerd do so.
+func forRealm(ctx context.Context) context.Context { return context.WithValue(ctx, realmKey{}, true) }
 
 // namingHost returns r with its host in the context, where clientCertificate finds it.
 func (e endpoint) namingHost(r *http.Request) *http.Request {
 	host := r.URL.Host
-	if host == serverName(e.host) {
+	isRedirect := r.Response != nil
+	if host == serverName(e.host) || r.Context().Value(realmKey{}) != nil && !isRedirect {
 		host = e.host
 	}
 	return r.WithContext(context.WithValue(r.Context(), hostKey{}, host))

@@ -29,13 +29,20 @@ func askingServer(t *testing.T, seen *sync.Map, name string, handler http.Handle
 }
 
 // TestClientCertificate: a client's certificate is shown to the host that it is
-// configured for, and not to another one that a redirect leads to.
+// configured for and to the server of its tokens, and not to another one that a
+// redirect leads to.
 func TestClientCertificate(t *testing.T) {
 	data := []byte("blob")
 	for _, both := range []bool{false, true} {
 		var seen sync.Map
 		storage := askingServer(t, &seen, "storage", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) })
+		tokens := askingServer(t, &seen, "tokens", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"token":"t"}`)) })
 		host := askingServer(t, &seen, "registry", func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") == "" {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="https://`+tokens+`/token",service="test"`)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
 			http.Redirect(w, r, "https://"+storage+"/blob", http.StatusTemporaryRedirect)
 		})
 		dir := t.TempDir()
@@ -60,7 +67,7 @@ func TestClientCertificate(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Close()
-		want := map[string]int{"registry": 1, "storage": 0}
+		want := map[string]int{"registry": 1, "tokens": 1, "storage": 0}
 		if both {
 			want["storage"] = 1
 		}
