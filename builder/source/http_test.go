@@ -564,10 +564,11 @@ func TestHTTPEncoded(t *testing.T) {
 
 // TestGitProxy: git's number is not all that is said of a proxy.
 func TestGitProxy(t *testing.T) {
-	proxy := newWeb(t, "")
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	defer proxy.Close()
 	for _, address := range []string{"http://git.example/f.git", "https://git.example/f.git"} {
-		proxy.requests.Store(0)
-		proxy.fail = []int{http.StatusProxyAuthRequired, http.StatusProxyAuthRequired}
 		for _, name := range []string{"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"} {
 			t.Setenv(name, proxy.URL)
 		}
