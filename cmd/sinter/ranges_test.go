@@ -1,10 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,7 +35,7 @@ func newRanged(t *testing.T) *ranged {
 	})
 	who := makeUser(t, false)
 	r := &ranged{t: t, dir: dir, name: who.Username, as: credential(t, who)}
-	t.Cleanup(func() { r.give(0) })
+	t.Cleanup(func() { r.give(0, 0) })
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -46,15 +46,26 @@ func newRanged(t *testing.T) *ranged {
 	return r
 }
 
-// give makes one range of count IDs all that the user has.
-func (r *ranged) give(count int) {
+// give makes one range of count IDs from first on all that the user has.
+func (r *ranged) give(first, count int) {
 	r.t.Helper()
 	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
 		sh(r.t, "sed", "-i", "/^"+r.name+":/d", file)
 		if count > 0 {
-			sh(r.t, "sh", "-c", `echo "$0:900000:$1" >>"$2"`, r.name, strconv.Itoa(count), file)
+			sh(r.t, "sh", "-c", `echo "$0" >>"$1"`, fmt.Sprintf("%s:%d:%d", r.name, first, count), file)
 		}
 	}
+}
+
+// sinter returns what the program says, and its error.
+func (r *ranged) sinter(stdin string, args ...string) (string, error) {
+	c := exec.Command(filepath.Join(r.dir, "test"), args...)
+	c.Args[0] = programName
+	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.dir, "SINTER_ROOT=" + filepath.Join(r.dir, "store"), "GORACE=" + noWait}
+	c.Stdin = strings.NewReader(stdin)
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: r.as}
+	text, err := c.CombinedOutput()
+	return string(text), err
 }
 
 // build returns what a build of dockerfile said, and the files of its result as tar
@@ -62,13 +73,8 @@ func (r *ranged) give(count int) {
 func (r *ranged) build(base, dockerfile string) (said, files string) {
 	r.t.Helper()
 	out := filepath.Join(r.dir, "out", "tar")
-	c := exec.Command(filepath.Join(r.dir, "test"), "build", "--progress=plain", "--build-context", "base=docker-image://"+base,
+	text, err := r.sinter(dockerfile, "build", "--progress=plain", "--build-context", "base=docker-image://"+base,
 		"-o", "type=tar,dest="+out, "-f", "-", r.dir+"/out")
-	c.Args[0] = programName
-	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + r.dir, "SINTER_ROOT=" + filepath.Join(r.dir, "store"), "GORACE=" + noWait}
-	c.Stdin = strings.NewReader(dockerfile)
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: r.as}
-	text, err := c.CombinedOutput()
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, text)
 	}
@@ -76,7 +82,7 @@ func (r *ranged) build(base, dockerfile string) (said, files string) {
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, list)
 	}
-	return string(text), string(list)
+	return text, string(list)
 }
 
 // TestFewIDs: commands run also where the group of terminals is not among the IDs.
@@ -84,7 +90,7 @@ func TestFewIDs(t *testing.T) {
 	r := newRanged(t)
 	registry := serveRegistry(t)
 	pushBase(t, registry+"/base:latest")
-	r.give(3)
+	r.give(900000, 3)
 	if _, files := r.build(registry+"/base", "FROM base\nRUN echo a >/a && chown 2:3 /a\n"); !strings.Contains(files, " 2/3 ") {
 		t.Errorf("the files are\n%s", files)
 	}
@@ -102,15 +108,38 @@ func TestRangesThatGrow(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.dir, "out", "Dockerfile"), []byte("text"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r.give(10)
+	r.give(900000, 10)
 	if said, _ := r.build(registry+"/base", dockerfile); !strings.Contains(said, "/copied (like /f of 70:80)") {
 		t.Errorf("no warning of an owner that is missing:\n%s", said)
 	}
 	for _, more := range []string{"", "RUN chmod 600 /f && cp -p /f /again\n"} {
-		r.give(100)
+		r.give(900000, 100)
 		said, files := r.build(registry+"/base", dockerfile+more)
 		if strings.Contains(said, "now belong to root") || strings.Count(files, " 70/80 ") != 2+strings.Count(more, "again") {
 			t.Errorf("with more IDs the files are\n%s\n%s", files, said)
 		}
+	}
+}
+
+// TestRangesThatMove: what was made with a range that the user has no more is made
+// again, and what cannot be removed any more is named.
+func TestRangesThatMove(t *testing.T) {
+	r := newRanged(t)
+	registry := serveRegistry(t)
+	pushBase(t, registry+"/base:latest")
+	const dockerfile = "FROM base AS made\nRUN mkdir /d && echo a >/d/f && chown -R 5:6 /d && chmod 700 /d\n" +
+		"FROM base\nRUN --mount=from=made,target=/m cp -a /m/d /d"
+	r.give(900000, 100)
+	r.build(registry+"/base", dockerfile)
+	r.give(910000, 100)
+	if _, files := r.build(registry+"/base", dockerfile+"2\n"); strings.Count(files, " 5/6 ") != 2 {
+		t.Errorf("with another range the files are\n%s", files)
+	}
+	said, err := r.sinter("", "prune", "--all", "--force")
+	if err == nil || !strings.Contains(said, "hint: its files may belong to IDs that this user had when they were made") {
+		t.Errorf("prune: %v\n%s", err, said)
+	}
+	if said, err := r.sinter("", "prune", "--all", "--force"); err != nil {
+		t.Errorf("the next prune: %v\n%s", err, said)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // ErrNoForm is about a layer of which nothing is left that can be read.
@@ -55,4 +56,29 @@ func ofLayer(l layers.Layer, err error) error {
 		return err
 	}
 	return &LayerError{Layer: l, Err: err}
+}
+
+// A foreignError is about files in the store that this user may not remove.
+type foreignError struct {
+	path string
+	err  error
+}
+
+func (e *foreignError) Error() string { return fmt.Sprintf("removing %s: %v", e.path, e.err) }
+
+// Unwrap returns the reason.
+func (e *foreignError) Unwrap() error { return e.err }
+
+// HintText says whose files these are.
+func (e *foreignError) HintText() string {
+	return "its files may belong to IDs that this user had when they were made: give the user the same ranges in /etc/subuid and /etc/subgid again, or remove it as root: rm -rf " + e.path
+}
+
+// removeAll removes what this user's builds made, as folder.RemoveAll does.
+func removeAll(ctx context.Context, path string) error {
+	err := folder.RemoveAll(ctx, path)
+	if errors.Is(err, fs.ErrPermission) {
+		err = &foreignError{path, err}
+	}
+	return err
 }

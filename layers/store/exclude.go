@@ -253,7 +253,7 @@ func (x *Exclusion) Release() error {
 	if x.dir == "" {
 		return nil
 	}
-	return folder.RemoveAll(x.s.opt.Context, x.dir)
+	return removeAll(x.s.opt.Context, x.dir)
 }
 
 func (x *Exclusion) release() {

@@ -218,7 +218,7 @@ func (s *Store) TempDir(pattern string) (string, error) {
 // RemoveTemp removes what TempDir made, before this process ends. When the process is
 // told to end, a large part may be left to the next one: see removeLeftovers.
 func (s *Store) RemoveTemp(dir string) error {
-	err := folder.RemoveAll(s.opt.Context, dir)
+	err := removeAll(s.opt.Context, dir)
 	if err != nil && s.opt.Context.Err() != nil {
 		return nil
 	}
