@@ -158,7 +158,7 @@ func (t *transfer) visit(p picked) error {
 		return otherKind("cannot replace to directory /%s with file", at)
 	}
 	if p.entry.Kind != layers.File {
-		t.tree.put(at, &inode{meta: t.meta(p.entry)})
+		t.tree.put(at, newInode(t.meta(p.entry)))
 		return nil
 	}
 	t.tree.put(at, t.file(p.entry))
@@ -172,8 +172,8 @@ func (t *transfer) file(e layers.Entry) *inode {
 		f = t.first(e.Link)
 	}
 	if f == nil {
-		f = &inode{meta: t.meta(e), content: t.content}
-		f.meta.Path = e.Path
+		f = newInode(t.meta(e))
+		f.content, f.from = t.content, e.Path
 	}
 	if e.Link != "" {
 		t.names[e.Link] = f
@@ -189,7 +189,7 @@ func (t *transfer) first(link string) *inode {
 		return nil
 	}
 	n, _ := t.tree.find(path.Join(t.to, link[len(t.start):]))
-	if n == nil || n.file == nil || n.file.content != content(t.content) || n.file.meta.Path != link {
+	if n == nil || n.file == nil || n.file.content != content(t.content) || n.file.from != link {
 		return nil
 	}
 	return n.file
@@ -213,7 +213,7 @@ func (t *transfer) dir(p picked, at string, was layers.Entry, exists bool) error
 		// What a directory has and its source has not, it keeps.
 		meta.Xattrs = imageXattrs(was.Xattrs)
 	}
-	t.tree.put(at, &inode{meta: meta})
+	t.tree.put(at, newInode(meta))
 	return nil
 }
 
@@ -228,7 +228,7 @@ func (t *transfer) impliedDir(e layers.Entry, at string, was layers.Entry, exist
 		meta = bare(was)
 		meta.Mode = e.Mode
 	}
-	t.tree.put(at, &inode{meta: meta})
+	t.tree.put(at, newInode(meta))
 	return nil
 }
 
@@ -241,7 +241,7 @@ func (t *transfer) meta(e layers.Entry) layers.Entry {
 	}
 	switch e.Kind {
 	case layers.File:
-		c.Size, c.Sum = e.Size, e.Sum
+		c.Size = e.Size
 	case layers.Symlink:
 		c.Link = e.Link
 	}

@@ -35,7 +35,7 @@ func (m made) inode(kind layers.Kind, parent layers.Entry) *inode {
 	if m.time != nil {
 		e.ModTime = *m.time
 	}
-	return &inode{meta: e}
+	return newInode(e)
 }
 
 // mkdirAll makes the directory p and those above it, where they are missing. p
@@ -59,7 +59,7 @@ func (t *tree) mkdirAll(p string, m made) error {
 		if !ok {
 			f := m.inode(layers.Dir, parent)
 			t.put(p[:i], f)
-			e = f.meta
+			e = f.meta()
 		}
 		parent = e
 	}
@@ -123,7 +123,7 @@ func (r *run) mkfile(ctx context.Context, t *tree, a parser.Mkfile) error {
 		return err
 	}
 	f := made{mode: a.Mode & 0o777, own: own, time: a.Timestamp}.inode(layers.File, parent)
-	f.meta.Size, f.content = int64(len(a.Data)), inline(a.Data)
+	f.size, f.content = int64(len(a.Data)), inline(a.Data)
 	t.put(p, f)
 	return nil
 }
@@ -148,7 +148,7 @@ func (r *run) symlink(ctx context.Context, t *tree, a parser.MkSymlink) error {
 		return err
 	}
 	f := made{mode: 0o777, own: own, time: a.Timestamp}.inode(layers.Symlink, parent)
-	f.meta.Link = a.Old
+	f.rare = &rare{link: a.Old}
 	t.put(p, f)
 	return nil
 }

@@ -1,6 +1,8 @@
 package fileop
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -61,7 +63,7 @@ func wideView(files int) viewFS {
 
 // TestRoomPerCopy: a copy of many files takes little memory for each.
 func TestRoomPerCopy(t *testing.T) {
-	const files, most = 20_000, 290
+	const files, most = 20_000, 180
 	from := wideView(files)
 	before := archivetest.Heap()
 	to := newTree(nil, nil)
@@ -74,6 +76,44 @@ func TestRoomPerCopy(t *testing.T) {
 	if took/files > most {
 		t.Errorf("%d bytes for each file, more than %d", took/files, most)
 	}
+}
+
+// TestRoomPerMember: unpacking an archive of many files takes little memory for each.
+func TestRoomPerMember(t *testing.T) {
+	const files, most = 20_000, 295
+	from := bytes.NewReader(wideTar(t, files))
+	before := archivetest.Heap()
+	to := newTree(nil, nil)
+	u := unpacker{tree: to, spool: &spool{dir: t.TempDir()}}
+	defer u.spool.Close()
+	if err := u.all(t.Context(), tar.NewReader(from)); err != nil {
+		t.Fatal(err)
+	}
+	took := archivetest.Heap() - before
+	runtime.KeepAlive(to)
+	runtime.KeepAlive(from)
+	if took/files > most {
+		t.Errorf("%d bytes for each file, more than %d", took/files, most)
+	}
+}
+
+// wideTar is an archive of files in directories of a thousand.
+func wideTar(t *testing.T, files int) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := range files {
+		h := &tar.Header{Name: fmt.Sprintf("d%04d/a-file-with-a-rather-long-name-%06d", i/1000, i), Mode: 0o644, Size: 1}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // TestRoomOfDigest: what a step reads is not held all at once.

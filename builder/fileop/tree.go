@@ -37,17 +37,6 @@ type node struct {
 	cut bool
 }
 
-// inode is a file, apart from its names. Two nodes with the same inode are
-// hard links. It does not change once it is in a tree, but for what unpacking
-// an archive says of a second name.
-type inode struct {
-	// meta has no Link but a symlink's. Its Path is what content wants.
-	meta    layers.Entry
-	content content
-	// names is at how many paths it was put.
-	names int
-}
-
 // content is where the bytes of a regular file are, or of many: from tells which,
 // and is kept by the file.
 type content interface {
@@ -143,17 +132,6 @@ func (t *tree) Lookup(p string) (layers.Entry, bool, error) {
 	return layers.Entry{}, false, nil
 }
 
-// entry returns f as what is at p. Files with several names all have the same
-// Link.
-func (f *inode) entry(p string) layers.Entry {
-	e := f.meta
-	e.Path = p
-	if e.Kind == layers.File && f.names > 1 {
-		e.Link = fmt.Sprintf("/%p", f)
-	}
-	return e
-}
-
 // ReadDir implements source.FS.
 func (t *tree) ReadDir(p string) ([]layers.Entry, error) {
 	n, shows := t.find(p)
@@ -193,7 +171,7 @@ func (t *tree) Resolve(p string, followLast bool) (string, error) {
 // content returns where the bytes of a file of t are, and what to ask there for.
 func (t *tree) content(p string) (c content, from string) {
 	if n, _ := t.find(p); n != nil && n.file != nil {
-		return n.file.content, n.file.meta.Path
+		return n.file.content, n.file.from
 	}
 	return &lent{fs: t.base}, p
 }
@@ -210,8 +188,9 @@ func (t *tree) Digest(ctx context.Context, e layers.Entry) (digest.Digest, error
 	return c.digest(ctx, from)
 }
 
-// at returns the node for p, made when there is none.
-func (t *tree) at(p string) *node {
+// at returns the node for p, made when there is none. like is a path that is kept
+// anyway: a name that it ends with takes no memory of its own.
+func (t *tree) at(p, like string) *node {
 	n := t.root
 	for rest := p; rest != ""; {
 		var name string
@@ -222,7 +201,12 @@ func (t *tree) at(p string) *node {
 				n.kids = map[string]*node{}
 			}
 			kid = &node{}
-			n.kids[strings.Clone(name)] = kid // the path is not kept for it
+			if before, same := strings.CutSuffix(like, name); same {
+				name = like[len(before):]
+			} else {
+				name = strings.Clone(name) // the path is not kept for it
+			}
+			n.kids[name] = kid
 		}
 		n = kid
 	}
@@ -232,10 +216,10 @@ func (t *tree) at(p string) *node {
 // put makes f what is at p. The directory above must be there, and p must be
 // free, or be a directory that f says anew.
 func (t *tree) put(p string, f *inode) {
-	n := t.at(p)
+	n := t.at(p, f.from)
 	n.file, n.gone = f, false
 	f.names++
-	if f.meta.Kind != layers.Dir {
+	if f.kind != layers.Dir {
 		n.cut, n.kids = true, nil
 	}
 }
@@ -249,7 +233,7 @@ func (t *tree) remove(p string) error {
 	if p == "" {
 		return t.clear()
 	}
-	*t.at(p) = node{gone: true, cut: true}
+	*t.at(p, "") = node{gone: true, cut: true}
 	return nil
 }
 

@@ -139,13 +139,13 @@ func (u *unpacker) member(h *tar.Header, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	f := &inode{meta: meta}
+	f := &inode{}
 	switch meta.Kind {
 	case layers.Hardlink:
 		return u.link(meta, at)
 	case layers.Dir:
-		if isDir && f.meta.Xattrs == nil {
-			f.meta.Xattrs = imageXattrs(was.Xattrs)
+		if isDir && meta.Xattrs == nil {
+			meta.Xattrs = imageXattrs(was.Xattrs)
 		}
 	case layers.File:
 		if f.content, err = u.file(h, content); err != nil {
@@ -156,6 +156,7 @@ func (u *unpacker) member(h *tar.Header, content io.Reader) error {
 			return fmt.Errorf("the device 0:0 marks a deletion: %w", syscall.EPERM)
 		}
 	}
+	f.describe(meta)
 	u.tree.put(at, f)
 	return nil
 }
@@ -310,8 +311,10 @@ func (u *unpacker) link(link layers.Entry, at string) error {
 	if e.Kind == layers.Symlink {
 		link.ModTime = e.ModTime // docker's library leaves the time of a symlink
 	}
-	f.meta.Xattrs = nil // the only one that is kept goes with the owner
-	archive.Relink(&f.meta, link)
+	meta := f.meta()
+	meta.Xattrs = nil // the only one that is kept goes with the owner
+	archive.Relink(&meta, link)
+	f.describe(meta)
 	u.tree.put(at, f)
 	return nil
 }
@@ -322,10 +325,9 @@ func (t *tree) own(p string, e layers.Entry) *inode {
 	if n, _ := t.find(p); n != nil && n.file != nil {
 		return n.file
 	}
-	f := &inode{meta: bare(e)}
+	f := newInode(bare(e))
 	if e.Kind == layers.File {
-		f.meta.Path, f.meta.Link = p, ""
-		f.content = &lent{fs: t.base}
+		f.from, f.content = p, &lent{fs: t.base}
 	}
 	t.put(p, f)
 	return f

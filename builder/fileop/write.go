@@ -136,7 +136,7 @@ func (p *plan) visit(n *node, at string, was layers.Entry, had bool) error {
 		p.above = append(p.above, bare(was))
 		return nil
 	}
-	e := n.file.meta
+	e := n.file.meta()
 	e.Path, e.Offset = at, -1
 	first := p.first[n.file]
 	switch {
@@ -151,7 +151,7 @@ func (p *plan) visit(n *node, at string, was layers.Entry, had bool) error {
 	case n.file.names > 1:
 		p.first[n.file] = at
 	}
-	return p.add(step{entry: e, content: n.file.content, from: n.file.meta.Path})
+	return p.add(step{entry: e, content: n.file.content, from: n.file.from})
 }
 
 // bare returns a directory of the base as an entry of the new layer.
