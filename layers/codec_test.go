@@ -134,11 +134,7 @@ func BenchmarkTreeCodec(b *testing.B) {
 // TestRoomOfDecodedTree: a tree takes little memory for each of its files.
 func TestRoomOfDecodedTree(t *testing.T) {
 	const files, most = 20_000, 190
-	list := &Tree{}
-	for i := range files {
-		p := fmt.Sprintf("a/file-with-a-rather-long-name-%06d", i)
-		list.Entries = append(list.Entries, Entry{Path: p, Mode: 0o644, Size: 4000, ModTime: 1700000000e9, Sum: SumOf(digest.FromString(p)), Offset: int64(i) * 4608})
-	}
+	list := wideTree(files)
 	data := list.Encode()
 	before := archivetest.Heap()
 	tree, err := DecodeTree(data)

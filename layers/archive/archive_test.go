@@ -107,7 +107,7 @@ func ordered(list []sample) ([]sample, *layers.Tree) {
 
 type adder interface {
 	Add(layers.Entry, io.Reader) error
-	Tree() *layers.Tree
+	Tree() *layers.EncodedTree
 }
 
 // addAll adds samples and returns the tree.
@@ -122,7 +122,7 @@ func addAll(t testing.TB, w adder, list []sample) *layers.Tree {
 			t.Fatal(err)
 		}
 	}
-	return w.Tree()
+	return w.Tree().Decode()
 }
 
 // writeTar returns the samples as a tar and its tree.
@@ -284,7 +284,7 @@ func TestEpoch(t *testing.T) {
 		if err := w.Add(layers.Entry{Path: string(rune('a' + i)), Kind: layers.Dir, ModTime: test.in}, nil); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.Tree().Entries[i].ModTime; got != test.want {
+		if got := w.Tree().Decode().Entries[i].ModTime; got != test.want {
 			t.Errorf("%d became %d, want %d", test.in, got, test.want)
 		}
 	}

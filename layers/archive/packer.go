@@ -37,7 +37,7 @@ func (p *Packer) Add(e layers.Entry, content io.Reader) error {
 }
 
 // Tree returns the entries as Writer.Tree does.
-func (p *Packer) Tree() *layers.Tree { return p.s.tree }
+func (p *Packer) Tree() *layers.EncodedTree { return &p.s.tree }
 
 // Close ends the blob, waits until all of it is written and describes it.
 func (p *Packer) Close() (Packed, error) {

@@ -34,7 +34,7 @@ type stream struct {
 	buf   []byte
 	head  []byte // an extended header
 	sum   hash.Hash
-	tree  *layers.Tree // the entries so far, as they are in the tar
+	tree  layers.EncodedTree // the entries so far, as they are in the tar
 }
 
 // counter counts what is written through it.
@@ -50,12 +50,12 @@ func (c *counter) Write(p []byte) (int, error) {
 }
 
 func newStream(w io.Writer, epoch *layers.Epoch, cut *chunker) *stream {
-	s := &stream{out: counter{w: w}, epoch: epoch, cut: cut, sum: sha256.New(), tree: &layers.Tree{}}
+	s := &stream{out: counter{w: w}, epoch: epoch, cut: cut, sum: sha256.New()}
 	s.tw = tar.NewWriter(&s.out)
 	return s
 }
 
-// add writes one entry and appends it to the tree, with its Offset, Digest and
+// add writes one entry and appends it to the tree, with its Offset, Sum and
 // ModTime as they are in the tar. The Offset of an entry without content is where its
 // header ends, so that the borders between entries can be found again.
 func (s *stream) add(e layers.Entry, content io.Reader) error {
@@ -63,7 +63,7 @@ func (s *stream) add(e layers.Entry, content io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("writing layer entry %q: %w", e.Path, err)
 	}
-	s.tree.Entries = append(s.tree.Entries, e)
+	s.tree.Append(e)
 	return nil
 }
 
@@ -94,30 +94,23 @@ func (s *stream) write(e layers.Entry, content io.Reader) (layers.Entry, error) 
 }
 
 // file returns the entry at path if it is there already and can have other names.
-func (s *stream) file(path string) (*layers.Entry, bool) {
-	i, ok := s.tree.Find(path)
-	if !ok {
-		return nil, false
-	}
-	e := &s.tree.Entries[i]
-	return e, e.Kind.Linkable()
+func (s *stream) file(path string) (layers.Entry, bool) {
+	e, ok := s.tree.Find(path)
+	return e, ok && e.Kind.Linkable()
 }
 
 func (s *stream) check(e layers.Entry) error {
-	base, last, unknown, below := path.Base(e.Path), "", e.Path, false
-	if n := len(s.tree.Entries); n > 0 {
-		last = s.tree.Entries[n-1].Path
-		// What is below the entry before it comes after that, and begins with a clean path.
-		if below = last != "" && len(e.Path) > len(last)+1 && layers.Under(e.Path, last); below {
-			unknown = e.Path[len(last)+1:]
-		}
+	base, last, unknown, below := path.Base(e.Path), s.tree.Last(), e.Path, false
+	// What is below the entry before it comes after that, and begins with a clean path.
+	if below = last != "" && len(e.Path) > len(last)+1 && layers.Under(e.Path, last); below {
+		unknown = e.Path[len(last)+1:]
 	}
 	switch {
 	case e.Path == "" && e.Kind != layers.Dir:
 		return errors.New("the root is not a directory")
 	case !layers.IsClean(unknown):
 		return errors.New("path is not clean")
-	case len(s.tree.Entries) > 0 && !below && layers.ComparePaths(last, e.Path) >= 0:
+	case s.tree.Len() > 0 && !below && layers.ComparePaths(last, e.Path) >= 0:
 		return fmt.Errorf("out of order after %q", last)
 	case strings.HasPrefix(base, whiteoutPrefix):
 		return &reservedNameError{e.Path}

@@ -39,9 +39,9 @@ func (w *Writer) Add(e layers.Entry, content io.Reader) error {
 	return w.err
 }
 
-// Tree returns the entries as they are in the tar: with Offset, Digest and whole
+// Tree returns the entries as they are in the tar: with Offset, Sum and whole
 // seconds, a hardlink with the metadata of its target.
-func (w *Writer) Tree() *layers.Tree { return w.s.tree }
+func (w *Writer) Tree() *layers.EncodedTree { return &w.s.tree }
 
 // Close ends the tar and returns its digest and size in bytes.
 func (w *Writer) Close() (diffID digest.Digest, size int64, err error) {

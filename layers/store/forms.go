@@ -168,6 +168,18 @@ func isThere(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// putEncoded makes t the table of contents of a layer. It is decoded when it is next
+// wanted.
+func (s *Store) putEncoded(id layers.ID, t *layers.EncodedTree) error {
+	if err := s.writeFile(s.layerPath(id, treeName), t.Encode()); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.trees, id)
+	s.mu.Unlock()
+	return nil
+}
+
 func (s *Store) putTree(id layers.ID, t *layers.Tree) error {
 	if err := s.writeFile(s.layerPath(id, treeName), t.Encode()); err != nil {
 		return err

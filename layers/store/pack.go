@@ -69,13 +69,16 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 	}
 	defer blob.Close()
 	var p archive.Packed
+	put := func() error { return s.putTree(m.Layer.ID, t) }
 	tar, err := os.Open(s.layerPath(m.Layer.ID, tarName))
 	switch {
 	case err == nil:
 		defer tar.Close()
 		p, err = archive.Repack(ctx, bufio.NewReaderSize(tar, 1<<20), t, blob, c)
 	case errors.Is(err, fs.ErrNotExist):
-		t, p, err = s.packDir(ctx, m.Layer, t, blob, c)
+		var packed *layers.EncodedTree
+		packed, p, err = s.packDir(ctx, m.Layer, t, blob, c)
+		put = func() error { return s.putEncoded(m.Layer.ID, packed) }
 	}
 	if err != nil {
 		return err
@@ -98,7 +101,7 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 	defer done()
 	// The tree before the description: with the old description the new
 	// tree's offsets are not used, the other way round they would be wrong.
-	if err := s.putTree(m.Layer.ID, t); err != nil {
+	if err := put(); err != nil {
 		return err
 	}
 	return s.putMeta(*m)
@@ -106,7 +109,7 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 
 // packDir writes the blob of a layer that is a directory, and returns its tree
 // with digests and with offsets into the tar.
-func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blob io.Writer, c archive.Compression) (*layers.Tree, archive.Packed, error) {
+func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blob io.Writer, c archive.Compression) (*layers.EncodedTree, archive.Packed, error) {
 	root, ok, err := s.dirOf(l.ID)
 	if err != nil {
 		return nil, archive.Packed{}, err

@@ -42,7 +42,7 @@ type Writer struct {
 // entries takes the entries of a layer: a packer or a writer.
 type entries interface {
 	Add(e layers.Entry, content io.Reader) error
-	Tree() *layers.Tree
+	Tree() *layers.EncodedTree
 }
 
 func (w *Writer) entries() entries {
@@ -218,7 +218,7 @@ func (w *Writer) makeDir() error {
 		return err
 	}
 	defer t.close()
-	if err := w.s.unpack(w.ctx, w.entries().Tree(), t.Content, dir); err != nil {
+	if err := w.s.unpack(w.ctx, w.entries().Tree().Decode(), t.Content, dir); err != nil {
 		return err
 	}
 	m, err := w.s.markOf(w.ctx, dir)
@@ -239,12 +239,16 @@ func (w *Writer) place(m meta) (layers.Layer, error) {
 			return layers.Layer{}, err
 		}
 	}
-	return m.Layer, w.s.placeLayer(w.dir, m, w.entries().Tree())
+	// The tree is decoded when it is first wanted: what has been written may be large.
+	if err := os.WriteFile(filepath.Join(w.dir, treeName), w.entries().Tree().Encode(), 0o644); err != nil {
+		return layers.Layer{}, err
+	}
+	return m.Layer, w.s.placeLayer(w.dir, m, nil)
 }
 
 // placeLayer completes the folder dir, which holds forms already, and gives it
 // its final name. There is no such layer, and the caller holds its lock unless its
-// ID is new. t is nil where the table of contents comes later.
+// ID is new. t is nil where the table of contents comes later or is there already.
 func (s *Store) placeLayer(dir string, m meta, t *layers.Tree) error {
 	id := m.Layer.ID
 	if t != nil {
@@ -293,7 +297,7 @@ func (w *Writer) merge(old, m meta) (layers.Layer, error) {
 		return layers.Layer{}, err
 	}
 	if _, err := w.s.tree(id); errors.Is(err, fs.ErrNotExist) {
-		if err := w.s.putTree(id, w.entries().Tree()); err != nil {
+		if err := w.s.putEncoded(id, w.entries().Tree()); err != nil {
 			return layers.Layer{}, err
 		}
 	}
