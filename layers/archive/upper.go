@@ -52,15 +52,10 @@ type upperWalk struct {
 	lower     *layers.View
 	openLower func(int, layers.Entry) (io.ReadCloser, error)
 	ids       idMaps
-	found     []found
+	found     layers.EncodedTree
+	changed   []bool          // which of found differ from what is below
 	links     map[inode][]int // indexes in found of files with several names
 	buf       [2][]byte
-}
-
-// found is an entry and whether it differs from what is below.
-type found struct {
-	layers.Entry
-	changed bool
 }
 
 type inode struct{ dev, ino uint64 }
@@ -102,7 +97,7 @@ func (w *upperWalk) entry(ctx context.Context, parent int, p, name string, fresh
 	exists = exists && !fresh
 	if e.Kind == layers.Whiteout {
 		if exists {
-			w.found = append(w.found, found{e, true})
+			w.add(e, true)
 		}
 		return nil
 	}
@@ -119,9 +114,9 @@ func (w *upperWalk) entry(ctx context.Context, parent int, p, name string, fresh
 	}
 	if e.Kind != layers.Dir && st.Nlink > 1 {
 		key := inode{st.Dev, st.Ino}
-		w.links[key] = append(w.links[key], len(w.found))
+		w.links[key] = append(w.links[key], w.found.Len())
 	}
-	w.found = append(w.found, found{e, !same})
+	w.add(e, !same)
 	if e.Kind != layers.Dir {
 		return nil
 	}
@@ -130,6 +125,11 @@ func (w *upperWalk) entry(ctx context.Context, parent int, p, name string, fresh
 		return err
 	}
 	return w.dir(ctx, fd, p, fresh || e.Opaque)
+}
+
+func (w *upperWalk) add(e layers.Entry, changed bool) {
+	w.found.Append(e)
+	w.changed = append(w.changed, changed)
 }
 
 // describe makes the entry of one file.
@@ -175,26 +175,35 @@ func ModTime(st *unix.Stat_t) int64 { return layers.UnixNano(time.Unix(st.Mtim.U
 // tree puts together what is kept: changed entries, all names of a file of
 // which one has changed, and parents.
 func (w *upperWalk) tree() *layers.Tree {
+	t := w.found.Decode()
+	w.found = layers.EncodedTree{}
 	for _, names := range w.links {
-		changed := slices.ContainsFunc(names, func(i int) bool { return w.found[i].changed })
+		changed := slices.ContainsFunc(names, func(i int) bool { return w.changed[i] })
 		for n, i := range names {
-			f := &w.found[i]
-			f.changed = changed
+			w.changed[i] = changed
 			if n > 0 {
-				f.Kind, f.Link, f.Size, f.DevMajor, f.DevMinor = layers.Hardlink, w.found[names[0]].Path, 0, 0, 0
+				e := &t.Entries[i]
+				e.Kind, e.Link, e.Size, e.DevMajor, e.DevMinor = layers.Hardlink, t.Entries[names[0]].Path, 0, 0, 0
 			}
 		}
 	}
-	t := &layers.Tree{}
 	last := ""
-	for i := len(w.found) - 1; i >= 0; i-- {
-		f := &w.found[i]
-		if f.changed || f.Kind == layers.Dir && last != "" && layers.Under(last, f.Path) {
-			t.Entries = append(t.Entries, f.Entry)
-			last = f.Path
+	for i, e := range slices.Backward(t.Entries) {
+		w.changed[i] = w.changed[i] || e.Kind == layers.Dir && last != "" && layers.Under(last, e.Path)
+		if w.changed[i] {
+			last = e.Path
 		}
 	}
-	slices.Reverse(t.Entries)
+	kept := t.Entries[:0]
+	for i, e := range t.Entries {
+		if w.changed[i] {
+			kept = append(kept, e)
+		}
+	}
+	if len(kept) < len(t.Entries) {
+		kept = slices.Clone(kept) // the rest may be most of it
+	}
+	t.Entries = kept
 	return t
 }
 

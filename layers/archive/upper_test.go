@@ -3,10 +3,12 @@ package archive
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive/archivetest"
 )
 
 // The changes that a command makes, as a real overlay records them.
@@ -172,5 +175,28 @@ func TestIDMap(t *testing.T) {
 		if mapped(ranges, id) != want {
 			t.Errorf("%d: %v", id, !want)
 		}
+	}
+}
+
+// TestRoomOfUpper: the tree of an upper directory takes little memory for each file.
+func TestRoomOfUpper(t *testing.T) {
+	const files, most = 4_000, 185
+	dir := t.TempDir()
+	for i := range files {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("a-file-with-a-rather-long-name-%06d", i)), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	below := layers.NewView(nil)
+	before := archivetest.Heap()
+	tree, err := WalkUpper(t.Context(), dir, below, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := archivetest.Heap() - before
+	runtime.KeepAlive(tree)
+	runtime.KeepAlive(below)
+	if took/files > most {
+		t.Errorf("%d bytes for each file, more than %d", took/files, most)
 	}
 }
