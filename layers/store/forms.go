@@ -175,7 +175,7 @@ func (s *Store) putEncoded(id layers.ID, t *layers.EncodedTree) error {
 		return err
 	}
 	s.mu.Lock()
-	delete(s.trees, id)
+	s.keepTree(id, nil)
 	s.mu.Unlock()
 	return nil
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -69,8 +71,48 @@ func TestViewStandsOnKnown(t *testing.T) {
 		t.Errorf("%d views are kept", n)
 	}
 	first = view(a, "a", "base")
+	for range maxViews {
+		view(layers.Chain{})
+	}
+	if view(a, "a", "base") != first {
+		t.Error("views of nothing displace others")
+	}
 	s.forget(base[0].ID)
 	if view(a, "a", "base") == first {
 		t.Error("a view has a tree that was forgotten")
+	}
+}
+
+// TestViewOfPackedLayer: once a layer is packed, its view has the digests and offsets
+// that the files have in the blob.
+func TestViewOfPackedLayer(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	upper := filepath.Join(t.TempDir(), "upper")
+	if err := os.Mkdir(upper, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(upper, "file"), []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, _, err := s.Adopt(ctx, upper, nil, nil, made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packed := func() bool {
+		v, err := s.View(ctx, layers.Chain{l})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, _, ok := v.Lookup("file")
+		return ok && e.Sum.Known() && e.Offset >= 0
+	}
+	if packed() {
+		t.Error("the file is in a blob before there is one")
+	}
+	if _, err := s.Pack(ctx, l, archive.Compression{}); err != nil {
+		t.Fatal(err)
+	}
+	if !packed() {
+		t.Error("the view is that of the layer before it was packed")
 	}
 }
