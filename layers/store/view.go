@@ -74,6 +74,9 @@ func begins(c, with layers.Chain) bool {
 }
 
 func (v *views) add(newest chainView) {
+	if len(newest.chain) == 0 {
+		return // nothing gains by it
+	}
 	v.list = slices.DeleteFunc(v.list, func(old chainView) bool { return old.view == newest.view })
 	v.list = slices.Insert(v.list[:min(len(v.list), maxViews-1)], 0, newest)
 }
