@@ -8,14 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// Lengths of fields of a tar header, and the longest name that USTAR can hold.
+// Lengths of fields of a tar header, and the longest names that USTAR can hold and
+// that an extended header can: archive/tar limits its size to 1 MiB.
 const (
 	nameField    = 100
 	maxUSTARName = 155 + 1 + nameField
+	maxPAXName   = 1<<20 - len("1048576 path=\n")
 )
 
-// writeHeader writes h as tar.Writer does, with the same bytes. That one takes much
-// time for long names, since it words a reason why other formats cannot have them.
+// writeHeader writes h with the same bytes as tar.Writer, which is slow for long names:
+// it composes the reason why other formats cannot hold them.
 func (s *stream) writeHeader(h *tar.Header) error {
 	if !onlyNameIsLong(h) {
 		return s.tw.WriteHeader(h)
@@ -32,11 +34,11 @@ func (s *stream) writeHeader(h *tar.Header) error {
 	return s.tw.WriteHeader(&short)
 }
 
-// onlyNameIsLong reports whether the name alone keeps a header from being USTAR, and
-// makes an extended header that begins like it.
+// onlyNameIsLong reports whether h would be USTAR but for its name, and whether the
+// name of the extended header begins like that of h.
 func onlyNameIsLong(h *tar.Header) bool {
 	const maxID, maxOther = 1<<21 - 1, 1<<33 - 1
-	if len(h.Name) <= maxUSTARName || strings.LastIndexByte(h.Name, '/') < nameField {
+	if len(h.Name) <= maxUSTARName || len(h.Name) > maxPAXName || strings.LastIndexByte(h.Name, '/') < nameField {
 		return false
 	}
 	return isASCII(h.Name) && len(h.Linkname) <= nameField && isASCII(h.Linkname) &&

@@ -52,3 +52,18 @@ func FuzzLongName(f *testing.F) {
 		}
 	})
 }
+
+// TestLongestName: a name that is too long for an extended header is refused, as no
+// program would read it.
+func TestLongestName(t *testing.T) {
+	const limit = 1 << 20 // of archive/tar, for an extended header
+	for _, size := range []int{limit - 21, limit - 20, limit - 14, limit - 13, limit} {
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: strings.Repeat("x/", size)[:size-1] + "x", ModTime: time.Unix(1, 0)}
+		var want, got bytes.Buffer
+		wantErr := tar.NewWriter(&want).WriteHeader(h)
+		err := newStream(&got, nil, nil).writeHeader(h)
+		if (err == nil) != (wantErr == nil) || !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Errorf("%d bytes: %v and %d bytes, want %v and %d", size, err, got.Len(), wantErr, want.Len())
+		}
+	}
+}
