@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,13 +66,20 @@ func TestSlowMirror(t *testing.T) {
 func TestLateMirror(t *testing.T) {
 	data, desc := randomBlob(50_000)
 	mirror, reg := newTestRegistry(t), newTestRegistry(t)
-	asked := make(chan struct{}, 100)
+	var times atomic.Int32
+	asked := make(chan struct{})
 	mirror.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
-		asked <- struct{}{}
+		if times.Add(1) == 1 {
+			close(asked)
+		}
 		<-r.Context().Done()
 		return true
 	})
-	reg.intercept((&brokenBlobs{data: data, ranges: true, piece: len(data)}).handle)
+	blobs := &brokenBlobs{data: data, ranges: true, piece: len(data)}
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		<-asked
+		return blobs.handle(w, r)
+	})
 	var warned []string
 	c := impatient(Config{
 		Mirrors: map[string][]string{reg.host: {mirror.host}},
@@ -88,7 +96,7 @@ func TestLateMirror(t *testing.T) {
 			t.Errorf("%d bytes: %v", len(got), err)
 		}
 	}
-	if len(asked) != 1 || len(warned) != 1 || !strings.Contains(warned[0], "the mirror is not used") {
-		t.Errorf("the mirror was asked %d times, warned %q", len(asked), warned)
+	if n := times.Load(); n != 1 || len(warned) != 1 || !strings.Contains(warned[0], "the mirror is not used") {
+		t.Errorf("the mirror was asked %d times, warned %q", n, warned)
 	}
 }
