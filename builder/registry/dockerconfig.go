@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/credentials"
 
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
@@ -31,6 +33,26 @@ func DockerConfig() (*configfile.ConfigFile, error) {
 	}
 	return file, nil
 }
+
+// CredentialStore returns where credentials under key are kept as file says: by a helper,
+// or in the file. $DOCKER_AUTH_CONFIG is no part of it, as nothing can be kept there.
+func CredentialStore(file *configfile.ConfigFile, key string) credentials.Store {
+	if name := helperOf(file, key); name != "" {
+		return credentials.NewNativeStore(file, name)
+	}
+	return credentials.NewFileStore(file)
+}
+
+// CredentialVariables returns the names of the variables that are set and whose
+// credentials count before those of docker's config.json.
+func CredentialVariables() []string {
+	return slices.DeleteFunc([]string{authFileVariable, configfile.DockerEnvConfigKey}, func(name string) bool {
+		return os.Getenv(name) == ""
+	})
+}
+
+// authFileVariable names podman's file of credentials.
+const authFileVariable = "REGISTRY_AUTH_FILE"
 
 // readAuthFile reads a file in the form that docker and podman share.
 func readAuthFile(path string) (*configfile.ConfigFile, error) {

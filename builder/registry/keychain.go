@@ -87,7 +87,7 @@ func credentialPlaces() []credentialPlace {
 			list = append(list, credentialPlace{name, func() (*configfile.ConfigFile, error) { return readAuthFile(name) }})
 		}
 	}
-	add(os.Getenv("REGISTRY_AUTH_FILE"))
+	add(os.Getenv(authFileVariable))
 	if text := os.Getenv(configfile.DockerEnvConfigKey); text != "" {
 		list = append(list, credentialPlace{"$" + configfile.DockerEnvConfigKey, func() (*configfile.ConfigFile, error) {
 			return parseAuthFile("$"+configfile.DockerEnvConfigKey, []byte(text))

@@ -75,7 +75,7 @@ func (a *app) login(ctx context.Context, f *loginFlags, host string) error {
 	key := registry.CredentialKey(host)
 	// It may be a helper that stores it, which may ask somebody first.
 	_, err = await(ctx, func() (none struct{}, err error) {
-		return none, file.GetCredentialsStore(key).Store(types.AuthConfig{
+		return none, registry.CredentialStore(file, key).Store(types.AuthConfig{
 			ServerAddress: key, Username: f.username, Password: f.password,
 		})
 	})
@@ -88,8 +88,16 @@ func (a *app) login(ctx context.Context, f *loginFlags, host string) error {
 			hint: "name a folder that this user can write to with DOCKER_CONFIG, or repair the credential helper that docker's config.json names",
 		}
 	}
+	a.warnOfVariables()
 	_, err = fmt.Fprintln(a.stdout, "Login Succeeded")
 	return err
+}
+
+// warnOfVariables says what may make a login or logout have no effect.
+func (a *app) warnOfVariables() {
+	for _, name := range registry.CredentialVariables() {
+		a.warn(fmt.Sprintf("$%s is set: credentials there are used before those in docker's config.json, and do not change", name))
+	}
 }
 
 // dockerConfig reads docker's configuration in order to change it.

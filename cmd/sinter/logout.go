@@ -28,7 +28,8 @@ func (a *app) logout(host string) error {
 		return err
 	}
 	key := registry.CredentialKey(host)
-	store := file.GetCredentialsStore(key)
+	a.warnOfVariables()
+	store := registry.CredentialStore(file, key)
 	known, err := store.Get(key)
 	if err != nil {
 		return fmt.Errorf("looking for the password for %s: %w", host, err)
