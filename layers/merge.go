@@ -24,7 +24,7 @@ const (
 	described              // what it is
 )
 
-// add tells what one layer has: s begins where the path would be in it.
+// add merges what one layer has: s begins where the path would be in that layer.
 func (m *merging) add(v *View, s span) {
 	entries := v.trees[s.layer].Entries
 	if m.end || s.lo >= s.hi || !Under(entries[s.lo].Path, m.path) {
@@ -61,7 +61,7 @@ func (m *merging) imply(layer int) {
 	}
 }
 
-// stand tells what all layers below make of the path: the directory d.
+// stand adds what all layers below have at the path: the directory d of their view.
 func (m *merging) stand(d *directory) {
 	if m.state != described && d.described {
 		m.found, m.state = d.Named, described

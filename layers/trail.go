@@ -130,8 +130,8 @@ func (v *View) root() *directory {
 	return root
 }
 
-// rootSpan returns what a layer has below the root, if anything, and puts into root
-// what it says of that. Layers below it have had their say.
+// rootSpan returns what a layer has below the root, if anything, and updates root with
+// what the layer says of it. It is called for the lowest layer first.
 func (v *View) rootSpan(root *Named, layer int) (s span, ok bool) {
 	entries := v.trees[layer].Entries
 	if len(entries) == 0 {

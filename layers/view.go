@@ -107,7 +107,7 @@ func (v *View) walk(dir string, spans []span, fn func(Entry, int) error) error {
 }
 
 // maxSymlinks is how many symlinks Resolve follows before it gives up, as
-// many as the reference does.
+// many as BuildKit.
 const maxSymlinks = 255
 
 // Resolve returns the path that p names once the symlinks on the way are

@@ -60,6 +60,6 @@ func notJSON(n *dockerfile.Node) (name, text string) {
 	return name, arg.Value
 }
 
-// meantAsJSON is text that is likely to be meant as an array, and not as the shell's
-// commands [ and [[, which a blank follows, and whose arguments no commas separate.
+// meantAsJSON matches text that is probably meant as an array. The shell's commands [
+// and [[ are followed by a space, and no commas separate their arguments.
 var meantAsJSON = regexp.MustCompile(`^\[([^\s\[]|\s+['"][^'"]*['"]\s*,)`)

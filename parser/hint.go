@@ -55,7 +55,7 @@ func hint(e *Error, d *entry) string {
 		return "a platform is OS/ARCHITECTURE[/VARIANT], such as linux/amd64 or linux/arm/v7"
 	case has(noValue):
 		_, flag, _ := strings.Cut(e.Msg, noValue)
-		return "the value belongs to the flag, without a blank: " + flag + "=VALUE"
+		return "write the value right after the flag, without a space: " + flag + "=VALUE"
 	case has("invalid mount target"):
 		return "say where the mount is seen with target=PATH, which is not /"
 	case has("invalid stage index"):
@@ -69,7 +69,7 @@ func hint(e *Error, d *entry) string {
 	case e.Msg == "invalid syntax":
 		return "a mode is a number such as 755, or symbolic such as u=rwX,go=rX"
 	case has("invalid containerPort"), has("invalid proto"):
-		return "a port is a number up to 65535 or a range such as 8000-8010, and /tcp, /udp or /sctp may follow"
+		return "a port is a number up to 65535 or a range such as 8000-8010, optionally followed by /tcp, /udp or /sctp"
 	case has("in HEALTHCHECK (try CMD)"):
 		return "write HEALTHCHECK CMD COMMAND, or HEALTHCHECK NONE"
 	case has("missing unit in duration"), has("time: invalid duration"):

@@ -45,8 +45,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // HintText returns the way out, or "".
 func (e *Error) HintText() string { return e.Hint }
 
-// FirstHint returns the way out if it counts before those that the causes of the error
-// have, or "". A name after --from is rather that of a stage than of an image.
+// FirstHint returns the hint if it takes precedence over those of the error's causes, or
+// "". A name after --from is more likely a stage than an image.
 func (e *Error) FirstHint() string {
 	if !strings.Contains(e.Msg, noMetadata) || e.instruction() == "from" {
 		return ""

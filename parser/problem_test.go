@@ -54,7 +54,7 @@ func TestMistakes(t *testing.T) {
 		{"empty tag", "ARG V\nFROM debian:$V\n", nil, `failed to parse stage name "debian:"`, "a variable in FROM may be empty", 2},
 		{"no tag", "FROM debian:\n", nil, `failed to parse stage name "debian:"`, "the forms of FROM", 1},
 		{"platform", "FROM --platform=amd debian:12\n", nil, "failed to parse platform amd", "OS/ARCHITECTURE", 1},
-		{"blank after a flag", "FROM debian:12\nRUN --mount type=cache,target=/x true\n", nil, "missing a value on flag: --mount", "without a blank: --mount=VALUE", 2},
+		{"blank after a flag", "FROM debian:12\nRUN --mount type=cache,target=/x true\n", nil, "missing a value on flag: --mount", "without a space: --mount=VALUE", 2},
 		{"port", "FROM debian:12\nEXPOSE http\n", nil, "invalid containerPort: http", "a number up to 65535", 2},
 		{"protocol", "FROM debian:12\nEXPOSE 80/tpc\n", nil, "invalid proto: tpc", "/tcp, /udp or /sctp", 2},
 		{"HEALTHCHECK without CMD", "FROM debian:12\nHEALTHCHECK curl x\n", nil, "(try CMD)", "HEALTHCHECK CMD COMMAND", 2},
@@ -271,8 +271,8 @@ func TestWrongIgnoreRule(t *testing.T) {
 	}
 }
 
-// TestFirstHint: a name after --from is rather that of a stage, so what the registry
-// says of the image is no help.
+// TestFirstHint: a name after --from is more likely a stage, so what the registry says of
+// the image does not help.
 func TestFirstHint(t *testing.T) {
 	for text, want := range map[string]bool{
 		"FROM debian:12 AS build\nFROM debian:12\nCOPY --from=biuld a b\n":         true,

@@ -14,7 +14,7 @@ import (
 // no digest, which content knows.
 type inode struct {
 	content content
-	// from is what content wants.
+	// from is what to ask content for.
 	from          string
 	size, modTime int64
 	uid, gid      int

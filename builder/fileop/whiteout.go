@@ -9,7 +9,7 @@ import (
 )
 
 // A layer cannot hold a file whose name begins with ".wh.": whoever reads the
-// layer takes that for a deletion (OCI image spec, "Whiteouts"). The reference
+// layer takes that for a deletion (OCI image spec, "Whiteouts"). BuildKit
 // writes such files as they are, mostly from archives that were layers
 // themselves, so its images lack what they name. So do ours.
 const (

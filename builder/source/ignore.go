@@ -185,7 +185,7 @@ func (r rules) judge(name string, isDir bool, up matched) (matched, error) {
 }
 
 // follow returns the paths that selecting the given ones (with wildcards in
-// their last parts, as in the reference) comes to when symlinks are followed:
+// their last parts, as in BuildKit) comes to when symlinks are followed:
 // the links and what they lead to. No result means everything.
 func (l *Local) follow(paths []string) ([]string, error) {
 	f := follower{local: l, found: map[string]bool{}}

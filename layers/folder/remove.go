@@ -13,9 +13,8 @@ import (
 )
 
 // RemoveAll removes dir with everything in it, also directories that forbid it to
-// their owner. What is not there is no error. What cannot be removed stays, and all
-// else goes. When ctx ends, RemoveAll stops, with its cause, unless little is left to
-// do.
+// their owner. A missing dir is not an error. What cannot be removed stays, and all
+// else goes. When ctx ends, RemoveAll stops and returns its cause, unless dir is small.
 func RemoveAll(ctx context.Context, dir string) error {
 	r := removal{ctx: ctx}
 	err := r.remove(dir)
@@ -34,8 +33,8 @@ func RemoveAll(ctx context.Context, dir string) error {
 	return r.remove(dir)
 }
 
-// patience is after how many files an end of the context counts: a folder with fewer
-// goes in any case, so that an interrupted command leaves nothing small.
+// patience is how many files are removed between checks of the context: a folder with
+// fewer goes in any case, so that an interrupted command leaves nothing small.
 const patience = 1000
 
 // removal is one RemoveAll.

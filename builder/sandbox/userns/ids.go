@@ -10,9 +10,10 @@ import (
 	"github.com/moby/sys/user"
 )
 
-// CommandIDs says which ids commands have, here or in the namespace that Reexec would
-// make: whether it is one user id only, and, where they are neither that nor all nor
-// an own one with the usual number of subordinate ones, which.
+// CommandIDs describes the ids that commands have, here or in the namespace that Reexec
+// would make: one means a single user id, and unusual lists the ids. It is empty where
+// there is one, where there are all, and where there are root and the usual number of
+// subordinate ids.
 func CommandIDs() (one bool, unusual string) {
 	if Needed() {
 		m, reason, err := choose()

@@ -70,8 +70,8 @@ func Single() bool {
 	return err == nil && m.size() == 1
 }
 
-// IDs describes the IDs of this process, as its maps, if commands run in its user
-// namespace; elsewhere it is empty.
+// IDs returns the ID maps of this process if commands run in its user namespace, and
+// an empty string elsewhere.
 func IDs() string {
 	if Needed() {
 		return ""
