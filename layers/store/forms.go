@@ -67,6 +67,7 @@ func (s *Store) withSoundBlob(l layers.Layer, read func() error) error {
 func (s *Store) tree(id layers.ID) (*layers.Tree, error) {
 	s.mu.Lock()
 	t, ok := s.trees[id]
+	changes := s.views.changes
 	s.mu.Unlock()
 	if ok {
 		return t, nil
@@ -83,8 +84,13 @@ func (s *Store) tree(id layers.ID) (*layers.Tree, error) {
 		return nil, fs.ErrNotExist
 	}
 	s.mu.Lock()
-	s.keepTree(id, t)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if first, ok := s.trees[id]; ok { // somebody else was faster
+		return first, nil
+	}
+	if s.views.changes == changes { // else it may have been replaced since it was read
+		s.keepTree(id, t)
+	}
 	return t, nil
 }
 

@@ -81,11 +81,19 @@ func (v *views) add(newest chainView) {
 	v.list = slices.Insert(v.list[:min(len(v.list), maxViews-1)], 0, newest)
 }
 
+// drop forgets the views of chains that have a layer.
+func (v *views) drop(id layers.ID) {
+	v.changes++
+	v.list = slices.DeleteFunc(v.list, func(known chainView) bool {
+		return slices.ContainsFunc(known.chain, func(l layers.Layer) bool { return l.ID == id })
+	})
+}
+
 // keepTree keeps the tree of a layer in memory; nil forgets it. No view keeps one that
 // was replaced. The caller holds s.mu.
 func (s *Store) keepTree(id layers.ID, t *layers.Tree) {
 	if s.trees[id] != nil {
-		s.views = views{changes: s.views.changes + 1}
+		s.views.drop(id)
 	}
 	if t == nil {
 		delete(s.trees, id)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sinter-build/sinter/layers"
@@ -77,9 +78,13 @@ func TestViewStandsOnKnown(t *testing.T) {
 	if view(a, "a", "base") != first {
 		t.Error("views of nothing displace others")
 	}
-	s.forget(base[0].ID)
+	lower := view(base, "base")
+	s.forget(a[1].ID)
 	if view(a, "a", "base") == first {
 		t.Error("a view has a tree that was forgotten")
+	}
+	if view(base, "base") != lower {
+		t.Error("a view of other layers is made again")
 	}
 }
 
@@ -114,5 +119,39 @@ func TestViewOfPackedLayer(t *testing.T) {
 	}
 	if !packed() {
 		t.Error("the view is that of the layer before it was packed")
+	}
+}
+
+// TestTreeIsReadOnce: all who read the tree of a layer at the same time get one tree,
+// and no view is made again because of them.
+func TestTreeIsReadOnce(t *testing.T) {
+	root := t.TempDir()
+	w, err := open(t, root, Options{}).NewWriter(ctx, Forms{Tar: true}, archive.Compression{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20_000 { // reading it takes a while
+		if err := w.Add(layers.Entry{Path: fmt.Sprintf("%06d", i), Kind: layers.Dir}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := w.Commit(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, root, Options{})
+	var trees [8]*layers.Tree
+	var group sync.WaitGroup
+	for i := range trees {
+		group.Go(func() { trees[i], _ = s.Tree(ctx, l) })
+	}
+	group.Wait()
+	for i, tree := range trees {
+		if tree == nil || tree != trees[0] {
+			t.Errorf("reader %d has another tree", i)
+		}
+	}
+	if s.views.changes != 0 {
+		t.Errorf("trees were replaced %d times", s.views.changes)
 	}
 }
