@@ -88,8 +88,8 @@ func TestIsClean(t *testing.T) {
 	}
 }
 
-// FuzzDecodeTree gives the decoder bodies with a right checksum, so that the
-// parser behind it is what is tested.
+// FuzzDecodeTree gives the decoder bodies with a valid checksum, so that the parser
+// behind it is tested. A tree that is encoded entry by entry must be the same.
 func FuzzDecodeTree(f *testing.F) {
 	data := sampleTree().Encode()
 	f.Add(data[len(treeMagic) : len(data)-sha256.Size])
@@ -104,6 +104,15 @@ func FuzzDecodeTree(f *testing.F) {
 		again, err := DecodeTree(got.Encode())
 		if err != nil || !reflect.DeepEqual(again, got) {
 			t.Fatalf("%+v\nbecame %+v, %v", got, again, err)
+		}
+		grown := encoded(got)
+		if !bytes.Equal(grown.Encode(), got.Encode()) || !reflect.DeepEqual(grown.Decode(), got) {
+			t.Fatalf("%+v\nbecame %+v entry by entry", got, grown.Decode())
+		}
+		for _, e := range got.Entries {
+			if found, ok := grown.Find(e.Path); !ok || !reflect.DeepEqual(found, e) {
+				t.Fatalf("%q: found %+v, %v", e.Path, found, ok)
+			}
 		}
 	})
 }
