@@ -3,6 +3,7 @@ package redirect
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -33,6 +34,10 @@ func TestProxy(t *testing.T) {
 		{"http://proxy:3128", "10.0.0.0/8,host.example:8443", "https://host.example/", "http://proxy:3128", ""},
 		{"http://user:pa#ss@proxy:3128", "", "https://host.example/", "", "HTTPS_PROXY does not hold the address of a proxy"},
 		{"http://user:pa%ss@proxy:3128", "", "http://host.example/", "", "HTTP_PROXY does not hold the address of a proxy"},
+		{"socks5://user:pass@proxy:1080", "", "https://host.example/", "socks5://user:pass@proxy:1080", ""},
+		{"socks5h://proxy:1080", "", "http://host.example/", "socks5h://proxy:1080", ""},
+		{"socks4://user@proxy:1080", "", "https://host.example/", "", "HTTPS_PROXY does not hold the address of a proxy"},
+		{"socks4://user@proxy:1080", "host.example", "https://host.example/", "", ""},
 		{"http://user:pa%ss@proxy:3128", "host.example", "https://host.example/", "", ""},
 		{"http://user:pa%ss@proxy:3128", "", "https://127.0.0.1/", "", ""},
 		{"http://user:pa%ss@proxy:3128", "", "http://localhost:80/", "", ""},
@@ -97,4 +102,72 @@ func TestProxyRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A variable in small letters counts, and is named as it was written.
+func TestProxyVariable(t *testing.T) {
+	setProxies(t, "", "")
+	t.Setenv("https_proxy", "http://user:pa%ss@proxy:3128")
+	_, err := Proxy(httptest.NewRequest(http.MethodGet, "https://host.example/", nil))
+	if err == nil || !strings.Contains(err.Error(), "the variable https_proxy does not hold") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What a SOCKS proxy does not do is told as the proxy's fault too.
+func TestSOCKSRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		method, reply byte
+		user          string
+		text, hint    string
+		passes        bool
+	}{
+		{0xff, 0, "", "wants a name and a password", "write NAME:PASSWORD@ before the host in HTTPS_PROXY", false},
+		{0xff, 0, "me:wrong@", "does not accept the name and password", "check them in HTTPS_PROXY", false},
+		{0, 2, "", "does not connect to host.example:443: connection not allowed by ruleset", "leave it out for host.example with NO_PROXY", false},
+		{0, 5, "", "does not connect to host.example:443: connection refused", "leave it out for host.example with NO_PROXY", true},
+	} {
+		t.Run(fmt.Sprint(tt.method, tt.reply, tt.user), func(t *testing.T) {
+			address := serveSOCKS(t, tt.method, tt.reply)
+			setProxies(t, "socks5://"+tt.user+address, "")
+			client := &http.Client{Transport: Transport(&http.Transport{Proxy: Proxy}, func(*http.Request) bool { return false })}
+			_, err := client.Get("https://host.example/")
+			var fault *ProxyError
+			if !errors.As(err, &fault) {
+				t.Fatalf("got %v", err)
+			}
+			if !strings.Contains(err.Error(), "the proxy "+address+" "+tt.text) || !strings.Contains(fault.HintText(), tt.hint) || fault.Passes() != tt.passes {
+				t.Errorf("got %v, hint %q, passes: %v", err, fault.HintText(), fault.Passes())
+			}
+		})
+	}
+}
+
+// serveSOCKS answers one client with a method of authentication, and its request with a
+// reply.
+func serveSOCKS(t *testing.T, method, reply byte) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		buf := make([]byte, 512)
+		for _, answer := range [][]byte{{5, method}, {5, reply, 0, 1, 0, 0, 0, 0, 0, 0}} {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+			if _, err := c.Write(answer); err != nil {
+				return
+			}
+		}
+		_, _ = io.Copy(io.Discard, c)
+	}()
+	return l.Addr().String()
 }
