@@ -72,6 +72,7 @@ func TestDamagedManifest(t *testing.T) {
 		{"HEAD tells another digest than GET", ":1", corrupting{says: right, heads: other}, 1, ""},
 		{"nothing tells a digest", ":1", corrupting{}, 1, ""},
 		{"HEAD is not known", ":1", corrupting{fails: http.StatusMethodNotAllowed}, 1, ""},
+		{"HEAD is not implemented", ":1", corrupting{fails: http.StatusNotImplemented}, 1, ""},
 		{"HEAD finds nothing", ":1", corrupting{fails: http.StatusNotFound}, 1, ""},
 		{"HEAD fails", ":1", corrupting{fails: http.StatusInternalServerError}, 1, "fails: "},
 		{"HEAD is refused", ":1", corrupting{fails: http.StatusForbidden}, 1, "access denied"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -225,8 +226,11 @@ var errNoDigest = errors.New("the registry did not report the digest of the mani
 func tellsNoDigest(err error) bool {
 	var answer *transport.Error
 	return errors.Is(err, errNoDigest) ||
-		errors.As(err, &answer) && (answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusMethodNotAllowed)
+		errors.As(err, &answer) && (answer.StatusCode == http.StatusNotFound || slices.Contains(headless[:], answer.StatusCode))
 }
+
+// headless are the answers of servers that do not know HEAD.
+var headless = [...]int{http.StatusMethodNotAllowed, http.StatusNotImplemented}
 
 // validDigest checks the digest that the registry reported for ref's manifest.
 func (s *session) validDigest(ref Ref, said digest.Digest) error {

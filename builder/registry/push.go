@@ -191,8 +191,9 @@ func (p *push) blob(ctx context.Context, desc ocispec.Descriptor) error {
 	return nil
 }
 
-// has reports whether the repository has a blob. What cannot be asked counts as not
-// there, as with servers that do not know HEAD, and what may not be asked too: who may not send it either learns why, as answers to HEAD have no words.
+// has reports whether the repository has a blob. One that it cannot be asked about, or
+// that the user may not ask about, counts as missing: the upload that follows is refused
+// with a reason, which answers to HEAD do not have.
 func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 	req, err := p.session.request(ctx, http.MethodHead, "blobs/"+desc.Digest.String())
 	if err != nil {
@@ -203,7 +204,8 @@ func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 		return false, p.session.explain(err, nil)
 	}
 	defer resp.Body.Close()
-	if err := checkStatus(resp, http.StatusOK, http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed); err != nil {
+	known := append(headless[:], http.StatusOK, http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden)
+	if err := checkStatus(resp, known...); err != nil {
 		return false, p.session.explain(err, nil)
 	}
 	return resp.StatusCode == http.StatusOK && describes(resp, desc), nil
