@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +63,10 @@ const (
 // joined is what shells print when an instruction is part of a RUN.
 var joined = regexp.MustCompile(`\b(ADD|ARG|CMD|COPY|ENTRYPOINT|ENV|EXPOSE|FROM|LABEL|RUN|USER|VOLUME|WORKDIR): (command )?not found`)
 
+// foreign is what shells print about a program for another architecture, or of it when
+// they take it for a script.
+var foreign = regexp.MustCompile(`(?i)exec format error|\x7fELF`)
+
 // shellHint says what to do about a shell that could not start a program, for the
 // instruction text and the end of what it printed; "" when nothing is known of it.
 func shellHint(text string, code int, output string) string {
@@ -71,18 +76,20 @@ func shellHint(text string, code int, output string) string {
 		script = strings.TrimSpace(strings.TrimSuffix(script, "...)"))
 	}
 	switch {
+	case code >= commandNotExecutable && code <= commandNotFound && foreign.MatchString(output):
+		return fmt.Sprintf("a program is for another architecture than this machine: take the one for linux/%s, or install an emulator: apt-get install qemu-user-static binfmt-support", runtime.GOARCH)
 	case code == commandNotExecutable:
-		return "exit code 126: a file cannot be executed: make it executable with COPY --chmod=755, or with chmod +x in a RUN before"
+		return "exit code 126 usually means a file that cannot be executed: COPY --chmod=755 makes it executable, or chmod +x in an earlier RUN; a directory cannot be executed at all"
 	case code != commandNotFound:
 		return ""
 	case strings.HasPrefix(text, "RUN ['"):
 		return `the shell ran this as it is: a command in brackets is a JSON array, with double quotes: RUN ["program", "argument"]`
 	case script != "":
-		return fmt.Sprintf("exit code 127: a program was not found; if it is not one that the script calls, the image lacks %s, which the script's first line names", script)
+		return fmt.Sprintf("exit code 127 usually means that a program was not found; if it is not one that the script calls, the image lacks %s, which the script's first line names", script)
 	case joined.MatchString(output):
-		return joined.FindStringSubmatch(output)[1] + " was part of the command: the line before it ends in a backslash or &&"
+		return joined.FindStringSubmatch(output)[1] + " was run as part of the command: an instruction begins on a line of its own, and the line before must not end in a backslash"
 	}
-	return "exit code 127: a program was not found: install it in the image before, or check its name and PATH; if a script is named that is there, its first line names a program that is not, or ends as lines do on Windows"
+	return "exit code 127 usually means that a program was not found: install it in an earlier step, or check its name and PATH; if it is there, the image lacks the program that a script's first line names (lines must not end as on Windows), or the C library that a program was linked with (glibc or musl)"
 }
 
 // misread explains a comment after sources, which is not what it looks like.

@@ -16,14 +16,17 @@ func TestShellHints(t *testing.T) {
 		code         int
 		want         string
 	}{
-		{"RUN apt-get update", "/bin/sh: apt-get: not found\n", 127, "install it in the image before"},
+		{"RUN apt-get update", "/bin/sh: apt-get: not found\n", 127, "install it in an earlier step"},
 		{"RUN ['sh', '-c']", "/bin/sh: [sh,: not found\n", 127, "a JSON array, with double quotes"},
 		{"RUN <<EOF (#!/bin/bash -e...)", "/bin/sh: /dev/pipes/EOF: not found\n", 127, "the image lacks /bin/bash -e, which"},
-		{"RUN <<EOF (echo a...)", "/bin/sh: b: not found\n", 127, "install it in the image before"},
-		{"RUN echo a && COPY b /", "/bin/sh: COPY: not found\na\n", 127, "COPY was part of the command"},
-		{"RUN echo a && ENV A=b", "/bin/bash: line 1: ENV: command not found\n", 127, "ENV was part of the command"},
-		{"RUN XCOPY a", "/bin/sh: XCOPY: not found\n", 127, "install it in the image before"},
+		{"RUN <<EOF (echo a...)", "/bin/sh: b: not found\n", 127, "install it in an earlier step"},
+		{"RUN echo a && COPY b /", "/bin/sh: COPY: not found\na\n", 127, "COPY was run as part of the command"},
+		{"RUN echo a && ENV A=b", "/bin/bash: line 1: ENV: command not found\n", 127, "ENV was run as part of the command"},
+		{"RUN XCOPY a", "/bin/sh: XCOPY: not found\n", 127, "install it in an earlier step"},
 		{"RUN /x", "/bin/sh: /x: Permission denied\n", 126, "COPY --chmod=755"},
+		{"RUN /x", "/bin/bash: line 1: /x: cannot execute binary file: Exec format error\n", 126, "another architecture"},
+		{"RUN /x", "/x: line 1: \x7fELF\x02\x01: not found\n", 127, "another architecture"},
+		{"RUN cat /x; exit 1", "\x7fELF\x02\x01\n", 1, ""},
 		{"RUN false", "", 1, ""},
 	} {
 		exit := &sandbox.ExitError{}
