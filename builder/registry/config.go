@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -42,6 +43,9 @@ type Config struct {
 	// Keychain knows credentials; nil means docker's config file with its
 	// credential helpers, or podman's auth file.
 	Keychain authn.Keychain
+	// HelperProcess says how to start credential helpers; nil, or a nil result, means
+	// as this process.
+	HelperProcess func() *syscall.SysProcAttr
 	// UserAgent is what registries are told; "" means "sinter".
 	UserAgent string
 	// Attempts is how often a request is sent that fails for a reason that

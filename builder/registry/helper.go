@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -44,21 +45,13 @@ func helperOf(file *configfile.ConfigFile, key string) string {
 }
 
 // askHelper returns what a helper knows under key; nothing is not an error. The
-// helper ends with ctx. What it writes to standard error goes to say, by lines.
-func askHelper(ctx context.Context, name, key string, say func(string)) (types.AuthConfig, error) {
+// helper ends with ctx. What it writes to standard error goes to c.say, by lines.
+func (c storedCredentials) askHelper(ctx context.Context, name, key string) (types.AuthConfig, error) {
 	program := "docker-credential-" + name
-	cmd := exec.CommandContext(ctx, program, "get")
-	cmd.Stdin = strings.NewReader(key)
-	answer, messages := &helperOutput{}, &helperMessages{say: func(line string) { say(program + ": " + line) }}
-	cmd.Stdout, cmd.Stderr = answer, messages
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = helperGrace
-	slow := time.AfterFunc(helperSilence, func() { say(fmt.Sprintf("%s has not answered for %s", program, helperSilence)) })
-	err := cmd.Run()
+	answer, messages := &helperOutput{}, &helperMessages{say: func(line string) { c.say(program + ": " + line) }}
+	slow := time.AfterFunc(helperSilence, func() { c.say(fmt.Sprintf("%s has not answered for %s", program, helperSilence)) })
+	err := c.runHelper(ctx, program, key, answer, messages)
 	slow.Stop()
-	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil // the helper has ended well, and an agent that it started has our pipes
-	}
 	messages.flush()
 	switch text := strings.TrimSpace(string(answer.data)); {
 	case ctx.Err() != nil:
@@ -75,6 +68,37 @@ func askHelper(ctx context.Context, name, key string, say func(string)) (types.A
 		return found, fmt.Errorf("%s: its answer is not that of a credential helper: %w", program, err)
 	}
 	return found, nil
+}
+
+// runHelper runs a helper as c.process says, or as this process where the kernel
+// refuses that.
+func (c storedCredentials) runHelper(ctx context.Context, program, key string, answer, messages io.Writer) error {
+	run := func(attr *syscall.SysProcAttr) error {
+		cmd := exec.CommandContext(ctx, program, "get")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(key), answer, messages
+		cmd.SysProcAttr = attr
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.WaitDelay = helperGrace
+		err := cmd.Run()
+		if errors.Is(err, exec.ErrWaitDelay) {
+			return nil // the helper has ended well, and an agent that it started has our pipes
+		}
+		return err
+	}
+	var attr *syscall.SysProcAttr
+	if c.process != nil {
+		attr = c.process()
+	}
+	err := run(attr)
+	if attr != nil && isRefused(err) {
+		return run(nil)
+	}
+	return err
+}
+
+// isRefused reports whether the kernel refused to start a process in a namespace.
+func isRefused(err error) bool {
+	return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EUSERS)
 }
 
 func parseHelperAnswer(data []byte) (types.AuthConfig, error) {

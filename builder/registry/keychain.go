@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/cli/config/credentials"
@@ -22,6 +23,8 @@ import (
 type storedCredentials struct {
 	// say gets what helpers have to say to people.
 	say func(string)
+	// process says how to start helpers; nil means as this process.
+	process func() *syscall.SysProcAttr
 }
 
 // Resolve implements authn.Keychain.
@@ -132,7 +135,7 @@ func (c storedCredentials) lookUp(ctx context.Context, file *configfile.ConfigFi
 // the key may have a scheme and a path.
 func (c storedCredentials) ofHost(ctx context.Context, file *configfile.ConfigFile, key string) (types.AuthConfig, error) {
 	if name := helperOf(file, key); name != "" {
-		return askHelper(ctx, name, key, c.say)
+		return c.askHelper(ctx, name, key)
 	}
 	return credentials.NewFileStore(file).Get(key)
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -38,7 +40,7 @@ func TestStoredCredentials(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := storedCredentials{func(string) {}}.Resolve(reg.Repo(path))
+		a, err := storedCredentials{say: func(string) {}}.Resolve(reg.Repo(path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +102,7 @@ func TestCredentialHelper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := storedCredentials{func(string) {}}.Resolve(reg.Repo("team/app"))
+	a, err := storedCredentials{say: func(string) {}}.Resolve(reg.Repo("team/app"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +153,7 @@ func TestCredentialHelperAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			var said []string
-			a, err := storedCredentials{func(line string) { said = append(said, line) }}.Resolve(reg.Repo("app"))
+			a, err := storedCredentials{say: func(line string) { said = append(said, line) }}.Resolve(reg.Repo("app"))
 			if tt.fault != "" {
 				wantError(t, err, tt.fault, "credsStore and credHelpers")
 			} else if err != nil {
@@ -165,6 +167,25 @@ func TestCredentialHelperAnswers(t *testing.T) {
 				t.Errorf("it said %q, want %q", got, tt.said)
 			}
 		})
+	}
+}
+
+// A helper runs as it is told, or else as this process.
+func TestCredentialHelperProcess(t *testing.T) {
+	helper(t, "process", `echo "{\"Username\": \"$(id -u)\", \"Secret\": \"s\"}"`)
+	for _, tt := range []struct {
+		host int
+		want string
+	}{{os.Getuid(), "1234"}, {-2, strconv.Itoa(os.Getuid())}} {
+		attr := &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 1234, HostID: tt.host, Size: 1}},
+		}
+		c := storedCredentials{func(string) {}, func() *syscall.SysProcAttr { return attr }}
+		got, err := c.askHelper(t.Context(), "process", "reg.example")
+		if err != nil || got.Username != tt.want {
+			t.Errorf("%d: %+v, %v, want %s", tt.host, got, err, tt.want)
+		}
 	}
 }
 
@@ -248,7 +269,7 @@ func TestCredentialVariable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := storedCredentials{func(string) {}}.Resolve(reg.Repo("a"))
+		a, err := storedCredentials{say: func(string) {}}.Resolve(reg.Repo("a"))
 		if tt.fault != "" {
 			wantError(t, err, tt.fault, "repair or remove $DOCKER_AUTH_CONFIG")
 		} else if err != nil {
@@ -275,7 +296,7 @@ func TestCredentialsBehindUnreadable(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, fault := storedCredentials{func(string) {}}.Resolve(reg.Repo("a"))
+		a, fault := storedCredentials{say: func(string) {}}.Resolve(reg.Repo("a"))
 		if fault == nil {
 			t.Error("no fault was reported")
 		}

@@ -41,7 +41,7 @@ func New(c Config) *Client {
 		c.Warn = func(string) {}
 	}
 	if c.Keychain == nil {
-		c.Keychain = storedCredentials{say: c.Warn}
+		c.Keychain = storedCredentials{say: c.Warn, process: c.HelperProcess}
 	}
 	return &Client{
 		config: c, retry: newRetryPolicy(c),

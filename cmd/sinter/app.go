@@ -204,6 +204,7 @@ func (a *app) openRegistry() (*registry.Client, error) {
 	c.CAFiles = append(c.CAFiles, a.caFiles...)
 	c.UserAgent = "sinter/" + version()
 	c.Warn = a.warn
+	c.HelperProcess = userns.AsUser
 	c.Attempts, c.RetryDelay = a.retries+1, a.retryDelay
 	if a.policy == nil {
 		a.policy = c.Pull

@@ -17,6 +17,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
@@ -102,6 +103,35 @@ func Reason() string {
 // Home is the home directory of the user who started the program inside, which that
 // cannot look up by its id: there it is root. Elsewhere it is empty.
 func Home() string { return os.Getenv(homeEnv) }
+
+// AsUser says how the program inside starts others that shall see themselves as the
+// user outside, and not as root: they talk to services of that user (D-Bus, agents),
+// which compare who a program says it is with who the kernel says it is. Elsewhere it
+// is nil.
+func AsUser() *syscall.SysProcAttr {
+	if os.Args[0] != Name {
+		return nil
+	}
+	uids, err := asOutside("/proc/self/uid_map")
+	gids, err2 := asOutside("/proc/self/gid_map")
+	if err != nil || err2 != nil || uids[0].ContainerID == 0 {
+		return nil
+	}
+	return &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: uids, GidMappings: gids}
+}
+
+// asOutside returns the map that shows our ID 0 as what it is outside.
+func asOutside(path string) ([]syscall.SysProcIDMap, error) {
+	m, err := readMap(path)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(m, func(r user.IDMap) bool { return r.ID == 0 })
+	if i < 0 {
+		return nil, fmt.Errorf("%s has no ID 0", path)
+	}
+	return []syscall.SysProcIDMap{{ContainerID: int(m[i].ParentID), HostID: 0, Size: 1}}, nil
+}
 
 // capable says whether a capability is effective in this process.
 func capable(capability int) bool {

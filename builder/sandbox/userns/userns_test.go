@@ -97,6 +97,7 @@ type report struct {
 	OneThread                       bool // capabilities could be set in one thread only: linked with C
 	Files                           []string
 	MountNS, UserNS, Home           string
+	AsUser                          string // the IDs of a program that AsUser starts
 }
 
 func runInner() int {
@@ -176,6 +177,10 @@ func look() report {
 	r.Setgroups = text(unix.Setgroups(nil))
 	r.MountNS, _ = os.Readlink("/proc/self/ns/mnt")
 	r.UserNS, _ = os.Readlink("/proc/self/ns/user")
+	cmd := exec.Command("/bin/sh", "-c", "echo $(/usr/bin/id -u):$(/usr/bin/id -g)")
+	cmd.SysProcAttr = AsUser()
+	ids, err := cmd.CombinedOutput()
+	r.AsUser = strings.TrimSpace(string(ids)) + " " + text(err)
 	// What a command started from here would have open.
 	out, _ := exec.Command("/bin/ls", "/proc/self/fd").Output()
 	r.Files = strings.Fields(string(out))
@@ -316,6 +321,14 @@ func TestFull(t *testing.T) {
 	if want := fmt.Sprintf("0 %d 1\n1 ", cred.Gid); !strings.HasPrefix(r.Gids, want) {
 		t.Errorf("gid map %q, want %q…", r.Gids, want)
 	}
+	checkAsUser(t, r, cred)
+}
+
+func checkAsUser(t *testing.T, r report, cred *syscall.Credential) {
+	t.Helper()
+	if want := fmt.Sprintf("%d:%d ok", cred.Uid, cred.Gid); r.AsUser != want {
+		t.Errorf("a program as the user: %s, want %s", r.AsUser, want)
+	}
 }
 
 func TestSingle(t *testing.T) {
@@ -380,6 +393,7 @@ func TestUnmapped(t *testing.T) {
 func checkSingle(t *testing.T, r report, cred *syscall.Credential, reason string) {
 	t.Helper()
 	checkRoot(t, r)
+	checkAsUser(t, r, cred)
 	if !r.Single || !strings.Contains(r.Reason, reason) {
 		t.Errorf("single %v, reason %q", r.Single, r.Reason)
 	}
