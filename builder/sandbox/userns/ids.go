@@ -35,12 +35,18 @@ func CommandIDs() (one bool, unusual string) {
 
 // unusualIDs is what CommandIDs says of these maps.
 func unusualIDs(uids, gids idMap) string {
-	usual := fmt.Sprintf("0-%d", rangeSize)
-	u, g := uids.inside(), gids.inside()
-	if uids.size() == 1 || (uids.all() || u == usual) && (gids.all() || g == usual) {
+	if uids.size() == 1 || uids.isUsual() && gids.isUsual() {
 		return ""
 	}
-	return u + " " + g
+	return uids.inside() + " " + gids.inside()
+}
+
+// isUsual reports whether the namespace has all ids, or those of a subordinate range
+// of the usual size, with an own one below it (rootless) or without (a container with
+// a user namespace, in docker and Kubernetes).
+func (m idMap) isUsual() bool {
+	in := m.inside()
+	return m.all() || in == fmt.Sprintf("0-%d", rangeSize) || in == fmt.Sprintf("0-%d", rangeSize-1)
 }
 
 // inside lists the ids of the namespace, such as "0-65536" or "0-9,100-199".
