@@ -118,11 +118,18 @@ func (c storedCredentials) lookUp(ctx context.Context, file *configfile.ConfigFi
 		}
 	}
 	a, err := c.ofHost(ctx, file, CredentialKey(host))
+	// Podman has another name for Docker Hub than docker.
+	for _, h := range hostNames(host) {
+		name := file.CredentialHelpers[h]
+		if name == "" || h == CredentialKey(host) || err != nil || cleared(a) != (types.AuthConfig{}) {
+			continue
+		}
+		a, err = c.askHelper(ctx, name, h)
+	}
 	if err == nil && cleared(a) != (types.AuthConfig{}) {
 		return cleared(a), nil
 	}
-	// Podman has another name for Docker Hub than docker. What is in the file
-	// counts also if its helper fails.
+	// What is in the file counts also if its helper fails.
 	for _, h := range append(hostNames(host), CredentialKey(host)) {
 		if a, ok := file.AuthConfigs[h]; ok {
 			return cleared(a), err

@@ -170,6 +170,25 @@ func TestCredentialHelperAnswers(t *testing.T) {
 	}
 }
 
+// Docker's helper for Docker Hub is asked under docker's name of it, podman's under its.
+func TestCredentialHelperOfDockerHub(t *testing.T) {
+	helper(t, "hub", `echo "{\"Username\": \"$(cat)\", \"Secret\": \"s\"}"`)
+	reg, err := registryName("docker.io", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"docker.io", "index.docker.io", "https://index.docker.io/v1/"} {
+		t.Setenv("DOCKER_AUTH_CONFIG", `{"credHelpers": {"`+key+`": "hub"}}`)
+		a, err := storedCredentials{say: func(string) {}}.Resolve(reg.Repo("library/a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := a.Authorization(); err != nil || got.Username != key {
+			t.Errorf("%s: got %+v, %v", key, got, err)
+		}
+	}
+}
+
 // A helper runs as it is told, or else as this process.
 func TestCredentialHelperProcess(t *testing.T) {
 	helper(t, "process", `echo "{\"Username\": \"$(id -u)\", \"Secret\": \"s\"}"`)
