@@ -15,22 +15,24 @@ import (
 // RemoveAll removes dir with everything in it, also directories that forbid it to
 // their owner. A missing dir is not an error. What cannot be removed stays, and all
 // else goes. When ctx ends, RemoveAll stops and returns its cause, unless dir is small.
+//
+// It removes nothing else, whatever becomes of dir meanwhile: a command that wrote it
+// may live for a moment longer than the process that ran it.
 func RemoveAll(ctx context.Context, dir string) error {
-	r := removal{ctx: ctx}
-	err := r.remove(dir)
-	if err == nil || !errors.Is(err, fs.ErrPermission) {
+	above, err := os.OpenRoot(filepath.Dir(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if r.ends() {
-			return fs.SkipAll
-		}
-		if d != nil && d.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return r.remove(dir)
+	defer above.Close()
+	r := removal{ctx: ctx}
+	if err = r.remove(above, filepath.Base(dir)); errors.Is(err, fs.ErrPermission) {
+		r.insists = true
+		err = r.remove(above, filepath.Base(dir))
+	}
+	return err
 }
 
 // patience is how many files are removed between checks of the context: a folder with
@@ -39,9 +41,10 @@ const patience = 1000
 
 // removal is one RemoveAll.
 type removal struct {
-	ctx   context.Context
-	files int // how many were found
-	ended bool
+	ctx     context.Context
+	insists bool // directories are made to allow it
+	files   int  // how many were found
+	ended   bool
 }
 
 // ends counts a file, and reports whether the context has ended.
@@ -51,14 +54,14 @@ func (r *removal) ends() bool {
 	return r.ended
 }
 
-func (r *removal) remove(path string) error {
+func (r *removal) remove(in *os.Root, name string) error {
 	if r.ends() {
 		return context.Cause(r.ctx)
 	}
-	err := os.Remove(path)
+	err := in.Remove(name)
 	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
-		if err = r.empty(path); err == nil {
-			err = os.Remove(path)
+		if err = r.empty(in, name); err == nil {
+			err = in.Remove(name)
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -68,7 +71,15 @@ func (r *removal) remove(path string) error {
 }
 
 // empty removes what is in a directory. It returns the first error.
-func (r *removal) empty(dir string) (err error) {
+func (r *removal) empty(in *os.Root, name string) (err error) {
+	if r.insists {
+		_ = in.Chmod(name, 0o700)
+	}
+	dir, err := in.OpenRoot(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
 	for most := patience; ; {
 		names, listErr := list(dir, most)
 		if len(names) == 0 {
@@ -76,11 +87,8 @@ func (r *removal) empty(dir string) (err error) {
 		}
 		failed := 0
 		for _, name := range names {
-			one := r.remove(filepath.Join(dir, name))
-			switch {
-			case errors.Is(one, unix.ENAMETOOLONG):
-				one = os.RemoveAll(dir) // which opens directory after directory
-			case r.ended:
+			one := r.remove(dir, name)
+			if r.ended {
 				return one
 			}
 			if one != nil {
@@ -98,8 +106,8 @@ func (r *removal) empty(dir string) (err error) {
 }
 
 // list returns the first names in a directory.
-func list(dir string, most int) ([]string, error) {
-	d, err := os.Open(dir)
+func list(dir *os.Root, most int) ([]string, error) {
+	d, err := dir.Open(".")
 	if err != nil {
 		return nil, err
 	}

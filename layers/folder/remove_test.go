@@ -70,6 +70,30 @@ func TestRemoveAll(t *testing.T) {
 	}
 }
 
+// TestRemoveAllStaysInside: a directory that becomes a symlink while it is emptied leads
+// nowhere else, and its target keeps its mode.
+func TestRemoveAllStaysInside(t *testing.T) {
+	top, kept := t.TempDir(), fill(t, t.TempDir(), 1)
+	if err := os.Symlink(kept, filepath.Join(top, "link")); err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.OpenRoot(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	r := removal{ctx: t.Context(), insists: true}
+	if err := r.empty(in, "link"); err == nil {
+		t.Error("it was emptied")
+	}
+	if _, err := os.Stat(filepath.Join(kept, "0")); err != nil {
+		t.Error(err)
+	}
+	if info, err := os.Stat(kept); err != nil || info.Mode().Perm() == 0o700 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
 // TestRemoveAllEnds: the removal of a large folder ends with the context, that of a
 // small one does not.
 func TestRemoveAllEnds(t *testing.T) {
