@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
-	"runtime"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -38,14 +37,7 @@ func TestEncodedTree(t *testing.T) {
 func TestRoomOfEncodedTree(t *testing.T) {
 	const files, most = 20_000, 110
 	from := wideTree(files)
-	before := archivetest.Heap()
-	tree := encoded(from)
-	took := archivetest.Heap() - before
-	runtime.KeepAlive(tree)
-	runtime.KeepAlive(from)
-	if took/files > most {
-		t.Errorf("%d bytes for each file, more than %d", took/files, most)
-	}
+	archivetest.CheckRoom(t, files, most, func() any { return encoded(from) })
 }
 
 func encoded(from *Tree) *EncodedTree {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -65,36 +64,28 @@ func wideView(files int) viewFS {
 func TestRoomPerCopy(t *testing.T) {
 	const files, most = 20_000, 180
 	from := wideView(files)
-	before := archivetest.Heap()
-	to := newTree(nil, nil)
-	if err := (&run{}).copy(context.Background(), to, Input{FS: from, Kept: true}, dockerCopy("/", "/to/")); err != nil {
-		t.Fatal(err)
-	}
-	took := archivetest.Heap() - before
-	runtime.KeepAlive(to)
-	runtime.KeepAlive(from)
-	if took/files > most {
-		t.Errorf("%d bytes for each file, more than %d", took/files, most)
-	}
+	archivetest.CheckRoom(t, files, most, func() any {
+		to := newTree(nil, nil)
+		if err := (&run{}).copy(context.Background(), to, Input{FS: from, Kept: true}, dockerCopy("/", "/to/")); err != nil {
+			t.Fatal(err)
+		}
+		return to
+	})
 }
 
 // TestRoomPerMember: unpacking an archive of many files takes little memory for each.
 func TestRoomPerMember(t *testing.T) {
 	const files, most = 20_000, 295
 	from := bytes.NewReader(wideTar(t, files))
-	before := archivetest.Heap()
-	to := newTree(nil, nil)
-	u := unpacker{tree: to, spool: &spool{dir: t.TempDir()}}
-	defer u.spool.Close()
-	if err := u.all(t.Context(), tar.NewReader(from)); err != nil {
-		t.Fatal(err)
-	}
-	took := archivetest.Heap() - before
-	runtime.KeepAlive(to)
-	runtime.KeepAlive(from)
-	if took/files > most {
-		t.Errorf("%d bytes for each file, more than %d", took/files, most)
-	}
+	sp := &spool{dir: t.TempDir()}
+	defer sp.Close()
+	archivetest.CheckRoom(t, files, most, func() any {
+		u := unpacker{tree: newTree(nil, nil), spool: sp}
+		if err := u.all(t.Context(), tar.NewReader(from)); err != nil {
+			t.Fatal(err)
+		}
+		return u.tree
+	})
 }
 
 // wideTar is an archive of files in directories of a thousand.

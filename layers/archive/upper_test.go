@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -188,15 +187,11 @@ func TestRoomOfUpper(t *testing.T) {
 		}
 	}
 	below := layers.NewView(nil)
-	before := archivetest.Heap()
-	tree, err := WalkUpper(t.Context(), dir, below, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	took := archivetest.Heap() - before
-	runtime.KeepAlive(tree)
-	runtime.KeepAlive(below)
-	if took/files > most {
-		t.Errorf("%d bytes for each file, more than %d", took/files, most)
-	}
+	archivetest.CheckRoom(t, files, most, func() any {
+		tree, err := WalkUpper(t.Context(), dir, below, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tree
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"testing"
 )
 
 const blockSize = 512
@@ -61,4 +62,18 @@ func Heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// CheckRoom fails when what build returns takes more than most bytes of the heap for
+// each of n files. What build captures is not counted.
+func CheckRoom(t testing.TB, n, most int64, build func() any) {
+	t.Helper()
+	before := Heap()
+	built := build()
+	took := Heap() - before
+	runtime.KeepAlive(built)
+	runtime.KeepAlive(build)
+	if took/n > most {
+		t.Errorf("%d bytes for each file, more than %d", took/n, most)
+	}
 }
