@@ -113,7 +113,7 @@ func addAuthority(pool *x509.CertPool, path string) error {
 		return fmt.Errorf("reading the certificates in %s: %w", path, err)
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return &Error{Msg: fmt.Sprintf("there is no certificate in %s", path), Hint: "the file must be in PEM format"}
+		return &Error{Msg: fmt.Sprintf("no certificate in %s", path), Hint: "the file must be in PEM format"}
 	}
 	return nil
 }

@@ -34,8 +34,8 @@ func DockerConfig() (*configfile.ConfigFile, error) {
 	return file, nil
 }
 
-// CredentialStore returns where credentials under key are kept as file says: by a helper,
-// or in the file. $DOCKER_AUTH_CONFIG is no part of it, as nothing can be kept there.
+// CredentialStore returns the store that file names for the credentials under key: a
+// helper, or the file. It ignores $DOCKER_AUTH_CONFIG, which cannot be written to.
 func CredentialStore(file *configfile.ConfigFile, key string) credentials.Store {
 	if name := helperOf(file, key); name != "" {
 		return credentials.NewNativeStore(file, name)

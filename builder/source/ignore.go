@@ -77,7 +77,7 @@ func (p *patterns) matches(name string, up patternmatcher.MatchInfo) (bool, patt
 	return false, up, nil
 }
 
-// PatternHint is the way out of a mistake in a pattern.
+// PatternHint says how to correct a pattern.
 const PatternHint = "in a pattern [ needs its ], and a backslash something after it; \\[ stands for the character ["
 
 // firstBad returns the first of the rules that cannot be compiled.
@@ -110,7 +110,7 @@ func (e *PatternError) Error() string {
 // Unwrap returns what is wrong.
 func (e *PatternError) Unwrap() error { return e.err }
 
-// HintText returns the way out.
+// HintText says what to do.
 func (e *PatternError) HintText() string { return PatternHint }
 
 // below reports whether a rule (with "!" if exceptions is set, else one

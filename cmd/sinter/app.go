@@ -151,7 +151,7 @@ func (a *app) openStore() (*store.Store, error) {
 	return a.layers, storeMistake(err)
 }
 
-// storeMistake adds the way out to the error of a store that cannot be opened.
+// storeMistake adds a hint to the error of a store that cannot be opened.
 func storeMistake(err error) error {
 	var readOnly *store.ReadOnlyError
 	if err == nil || isFull(err) || errors.As(err, &readOnly) {

@@ -108,7 +108,7 @@ func wrongValue(name, value, why string) error {
 	return &usageError{err: fmt.Errorf("invalid value %q for %s: %s", value, name, why), command: "sinter build"}
 }
 
-// badFlag is a mistake in the value of a flag, with the way out that err has.
+// badFlag is a mistake in the value of a flag, with the hint that err has.
 func badFlag(name, value string, err error) error {
 	return &usageError{err: fmt.Errorf("invalid value %q for --%s: %w", value, name, err), command: "sinter build"}
 }

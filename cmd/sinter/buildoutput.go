@@ -129,7 +129,7 @@ func pushing(list []export.Output) []export.Output {
 	return append(list, export.Output{Type: export.Store, Keep: true, Push: true})
 }
 
-// hinted is an error with the way out of it.
+// hinted is an error with a hint.
 type hinted struct {
 	err  error
 	hint string
@@ -140,7 +140,7 @@ func (e *hinted) Error() string { return e.err.Error() }
 // Unwrap returns the error itself.
 func (e *hinted) Unwrap() error { return e.err }
 
-// HintText is the way out.
+// HintText says what to do.
 func (e *hinted) HintText() string { return e.hint }
 
 // assembly is what all images of the build shall look like.

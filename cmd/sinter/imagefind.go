@@ -159,7 +159,7 @@ func (e *noImageError) Error() string {
 // Is makes it an fs.ErrNotExist.
 func (e *noImageError) Is(target error) bool { return target == fs.ErrNotExist }
 
-// HintText is the way out.
+// HintText says what to do.
 func (e *noImageError) HintText() string {
 	return "sinter images lists what there is; sinter pull gets an image from a registry"
 }

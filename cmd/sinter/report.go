@@ -28,7 +28,7 @@ const (
 	exitInterrupted = 130
 )
 
-// report prints err, with the place, the reason and the way out, and picks the
+// report prints err, with the place, the reason and the hint, and picks the
 // exit code.
 func (a *app) report(ctx context.Context, err error) int {
 	if !a.rawJSON {
@@ -168,8 +168,8 @@ type rehinted struct{ hinted }
 // FirstHint is the hint.
 func (e *rehinted) FirstHint() string { return e.hint }
 
-// hint is the way out that the innermost part of err knows, or one that counts before
-// it.
+// hint returns the hint of the innermost part of err that has one, unless an outer part
+// has one that takes precedence (FirstHint).
 func hint(err error) string {
 	var found string
 	for err != nil {

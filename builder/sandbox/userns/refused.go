@@ -21,7 +21,7 @@ func (e *RefusedError) Error() string { return "making a user namespace: " + e.E
 // Unwrap returns what the kernel or newuidmap said.
 func (e *RefusedError) Unwrap() error { return e.Err }
 
-// HintText returns the way out.
+// HintText says what to do.
 func (e *RefusedError) HintText() string { return e.Hint }
 
 // refused finds the reason for a refusal in the kernel's settings.
