@@ -21,8 +21,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sinter-build/sinter/builder/device"
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/cdi"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
@@ -55,11 +55,11 @@ type Config struct {
 	// and moded as the mount says; nil when no --ssh was given.
 	SSH func(ctx context.Context, id, path string, m parser.Mount) (stop func(), err error)
 	// Devices are those that RUN --device may ask for.
-	Devices device.Specs
+	Devices cdi.Specs
 	// Volumes are seen by every command; optional.
 	Volumes []Volume
 	// Events gets what happens; optional.
-	Events event.Func
+	Events progress.Func
 	// Compression of layers that are exported.
 	Compression archive.Compression
 	// Blobs says that the targets' layers will be exported as blobs: they
@@ -182,7 +182,7 @@ type value struct {
 
 func newEngine(g *parser.Graph, c Config) *engine {
 	if c.Events == nil {
-		c.Events = func(event.Event) {}
+		c.Events = func(progress.Event) {}
 	}
 	e := &engine{
 		Config: c, graph: g,

@@ -13,7 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
@@ -80,10 +80,10 @@ func (b *bench) try(g *parser.Graph) (outcome, error) {
 	b.Helper()
 	o := outcome{config: b.config()}
 	var mu sync.Mutex
-	o.config.Events = func(e event.Event) {
+	o.config.Events = func(e progress.Event) {
 		mu.Lock()
 		defer mu.Unlock()
-		if e, ok := e.(event.Ended); ok && strings.HasPrefix(e.Name, "step") {
+		if e, ok := e.(progress.Ended); ok && strings.HasPrefix(e.Name, "step") {
 			if e.Cached {
 				o.cached = append(o.cached, e.Name)
 			} else {
@@ -249,10 +249,10 @@ func TestTwoBuildsAtOnceDoEachStepOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		c := b.config()
-		c.Events = func(e event.Event) {
+		c.Events = func(e progress.Event) {
 			mu.Lock()
 			defer mu.Unlock()
-			if e, ok := e.(event.Ended); ok && !e.Cached {
+			if e, ok := e.(progress.Ended); ok && !e.Cached {
 				ran[e.Name]++
 			}
 		}

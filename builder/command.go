@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/sandbox"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
@@ -21,7 +21,7 @@ func (e *engine) runCommand(ctx context.Context, n *parser.Node, op parser.Exec,
 	out := func(stream int) io.Writer {
 		return writerFunc(func(p []byte) (int, error) {
 			tail.Write(p)
-			e.Events(event.Output{Step: n.ID, Stream: stream, Data: bytes.Clone(p), Time: time.Now()})
+			e.Events(progress.Output{Step: n.ID, Stream: stream, Data: bytes.Clone(p), Time: time.Now()})
 			return len(p), nil
 		})
 	}

@@ -3,7 +3,7 @@ package builder
 import (
 	"fmt"
 
-	"github.com/sinter-build/sinter/builder/device"
+	"github.com/sinter-build/sinter/builder/cdi"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -22,7 +22,7 @@ const (
 
 // Check finds the first command of g that wants what is not allowed. Its error
 // is a *StepError. Devices that this machine does not have need no permission.
-func (e Entitlements) Check(g *parser.Graph, devices device.Specs) error {
+func (e Entitlements) Check(g *parser.Graph, devices cdi.Specs) error {
 	for _, n := range g.Nodes {
 		op, ok := n.Op.(parser.Exec)
 		if !ok {
@@ -54,7 +54,7 @@ func (e Entitlements) Check(g *parser.Graph, devices device.Specs) error {
 
 // firstRefused returns the name of the first device that is there and that its
 // specification does not allow to everybody.
-func firstRefused(asked []parser.Device, devices device.Specs) (string, error) {
+func firstRefused(asked []parser.Device, devices cdi.Specs) (string, error) {
 	for _, d := range asked {
 		if ok, err := devices.Allowed(d.Name); err != nil || !ok {
 			return d.Name, err

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
@@ -252,5 +252,5 @@ func (e *engine) warn(text string) {
 	if _, told := e.told.LoadOrStore(text, true); told {
 		return
 	}
-	e.Events(event.Warned{Warning: parser.Warning{Short: text}})
+	e.Events(progress.Warned{Warning: parser.Warning{Short: text}})
 }

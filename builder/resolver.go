@@ -13,7 +13,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
@@ -32,7 +32,7 @@ type Resolver struct {
 	// Containerfile makes .containerignore files count, before .dockerignore, as
 	// with podman.
 	Containerfile bool
-	Events        event.Func
+	Events        progress.Func
 	// Build is how contexts that are not local are built.
 	Build Config
 
@@ -213,10 +213,10 @@ func (r *Resolver) directory(name string) (*source.Local, error) {
 // tell reports work of the given name.
 func (r *Resolver) tell(ctx context.Context, name string, do func() error) error {
 	name = parser.Redact(name)
-	step := event.StepOf(name)
-	r.Events(event.Declared{Step: step, Name: name})
-	r.Events(event.Started{Step: step, Name: name, Time: time.Now()})
+	step := progress.StepOf(name)
+	r.Events(progress.Declared{Step: step, Name: name})
+	r.Events(progress.Started{Step: step, Name: name, Time: time.Now()})
 	err := do()
-	r.Events(event.End(ctx, step, name, err))
+	r.Events(progress.End(ctx, step, name, err))
 	return err
 }

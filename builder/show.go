@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -40,7 +40,7 @@ func (s *shown) ran() bool {
 // declare tells of all nodes before anything begins.
 func (e *engine) declare() {
 	for _, n := range e.graph.Nodes {
-		d := event.Declared{Step: n.ID, Name: n.Name, Group: n.Group, GroupName: n.GroupName}
+		d := progress.Declared{Step: n.ID, Name: n.Name, Group: n.Group, GroupName: n.GroupName}
 		for _, in := range n.Inputs {
 			if in.Node != nil {
 				d.Inputs = append(d.Inputs, in.Node.ID)
@@ -61,17 +61,17 @@ func (e *engine) cached(n *parser.Node) {
 		}
 	}
 	now := time.Now()
-	e.Events(event.Started{Step: n.ID, Name: n.Name, Time: now})
-	e.Events(event.Ended{Step: n.ID, Name: n.Name, Time: now, Cached: true})
+	e.Events(progress.Started{Step: n.ID, Name: n.Name, Time: now})
+	e.Events(progress.Ended{Step: n.ID, Name: n.Name, Time: now, Cached: true})
 }
 
 func (e *engine) started(n *parser.Node, at time.Time) {
 	e.jobs[n].shown.set(showRan)
-	e.Events(event.Started{Step: n.ID, Name: n.Name, Time: at})
+	e.Events(progress.Started{Step: n.ID, Name: n.Name, Time: at})
 }
 
 func (e *engine) ended(ctx context.Context, n *parser.Node, err error) {
-	e.Events(event.End(ctx, n.ID, n.Name, err))
+	e.Events(progress.End(ctx, n.ID, n.Name, err))
 }
 
 // instant tells of work that takes no time worth showing.
@@ -80,6 +80,6 @@ func (e *engine) instant(n *parser.Node) {
 		return
 	}
 	now := time.Now()
-	e.Events(event.Started{Step: n.ID, Name: n.Name, Time: now})
-	e.Events(event.Ended{Step: n.ID, Name: n.Name, Time: now})
+	e.Events(progress.Started{Step: n.ID, Name: n.Name, Time: now})
+	e.Events(progress.Ended{Step: n.ID, Name: n.Name, Time: now})
 }

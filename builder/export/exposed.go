@@ -9,7 +9,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
@@ -50,7 +50,7 @@ func givesRights(e layers.Entry) bool {
 const shownExposed = 3
 
 // warn tells once of those files that others can reach below dir.
-func (x *exposed) warn(dir string, events event.Func) {
+func (x *exposed) warn(dir string, events progress.Func) {
 	paths := slices.DeleteFunc(x.paths, func(p string) bool {
 		return !openToOthers(filepath.Dir(filepath.Join(dir, p)))
 	})
@@ -66,7 +66,7 @@ func (x *exposed) warn(dir string, events event.Func) {
 	if len(paths) != 1 {
 		files = strconv.Itoa(len(paths)) + " files in %s give"
 	}
-	events(event.Warned{Warning: parser.Warning{Short: fmt.Sprintf(
+	events(progress.Warned{Warning: parser.Warning{Short: fmt.Sprintf(
 		files+" other users rights on this machine (set-user-ID and set-group-ID programs, capabilities, devices): /%s%s; chmod 700 the directory, or write a tar with type=tar",
 		dir, strings.Join(shown, ", /"), more)}})
 }

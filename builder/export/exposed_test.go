@@ -10,7 +10,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -34,10 +34,10 @@ func TestLocalWarnsOfRights(t *testing.T) {
 	images := []Image{{Platform: amd64, Config: config, Chain: layers.Chain{l}}}
 	var mu sync.Mutex
 	var warnings []string
-	w := &writing{Env: Env{Store: s, Events: func(e event.Event) {
+	w := &writing{Env: Env{Store: s, Events: func(e progress.Event) {
 		mu.Lock()
 		defer mu.Unlock()
-		if warned, ok := e.(event.Warned); ok {
+		if warned, ok := e.(progress.Warned); ok {
 			warnings = append(warnings, warned.Warning.Short)
 		}
 	}}}

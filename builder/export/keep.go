@@ -7,7 +7,7 @@ import (
 
 	"github.com/distribution/reference"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 // keep stores and pushes.
@@ -48,7 +48,7 @@ func (w *writing) push(ctx context.Context, o Output, built *Built, name string,
 		client = client.WithInsecure(reference.Domain(ref))
 	}
 	done := part("pushing to " + name)
-	err := client.Push(ctx, name, built, func(p event.Progress) {
+	err := client.Push(ctx, name, built, func(p progress.Update) {
 		p.Step = w.current
 		w.Events(p)
 	})

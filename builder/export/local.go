@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 )
@@ -53,7 +53,7 @@ func (w *writing) writeLocal(ctx context.Context, o Output, roots []rootfs) erro
 	}
 	l.exposed.warn(o.Dest, w.Events)
 	for _, p := range l.skipped {
-		w.Events(event.Output{Step: w.current, Stream: 2, Time: time.Now(),
+		w.Events(progress.Output{Step: w.current, Stream: 2, Time: time.Now(),
 			Data: []byte("/" + p + " is a device, which only root may make: left out\n")})
 	}
 	if o.Delete {

@@ -9,7 +9,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
@@ -24,7 +24,7 @@ type Env struct {
 	Registry *registry.Client
 	Stdout   io.Writer
 	// Events gets what happens; optional.
-	Events event.Func
+	Events progress.Func
 }
 
 // Written says what Write has done.
@@ -44,7 +44,7 @@ type Written struct {
 // image's; an output with names of its own uses those when there are none.
 func Write(ctx context.Context, env Env, targets []Image, opts Options, outputs []Output, names []string) (*Written, error) {
 	if env.Events == nil {
-		env.Events = func(event.Event) {}
+		env.Events = func(progress.Event) {}
 	}
 	if err := Check(outputs, opts, platformsOf(targets)); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ type writing struct {
 	built   []assembled
 	done    *Written
 	// current is the step that is shown, the last of steps.
-	current event.Step
+	current progress.Step
 	steps   int
 }
 
@@ -124,19 +124,19 @@ func (o Output) title() string {
 // it returns is called.
 func (w *writing) step(ctx context.Context, title string, do func(part func(string) func()) error) error {
 	w.steps++
-	id, began := event.StepOf(fmt.Sprintf("export %d %s", w.steps, title)), time.Now()
+	id, began := progress.StepOf(fmt.Sprintf("export %d %s", w.steps, title)), time.Now()
 	w.current = id
-	w.Events(event.Declared{Step: id, Name: title})
-	w.Events(event.Started{Step: id, Name: title, Time: began})
+	w.Events(progress.Declared{Step: id, Name: title})
+	w.Events(progress.Started{Step: id, Name: title, Time: began})
 	err := do(func(name string) func() {
-		p := event.Progress{Step: id, ID: name, Started: time.Now()}
+		p := progress.Update{Step: id, ID: name, Started: time.Now()}
 		w.Events(p)
 		return func() {
 			p.Done = time.Now()
 			w.Events(p)
 		}
 	})
-	w.Events(event.End(ctx, id, title, err))
+	w.Events(progress.End(ctx, id, title, err))
 	return err
 }
 
@@ -202,7 +202,7 @@ func WriteImages(ctx context.Context, stdout io.Writer, images []Named, o Output
 }
 
 func (w *writing) warn(text string) {
-	w.Events(event.Warned{Warning: parser.Warning{Short: text}})
+	w.Events(progress.Warned{Warning: parser.Warning{Short: text}})
 }
 
 func (w *writing) place(err error, place string) {

@@ -8,7 +8,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 // reportEvery is how often a moving blob is told of.
@@ -16,15 +16,15 @@ const reportEvery = 200 * time.Millisecond
 
 // meter tells how far a transfer is.
 type meter struct {
-	report func(event.Progress)
+	report func(progress.Update)
 
 	mu    sync.Mutex
-	state event.Progress
+	state progress.Update
 	last  time.Time
 }
 
-func newMeter(desc ocispec.Descriptor, report func(event.Progress)) *meter {
-	return &meter{report: report, state: event.Progress{
+func newMeter(desc ocispec.Descriptor, report func(progress.Update)) *meter {
+	return &meter{report: report, state: progress.Update{
 		ID: "pushing " + desc.Digest.String(), Total: desc.Size, Started: time.Now(),
 	}}
 }

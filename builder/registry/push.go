@@ -13,7 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 // parallelUploads is how many blobs of an image are sent at once.
@@ -32,10 +32,10 @@ type Source interface {
 // Push makes ref (HOST/PATH[:TAG] or HOST/PATH@DIGEST) stand for an image. What
 // the repository has is not sent again; what another repository of the same
 // registry has is mounted from there. Manifests are sent last, so at no time
-// does a name stand for an image that is not whole. progress may be nil; it
+// does a name stand for an image that is not whole. report may be nil; it
 // gets an event for each blob as it moves, and is called from several
 // goroutines.
-func (c *Client) Push(ctx context.Context, ref string, img Source, progress func(event.Progress)) error {
+func (c *Client) Push(ctx context.Context, ref string, img Source, report func(progress.Update)) error {
 	named, err := ParseRef(ref)
 	if err != nil {
 		return err
@@ -44,14 +44,14 @@ func (c *Client) Push(ctx context.Context, ref string, img Source, progress func
 	if named.Digest != "" && named.Digest != root.Digest {
 		return fmt.Errorf("pushing to %s: the image has another digest: %s", named, root.Digest)
 	}
-	if progress == nil {
-		progress = func(event.Progress) {}
+	if report == nil {
+		report = func(progress.Update) {}
 	}
 	content, err := contentOf(ctx, img)
 	if err != nil {
 		return fmt.Errorf("pushing to %s: %w", named, err)
 	}
-	p := &push{client: c, ref: named, img: img, progress: progress}
+	p := &push{client: c, ref: named, img: img, report: report}
 	if p.session, err = c.open(ctx, sessionKey{endpoint: c.upstream(named.Host, named.Path), push: true}); err != nil {
 		return fmt.Errorf("pushing to %s: %w", named, err)
 	}
@@ -142,11 +142,11 @@ func readAll(ctx context.Context, img Source, desc ocispec.Descriptor) ([]byte, 
 
 // push is one push under way.
 type push struct {
-	client   *Client
-	ref      Ref
-	session  *session
-	img      Source
-	progress func(event.Progress)
+	client  *Client
+	ref     Ref
+	session *session
+	img     Source
+	report  func(progress.Update)
 }
 
 func (p *push) send(ctx context.Context, c *content) error {
@@ -177,7 +177,7 @@ func (p *push) send(ctx context.Context, c *content) error {
 
 // blob makes sure that the repository has a blob.
 func (p *push) blob(ctx context.Context, desc ocispec.Descriptor) error {
-	meter := newMeter(desc, p.progress)
+	meter := newMeter(desc, p.report)
 	has, err := p.has(ctx, desc)
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 // testRegistry is a registry in this process with what happened to it. before
@@ -205,7 +205,7 @@ func TestPushAndPull(t *testing.T) {
 	ref := reg.host + "/team/app:1"
 	var mu sync.Mutex
 	done := map[string]int64{}
-	err := c.Push(t.Context(), ref, img, func(p event.Progress) {
+	err := c.Push(t.Context(), ref, img, func(p progress.Update) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !p.Done.IsZero() {

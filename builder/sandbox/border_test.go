@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
@@ -203,7 +203,7 @@ func TestMountsStayOutOfProc(t *testing.T) {
 		for _, m := range []Mount{{Type: MountTmpfs, Dest: dest}, {Type: MountBind, Dest: dest, Source: t.TempDir()}} {
 			s := b.sh("true")
 			s.Mounts = []Mount{m}
-			var h *inside.HintError
+			var h *pid1.HintError
 			if _, _, err := b.run(s); !errors.As(err, &h) || !strings.Contains(err.Error(), "nothing can be mounted there") {
 				t.Errorf("%s at %s: %v", m.Type, dest, err)
 			}
@@ -351,7 +351,7 @@ func TestFileGivenAway(t *testing.T) {
 	s := b.spec("probe", "give-file", "/s/s")
 	s.Mounts = k.mount()
 	out, _, err := b.run(s)
-	var h *inside.HintError
+	var h *pid1.HintError
 	if !errors.As(err, &h) || !strings.Contains(err.Error(), "still has one of its files open") {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 )
 
 const cgroupDir = "/sys/fs/cgroup"
@@ -48,7 +48,7 @@ func newGroup(parent string, r Resources) (*group, error) {
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) {
 			hint = "this machine does not take such a limit: choose another value"
 		}
-		return nil, &inside.HintError{Err: fmt.Errorf("control group: %w", err), Hint: hint}
+		return nil, &pid1.HintError{Err: fmt.Errorf("control group: %w", err), Hint: hint}
 	}
 	return g, nil
 }

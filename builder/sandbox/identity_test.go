@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
@@ -83,7 +83,7 @@ func TestCapabilities(t *testing.T) {
 	s := b.sh(status)
 	s.User = "1000"
 	b.want(s, fmt.Sprintf("CapInh: %s\nCapPrm: %s\nCapEff: %s\nCapBnd: %s\nCapAmb: %s\nNoNewPrivs: 0\nSeccomp: 2\n", none, none, none, docker, none))
-	own, err := inside.OwnCaps()
+	own, err := pid1.OwnCaps()
 	if err != nil {
 		t.Fatal(err)
 	}

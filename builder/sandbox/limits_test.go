@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 )
 
 //go:embed testdata/limit.c
@@ -30,7 +30,7 @@ func TestLimitsOfInit(t *testing.T) {
 		t.Fatalf("%v: %s", err, text)
 	}
 	out, _, err := b.run(b.sh("limit NOFILE 0 && echo x >/made"))
-	var hint *inside.HintError
+	var hint *pid1.HintError
 	if err == nil || !strings.Contains(err.Error(), "too many open files") || !errors.As(err, &hint) || !strings.Contains(hint.Hint, "limit of open files of process 1") {
 		t.Errorf("got %v with the hint %v, printed %q", err, hint, out)
 	}
@@ -60,7 +60,7 @@ func TestKilledInit(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	var hint *inside.HintError
+	var hint *pid1.HintError
 	if err := <-done; err == nil || !strings.Contains(err.Error(), "the init ended early: signal: killed") || !errors.As(err, &hint) {
 		t.Errorf("got %v", err)
 	}

@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
 	"github.com/sinter-build/sinter/builder/sandbox/network"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/seccomp"
 )
 
@@ -109,7 +109,7 @@ func keep(ns *network.Namespace) {
 
 // canScope reports whether the kernel can keep commands from connecting to abstract
 // sockets outside of their sandbox.
-var canScope = sync.OnceValue(inside.CanScope)
+var canScope = sync.OnceValue(pid1.CanScope)
 
 // Prepare begins to make, in the background, what the first command needs and all
 // commands share.
@@ -180,7 +180,7 @@ var ownsNetwork = sync.OnceValue(func() bool {
 
 // connect gives a command a broker and what goes with it, as open files of its init
 // from the number first on. Without a namespace there is none.
-func connect(ns *network.Namespace, p *inside.Plan, first int) (*network.Broker, []*os.File, error) {
+func connect(ns *network.Namespace, p *pid1.Plan, first int) (*network.Broker, []*os.File, error) {
 	if ns == nil {
 		return nil, nil, nil
 	}

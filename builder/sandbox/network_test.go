@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
 	"github.com/sinter-build/sinter/builder/sandbox/network"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
@@ -485,7 +485,7 @@ func TestNamespacesUsedUp(t *testing.T) {
 	held[0].Left = true
 	giveBack(held[0])
 	for range 2 {
-		var hint *inside.HintError
+		var hint *pid1.HintError
 		if _, _, err := b.run(b.sh("true")); err == nil || !strings.Contains(err.Error(), "max_net_namespaces") || !errors.As(err, &hint) {
 			t.Errorf("got %v", err)
 		}
@@ -513,7 +513,7 @@ func TestWithoutScopes(t *testing.T) {
 			done <- err.Error()
 			return
 		}
-		scoped = inside.CanScope()
+		scoped = pid1.CanScope()
 		out, _, err := b.run(s)
 		done <- fmt.Sprint(out, err)
 	}()

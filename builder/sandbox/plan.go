@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
 	"github.com/sinter-build/sinter/builder/sandbox/network"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/seccomp"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
@@ -24,8 +24,8 @@ const defaultHostname = "buildkitsandbox"
 
 // newPlan turns a spec into what the init needs. ns is the command's network
 // namespace if it has a broker.
-func newPlan(s Spec, ns *network.Namespace) (*inside.Plan, error) {
-	p := &inside.Plan{
+func newPlan(s Spec, ns *network.Namespace) (*pid1.Plan, error) {
+	p := &pid1.Plan{
 		Lower: s.Lower, Upper: s.Upper, Work: s.Work, Stage: filepath.Join(s.TempDir, "stage"),
 		Args: s.Args, Env: s.Env, Cwd: s.Cwd, User: s.User, Hostname: s.Hostname,
 		OwnNetwork: s.Network == NetNone, Insecure: s.Insecure,
@@ -66,7 +66,7 @@ func mounts(asked []Mount) ([]Mount, error) {
 			continue
 		}
 		if (m.Dest == "/proc" || strings.HasPrefix(m.Dest, "/proc/")) && !slices.Contains(coverable, m.Dest) {
-			return nil, &inside.HintError{
+			return nil, &pid1.HintError{
 				Err:  fmt.Errorf("mounting %s at %s: nothing can be mounted there", m.Type, m.Dest),
 				Hint: "/proc is the kernel's own; choose another target",
 			}
@@ -89,8 +89,8 @@ var coverable = []string{
 }
 
 // privileges says what the command may do.
-func privileges(p *inside.Plan, s Spec, ns *network.Namespace) (err error) {
-	p.Caps = ^inside.CapSet(0)
+func privileges(p *pid1.Plan, s Spec, ns *network.Namespace) (err error) {
+	p.Caps = ^pid1.CapSet(0)
 	if !p.Insecure {
 		p.Caps = 0
 		for _, c := range defaultCaps {
@@ -151,18 +151,18 @@ func hosts(name string, more []Host) []byte {
 }
 
 // limits translates ulimits.
-func limits(ulimits []Ulimit) ([]inside.Limit, error) {
-	var limits []inside.Limit
+func limits(ulimits []Ulimit) ([]pid1.Limit, error) {
+	var limits []pid1.Limit
 	for _, u := range ulimits {
 		resource, ok := ulimitResource(u.Name)
 		if !ok {
-			return nil, &inside.HintError{
+			return nil, &pid1.HintError{
 				Err:  fmt.Errorf("ulimit %q is not known", u.Name),
 				Hint: "the names are those of docker build --ulimit, such as nofile, nproc and core",
 			}
 		}
 		// -1 becomes the largest number, which the kernel takes as unlimited.
-		l := inside.Limit{Resource: resource, Soft: uint64(u.Soft), Hard: uint64(u.Hard)}
+		l := pid1.Limit{Resource: resource, Soft: uint64(u.Soft), Hard: uint64(u.Hard)}
 		if l.Soft > l.Hard {
 			return nil, fmt.Errorf("ulimit %s: the soft limit %d is above the hard limit %d", u.Name, u.Soft, u.Hard)
 		}

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
 	"github.com/sinter-build/sinter/builder/sandbox/network"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 )
 
 // Run runs a command and waits for it and for everything that it started. A
@@ -74,21 +74,21 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 }
 
 // failure is the init's own failure.
-func failure(r inside.Report) error {
+func failure(r pid1.Report) error {
 	doing := "preparing the sandbox"
 	if r.Ended {
 		doing = "keeping what the command wrote"
 	}
 	err := fmt.Errorf("%s: %s", doing, r.Err)
 	if r.Hint != "" {
-		return &inside.HintError{Err: err, Hint: r.Hint}
+		return &pid1.HintError{Err: err, Hint: r.Hint}
 	}
 	return err
 }
 
 // runIn starts the init in a network namespace, or in this process's, and returns its
 // report.
-func runIn(ctx context.Context, s Spec, p *inside.Plan, ns *network.Namespace, group *group) (r inside.Report, err error) {
+func runIn(ctx context.Context, s Spec, p *pid1.Plan, ns *network.Namespace, group *group) (r pid1.Report, err error) {
 	if ns == nil {
 		return runInit(ctx, s, p, nil, group)
 	}
@@ -99,7 +99,7 @@ func runIn(ctx context.Context, s Spec, p *inside.Plan, ns *network.Namespace, g
 }
 
 // runInit starts the init and returns its report.
-func runInit(ctx context.Context, s Spec, p *inside.Plan, ns *network.Namespace, group *group) (r inside.Report, err error) {
+func runInit(ctx context.Context, s Spec, p *pid1.Plan, ns *network.Namespace, group *group) (r pid1.Report, err error) {
 	// The kernel ends the init when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -114,7 +114,7 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, ns *network.Namespace,
 		return r, err
 	}
 	defer nothing.Close()
-	files := []*os.File{inside.PlanFD - 3: in.r, inside.ReportFD - 3: out.w}
+	files := []*os.File{pid1.PlanFD - 3: in.r, pid1.ReportFD - 3: out.w}
 	tmpfs := giveTmpfs(ctx, p, len(files)+3)
 	defer closeAll(tmpfs)
 	files = append(files, tmpfs...)
@@ -148,7 +148,7 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, ns *network.Namespace,
 		cmd.Process.Kill()
 	}
 	if werr := cmd.Wait(); werr != nil && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE)) {
-		err = &inside.HintError{
+		err = &pid1.HintError{
 			Err:  fmt.Errorf("the init ended early: %w", werr),
 			Hint: "somebody killed it, this machine ran short of memory, or the command lowered the resource limits of process 1, which is sinter's (prlimit)",
 		}
@@ -157,18 +157,18 @@ func runInit(ctx context.Context, s Spec, p *inside.Plan, ns *network.Namespace,
 }
 
 // talk gives the init its plan and waits for its report.
-func talk(w io.Writer, r io.Reader, p *inside.Plan, answer *inside.Report) error {
-	if err := inside.WritePlan(w, p); err != nil {
+func talk(w io.Writer, r io.Reader, p *pid1.Plan, answer *pid1.Report) error {
+	if err := pid1.WritePlan(w, p); err != nil {
 		return fmt.Errorf("writing the plan: %w", err)
 	}
-	if err := inside.ReadReport(r, answer); err != nil {
+	if err := pid1.ReadReport(r, answer); err != nil {
 		return fmt.Errorf("reading the report: %w", err)
 	}
 	return nil
 }
 
 // ownFiles is how many files every init is given besides the standard three.
-const ownFiles = inside.ReportFD - 2
+const ownFiles = pid1.ReportFD - 2
 
 // initCommand is how the init is started; in is what the command reads, files
 // are the init's own.
@@ -177,7 +177,7 @@ func initCommand(ctx context.Context, s Spec, in *os.File, files []*os.File) (*e
 	if err != nil {
 		return nil, err
 	}
-	cmd.Args = []string{inside.Name, inside.ExtraArg(len(files) - ownFiles)}
+	cmd.Args = []string{pid1.Name, pid1.ExtraArg(len(files) - ownFiles)}
 	// The init lives shortly and has little to collect; the race detector, when
 	// it is in the binary, would have it wait for a second at its end.
 	// The runtime is not to keep files of its control group open: the init closes

@@ -14,7 +14,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 )
 
 // Spec is a command and the world that it sees.
@@ -78,25 +78,25 @@ type Resources struct {
 }
 
 // Mount is one mount of a command, besides /proc, /sys and /dev; see inside.
-type Mount = inside.Mount
+type Mount = pid1.Mount
 
 // MountType is what a mount shows.
-type MountType = inside.MountType
+type MountType = pid1.MountType
 
 // The types of mounts.
 const (
-	MountBind   = inside.MountBind
-	MountCache  = inside.MountCache
-	MountTmpfs  = inside.MountTmpfs
-	MountSecret = inside.MountSecret
-	MountSSH    = inside.MountSSH
+	MountBind   = pid1.MountBind
+	MountCache  = pid1.MountCache
+	MountTmpfs  = pid1.MountTmpfs
+	MountSecret = pid1.MountSecret
+	MountSSH    = pid1.MountSSH
 	// MountDevice is a device node of this machine.
-	MountDevice = inside.MountDevice
+	MountDevice = pid1.MountDevice
 )
 
 // DefaultPath is where commands are looked up when the environment has no PATH:
 // docker's for Linux.
-const DefaultPath = inside.DefaultPath
+const DefaultPath = pid1.DefaultPath
 
 // Result says how a command went.
 type Result struct {

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
@@ -39,7 +39,7 @@ func Dispatch() {
 // that is not in the root, where one that was put there would be.
 func startedByCommand() bool {
 	cmdline, err := os.ReadFile("/proc/1/cmdline")
-	if err != nil || !bytes.HasPrefix(cmdline, []byte(inside.Name+"\x00")) {
+	if err != nil || !bytes.HasPrefix(cmdline, []byte(pid1.Name+"\x00")) {
 		return false
 	}
 	own, err := os.Stat("/proc/self/exe")
@@ -59,7 +59,7 @@ func startedByCommand() bool {
 var self = sync.OnceValues(func() (*os.File, error) {
 	src, err := os.Open("/proc/self/exe")
 	if err != nil {
-		return nil, &inside.HintError{Err: fmt.Errorf("opening our own binary: %w", err), Hint: "RUN needs /proc: mount -t proc proc /proc"}
+		return nil, &pid1.HintError{Err: fmt.Errorf("opening our own binary: %w", err), Hint: "RUN needs /proc: mount -t proc proc /proc"}
 	}
 	defer src.Close()
 	if f, err := overlaySelf(src); err == nil {
@@ -98,12 +98,12 @@ func overlaySelf(src *os.File) (*os.File, error) {
 	}
 	defer unix.Close(dir)
 	// Overlay wants a second directory.
-	empty, err := inside.NewMount("tmpfs", unix.MOUNT_ATTR_RDONLY)
+	empty, err := pid1.NewMount("tmpfs", unix.MOUNT_ATTR_RDONLY)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(empty)
-	mount, err := inside.NewMount("overlay", unix.MOUNT_ATTR_RDONLY, fmt.Sprintf("lowerdir=/proc/self/fd/%d:/proc/self/fd/%d", dir, empty))
+	mount, err := pid1.NewMount("overlay", unix.MOUNT_ATTR_RDONLY, fmt.Sprintf("lowerdir=/proc/self/fd/%d:/proc/self/fd/%d", dir, empty))
 	if err != nil {
 		return nil, err
 	}

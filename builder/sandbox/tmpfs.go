@@ -10,27 +10,27 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 )
 
 // giveTmpfs has the file systems for a plan's tmpfs mounts made where the kernel
 // keeps devices out of them (see inside), and returns those that the init gets
 // as open files from the number first on. Where that cannot be done, the init
 // makes them itself, with a mount option that forbids devices.
-func giveTmpfs(ctx context.Context, p *inside.Plan, first int) (made []*os.File) {
+func giveTmpfs(ctx context.Context, p *pid1.Plan, first int) (made []*os.File) {
 	if p.UserNS || p.Insecure {
 		return nil
 	}
-	var wanted []*inside.Mount
+	var wanted []*pid1.Mount
 	for i := range p.Mounts {
-		if m := &p.Mounts[i]; m.Type == MountTmpfs && len(wanted) < inside.MaxTmpfs {
+		if m := &p.Mounts[i]; m.Type == MountTmpfs && len(wanted) < pid1.MaxTmpfs {
 			wanted = append(wanted, m)
 		}
 	}
 	if len(wanted) == 0 {
 		return nil
 	}
-	args := []string{inside.TmpfsName}
+	args := []string{pid1.TmpfsName}
 	for _, m := range wanted {
 		args = append(args, strconv.FormatInt(m.Size, 10))
 	}
@@ -52,7 +52,7 @@ func makeTmpfs(ctx context.Context, args []string) ([]*os.File, error) {
 	}
 	defer ours.Close()
 	defer theirs.Close()
-	cmd, err := selfCommand(ctx, []*os.File{inside.TmpfsFD - 3: theirs})
+	cmd, err := selfCommand(ctx, []*os.File{pid1.TmpfsFD - 3: theirs})
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func socketPair() (ours, theirs *os.File, err error) {
 
 // receive takes the open files that wait in a socket.
 func receive(from *os.File) ([]*os.File, error) {
-	oob := make([]byte, unix.CmsgSpace(inside.MaxTmpfs*4))
+	oob := make([]byte, unix.CmsgSpace(pid1.MaxTmpfs*4))
 	_, n, _, _, err := unix.Recvmsg(int(from.Fd()), make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 	if err != nil {
 		return nil, fmt.Errorf("receiving open files: %w", err)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 )
 
@@ -90,7 +90,7 @@ func TestNodesAreDead(t *testing.T) {
 	s.Mounts = []Mount{{Type: MountTmpfs, Dest: "/t", Size: 1 << 20}}
 	b.want(s, "tmpfs /t tmpfs rw,nosuid,relatime,size=1024k 0 0\n7:8:1\n")
 	// Where there is no such file system, the mount forbids devices.
-	p := &inside.Plan{Insecure: true, Mounts: s.Mounts}
+	p := &pid1.Plan{Insecure: true, Mounts: s.Mounts}
 	if made := giveTmpfs(t.Context(), p, 5); made != nil || p.Mounts[0].FD != 0 {
 		t.Errorf("an insecure command was given %v", made)
 	}

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/builder/source"
@@ -56,7 +56,7 @@ type app struct {
 	rawJSON bool
 	screen  *screen
 	// events gets what happens while layers are downloaded; may be nil.
-	events event.Func
+	events progress.Func
 
 	warned saidWarnings
 

@@ -8,9 +8,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder"
-	"github.com/sinter-build/sinter/builder/device"
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/cdi"
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hostfile"
@@ -58,7 +58,7 @@ type building struct {
 	agents  agents
 	volumes []builder.Volume
 	allowed builder.Entitlements
-	devices device.Specs
+	devices cdi.Specs
 	// ignore are the rules of --ignorefile; nil without that.
 	ignore []byte
 	// assembly is what all images shall look like.
@@ -145,7 +145,7 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	if b.allowed, err = f.entitlements(); err != nil {
 		return call, req, err
 	}
-	b.devices = device.Specs{Dirs: f.cdiDirs}
+	b.devices = cdi.Specs{Dirs: f.cdiDirs}
 	if f.ignoreFile != "" {
 		if b.ignore, err = b.files.Read(ctx, f.ignoreFile, hostfile.MaxText); err != nil {
 			return call, req, badFlag("ignorefile", f.ignoreFile, err)
@@ -173,7 +173,7 @@ func (b *building) run(ctx context.Context, req parser.Request, release func()) 
 		return err
 	}
 	graph, err := parser.Parse(ctx, req, b.resolver(config), func(w parser.Warning) {
-		b.screen.event(event.Warned{Warning: w})
+		b.screen.event(progress.Warned{Warning: w})
 	})
 	if err != nil {
 		return err

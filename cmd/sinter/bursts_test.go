@@ -10,7 +10,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 // countedWrites counts what is written.
@@ -62,7 +62,7 @@ func TestOutputInParts(t *testing.T) {
 		want  int
 	}{{logLines{}, 10}, {nil, 1}} {
 		s := &screen{lines: tt.lines, feed: make(chan *client.SolveStatus, 100)}
-		s.send(event.Output{Step: "x", Data: data})
+		s.send(progress.Output{Step: "x", Data: data})
 		close(s.feed)
 		var got []byte
 		n := 0
@@ -84,9 +84,9 @@ func TestPlainDisplayWritesBursts(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	s.event(event.Started{Step: "x", Name: "x", Time: now})
-	s.event(event.Output{Step: "x", Data: bytes.Repeat([]byte("y\n"), 10*maxPart), Time: now})
-	s.event(event.Ended{Step: "x", Name: "x", Time: now})
+	s.event(progress.Started{Step: "x", Name: "x", Time: now})
+	s.event(progress.Output{Step: "x", Data: bytes.Repeat([]byte("y\n"), 10*maxPart), Time: now})
+	s.event(progress.Ended{Step: "x", Name: "x", Time: now})
 	s.close()
 	lines := strings.Count(out.String(), "\n")
 	if lines < 10*maxPart {

@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/collect"
+	"github.com/sinter-build/sinter/builder/gc"
 	"github.com/sinter-build/sinter/cache"
 )
 
@@ -42,7 +42,7 @@ free.`,
 	return c
 }
 
-func (a *app) collectEnv() (env collect.Env, err error) {
+func (a *app) collectEnv() (env gc.Env, err error) {
 	if env.Store, err = a.store(); err != nil {
 		return env, err
 	}
@@ -64,11 +64,11 @@ func (a *app) diskUsage(ctx context.Context, f *duFlags) error {
 		return err
 	}
 	defer release()
-	stock, err := collect.Take(ctx, env)
+	stock, err := gc.Take(ctx, env)
 	if err != nil {
 		return err
 	}
-	plan := stock.Plan(collect.Options{})
+	plan := stock.Plan(gc.Options{})
 	if f.verbose {
 		return pieceListing(f.format, "ID", "Type", "Reclaimable", "Size", "LastUsed", "Description").print(a.stdout, pieces(stock, plan))
 	}
@@ -104,10 +104,10 @@ func (t total) row() row {
 
 // totals sums up images with their blobs, the rest of the cache, cache mounts,
 // and what came from the web and from repositories.
-func totals(s *collect.Stock, p *collect.Plan) []row {
+func totals(s *gc.Stock, p *gc.Plan) []row {
 	images := total{kind: "Images"}
 	images.count, images.active = countImages(s.Images, p.Images)
-	steps := total{kind: "Build cache", count: collect.Steps(s.Records), active: collect.Steps(s.Records) - collect.Steps(p.Records)}
+	steps := total{kind: "Build cache", count: gc.Steps(s.Records), active: gc.Steps(s.Records) - gc.Steps(p.Records)}
 	downloads := total{kind: "Downloads", count: len(s.Downloads), active: len(s.Downloads) - len(p.Downloads)}
 	mounts := total{kind: "Cache mounts", count: len(s.Mounts), active: len(s.Mounts) - len(p.Mounts)}
 	ofImages := map[digest.Digest]bool{}
@@ -151,7 +151,7 @@ func totals(s *collect.Stock, p *collect.Plan) []row {
 
 // countImages counts images, whatever names they have. Those of which every name is
 // unused are not active.
-func countImages(all, unused []collect.Image) (count, active int) {
+func countImages(all, unused []gc.Image) (count, active int) {
 	names := map[digest.Digest]int{}
 	for _, img := range all {
 		names[img.Desc.Digest]++
@@ -165,7 +165,7 @@ func countImages(all, unused []collect.Image) (count, active int) {
 	return count, active
 }
 
-func folderSize(list []collect.Folder) int64 {
+func folderSize(list []gc.Folder) int64 {
 	var n int64
 	for _, f := range list {
 		n += f.Size
@@ -182,7 +182,7 @@ func kindOf(r *cache.Record) string {
 }
 
 // pieces lists steps, first builds of images, layers, mounts and downloads, the last used first.
-func pieces(s *collect.Stock, p *collect.Plan) []row {
+func pieces(s *gc.Stock, p *gc.Plan) []row {
 	type piece struct {
 		row
 		used time.Time

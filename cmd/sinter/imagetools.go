@@ -12,7 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/join"
+	"github.com/sinter-build/sinter/builder/imagetools"
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
@@ -40,16 +40,16 @@ const sourceHint = "a source is NAME[:TAG|@DIGEST], oci-layout://DIR[:TAG|@DIGES
 const layoutScheme = "oci-layout://"
 
 // parsePlace reads where an image is.
-func parsePlace(text string) (join.Place, error) {
+func parsePlace(text string) (imagetools.Place, error) {
 	if rest, ok := strings.CutPrefix(text, layoutScheme); ok {
 		dir, ref := cutLayout(rest)
 		if dir == "" {
-			return join.Place{}, &hinted{err: fmt.Errorf("%q names no directory", text), hint: sourceHint}
+			return imagetools.Place{}, &hinted{err: fmt.Errorf("%q names no directory", text), hint: sourceHint}
 		}
-		return join.Place{Layout: dir, LayoutRef: ref}, nil
+		return imagetools.Place{Layout: dir, LayoutRef: ref}, nil
 	}
 	ref, err := registry.ParseRef(text)
-	return join.Place{Ref: ref}, orLayout(err, text)
+	return imagetools.Place{Ref: ref}, orLayout(err, text)
 }
 
 // orLayout gives the error about images that were looked for in registries another
@@ -69,7 +69,7 @@ func orLayout(err error, names ...string) error {
 
 // parseSource reads a source: a reference, or a digest or descriptor of a
 // repository that the others name.
-func parseSource(text string) (join.Source, error) {
+func parseSource(text string) (imagetools.Source, error) {
 	text = strings.TrimSpace(text)
 	switch {
 	case strings.HasPrefix(text, "{"):
@@ -77,37 +77,37 @@ func parseSource(text string) (join.Source, error) {
 	case strings.HasPrefix(text, "sha256:"), strings.HasPrefix(text, "sha512:"):
 		d, err := digest.Parse(text)
 		if err != nil {
-			return join.Source{}, &hinted{err: fmt.Errorf("source %q: %w", text, err), hint: sourceHint}
+			return imagetools.Source{}, &hinted{err: fmt.Errorf("source %q: %w", text, err), hint: sourceHint}
 		}
-		return join.Source{Desc: ocispec.Descriptor{Digest: d}}, nil
+		return imagetools.Source{Desc: ocispec.Descriptor{Digest: d}}, nil
 	}
 	place, err := parsePlace(text)
-	return join.Source{Place: place}, err
+	return imagetools.Source{Place: place}, err
 }
 
-func parseDescriptor(text string) (join.Source, error) {
+func parseDescriptor(text string) (imagetools.Source, error) {
 	var d struct {
 		ocispec.Descriptor
 		SchemaVersion int `json:"schemaVersion"`
 	}
 	if err := json.Unmarshal([]byte(text), &d); err != nil {
-		return join.Source{}, &hinted{err: fmt.Errorf("a source is not a descriptor: %w", err), hint: sourceHint}
+		return imagetools.Source{}, &hinted{err: fmt.Errorf("a source is not a descriptor: %w", err), hint: sourceHint}
 	}
 	if d.SchemaVersion != 0 {
-		return join.Source{}, &hinted{
+		return imagetools.Source{}, &hinted{
 			err:  errors.New("a source is a manifest or index, not a descriptor of one"),
 			hint: "take one of the index's manifests: jq '.manifests[0]'",
 		}
 	}
 	if err := d.Digest.Validate(); err != nil {
-		return join.Source{}, &hinted{err: fmt.Errorf("the digest of a descriptor is wrong: %w", err), hint: sourceHint}
+		return imagetools.Source{}, &hinted{err: fmt.Errorf("the digest of a descriptor is wrong: %w", err), hint: sourceHint}
 	}
-	return join.Source{Desc: d.Descriptor}, nil
+	return imagetools.Source{Desc: d.Descriptor}, nil
 }
 
 // placeSources gives sources that are only a digest their repository: the only
 // one that tags and other sources name.
-func placeSources(sources []join.Source, tags []registry.Ref) error {
+func placeSources(sources []imagetools.Source, tags []registry.Ref) error {
 	var repositories []registry.Ref
 	note := func(r registry.Ref) {
 		for _, known := range repositories {

@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/export"
-	"github.com/sinter-build/sinter/builder/join"
+	"github.com/sinter-build/sinter/builder/imagetools"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
@@ -65,7 +65,7 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 	if err != nil {
 		return err
 	}
-	img, err := join.Join(ctx, client, sources, opts)
+	img, err := imagetools.Join(ctx, client, sources, opts)
 	if err != nil {
 		return orLayout(err, args...)
 	}
@@ -74,8 +74,8 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 		return err
 	}
 	for _, tag := range tags {
-		err := a.showing(ctx, f.progress, f.quiet, "pushing "+tag.String(), func(progress func(event.Progress)) error {
-			return client.Push(ctx, tag.String(), img, progress)
+		err := a.showing(ctx, f.progress, f.quiet, "pushing "+tag.String(), func(report func(progress.Update)) error {
+			return client.Push(ctx, tag.String(), img, report)
 		})
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 }
 
 // read are the places of the new image and the sources, in order.
-func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.Ref, sources []join.Source, err error) {
+func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.Ref, sources []imagetools.Source, err error) {
 	if len(args)+len(f.files) == 0 {
 		return nil, nil, &usageError{err: errors.New("no sources given"), command: createCommand}
 	}
@@ -117,7 +117,7 @@ func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.
 		tags = append(tags, ref)
 	}
 	if f.join {
-		sources = append(sources, join.Source{Place: join.Place{Ref: tags[0]}})
+		sources = append(sources, imagetools.Source{Place: imagetools.Place{Ref: tags[0]}})
 	}
 	var texts []string
 	for _, name := range f.files {
@@ -137,8 +137,8 @@ func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.
 	return tags, sources, placeSources(sources, tags)
 }
 
-func (f *createFlags) options() (join.Options, error) {
-	o := join.Options{KeepManifest: !f.preferIndex}
+func (f *createFlags) options() (imagetools.Options, error) {
+	o := imagetools.Options{KeepManifest: !f.preferIndex}
 	for _, text := range f.annotations {
 		list, err := export.ParseAnnotation(text)
 		if err != nil {
@@ -158,7 +158,7 @@ func (f *createFlags) options() (join.Options, error) {
 	return o, nil
 }
 
-func (f *createFlags) writeMetadata(ctx context.Context, img *join.Image, tags []registry.Ref) error {
+func (f *createFlags) writeMetadata(ctx context.Context, img *imagetools.Image, tags []registry.Ref) error {
 	if f.metadataFile == "" {
 		return nil
 	}

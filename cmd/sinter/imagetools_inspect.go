@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/export"
-	"github.com/sinter-build/sinter/builder/join"
+	"github.com/sinter-build/sinter/builder/imagetools"
 )
 
 const inspectCommand = "sinter imagetools inspect"
@@ -89,12 +89,12 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 }
 
 // findRemote looks for an image in a registry or layout.
-func (a *app) findRemote(ctx context.Context, place join.Place) (*join.Image, error) {
+func (a *app) findRemote(ctx context.Context, place imagetools.Place) (*imagetools.Image, error) {
 	client, err := a.registry()
 	if err != nil {
 		return nil, err
 	}
-	return join.Find(ctx, client, place)
+	return imagetools.Find(ctx, client, place)
 }
 
 // wholeManifest is the format that means the same as none.
@@ -108,7 +108,7 @@ func indentedJSON(v any) (string, error) {
 // remoteImage is an image in a registry or layout. Of a single manifest, index has only
 // what both have.
 type remoteImage struct {
-	place join.Place
+	place imagetools.Place
 	desc  ocispec.Descriptor
 	index ocispec.Index
 }
@@ -133,7 +133,7 @@ type remoteFields struct {
 	SBOM       any `json:"-"`
 }
 
-func (r *remoteImage) fields(name string, parts []join.Part) remoteFields {
+func (r *remoteImage) fields(name string, parts []imagetools.Part) remoteFields {
 	f := remoteFields{Name: name, Manifest: r.desc}
 	if export.IsIndex(r.desc.MediaType) {
 		f.Manifest = remoteIndex{
@@ -147,7 +147,7 @@ func (r *remoteImage) fields(name string, parts []join.Part) remoteFields {
 		return f
 	}
 	images := map[string]*ocispec.Image{}
-	provenance, sbom := map[string]join.Provenance{}, map[string]join.SBOM{}
+	provenance, sbom := map[string]imagetools.Provenance{}, map[string]imagetools.SBOM{}
 	for _, p := range parts {
 		platform := platforms.Format(platforms.Normalize(p.Platform))
 		images[platform], provenance[platform], sbom[platform] = p.Config, p.Provenance, p.SBOM

@@ -22,7 +22,7 @@ var forbidden = map[string][]string{
 	"cache":                  {"builder", "parser", "layers", "cmd"},
 	"builder":                {"cmd"},
 	"builder/sandbox":        {"builder/", "layers", "cache", "parser"},
-	"builder/event":          {"builder/", "layers", "cache"},
+	"builder/progress":       {"builder/", "layers", "cache"},
 	"builder/registry":       {"builder/source", "builder/export", "builder/sandbox", "builder/fileop"},
 	"builder/fileop":         {"builder/export", "builder/sandbox"},
 	"builder/sandbox/userns": {"github.com/moby/buildkit"},

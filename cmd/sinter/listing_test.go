@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/collect"
+	"github.com/sinter-build/sinter/builder/gc"
 )
 
 func TestListing(t *testing.T) {
@@ -57,23 +57,23 @@ func TestPruneOptions(t *testing.T) {
 	now := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 	for _, c := range []struct {
 		flags pruneFlags
-		want  collect.Options
+		want  gc.Options
 		fails string
 	}{
-		{pruneFlags{}, collect.Options{}, ""},
-		{pruneFlags{all: true, keep: "2GB"}, collect.Options{All: true, Keep: collect.Space{Reserved: 2e9}}, ""},
-		{pruneFlags{only: collect.OnlyCache, reserved: "1GB", maxUsed: "2GB", minFree: "3GB"},
-			collect.Options{Only: collect.OnlyCache, Keep: collect.Space{Reserved: 1e9, MaxUsed: 2e9, MinFree: 3e9}}, ""},
-		{pruneFlags{filters: []string{"until=24h"}}, collect.Options{Until: now.Add(-24 * time.Hour)}, ""},
-		{pruneFlags{filters: []string{"until=24h", "until=1h"}}, collect.Options{Until: now.Add(-24 * time.Hour)}, ""},
-		{pruneFlags{filters: []string{"until=2024-01-02T03:04:05Z"}}, collect.Options{Until: time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)}, ""},
-		{pruneFlags{filters: []string{"until=-1h"}}, collect.Options{}, "until=-1h"},
-		{pruneFlags{filters: []string{"label=x"}}, collect.Options{}, "only filter"},
-		{pruneFlags{filters: []string{"id=x"}, only: collect.OnlyCache}, collect.Options{}, "only filter"},
-		{pruneFlags{filters: []string{"label=x", "label!=y=z"}, only: collect.OnlyImages}, collect.Options{Only: collect.OnlyImages}, ""},
-		{pruneFlags{filters: []string{"dangling=true"}, only: collect.OnlyImages}, collect.Options{}, "filters are"},
-		{pruneFlags{keep: "-1"}, collect.Options{}, "size"},
-		{pruneFlags{minFree: "much"}, collect.Options{}, "--min-free-space"},
+		{pruneFlags{}, gc.Options{}, ""},
+		{pruneFlags{all: true, keep: "2GB"}, gc.Options{All: true, Keep: gc.Space{Reserved: 2e9}}, ""},
+		{pruneFlags{only: gc.OnlyCache, reserved: "1GB", maxUsed: "2GB", minFree: "3GB"},
+			gc.Options{Only: gc.OnlyCache, Keep: gc.Space{Reserved: 1e9, MaxUsed: 2e9, MinFree: 3e9}}, ""},
+		{pruneFlags{filters: []string{"until=24h"}}, gc.Options{Until: now.Add(-24 * time.Hour)}, ""},
+		{pruneFlags{filters: []string{"until=24h", "until=1h"}}, gc.Options{Until: now.Add(-24 * time.Hour)}, ""},
+		{pruneFlags{filters: []string{"until=2024-01-02T03:04:05Z"}}, gc.Options{Until: time.Date(2024, 1, 2, 3, 4, 5, 0, time.UTC)}, ""},
+		{pruneFlags{filters: []string{"until=-1h"}}, gc.Options{}, "until=-1h"},
+		{pruneFlags{filters: []string{"label=x"}}, gc.Options{}, "only filter"},
+		{pruneFlags{filters: []string{"id=x"}, only: gc.OnlyCache}, gc.Options{}, "only filter"},
+		{pruneFlags{filters: []string{"label=x", "label!=y=z"}, only: gc.OnlyImages}, gc.Options{Only: gc.OnlyImages}, ""},
+		{pruneFlags{filters: []string{"dangling=true"}, only: gc.OnlyImages}, gc.Options{}, "filters are"},
+		{pruneFlags{keep: "-1"}, gc.Options{}, "size"},
+		{pruneFlags{minFree: "much"}, gc.Options{}, "--min-free-space"},
 	} {
 		got, err := c.flags.options(now, "sinter prune")
 		switch {

@@ -3,7 +3,7 @@ package main
 import (
 	"bytes"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 // maxLogLine is the longest line of a command's output that is shown unbroken, in bytes.
@@ -14,11 +14,11 @@ const maxLogLine = 1 << 20
 // draws its progress with carriage returns alone. It counts how long the line of each
 // step is so far; standard output and standard error share lines, as they do in the
 // display.
-type logLines map[event.Step]int
+type logLines map[progress.Step]int
 
 // broken is data with a newline wherever a line has become too long; nothing is broken
 // where l is nil.
-func (l logLines) broken(step event.Step, data []byte) []byte {
+func (l logLines) broken(step progress.Step, data []byte) []byte {
 	if l == nil {
 		return data
 	}

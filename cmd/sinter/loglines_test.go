@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 // TestLogLines: lines stay as they are unless they are too long, in whatever pieces
@@ -60,11 +60,11 @@ func TestEndlessLine(t *testing.T) {
 	}
 	s.show()
 	now := time.Now()
-	s.event(event.Started{Step: "sha256:1", Name: "RUN", Time: now})
+	s.event(progress.Started{Step: "sha256:1", Name: "RUN", Time: now})
 	for range 100 {
-		s.event(event.Output{Step: "sha256:1", Stream: 1, Data: bytes.Repeat([]byte("x"), maxLogLine/32), Time: now})
+		s.event(progress.Output{Step: "sha256:1", Stream: 1, Data: bytes.Repeat([]byte("x"), maxLogLine/32), Time: now})
 	}
-	s.event(event.Ended{Step: "sha256:1", Name: "RUN", Time: now})
+	s.event(progress.Ended{Step: "sha256:1", Name: "RUN", Time: now})
 	s.close()
 	if m.longest < maxLogLine/2 || m.longest > maxLogLine+100 {
 		t.Errorf("the longest line has %d bytes", m.longest)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/docker/go-units"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 const (
@@ -25,7 +25,7 @@ const logGap = "[...]\n"
 // longLogs are the outputs of commands as a display on a terminal is given them. It
 // keeps all of that in memory until the build ends, so of a long output only parts are
 // shown, ever fewer, and its end. The nil longLogs leaves out nothing.
-type longLogs map[event.Step]*longLog
+type longLogs map[progress.Step]*longLog
 
 type longLog struct {
 	seen int
@@ -37,7 +37,7 @@ type longLog struct {
 }
 
 // shown returns what of data, and of what came before, is to be shown now.
-func (l longLogs) shown(step event.Step, data []byte) []byte {
+func (l longLogs) shown(step progress.Step, data []byte) []byte {
 	if l == nil || len(data) == 0 {
 		return data
 	}
@@ -65,7 +65,7 @@ func (l longLogs) shown(step event.Step, data []byte) []byte {
 }
 
 // end returns what of a step's output is still to be shown when the step has ended.
-func (l longLogs) end(step event.Step) []byte {
+func (l longLogs) end(step progress.Step) []byte {
 	log := l[step]
 	delete(l, step)
 	if log == nil || log.waiting == 0 {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 // TestLongLogs: of a long output parts are shown, and its end; all of a short one.
@@ -66,14 +66,14 @@ func TestScreenLongLog(t *testing.T) {
 		given, all := 0, 0
 		for range 64 << 20 / len(data) {
 			all += len(data)
-			if status := s.status(event.Output{Step: "step", Data: data}); status != nil {
+			if status := s.status(progress.Output{Step: "step", Data: data}); status != nil {
 				given += len(status.Logs[0].Data)
 			}
 		}
 		if redraws != (given < 4*wholeLog) || !redraws && given != all {
 			t.Errorf("redraws %t: %d bytes of %d", redraws, given, all)
 		}
-		status := s.status(event.Ended{Step: "step", Name: "step"})
+		status := s.status(progress.Ended{Step: "step", Name: "step"})
 		if redraws != (len(status.Logs) == 1) {
 			t.Errorf("redraws %t: the end is in %d pieces", redraws, len(status.Logs))
 		}

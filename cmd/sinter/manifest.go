@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/export"
-	"github.com/sinter-build/sinter/builder/join"
+	"github.com/sinter-build/sinter/builder/imagetools"
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
@@ -36,7 +36,7 @@ func (a *app) inspectManifest(ctx context.Context, name string, insecure bool) e
 	if insecure {
 		a.insecure = append(a.insecure, ref.Host)
 	}
-	img, err := a.findRemote(ctx, join.Place{Ref: ref})
+	img, err := a.findRemote(ctx, imagetools.Place{Ref: ref})
 	if err != nil {
 		return err
 	}

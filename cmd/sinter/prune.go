@@ -12,15 +12,15 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/collect"
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/gc"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/image"
 )
 
 type pruneFlags struct {
 	// only is what this command removes.
-	only    collect.Part
+	only    gc.Part
 	filters []string
 	labels  labelFilter
 
@@ -30,7 +30,7 @@ type pruneFlags struct {
 }
 
 func newPruneCmd(a *app) *cobra.Command {
-	f := &pruneFlags{only: collect.Everything}
+	f := &pruneFlags{only: gc.Everything}
 	c := newPruning(a, f)
 	c.Short = "Remove what no image needs"
 	c.Long = `Remove images without a name, and all of the cache that no image with a name is
@@ -42,7 +42,7 @@ and the steps of the images that stay. ` + pruneStays
 
 // newImagePruneCmd is docker's image prune: it leaves the cache alone.
 func newImagePruneCmd(a *app) *cobra.Command {
-	f := &pruneFlags{only: collect.OnlyImages}
+	f := &pruneFlags{only: gc.OnlyImages}
 	c := newPruning(a, f)
 	c.Short = "Remove images without a name"
 	c.Long = `Remove images without a name, and with --all pulled images as well. Other images
@@ -54,7 +54,7 @@ with a name stay (sinter rmi removes names), and so does the cache. ` + pruneSta
 
 // newBuilderPruneCmd is docker's builder prune: it leaves images alone.
 func newBuilderPruneCmd(a *app) *cobra.Command {
-	f := &pruneFlags{only: collect.OnlyCache}
+	f := &pruneFlags{only: gc.OnlyCache}
 	c := newPruning(a, f)
 	c.Short = "Remove build cache"
 	c.Long = `Remove all of the cache that no image is made of: steps, layers, blobs, cache mounts,
@@ -106,8 +106,8 @@ func (f *pruneFlags) registerCache(c *cobra.Command, all string) {
 }
 
 // options are what the flags of a command ask for.
-func (f *pruneFlags) options(now time.Time, command string) (collect.Options, error) {
-	o := collect.Options{All: f.all, Only: f.only}
+func (f *pruneFlags) options(now time.Time, command string) (gc.Options, error) {
+	o := gc.Options{All: f.all, Only: f.only}
 	wrong := func(flag, value, why string) error {
 		return &usageError{err: fmt.Errorf("invalid value %q for --%s: %s", value, flag, why), command: command}
 	}
@@ -122,7 +122,7 @@ func (f *pruneFlags) options(now time.Time, command string) (collect.Options, er
 			if o.Until.IsZero() || until.Before(o.Until) { // all filters must let it go
 				o.Until = until
 			}
-		case f.only != collect.OnlyImages:
+		case f.only != gc.OnlyImages:
 			return o, wrong("filter", text, "the only filter is until")
 		case name == "label":
 			f.labels.with = append(f.labels.with, value)
@@ -174,10 +174,10 @@ func parseUntil(text string, now time.Time) (time.Time, error) {
 }
 
 func (f *pruneFlags) warning() string {
-	text := map[collect.Part][2]string{
-		collect.Everything: {"images without a name and all cache that no image with a name needs", "images without a name, pulled images and all cache"},
-		collect.OnlyImages: {"images without a name", "images without a name and pulled images"},
-		collect.OnlyCache:  {"all cache that no image needs", "all cache"},
+	text := map[gc.Part][2]string{
+		gc.Everything: {"images without a name and all cache that no image with a name needs", "images without a name, pulled images and all cache"},
+		gc.OnlyImages: {"images without a name", "images without a name and pulled images"},
+		gc.OnlyCache:  {"all cache that no image needs", "all cache"},
 	}[f.only]
 	what := text[0]
 	if f.all {
@@ -213,7 +213,7 @@ func (a *app) confirm(ctx context.Context, text string) (bool, error) {
 	return answer == "y" || answer == "yes", nil
 }
 
-func (a *app) prune(ctx context.Context, o collect.Options, f *pruneFlags) error {
+func (a *app) prune(ctx context.Context, o gc.Options, f *pruneFlags) error {
 	a.reads = f.dryRun
 	env, err := a.collectEnv()
 	if err != nil {
@@ -227,16 +227,16 @@ func (a *app) prune(ctx context.Context, o collect.Options, f *pruneFlags) error
 			return err
 		}
 	}
-	prune := collect.Prune
+	prune := gc.Prune
 	if f.dryRun {
-		prune = collect.Preview
+		prune = gc.Preview
 	}
 	plan, err := prune(ctx, env, o)
 	if sayErr := a.sayUntagged(plan.Images); err != nil || sayErr != nil {
 		return cmp.Or(err, sayErr)
 	}
 	if f.verbose {
-		gone := &collect.Stock{Records: plan.Records, Layers: plan.Layers, Mounts: plan.Mounts, Downloads: plan.Downloads}
+		gone := &gc.Stock{Records: plan.Records, Layers: plan.Layers, Mounts: plan.Mounts, Downloads: plan.Downloads}
 		if err := pieceListing("", "ID", "Type", "Size", "LastUsed", "Description").print(a.stdout, pieces(gone, plan)); err != nil {
 			return err
 		}
@@ -244,7 +244,7 @@ func (a *app) prune(ctx context.Context, o collect.Options, f *pruneFlags) error
 	return a.sayFreed(plan, f)
 }
 
-func (a *app) sayUntagged(images []collect.Image) error {
+func (a *app) sayUntagged(images []gc.Image) error {
 	for _, img := range images {
 		name := familiar(img.Ref)
 		if img.Ref == "" {
@@ -257,15 +257,15 @@ func (a *app) sayUntagged(images []collect.Image) error {
 	return nil
 }
 
-func (a *app) sayFreed(plan *collect.Plan, f *pruneFlags) error {
+func (a *app) sayFreed(plan *gc.Plan, f *pruneFlags) error {
 	said := "Total reclaimed space:"
 	if f.dryRun {
 		said = "Total space to be reclaimed:"
 	}
 	var counts string
-	if f.only != collect.OnlyImages {
+	if f.only != gc.OnlyImages {
 		counts = fmt.Sprintf("Steps: %d, layers: %d, blobs: %d, cache mounts: %d, downloads: %d\n",
-			collect.Steps(plan.Records), len(plan.Layers), len(plan.Blobs), len(plan.Mounts), len(plan.Downloads))
+			gc.Steps(plan.Records), len(plan.Layers), len(plan.Blobs), len(plan.Mounts), len(plan.Downloads))
 	}
 	_, err := fmt.Fprintf(a.stdout, "%s%s %s\n", counts, said, humanSize(plan.Freed()))
 	return err

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
@@ -68,15 +68,15 @@ func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
 	}
 	defer release()
 	var digest string
-	err = a.showing(ctx, f.progress, f.quiet, "pulling "+ref.String(), func(progress func(event.Progress)) error {
+	err = a.showing(ctx, f.progress, f.quiet, "pulling "+ref.String(), func(report func(progress.Update)) error {
 		for i, p := range wanted {
 			// Of the second platform on, the tag must mean the same.
 			var err error
-			if digest, err = a.pullPlatform(ctx, ref, p, i == 0, progress); err != nil {
+			if digest, err = a.pullPlatform(ctx, ref, p, i == 0, report); err != nil {
 				return err
 			}
 		}
-		return a.pullAttestations(ctx, ref, wanted[0], progress)
+		return a.pullAttestations(ctx, ref, wanted[0], report)
 	})
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
 const parallelDownloads = 4
 
 // pullPlatform gets manifest, config and layers for one platform.
-func (a *app) pullPlatform(ctx context.Context, ref registry.Ref, p ocispec.Platform, ask bool, progress func(event.Progress)) (string, error) {
+func (a *app) pullPlatform(ctx context.Context, ref registry.Ref, p ocispec.Platform, ask bool, report func(progress.Update)) (string, error) {
 	sources, err := a.imageSources()
 	if err != nil {
 		return "", err
@@ -107,16 +107,16 @@ func (a *app) pullPlatform(ctx context.Context, ref registry.Ref, p ocispec.Plat
 	if err != nil {
 		return "", err
 	}
-	return meta.Digest.String(), a.downloadAll(ctx, chain, progress)
+	return meta.Digest.String(), a.downloadAll(ctx, chain, report)
 }
 
 // pullAttestations gets what the image's index attests of the platforms in the
 // store, without which the image could not be pushed or saved whole. Many a mirror
 // does not have it, so that is not an error.
-func (a *app) pullAttestations(ctx context.Context, ref registry.Ref, p ocispec.Platform, progress func(event.Progress)) error {
+func (a *app) pullAttestations(ctx context.Context, ref registry.Ref, p ocispec.Platform, report func(progress.Update)) error {
 	list, err := a.sources.Attestations(ctx, ref.String(), p)
 	if err == nil {
-		err = a.downloadAll(ctx, list, progress)
+		err = a.downloadAll(ctx, list, report)
 	}
 	if err != nil && ctx.Err() == nil && !isFull(err) {
 		a.warn(fmt.Sprintf("image %s is pulled without its attestations: %v", ref, err))
@@ -125,11 +125,11 @@ func (a *app) pullAttestations(ctx context.Context, ref registry.Ref, p ocispec.
 	return err
 }
 
-func (a *app) downloadAll(ctx context.Context, chain layers.Chain, progress func(event.Progress)) error {
+func (a *app) downloadAll(ctx context.Context, chain layers.Chain, report func(progress.Update)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelDownloads)
 	for _, l := range chain {
-		group.Go(func() error { return a.download(ctx, l, progress) })
+		group.Go(func() error { return a.download(ctx, l, report) })
 	}
 	return group.Wait()
 }
@@ -148,7 +148,7 @@ func (a *app) warnOfPlatform(ref registry.Ref, config []byte, wanted ocispec.Pla
 
 // download gets the blob of a layer into the store, unless it is there and right:
 // a pull is what people do when something is damaged.
-func (a *app) download(ctx context.Context, l layers.Layer, progress func(event.Progress)) error {
+func (a *app) download(ctx context.Context, l layers.Layer, report func(progress.Update)) error {
 	if there, err := a.layers.Intact(ctx, l.Descriptor); err != nil || there {
 		return err
 	}
@@ -161,23 +161,23 @@ func (a *app) download(ctx context.Context, l layers.Layer, progress func(event.
 		return err
 	}
 	defer r.Close()
-	m := &meter{r: r, progress: progress, p: event.Progress{
+	m := &meter{r: r, report: report, p: progress.Update{
 		ID: l.Descriptor.Digest.String(), Total: l.Descriptor.Size, Started: time.Now(),
 	}}
 	if err := a.layers.ReplaceBlob(ctx, l.Descriptor, m); err != nil {
 		return err
 	}
 	m.p.Done = time.Now()
-	progress(m.p)
+	report(m.p)
 	return nil
 }
 
 // meter tells how much of a download has been read.
 type meter struct {
-	r        io.Reader
-	progress func(event.Progress)
-	p        event.Progress
-	told     time.Time
+	r      io.Reader
+	report func(progress.Update)
+	p      progress.Update
+	told   time.Time
 }
 
 // meterPause is the time between two events of one download.
@@ -188,7 +188,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	m.p.Current += int64(n)
 	if now := time.Now(); now.Sub(m.told) >= meterPause {
 		m.told = now
-		m.progress(m.p)
+		m.report(m.p)
 	}
 	return n, err
 }

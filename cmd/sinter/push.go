@@ -11,8 +11,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/event"
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
@@ -109,8 +109,8 @@ func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 	if err != nil {
 		return err
 	}
-	err = a.showing(ctx, f.progress, f.quiet, "pushing "+name.String(), func(progress func(event.Progress)) error {
-		err := client.Push(ctx, name.String(), built, progress)
+	err = a.showing(ctx, f.progress, f.quiet, "pushing "+name.String(), func(report func(progress.Update)) error {
+		err := client.Push(ctx, name.String(), built, report)
 		if err == nil || isInterrupted(ctx, err) {
 			return err
 		}
@@ -128,7 +128,7 @@ func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 }
 
 // showing shows do as one step, with the transfers in it.
-func (a *app) showing(ctx context.Context, mode string, quiet bool, title string, do func(progress func(event.Progress)) error) error {
+func (a *app) showing(ctx context.Context, mode string, quiet bool, title string, do func(report func(progress.Update)) error) error {
 	if quiet {
 		mode = "quiet"
 	}
@@ -139,13 +139,13 @@ func (a *app) showing(ctx context.Context, mode string, quiet bool, title string
 	a.rawJSON, a.screen = mode == rawJSON, s
 	defer s.close()
 	s.show()
-	step := event.StepOf(title)
-	s.event(event.Declared{Step: step, Name: title})
-	s.event(event.Started{Step: step, Name: title, Time: time.Now()})
-	err = do(func(p event.Progress) {
+	step := progress.StepOf(title)
+	s.event(progress.Declared{Step: step, Name: title})
+	s.event(progress.Started{Step: step, Name: title, Time: time.Now()})
+	err = do(func(p progress.Update) {
 		p.Step = step
 		s.event(p)
 	})
-	s.event(event.End(ctx, step, title, err))
+	s.event(progress.End(ctx, step, title, err))
 	return err
 }

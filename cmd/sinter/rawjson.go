@@ -8,7 +8,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -29,7 +29,7 @@ func (a *app) sayWarning(text string) {
 
 // ownWarning is a warning that is about no step.
 func ownWarning(text string) *client.VertexWarning {
-	return warning(event.Warned{Warning: parser.Warning{Short: text, Level: 1}})
+	return warning(progress.Warned{Warning: parser.Warning{Short: text, Level: 1}})
 }
 
 // failure is the text of the error that ends the program, as a step that failed.
@@ -37,7 +37,7 @@ func failure(text string) *client.SolveStatus {
 	const name = "sinter"
 	now := time.Now()
 	return &client.SolveStatus{Vertexes: []*client.Vertex{{
-		Digest: event.StepOf(name), Name: name, Started: &now, Completed: &now, Error: text,
+		Digest: progress.StepOf(name), Name: name, Started: &now, Completed: &now, Error: text,
 	}}}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sinter-build/sinter/builder"
-	"github.com/sinter-build/sinter/builder/device"
+	"github.com/sinter-build/sinter/builder/cdi"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -26,7 +26,7 @@ func (f *buildFlags) registerRun(s *pflag.FlagSet) {
 	s.StringVar(&f.network, "network", "default", "network of RUN: default uses this machine's, host is in its network namespace, none has no other host")
 	s.StringSliceVar(&f.addHosts, "add-host", nil, "line for /etc/hosts: `NAME:IP`, or NAME:host-gateway for this machine")
 	s.StringSliceVar(&f.allow, "allow", nil, "let the Dockerfile say RUN --network=host (`network.host`), --security=insecure (security.insecure) or --device (device)")
-	s.StringSliceVar(&f.cdiDirs, "cdi-spec-dir", device.DefaultDirs(), "`DIR` with CDI specifications for RUN --device (repeatable)")
+	s.StringSliceVar(&f.cdiDirs, "cdi-spec-dir", cdi.DefaultDirs(), "`DIR` with CDI specifications for RUN --device (repeatable)")
 	s.StringVar(&f.shmSize, "shm-size", "", "`SIZE` of /dev/shm, such as 64m")
 	s.StringArrayVar(&f.ulimits, "ulimit", nil, "resource limit `NAME=SOFT[:HARD]`")
 	s.IntVar(&f.maxParallelism, "max-parallelism", 0, "run `N` commands at once at most (default maxParallelism of the configuration, else as many as the stages and the limit on open files allow)")

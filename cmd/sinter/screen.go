@@ -15,7 +15,7 @@ import (
 	"github.com/moby/buildkit/util/progress/progressui"
 	"golang.org/x/term"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -38,8 +38,8 @@ type screen struct {
 	redraws bool
 
 	mu     sync.Mutex
-	kept   []event.Event
-	steps  map[event.Step]*shownStep
+	kept   []progress.Event
+	steps  map[progress.Step]*shownStep
 	lines  logLines
 	logs   longLogs
 	on     bool
@@ -78,7 +78,7 @@ func newScreen(out io.Writer, mode string) (*screen, error) {
 	return &screen{
 		display: d, flush: func() { flushBlocks(); flushLines() }, out: out, words: words, lines: lines, logs: logs,
 		redraws: redraws,
-		steps:   map[event.Step]*shownStep{},
+		steps:   map[progress.Step]*shownStep{},
 		feed:    make(chan *client.SolveStatus, 64), done: make(chan struct{}),
 	}, nil
 }
@@ -97,10 +97,10 @@ func (s *screen) warn(text string) bool {
 		return false
 	}
 	name := "warning: " + text
-	step, now := event.StepOf(name), time.Now()
-	s.send(event.Started{Step: step, Name: name, Time: now})
-	s.send(event.Ended{Step: step, Name: name, Time: now})
-	s.send(event.Warned{Warning: parser.Warning{Short: text, Level: 1}})
+	step, now := progress.StepOf(name), time.Now()
+	s.send(progress.Started{Step: step, Name: name, Time: now})
+	s.send(progress.Ended{Step: step, Name: name, Time: now})
+	s.send(progress.Warned{Warning: parser.Warning{Short: text, Level: 1}})
 	return true
 }
 
@@ -132,8 +132,8 @@ func (s *screen) discard() {
 	s.closed = true
 }
 
-// event takes an event; it is an event.Func.
-func (s *screen) event(e event.Event) {
+// event takes an event; it is an progress.Func.
+func (s *screen) event(e progress.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -145,8 +145,8 @@ func (s *screen) event(e event.Event) {
 	}
 }
 
-func (s *screen) send(e event.Event) {
-	if o, ok := e.(event.Output); ok && s.lines != nil && len(o.Data) > maxPart {
+func (s *screen) send(e progress.Event) {
+	if o, ok := e.(progress.Output); ok && s.lines != nil && len(o.Data) > maxPart {
 		for part := range slices.Chunk(o.Data, maxPart) {
 			o.Data = part
 			s.send(o)
@@ -184,39 +184,39 @@ type shownStep struct {
 	// it knows the end of each beginning, so it is told of the first and the last.
 	running int
 	// open are the parts that have begun and not ended, by ID.
-	open map[string]event.Progress
+	open map[string]progress.Update
 }
 
 // status is an event in the display's own terms; nil when it has nothing to show.
-func (s *screen) status(e event.Event) *client.SolveStatus {
+func (s *screen) status(e progress.Event) *client.SolveStatus {
 	switch e := e.(type) {
-	case event.Declared:
+	case progress.Declared:
 		st := s.step(e.Step, e.Name)
 		st.vertex.Inputs = e.Inputs
 		if e.Group != "" {
 			st.vertex.ProgressGroup = &pb.ProgressGroup{Id: e.Group, Name: e.GroupName}
 		}
 		return st.status()
-	case event.Started:
+	case progress.Started:
 		return s.step(e.Step, e.Name).started(e)
-	case event.Ended:
-		return withLog(s.step(e.Step, e.Name).ended(e), event.Output{Step: e.Step, Stream: 1, Data: s.logs.end(e.Step), Time: e.Time})
-	case event.Output:
+	case progress.Ended:
+		return withLog(s.step(e.Step, e.Name).ended(e), progress.Output{Step: e.Step, Stream: 1, Data: s.logs.end(e.Step), Time: e.Time})
+	case progress.Output:
 		e.Data = s.logs.shown(e.Step, s.lines.broken(e.Step, e.Data))
 		return withLog(nil, e)
-	case event.Progress:
+	case progress.Update:
 		if st := s.steps[e.Step]; st != nil {
 			st.progress(e)
 		}
-		return &client.SolveStatus{Statuses: []*client.VertexStatus{progress(e)}}
-	case event.Warned:
+		return &client.SolveStatus{Statuses: []*client.VertexStatus{statusOf(e)}}
+	case progress.Warned:
 		return &client.SolveStatus{Warnings: []*client.VertexWarning{warning(e)}}
 	}
 	return nil
 }
 
 // withLog adds output to a status, if there is any.
-func withLog(status *client.SolveStatus, e event.Output) *client.SolveStatus {
+func withLog(status *client.SolveStatus, e progress.Output) *client.SolveStatus {
 	if len(e.Data) == 0 {
 		return status
 	}
@@ -228,17 +228,17 @@ func withLog(status *client.SolveStatus, e event.Output) *client.SolveStatus {
 }
 
 // step returns what is known of a step.
-func (s *screen) step(id event.Step, name string) *shownStep {
+func (s *screen) step(id progress.Step, name string) *shownStep {
 	st := s.steps[id]
 	if st == nil {
-		st = &shownStep{vertex: client.Vertex{Digest: id}, open: map[string]event.Progress{}}
+		st = &shownStep{vertex: client.Vertex{Digest: id}, open: map[string]progress.Update{}}
 		s.steps[id] = st
 	}
 	st.vertex.Name = parser.Redact(name)
 	return st
 }
 
-func (st *shownStep) started(e event.Started) *client.SolveStatus {
+func (st *shownStep) started(e progress.Started) *client.SolveStatus {
 	st.running++
 	if st.running > 1 {
 		return nil
@@ -247,7 +247,7 @@ func (st *shownStep) started(e event.Started) *client.SolveStatus {
 	return st.status()
 }
 
-func (st *shownStep) ended(e event.Ended) *client.SolveStatus {
+func (st *shownStep) ended(e progress.Ended) *client.SolveStatus {
 	st.running = max(0, st.running-1)
 	v := &st.vertex
 	switch {
@@ -269,14 +269,14 @@ func (st *shownStep) ended(e event.Ended) *client.SolveStatus {
 	for _, id := range slices.Sorted(maps.Keys(st.open)) {
 		p := st.open[id]
 		p.Done = e.Time
-		status.Statuses = append(status.Statuses, progress(p))
+		status.Statuses = append(status.Statuses, statusOf(p))
 	}
 	clear(st.open)
 	return status
 }
 
 // progress notes how far a part of the step is.
-func (st *shownStep) progress(e event.Progress) {
+func (st *shownStep) progress(e progress.Update) {
 	if e.Done.IsZero() {
 		st.open[e.ID] = e
 	} else {
@@ -290,7 +290,7 @@ func (st *shownStep) status() *client.SolveStatus {
 	return &client.SolveStatus{Vertexes: []*client.Vertex{&now}}
 }
 
-func progress(e event.Progress) *client.VertexStatus {
+func statusOf(e progress.Update) *client.VertexStatus {
 	p := &client.VertexStatus{
 		ID: e.ID, Vertex: e.Step, Current: e.Current, Total: e.Total, Timestamp: e.Started, Started: &e.Started,
 	}
@@ -300,7 +300,7 @@ func progress(e event.Progress) *client.VertexStatus {
 	return p
 }
 
-func warning(e event.Warned) *client.VertexWarning {
+func warning(e progress.Warned) *client.VertexWarning {
 	w := &client.VertexWarning{
 		Vertex: e.Step, Level: e.Warning.Level, Short: []byte(parser.Redact(e.Warning.Short)), URL: e.Warning.URL,
 	}

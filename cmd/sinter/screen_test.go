@@ -13,11 +13,11 @@ import (
 
 	"github.com/moby/buildkit/client"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 // displayed is what a display shows of events.
-func displayed(t *testing.T, mode string, events ...event.Event) string {
+func displayed(t *testing.T, mode string, events ...progress.Event) string {
 	t.Helper()
 	var out strings.Builder
 	s, err := newScreen(&out, mode)
@@ -34,17 +34,17 @@ func displayed(t *testing.T, mode string, events ...event.Event) string {
 
 // A step that is stopped because the build ends has not failed, whatever the reason.
 func TestScreenCanceled(t *testing.T) {
-	failed, stopped := event.StepOf("failed"), event.StepOf("stopped")
+	failed, stopped := progress.StepOf("failed"), progress.StepOf("stopped")
 	reason := errors.New("failed: exit code: 3")
 	ending, cancel := context.WithCancelCause(t.Context())
 	cancel(reason)
 	out := displayed(t, "plain",
-		event.Started{Step: failed, Name: "failed", Time: time.Now()},
-		event.Started{Step: stopped, Name: "stopped", Time: time.Now()},
-		event.Output{Step: failed, Stream: 1, Data: []byte("failing\n"), Time: time.Now()},
-		event.Output{Step: stopped, Stream: 1, Data: []byte("working\n"), Time: time.Now()},
-		event.End(t.Context(), failed, "failed", reason),
-		event.End(ending, stopped, "stopped", reason),
+		progress.Started{Step: failed, Name: "failed", Time: time.Now()},
+		progress.Started{Step: stopped, Name: "stopped", Time: time.Now()},
+		progress.Output{Step: failed, Stream: 1, Data: []byte("failing\n"), Time: time.Now()},
+		progress.Output{Step: stopped, Stream: 1, Data: []byte("working\n"), Time: time.Now()},
+		progress.End(t.Context(), failed, "failed", reason),
+		progress.End(ending, stopped, "stopped", reason),
 	)
 	for text, want := range map[string]int{"ERROR: failed: exit code: 3": 1, "CANCELED": 1, " > failed:": 1, " > stopped:": 0, "working": 1} {
 		if n := strings.Count(out, text); n != want {
@@ -56,22 +56,22 @@ func TestScreenCanceled(t *testing.T) {
 // Two that work on one step begin it and end it once: the display counts a step
 // whose beginnings have not all an end as one that goes on.
 func TestScreenSharedStep(t *testing.T) {
-	step := event.StepOf("metadata")
+	step := progress.StepOf("metadata")
 	began := time.Now()
-	started := func(after time.Duration) event.Event {
-		return event.Started{Step: step, Name: "metadata", Time: began.Add(after)}
+	started := func(after time.Duration) progress.Event {
+		return progress.Started{Step: step, Name: "metadata", Time: began.Add(after)}
 	}
-	ended := func(after time.Duration, err error) event.Event {
-		return event.Ended{Step: step, Name: "metadata", Time: began.Add(after), Err: err}
+	ended := func(after time.Duration, err error) progress.Event {
+		return progress.Ended{Step: step, Name: "metadata", Time: began.Add(after), Err: err}
 	}
 	for name, c := range map[string]struct {
-		events []event.Event
+		events []progress.Event
 		want   []string
 	}{
-		"at the same time":  {[]event.Event{started(1), started(2), ended(3, nil), ended(4, nil)}, []string{"1-", "1-4"}},
-		"one fails":         {[]event.Event{started(1), started(2), ended(3, errors.New("gone")), ended(4, nil)}, []string{"1-", "1-4 gone"}},
-		"one after another": {[]event.Event{started(1), ended(2, nil), started(3), ended(4, nil)}, []string{"1-", "1-2", "3-", "3-4"}},
-		"no beginning":      {[]event.Event{ended(1, nil)}, []string{"1-1"}},
+		"at the same time":  {[]progress.Event{started(1), started(2), ended(3, nil), ended(4, nil)}, []string{"1-", "1-4"}},
+		"one fails":         {[]progress.Event{started(1), started(2), ended(3, errors.New("gone")), ended(4, nil)}, []string{"1-", "1-4 gone"}},
+		"one after another": {[]progress.Event{started(1), ended(2, nil), started(3), ended(4, nil)}, []string{"1-", "1-2", "3-", "3-4"}},
+		"no beginning":      {[]progress.Event{ended(1, nil)}, []string{"1-1"}},
 	} {
 		var got []string
 		for line := range strings.Lines(displayed(t, rawJSON, c.events...)) {
@@ -94,15 +94,15 @@ func TestScreenSharedStep(t *testing.T) {
 
 // A step that fails in the middle of a part is shown as failed.
 func TestScreenFailsInPart(t *testing.T) {
-	step, now := event.StepOf("export"), time.Now()
-	part := func(id string, done time.Time) event.Event {
-		return event.Progress{Step: step, ID: id, Started: now, Done: done}
+	step, now := progress.StepOf("export"), time.Now()
+	part := func(id string, done time.Time) progress.Event {
+		return progress.Update{Step: step, ID: id, Started: now, Done: done}
 	}
 	out := displayed(t, "plain",
-		event.Declared{Step: step, Name: "export"},
-		event.Started{Step: step, Name: "export", Time: now},
+		progress.Declared{Step: step, Name: "export"},
+		progress.Started{Step: step, Name: "export", Time: now},
 		part("writing", time.Time{}), part("writing", now), part("pushing", time.Time{}),
-		event.Ended{Step: step, Name: "export", Time: now, Err: errors.New("refused")},
+		progress.Ended{Step: step, Name: "export", Time: now, Err: errors.New("refused")},
 	)
 	for _, text := range []string{"writing done", "pushing done", "ERROR: refused"} {
 		if strings.Count(out, text) != 1 {

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/event"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hostfile"
@@ -79,11 +79,11 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 		o.warn(text)
 	}
 	title := "[internal] load " + source.WithoutUser(op.URL)
-	step := event.StepOf(title)
-	o.screen.event(event.Declared{Step: step, Name: title})
-	o.screen.event(event.Started{Step: step, Name: title, Time: time.Now()})
+	step := progress.StepOf(title)
+	o.screen.event(progress.Declared{Step: step, Name: title})
+	o.screen.event(progress.Started{Step: step, Name: title, Time: time.Now()})
 	files, err := o.in.remotes.HTTP(ctx, op)
-	o.screen.event(event.End(ctx, step, title, err))
+	o.screen.event(progress.End(ctx, step, title, err))
 	if err != nil {
 		return fmt.Errorf("the Dockerfile: %w", err)
 	}

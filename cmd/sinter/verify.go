@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/collect"
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/gc"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
@@ -92,7 +92,7 @@ func foundProblems(n int, repair, unlocked bool) error {
 
 // verifyContent says what is wrong with blobs and layers, and returns how many problems
 // there are still.
-func (a *app) verifyContent(ctx context.Context, env collect.Env, repair bool) (bad int, err error) {
+func (a *app) verifyContent(ctx context.Context, env gc.Env, repair bool) (bad int, err error) {
 	problems, err := env.Store.Verify(ctx)
 	if err != nil {
 		return 0, err
@@ -162,7 +162,7 @@ func cost(p store.Problem, steps map[layers.ID][]string) string {
 
 // verifyNamed says what is wrong with downloads and images, and how many images
 // there are.
-func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string, images int, err error) {
+func (a *app) verifyNamed(ctx context.Context, env gc.Env) (lines []string, images int, err error) {
 	if lines, err = source.VerifyDownloads(ctx, env.Store.Root()); err != nil {
 		return nil, 0, err
 	}
@@ -181,7 +181,7 @@ func (a *app) verifyNamed(ctx context.Context, env collect.Env) (lines []string,
 }
 
 // verifyImage says what is wrong with an image, unless another process has removed it.
-func verifyImage(ctx context.Context, env collect.Env, img image.Image, layersOf layerCheck) (lines []string) {
+func verifyImage(ctx context.Context, env gc.Env, img image.Image, layersOf layerCheck) (lines []string) {
 	wrong := imageProblems(ctx, env.Store, img, layersOf)
 	if len(wrong) == 0 || !isNamed(env.Images, img) {
 		return nil

@@ -22,7 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/inside"
+	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 )
 
 // Namespace is a network namespace for commands, with a loopback interface.
@@ -75,7 +75,7 @@ func onOwnThread(f func()) {
 func open() (*Namespace, error) {
 	err := unix.Unshare(unix.CLONE_NEWNET)
 	if errors.Is(err, unix.ENOSPC) {
-		return nil, &inside.HintError{
+		return nil, &pid1.HintError{
 			Err:  errors.New("making a network namespace: there are as many as sysctl user.max_net_namespaces allows"),
 			Hint: "raise that limit, or run fewer builds at the same time",
 		}
@@ -83,7 +83,7 @@ func open() (*Namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a network namespace: %w", err)
 	}
-	if err := inside.LoopbackUp(); err != nil {
+	if err := pid1.LoopbackUp(); err != nil {
 		return nil, err
 	}
 	flags, err := tryListener()
