@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/sinter-build/sinter/builder/sandbox"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -27,7 +28,7 @@ func (e *engine) giveDevices(s *sandbox.Spec, asked []parser.Device) error {
 			continue
 		}
 		if !d.Optional {
-			return Hinted(fmt.Errorf("required device %q is not registered", d.Name),
+			return hint.Add(fmt.Errorf("required device %q is not registered", d.Name),
 				"its CDI specification belongs into /etc/cdi, or a directory given by --cdi-spec-dir")
 		}
 		e.warn(fmt.Sprintf("device %q is not registered; it is optional, so the command runs without it", d.Name))

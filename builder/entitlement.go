@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/sinter-build/sinter/builder/cdi"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -46,7 +47,7 @@ func (e Entitlements) Check(g *parser.Graph, devices cdi.Specs) error {
 		default:
 			continue
 		}
-		return &StepError{Node: n, Graph: g, Err: Hinted(fmt.Errorf("%s is not allowed", missing),
+		return &StepError{Node: n, Graph: g, Err: hint.Add(fmt.Errorf("%s is not allowed", missing),
 			"if you trust this Dockerfile, allow it with --allow "+missing)}
 	}
 	return nil

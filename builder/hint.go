@@ -12,43 +12,27 @@ import (
 
 	"github.com/sinter-build/sinter/builder/fileop"
 	"github.com/sinter-build/sinter/builder/sandbox"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
-
-// HintError is an error with the way out of it.
-type HintError struct {
-	Err  error
-	Hint string
-}
-
-// Hinted adds a way out to an error.
-func Hinted(err error, hint string) error { return &HintError{Err: err, Hint: hint} }
-
-func (e *HintError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the error itself.
-func (e *HintError) Unwrap() error { return e.Err }
-
-// HintText returns the way out.
-func (e *HintError) HintText() string { return e.Hint }
 
 // explained adds the way out to errors of n that know none.
 func explained(n *parser.Node, err error) error {
 	var file *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrPermission) && errors.As(err, &file) && isInput(n) && (file.Op == "open" || file.Op == "read"):
-		return Hinted(err, "this user may not read it: change that, or leave it out with .dockerignore")
+		return hint.Add(err, "this user may not read it: change that, or leave it out with .dockerignore")
 	case errors.Is(err, unix.ENAMETOOLONG):
-		return Hinted(shortened(err), "the kernel takes paths of up to 4096 bytes, and names of up to 255: leave such files out with .dockerignore, or begin further down")
+		return hint.Add(shortened(err), "the kernel takes paths of up to 4096 bytes, and names of up to 255: leave such files out with .dockerignore, or begin further down")
 	case errors.Is(err, unix.EFBIG):
-		return Hinted(err, "files have a limit here: see ulimit -f")
+		return hint.Add(err, "files have a limit here: see ulimit -f")
 	}
 	_, text, _ := strings.Cut(n.Name, "] ")
 	var command *CommandError
 	var exit *sandbox.ExitError
 	if errors.As(err, &command) && errors.As(err, &exit) && exit.Reason == "" {
-		if hint := shellHint(text, exit.ExitCode, command.Output); hint != "" {
-			return Hinted(err, hint)
+		if advice := shellHint(text, exit.ExitCode, command.Output); advice != "" {
+			return hint.Add(err, advice)
 		}
 	}
 	return climbed(n, misread(text, err))

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sinter-build/sinter/builder/sandbox"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -33,12 +34,12 @@ func TestShellHints(t *testing.T) {
 		exit.ExitCode = tt.code
 		n := &parser.Node{Name: "[stage 2/3] " + tt.text}
 		err := explained(n, &CommandError{Err: exit, ExitCode: tt.code, Output: tt.output})
-		hint := ""
-		if h, ok := err.(*HintError); ok {
-			hint = h.Hint
+		advice := ""
+		if h, ok := err.(*hint.Error); ok {
+			advice = h.Hint
 		}
-		if !strings.Contains(hint, tt.want) || (hint == "") != (tt.want == "") {
-			t.Errorf("%s: %q, want %q", tt.text, hint, tt.want)
+		if !strings.Contains(advice, tt.want) || (advice == "") != (tt.want == "") {
+			t.Errorf("%s: %q, want %q", tt.text, advice, tt.want)
 		}
 		exit.Reason, exit.Hint = "exec: not found", "its own"
 		if err := explained(n, &CommandError{Err: exit}); err.(*CommandError).Err != exit {

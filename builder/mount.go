@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/sinter-build/sinter/builder/sandbox"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -151,7 +152,7 @@ func (m mounter) ssh(ctx context.Context, i int, pm parser.Mount, sm sandbox.Mou
 	if pm.Optional {
 		return sm, true, nil
 	}
-	return sm, false, Hinted(fmt.Errorf("no ssh agent or key was given for id %q", id), "give one with --ssh "+id)
+	return sm, false, hint.Add(fmt.Errorf("no ssh agent or key was given for id %q", id), "give one with --ssh "+id)
 }
 
 // secret returns a secret's content; missing optional ones are skipped.
@@ -168,7 +169,7 @@ func (e *engine) secret(id string, optional bool) (data []byte, skip bool, err e
 	case optional:
 		return nil, true, nil
 	}
-	return nil, false, Hinted(fmt.Errorf("secret %s: not found", id), fmt.Sprintf("give it with --secret id=%s,src=FILE or --secret id=%s,env=VARIABLE", id, id))
+	return nil, false, hint.Add(fmt.Errorf("secret %s: not found", id), fmt.Sprintf("give it with --secret id=%s,src=FILE or --secret id=%s,env=VARIABLE", id, id))
 }
 
 // secretEnv puts secrets into the command's environment, and nowhere else. An

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -140,10 +141,10 @@ func readIgnoreFile(l *source.Local, name, file string) ([]byte, error) {
 		if linkErr == nil && target == "" {
 			return nil, err
 		}
-		err = Hinted(cmp.Or(linkErr, fmt.Errorf("it is a symbolic link to %q, which is not in the directory", target)),
+		err = hint.Add(cmp.Or(linkErr, fmt.Errorf("it is a symbolic link to %q, which is not in the directory", target)),
 			"put the file itself there, or remove the link")
 	case errors.Is(err, fs.ErrPermission):
-		err = Hinted(err, "let this user read it, or give other rules with --ignorefile")
+		err = hint.Add(err, "let this user read it, or give other rules with --ignorefile")
 	}
 	where := ""
 	if name != "context" && name != "dockerfile" {

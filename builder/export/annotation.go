@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // The places of an image that can be annotated.
@@ -44,20 +46,20 @@ var levelPattern = regexp.MustCompile(`^([a-z-]+)(?:\[([A-Za-z0-9_/-]+)\])?$`)
 func ParseAnnotation(text string) (Annotations, error) {
 	key, value, ok := strings.Cut(text, "=")
 	if !ok {
-		return nil, hinted(fmt.Errorf("annotation %q has no value", text), annotationHint)
+		return nil, hint.Add(fmt.Errorf("annotation %q has no value", text), annotationHint)
 	}
 	levels, name, ok := strings.Cut(key, ":")
 	if !ok {
 		levels, name = annotateManifest, key
 	}
 	if name == "" {
-		return nil, hinted(fmt.Errorf("annotation %q has no key", text), annotationHint)
+		return nil, hint.Add(fmt.Errorf("annotation %q has no key", text), annotationHint)
 	}
 	var list Annotations
 	for level := range strings.SplitSeq(levels, ",") {
 		a := Annotation{Key: name, Value: value}
 		if err := a.at(level); err != nil {
-			return nil, hinted(fmt.Errorf("annotation %q: %w", text, err), annotationHint)
+			return nil, hint.Add(fmt.Errorf("annotation %q: %w", text, err), annotationHint)
 		}
 		list = append(list, a)
 	}
@@ -146,11 +148,11 @@ func samePlatform(a, b ocispec.Platform) bool {
 // so that only it and its descriptors can have any. Its media type is OCI's.
 func (list Annotations) Annotate(index *ocispec.Index) error {
 	if list.at(annotateManifest) {
-		return hinted(errors.New("the manifests are there already and cannot be annotated"),
+		return hint.Add(errors.New("the manifests are there already and cannot be annotated"),
 			"annotate the index (index:KEY=VALUE) or its descriptors (manifest-descriptor:KEY=VALUE)")
 	}
 	if list.at(annotateIndexDescriptor) {
-		return hinted(errors.New("an image in a registry has no index descriptor"), "annotate the index: index:KEY=VALUE")
+		return hint.Add(errors.New("an image in a registry has no index descriptor"), "annotate the index: index:KEY=VALUE")
 	}
 	if err := list.forPlatforms(index.Manifests); err != nil {
 		return err
@@ -198,11 +200,11 @@ func (list Annotations) at(levels ...string) bool {
 // check refuses annotations that would have no place.
 func (list Annotations) check(targets []ocispec.Platform, index, docker bool) error {
 	if !index && list.at(annotateIndex, annotateIndexDescriptor) {
-		return hinted(errors.New("index annotations are not possible for an image of one platform"),
+		return hint.Add(errors.New("index annotations are not possible for an image of one platform"),
 			"it has no index: annotate the manifest, or build for several platforms")
 	}
 	if docker && list.at(annotateIndex, annotateIndexDescriptor, annotateManifestDescriptor) {
-		return hinted(errors.New("these annotations do not go with Docker's media types (oci-mediatypes=false)"),
+		return hint.Add(errors.New("these annotations do not go with Docker's media types (oci-mediatypes=false)"),
 			"Docker's media types have no place for them: leave one of the two out")
 	}
 	for _, a := range list {

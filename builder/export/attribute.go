@@ -10,6 +10,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // attributes are those of each type, beside those of images.
@@ -76,23 +77,23 @@ func (o *Output) unknown(key string) error {
 	if o.Type.isImage() {
 		known = append(append(known, imageAttributes()...), "annotation.KEY")
 	}
-	hint := fmt.Sprintf("type=%s has no options", o.Type)
+	advice := fmt.Sprintf("type=%s has no options", o.Type)
 	if len(known) > 0 {
 		// The last but one is how the reference spells it.
 		known = slices.DeleteFunc(known, func(k string) bool { return k == "danging-name-empty-only" })
-		hint = fmt.Sprintf("the options of type=%s are %s", o.Type, strings.Join(known, ", "))
+		advice = fmt.Sprintf("the options of type=%s are %s", o.Type, strings.Join(known, ", "))
 	}
 	switch key {
 	case "source-date-epoch":
-		hint = "use --build-arg SOURCE_DATE_EPOCH=SECONDS"
+		advice = "use --build-arg SOURCE_DATE_EPOCH=SECONDS"
 	case "oci-artifact", "attestation-inline", "attestation-prefix":
-		hint = "leave it out: there are no attestations that it could be about"
+		advice = "leave it out: there are no attestations that it could be about"
 	case "buildinfo", "buildinfo-attrs":
-		hint = "leave it out: build information is not kept in images any more"
+		advice = "leave it out: build information is not kept in images any more"
 	case "context":
-		hint = "name the engine with DOCKER_HOST"
+		advice = "name the engine with DOCKER_HOST"
 	}
-	return hinted(fmt.Errorf("option %q is not known for type=%s", key, o.Type), hint)
+	return hint.Add(fmt.Errorf("option %q is not known for type=%s", key, o.Type), advice)
 }
 
 func (o *Output) setMode(value string) error {
@@ -126,11 +127,11 @@ func (o *Output) setNames(value string) error {
 func (o *Output) setCompression(value string) error {
 	switch value {
 	case "estargz", "nydus", "overlaybd":
-		return hinted(fmt.Errorf("compression=%s is not supported: sinter does not make layers for lazy pulling", value),
+		return hint.Add(fmt.Errorf("compression=%s is not supported: sinter does not make layers for lazy pulling", value),
 			"use zstd, gzip or uncompressed")
 	}
 	if strings.Contains(value, ":") {
-		return hinted(fmt.Errorf("compression=%s is not known", value), "the level is an option of its own: compression-level")
+		return hint.Add(fmt.Errorf("compression=%s is not known", value), "the level is an option of its own: compression-level")
 	}
 	c, err := archive.ParseCompression(value)
 	o.compression = c
@@ -145,7 +146,7 @@ func (o *Output) setLevel(value string) error {
 	}
 	level, err := strconv.Atoi(value)
 	if err != nil || level < 0 {
-		return hinted(fmt.Errorf("compression-level=%s is not a level", value), "it is 0 to 9 for gzip, 0 to 22 for zstd")
+		return hint.Add(fmt.Errorf("compression-level=%s is not a level", value), "it is 0 to 9 for gzip, 0 to 22 for zstd")
 	}
 	c := o.compression.Canonical()
 	if level == 0 {

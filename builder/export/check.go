@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -26,7 +27,7 @@ func Check(outputs []Output, shared Options, targets []ocispec.Platform) error {
 			return err
 		}
 		if o.Type == Docker && (len(targets) > 1 || shared.Index) {
-			return hinted(errors.New("type=docker cannot hold an image of several platforms"),
+			return hint.Add(errors.New("type=docker cannot hold an image of several platforms"),
 				"build one --platform, or use type=oci")
 		}
 		if !o.Type.isImage() {
@@ -37,7 +38,7 @@ func Check(outputs []Output, shared Options, targets []ocispec.Platform) error {
 		}
 	}
 	if stdout > 1 {
-		return hinted(errors.New("several outputs go to standard output"), "give all but one a file with dest=FILE")
+		return hint.Add(errors.New("several outputs go to standard output"), "give all but one a file with dest=FILE")
 	}
 	return nil
 }
@@ -48,25 +49,25 @@ func (o Output) checkPush() error {
 	if o.Type != Store && o.Type != Registry {
 		return nil
 	}
-	const hint = "add push=true"
+	const advice = "add push=true"
 	switch {
 	case o.ByDigest && !o.Pushes():
-		return hinted(errors.New("push-by-digest=true without a push does nothing"), hint)
+		return hint.Add(errors.New("push-by-digest=true without a push does nothing"), advice)
 	case o.Insecure && !o.Pushes():
-		return hinted(errors.New("registry.insecure=true without a push does nothing"), hint)
+		return hint.Add(errors.New("registry.insecure=true without a push does nothing"), advice)
 	case !o.Keep && !o.Pushes():
-		return hinted(errors.New("store=false without push=true does nothing"), hint)
+		return hint.Add(errors.New("store=false without push=true does nothing"), advice)
 	case o.ByDigest && o.Tagged:
-		return hinted(errors.New("an image cannot be pushed by digest under a name with a tag"), "leave the tag out, or push-by-digest")
+		return hint.Add(errors.New("an image cannot be pushed by digest under a name with a tag"), "leave the tag out, or push-by-digest")
 	case o.DanglingOnly && o.Dangling == "":
-		return hinted(errors.New("dangling-name-empty-only=true does nothing alone"), "add dangling-name-prefix=NAME")
+		return hint.Add(errors.New("dangling-name-empty-only=true does nothing alone"), "add dangling-name-prefix=NAME")
 	}
 	return nil
 }
 
 func (o Options) check(targets []ocispec.Platform) error {
 	if o.DockerTypes && o.Compression.Type == archive.Zstd {
-		return hinted(errors.New("compression=zstd does not go with Docker's media types (oci-mediatypes=false)"),
+		return hint.Add(errors.New("compression=zstd does not go with Docker's media types (oci-mediatypes=false)"),
 			"Docker's media types have no name for zstd: leave one of the two out")
 	}
 	return o.Annotations.check(targets, len(targets) > 1 || o.Index, o.DockerTypes)
@@ -77,14 +78,14 @@ func (o Options) check(targets []ocispec.Platform) error {
 func (o Output) CheckDest(terminal bool) error {
 	switch {
 	case o.Stdout() && terminal:
-		return hinted(fmt.Errorf("type=%s will not be written to a terminal", o.Type),
+		return hint.Add(fmt.Errorf("type=%s will not be written to a terminal", o.Type),
 			fmt.Sprintf("write it to a file: type=%s,dest=FILE", o.Type))
 	case o.Dest == "" || o.Stdout():
 		return nil
 	}
 	directory := o.Type == Local || o.Directory
 	if where, err := filepath.EvalSymlinks(o.Dest); err == nil && directory && isRoot(where) {
-		return hinted(fmt.Errorf("destination %s of type=%s is the root directory of this machine: the image's files would take the place of its own", o.Dest, o.Type),
+		return hint.Add(fmt.Errorf("destination %s of type=%s is the root directory of this machine: the image's files would take the place of its own", o.Dest, o.Type),
 			"choose a directory; if it is meant, unpack a tar: -o type=tar,dest=- … | tar -C / -x")
 	}
 	if err := CheckFile(o.Dest); err != nil {
@@ -97,10 +98,10 @@ func (o Output) CheckDest(terminal bool) error {
 	case err != nil:
 		return placed(o.Dest, err)
 	case directory && !info.IsDir():
-		return hinted(fmt.Errorf("destination %s of type=%s is a file, not a directory", o.Dest, o.Type),
+		return hint.Add(fmt.Errorf("destination %s of type=%s is a file, not a directory", o.Dest, o.Type),
 			"choose a directory, or an output that is a file: type=tar or type=oci")
 	case !directory && info.IsDir():
-		return hinted(fmt.Errorf("destination %s of type=%s is a directory, not a file", o.Dest, o.Type),
+		return hint.Add(fmt.Errorf("destination %s of type=%s is a directory, not a file", o.Dest, o.Type),
 			fmt.Sprintf("name a file in it: type=%s,dest=%s/image.tar", o.Type, strings.TrimSuffix(o.Dest, "/")))
 	}
 	return nil

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // engine is the HTTP API of a Docker engine, or of what behaves like one.
@@ -65,7 +67,7 @@ func findEngine(ctx context.Context) (*engine, error) {
 		}
 		all = append(all, fmt.Errorf("%s: %w", host, err))
 	}
-	return nil, hinted(fmt.Errorf("no Docker engine answers: %w", errors.Join(all...)), engineHint)
+	return nil, hint.Add(fmt.Errorf("no Docker engine answers: %w", errors.Join(all...)), engineHint)
 }
 
 func newEngine(host string) (*engine, error) {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/store"
 )
 
@@ -268,7 +269,7 @@ func (o Options) layersOf(ctx context.Context, s *store.Store, chain layers.Chai
 				Digest:    l.Descriptor.Digest, Size: l.Descriptor.Size,
 			}
 			if o.DockerTypes && l.Descriptor.MediaType == ocispec.MediaTypeImageLayerZstd {
-				return hinted(fmt.Errorf("layer %s is compressed with zstd, for which Docker's media types have no name", l.Descriptor.Digest),
+				return hint.Add(fmt.Errorf("layer %s is compressed with zstd, for which Docker's media types have no name", l.Descriptor.Digest),
 					"leave oci-mediatypes=false out, or add compression=gzip,force-compression=true")
 			}
 			out[i] = l
@@ -282,7 +283,7 @@ func (o Options) layersOf(ctx context.Context, s *store.Store, chain layers.Chai
 // is refused.
 func putBlob(ctx context.Context, s *store.Store, data []byte, mediaType string) (ocispec.Descriptor, error) {
 	if len(data) > maxManifest {
-		return ocispec.Descriptor{}, hinted(fmt.Errorf("the image's config or manifest has %d bytes, and must not have more than %d", len(data), maxManifest),
+		return ocispec.Descriptor{}, hint.Add(fmt.Errorf("the image's config or manifest has %d bytes, and must not have more than %d", len(data), maxManifest),
 			"long values of environment variables and labels belong in files of the image")
 	}
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}

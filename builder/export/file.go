@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -134,20 +135,20 @@ func placed(path string, err error) error {
 	if errors.As(err, &foreign) {
 		return err
 	}
-	var known *hintError
+	var known *hint.Error
 	if errors.As(err, &known) {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	hint := ""
+	advice := ""
 	switch {
 	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		hint = "choose a place that this user can write to"
+		advice = "choose a place that this user can write to"
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOENT), errors.Is(err, unix.EEXIST):
-		hint = "choose another place, or move what is there"
+		advice = "choose another place, or move what is there"
 	case errors.Is(err, unix.ENXIO):
-		hint = "choose a file or a pipe; dest=- writes to standard output"
+		advice = "choose a file or a pipe; dest=- writes to standard output"
 	}
-	return hinted(fmt.Errorf("writing %s: %w", path, reason(err)), hint)
+	return hint.Add(fmt.Errorf("writing %s: %w", path, reason(err)), advice)
 }
 
 // reason is err without the name of a temporary file, which says nothing to

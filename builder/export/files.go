@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // rootfs is the root file system of one platform, or a directory of it, as it
@@ -103,7 +104,7 @@ func distinct(roots []rootfs) error {
 				return nil
 			}
 			if other, ok := seen[e.Path]; ok {
-				return hinted(fmt.Errorf("%s and %s both have /%s", other, name, e.Path), "leave platform-split=false out")
+				return hint.Add(fmt.Errorf("%s and %s both have /%s", other, name, e.Path), "leave platform-split=false out")
 			}
 			seen[e.Path] = name
 			return nil

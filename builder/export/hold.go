@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/store"
 )
@@ -44,7 +45,7 @@ func openPlace(p *hostfile.Place, dest string) (*os.Root, error) {
 	want, err := found.Stat()
 	got, rerr := root.Stat(".")
 	if err = errors.Join(err, rerr); err == nil && !os.SameFile(got, want) {
-		err = hinted(errors.New("it was replaced by another directory"), "choose a directory that only this user can replace")
+		err = hint.Add(errors.New("it was replaced by another directory"), "choose a directory that only this user can replace")
 	}
 	if err != nil {
 		return nil, errors.Join(err, root.Close())

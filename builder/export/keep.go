@@ -8,12 +8,13 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // keep stores and pushes.
 func (w *writing) keep(ctx context.Context, o Output, built *Built, names []string, part func(string) func()) error {
 	if o.Pushes() && len(names) == 0 {
-		return hinted(errors.New("pushing needs a name"), "give one with -t HOST/NAME:TAG")
+		return hint.Add(errors.New("pushing needs a name"), "give one with -t HOST/NAME:TAG")
 	}
 	if o.Dangling != "" && (len(names) == 0 || !o.DanglingOnly) {
 		names = append(slices.Clone(names), o.Dangling+"@"+built.Digest().String())

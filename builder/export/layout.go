@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // annotationFullName is where containerd and docker look for a full name; the
@@ -101,7 +102,7 @@ func dockerManifestJSON(images []Named) ([]byte, error) {
 	var entries []dockerEntry
 	for _, img := range images {
 		if len(img.Manifests) != 1 {
-			return nil, hinted(fmt.Errorf("a docker archive holds images of one platform, but %s has %d", img.Digest(), len(img.Manifests)),
+			return nil, hint.Add(fmt.Errorf("a docker archive holds images of one platform, but %s has %d", img.Digest(), len(img.Manifests)),
 				"choose one, or use the format oci")
 		}
 		m := img.Manifests[0]

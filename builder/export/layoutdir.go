@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/image"
 )
@@ -178,7 +179,7 @@ func mergeLayout(root *os.Root, added ocispec.Index) ([]byte, error) {
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(data, &old); err != nil {
-			return nil, hinted(fmt.Errorf("its %s is damaged: %w", ocispec.ImageIndexFile, err), "remove the directory, or choose another")
+			return nil, hint.Add(fmt.Errorf("its %s is damaged: %w", ocispec.ImageIndexFile, err), "remove the directory, or choose another")
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/store"
 )
 
@@ -191,7 +192,7 @@ func (b *Built) Only(p ocispec.Platform) (*Built, error) {
 		}
 	}
 	if best == nil {
-		return nil, hinted(fmt.Errorf("image %s is not in the store for %s", b.Digest(), platforms.FormatAll(p)),
+		return nil, hint.Add(fmt.Errorf("image %s is not in the store for %s", b.Digest(), platforms.FormatAll(p)),
 			"it is for "+strings.Join(b.Platforms(), ", "))
 	}
 	one := &Built{store: b.store, Desc: best.Desc, Manifests: []Manifest{*best}}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // Type is a kind of output.
@@ -71,11 +72,11 @@ type Output struct {
 func ParseOutput(text string) (Output, error) {
 	var o Output
 	if strings.TrimSpace(text) == "" {
-		return o, hinted(fmt.Errorf("invalid output %q: it is empty", text), outputHint)
+		return o, hint.Add(fmt.Errorf("invalid output %q: it is empty", text), outputHint)
 	}
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
-		return o, hinted(fmt.Errorf("invalid output %q: %w", text, err), outputHint)
+		return o, hint.Add(fmt.Errorf("invalid output %q: %w", text, err), outputHint)
 	}
 	if len(fields) == 1 && fields[0] == text && !strings.HasPrefix(text, "type=") {
 		o.Type, o.Dest = Local, text
@@ -88,7 +89,7 @@ func ParseOutput(text string) (Output, error) {
 	for _, field := range fields {
 		key, value, ok := strings.Cut(field, "=")
 		if !ok {
-			return o, hinted(fmt.Errorf("invalid output %q: %q has no value", text, field), outputHint)
+			return o, hint.Add(fmt.Errorf("invalid output %q: %q has no value", text, field), outputHint)
 		}
 		// An annotation's key keeps its case.
 		key = strings.TrimSpace(key)
@@ -113,10 +114,10 @@ const outputHint = "an output is a directory, - or type=oci|docker|local|tar|reg
 func (o *Output) setAll(attrs [][2]string) error {
 	switch o.Type {
 	case "":
-		return hinted(errors.New("type is required"), outputHint)
+		return hint.Add(errors.New("type is required"), outputHint)
 	case OCI, Docker, Local, Tar, Registry, Store, CacheOnly:
 	default:
-		return hinted(fmt.Errorf("type %q is not known", o.Type), outputHint)
+		return hint.Add(fmt.Errorf("type %q is not known", o.Type), outputHint)
 	}
 	var level string
 	for _, a := range attrs {
@@ -138,14 +139,14 @@ func (o *Output) checkPlace() error {
 	dir := o.Type == Local || o.Directory
 	switch {
 	case dir && o.Dest == "":
-		return hinted(fmt.Errorf("dest is required for a directory of type=%s", o.Type), fmt.Sprintf("write type=%s,dest=DIR", o.Type))
+		return hint.Add(fmt.Errorf("dest is required for a directory of type=%s", o.Type), fmt.Sprintf("write type=%s,dest=DIR", o.Type))
 	case dir && o.Dest == "-":
-		return hinted(fmt.Errorf("dest cannot be standard output for a directory of type=%s", o.Type), "give it a directory with dest=DIR, or choose type=tar")
+		return hint.Add(fmt.Errorf("dest cannot be standard output for a directory of type=%s", o.Type), "give it a directory with dest=DIR, or choose type=tar")
 	case o.Dest == "" && (o.Type == OCI || o.Type == Tar):
 		o.Dest = "-"
 	}
 	if o.Type == Registry && !o.Push {
-		return hinted(errors.New("type=registry with push=false does nothing"), "type=image keeps the image in the store")
+		return hint.Add(errors.New("type=registry with push=false does nothing"), "type=image keeps the image in the store")
 	}
 	return nil
 }

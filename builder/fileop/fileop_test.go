@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -371,7 +372,7 @@ func TestOwnerNames(t *testing.T) {
 		w := newRecorder(t)
 		out, err := Apply(context.Background(), op, []Input{{FS: disk(base), Kept: true}, {FS: buildContext(t, files, parser.Local{})}}, "", func(int) (Writer, error) { return w, nil })
 		if err != nil {
-			var hinted *refusal
+			var hinted *hint.Error
 			if !errors.As(err, &hinted) || !strings.HasPrefix(err.Error(), tc.want) {
 				t.Errorf("%+v: %v, want %s", tc.owner, err, tc.want)
 			}

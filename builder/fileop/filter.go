@@ -10,6 +10,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // filter are the include and exclude patterns of a copy.
@@ -25,7 +26,7 @@ func newFilter(include, exclude []string) (filter, error) {
 	var err error
 	if len(include) > 0 {
 		if f.include, err = patternmatcher.New(include); err != nil {
-			return f, &refusal{fmt.Errorf("invalid includepatterns: %q: %w", include, err), source.PatternHint}
+			return f, hint.Add(fmt.Errorf("invalid includepatterns: %q: %w", include, err), source.PatternHint)
 		}
 		f.plain = true
 		for _, p := range f.include.Patterns() {
@@ -34,7 +35,7 @@ func newFilter(include, exclude []string) (filter, error) {
 	}
 	if len(exclude) > 0 {
 		if f.exclude, err = patternmatcher.New(exclude); err != nil {
-			return f, &refusal{fmt.Errorf("invalid excludepatterns: %q: %w", exclude, err), source.PatternHint}
+			return f, hint.Add(fmt.Errorf("invalid excludepatterns: %q: %w", exclude, err), source.PatternHint)
 		}
 	}
 	return f, nil

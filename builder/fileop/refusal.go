@@ -8,50 +8,37 @@ import (
 	"syscall"
 
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers/hint"
 )
-
-// refusal is a copy that cannot be done as it is asked for, with the way out.
-type refusal struct {
-	err  error
-	hint string
-}
-
-func (e *refusal) Error() string { return e.err.Error() }
-
-// Unwrap returns the reason.
-func (e *refusal) Unwrap() error { return e.err }
-
-// HintText returns the way out.
-func (e *refusal) HintText() string { return e.hint }
 
 // fileInTheWay says that the directory p cannot be made.
 func fileInTheWay(p string) error {
-	return &refusal{
+	return hint.Add(
 		fmt.Errorf("mkdir /%s: %w", p, syscall.ENOTDIR),
-		"/" + p + " is there already and is not a directory: remove it in a RUN before, or choose another place",
-	}
+		"/"+p+" is there already and is not a directory: remove it in a RUN before, or choose another place",
+	)
 }
 
 // badPattern says that a source's wildcards mean nothing.
 func badPattern(pattern string, err error) error {
-	return &refusal{fmt.Errorf("%w: %q", err, pattern), source.PatternHint}
+	return hint.Add(fmt.Errorf("%w: %q", err, pattern), source.PatternHint)
 }
 
 // otherKind says that what is at p, a directory or not, stays what it is.
 func otherKind(format, p string) error {
-	return &refusal{
+	return hint.Add(
 		fmt.Errorf(format, p),
-		"a copy does not turn a directory into a file, nor the reverse: remove /" + p + " in a RUN before, or copy to another place",
-	}
+		"a copy does not turn a directory into a file, nor the reverse: remove /"+p+" in a RUN before, or copy to another place",
+	)
 }
 
 // noNames says that there is no file system in which a user's or group's name
 // could be looked up.
 func noNames(kind, name string) error {
-	return &refusal{
+	return hint.Add(
 		fmt.Errorf("%s %q cannot be looked up: the stage begins with scratch and has no /etc/%s", kind, name, map[string]string{"user": "passwd", "group": "group"}[kind]),
-		"give the number of the " + kind,
-	}
+		"give the number of the "+kind,
+	)
 }
 
 // badArchive says that an archive that ADD unpacks cannot be. Where err is about
@@ -62,5 +49,5 @@ func badArchive(src string, err error) error {
 	if errors.As(err, &disk) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return &refusal{err, "the archive itself is at fault: make it again, or take it as it is with COPY, which unpacks nothing"}
+	return hint.Add(err, "the archive itself is at fault: make it again, or take it as it is with COPY, which unpacks nothing")
 }

@@ -16,8 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // What this file holds: a command reaches nothing outside of its sandbox, and
@@ -203,7 +203,7 @@ func TestMountsStayOutOfProc(t *testing.T) {
 		for _, m := range []Mount{{Type: MountTmpfs, Dest: dest}, {Type: MountBind, Dest: dest, Source: t.TempDir()}} {
 			s := b.sh("true")
 			s.Mounts = []Mount{m}
-			var h *pid1.HintError
+			var h *hint.Error
 			if _, _, err := b.run(s); !errors.As(err, &h) || !strings.Contains(err.Error(), "nothing can be mounted there") {
 				t.Errorf("%s at %s: %v", m.Type, dest, err)
 			}
@@ -351,7 +351,7 @@ func TestFileGivenAway(t *testing.T) {
 	s := b.spec("probe", "give-file", "/s/s")
 	s.Mounts = k.mount()
 	out, _, err := b.run(s)
-	var h *pid1.HintError
+	var h *hint.Error
 	if !errors.As(err, &h) || !strings.Contains(err.Error(), "still has one of its files open") {
 		t.Errorf("%v: %s", err, out)
 	}

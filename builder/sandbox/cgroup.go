@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/pid1"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 const cgroupDir = "/sys/fs/cgroup"
@@ -44,11 +44,11 @@ func newGroup(parent string, r Resources) (*group, error) {
 	}
 	if err != nil {
 		g.remove()
-		hint := "limits need control groups that this user may write to: build as root, or leave the limits out"
+		advice := "limits need control groups that this user may write to: build as root, or leave the limits out"
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) {
-			hint = "this machine does not take such a limit: choose another value"
+			advice = "this machine does not take such a limit: choose another value"
 		}
-		return nil, &pid1.HintError{Err: fmt.Errorf("control group: %w", err), Hint: hint}
+		return nil, hint.Add(fmt.Errorf("control group: %w", err), advice)
 	}
 	return g, nil
 }

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/sandbox/pid1"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 //go:embed testdata/limit.c
@@ -30,9 +30,9 @@ func TestLimitsOfInit(t *testing.T) {
 		t.Fatalf("%v: %s", err, text)
 	}
 	out, _, err := b.run(b.sh("limit NOFILE 0 && echo x >/made"))
-	var hint *pid1.HintError
-	if err == nil || !strings.Contains(err.Error(), "too many open files") || !errors.As(err, &hint) || !strings.Contains(hint.Hint, "limit of open files of process 1") {
-		t.Errorf("got %v with the hint %v, printed %q", err, hint, out)
+	var advice *hint.Error
+	if err == nil || !strings.Contains(err.Error(), "too many open files") || !errors.As(err, &advice) || !strings.Contains(advice.Hint, "limit of open files of process 1") {
+		t.Errorf("got %v with the hint %v, printed %q", err, advice, out)
 	}
 	b.fail(b.sh("limit NOFILE 0; exit 7"), 7, "exit code: 7")
 	// With these alone it does its work.
@@ -60,8 +60,8 @@ func TestKilledInit(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	var hint *pid1.HintError
-	if err := <-done; err == nil || !strings.Contains(err.Error(), "the init ended early: signal: killed") || !errors.As(err, &hint) {
+	var advice *hint.Error
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "the init ended early: signal: killed") || !errors.As(err, &advice) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/sinter-build/sinter/builder/sandbox/network"
 	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // What this file holds: a command uses the network of this machine, and is not in
@@ -485,8 +486,8 @@ func TestNamespacesUsedUp(t *testing.T) {
 	held[0].Left = true
 	giveBack(held[0])
 	for range 2 {
-		var hint *pid1.HintError
-		if _, _, err := b.run(b.sh("true")); err == nil || !strings.Contains(err.Error(), "max_net_namespaces") || !errors.As(err, &hint) {
+		var advice *hint.Error
+		if _, _, err := b.run(b.sh("true")); err == nil || !strings.Contains(err.Error(), "max_net_namespaces") || !errors.As(err, &advice) {
 			t.Errorf("got %v", err)
 		}
 	}

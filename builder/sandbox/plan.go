@@ -18,6 +18,7 @@ import (
 	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/seccomp"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 const defaultHostname = "buildkitsandbox"
@@ -66,10 +67,10 @@ func mounts(asked []Mount) ([]Mount, error) {
 			continue
 		}
 		if (m.Dest == "/proc" || strings.HasPrefix(m.Dest, "/proc/")) && !slices.Contains(coverable, m.Dest) {
-			return nil, &pid1.HintError{
-				Err:  fmt.Errorf("mounting %s at %s: nothing can be mounted there", m.Type, m.Dest),
-				Hint: "/proc is the kernel's own; choose another target",
-			}
+			return nil, hint.Add(
+				fmt.Errorf("mounting %s at %s: nothing can be mounted there", m.Type, m.Dest),
+				"/proc is the kernel's own; choose another target",
+			)
 		}
 		if i, twice := at[m.Dest]; twice {
 			list[i] = m
@@ -156,10 +157,10 @@ func limits(ulimits []Ulimit) ([]pid1.Limit, error) {
 	for _, u := range ulimits {
 		resource, ok := ulimitResource(u.Name)
 		if !ok {
-			return nil, &pid1.HintError{
-				Err:  fmt.Errorf("ulimit %q is not known", u.Name),
-				Hint: "the names are those of docker build --ulimit, such as nofile, nproc and core",
-			}
+			return nil, hint.Add(
+				fmt.Errorf("ulimit %q is not known", u.Name),
+				"the names are those of docker build --ulimit, such as nofile, nproc and core",
+			)
 		}
 		// -1 becomes the largest number, which the kernel takes as unlimited.
 		l := pid1.Limit{Resource: resource, Soft: uint64(u.Soft), Hard: uint64(u.Hard)}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/sandbox/network"
 	"github.com/sinter-build/sinter/builder/sandbox/pid1"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // Run runs a command and waits for it and for everything that it started. A
@@ -81,7 +82,7 @@ func failure(r pid1.Report) error {
 	}
 	err := fmt.Errorf("%s: %s", doing, r.Err)
 	if r.Hint != "" {
-		return &pid1.HintError{Err: err, Hint: r.Hint}
+		return hint.Add(err, r.Hint)
 	}
 	return err
 }
@@ -148,10 +149,10 @@ func runInit(ctx context.Context, s Spec, p *pid1.Plan, ns *network.Namespace, g
 		cmd.Process.Kill()
 	}
 	if werr := cmd.Wait(); werr != nil && (err == nil || errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE)) {
-		err = &pid1.HintError{
-			Err:  fmt.Errorf("the init ended early: %w", werr),
-			Hint: "somebody killed it, this machine ran short of memory, or the command lowered the resource limits of process 1, which is sinter's (prlimit)",
-		}
+		err = hint.Add(
+			fmt.Errorf("the init ended early: %w", werr),
+			"somebody killed it, this machine ran short of memory, or the command lowered the resource limits of process 1, which is sinter's (prlimit)",
+		)
 	}
 	return r, errors.Join(err, broker.Close(), printed.finish())
 }

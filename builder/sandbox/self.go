@@ -14,6 +14,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/sandbox/pid1"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // Dispatch is what a program that runs commands calls first. A process in a new
@@ -59,7 +60,7 @@ func startedByCommand() bool {
 var self = sync.OnceValues(func() (*os.File, error) {
 	src, err := os.Open("/proc/self/exe")
 	if err != nil {
-		return nil, &pid1.HintError{Err: fmt.Errorf("opening our own binary: %w", err), Hint: "RUN needs /proc: mount -t proc proc /proc"}
+		return nil, hint.Add(fmt.Errorf("opening our own binary: %w", err), "RUN needs /proc: mount -t proc proc /proc")
 	}
 	defer src.Close()
 	if f, err := overlaySelf(src); err == nil {

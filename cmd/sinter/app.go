@@ -18,6 +18,7 @@ import (
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
@@ -157,7 +158,7 @@ func storeMistake(err error) error {
 	if err == nil || isFull(err) || errors.As(err, &readOnly) {
 		return err // these have hints of their own
 	}
-	return &hinted{err: err, hint: "name a folder that this user can write to with --root DIR or SINTER_ROOT"}
+	return hint.Add(err, "name a folder that this user can write to with --root DIR or SINTER_ROOT")
 }
 
 // checkRegistryFlags finds what is wrong with the flags about registries, also

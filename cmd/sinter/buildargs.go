@@ -12,8 +12,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -81,7 +81,7 @@ func readArgFile(ctx context.Context, files *hostfile.Streams, file string, args
 			continue
 		}
 		if err := addArg(args, line); err != nil {
-			return builder.Hinted(fmt.Errorf("%s:%d: invalid build argument %q: %w", file, n, line, err),
+			return hint.Add(fmt.Errorf("%s:%d: invalid build argument %q: %w", file, n, line, err),
 				"each line is NAME=VALUE, or NAME to take the value from the environment")
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -52,10 +53,10 @@ func (f *buildFlags) outputs(names []string) ([]export.Output, error) {
 			list[i].Tagged = slices.ContainsFunc(f.tags, hasTag)
 		}
 		if o.Pushes() && len(names) == 0 && len(o.Names) == 0 {
-			return nil, &usageError{err: &hinted{
-				err:  errors.New("an image without a name cannot be pushed"),
-				hint: "give it one with -t HOST/NAME:TAG",
-			}, command: "sinter build"}
+			return nil, &usageError{err: hint.Add(
+				errors.New("an image without a name cannot be pushed"),
+				"give it one with -t HOST/NAME:TAG",
+			), command: "sinter build"}
 		}
 	}
 	return list, nil
@@ -128,20 +129,6 @@ func pushing(list []export.Output) []export.Output {
 	}
 	return append(list, export.Output{Type: export.Store, Keep: true, Push: true})
 }
-
-// hinted is an error with a hint.
-type hinted struct {
-	err  error
-	hint string
-}
-
-func (e *hinted) Error() string { return e.err.Error() }
-
-// Unwrap returns the error itself.
-func (e *hinted) Unwrap() error { return e.err }
-
-// HintText says what to do.
-func (e *hinted) HintText() string { return e.hint }
 
 // assembly is what all images of the build shall look like.
 func (f *buildFlags) assembly() (export.Options, error) {

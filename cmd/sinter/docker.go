@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // newDockerCmds are docker's other names for commands of sinter, so that scripts
@@ -136,10 +138,10 @@ func checkTLSVerify(given *pflag.FlagSet) error {
 	if err != nil || verify {
 		return err
 	}
-	return &usageError{err: &hinted{
-		err:  fmt.Errorf("--%s=false: TLS is verified unless a registry is named", tlsVerify),
-		hint: "name those that need not be verified with --registry-insecure HOST",
-	}, command: "sinter"}
+	return &usageError{err: hint.Add(
+		fmt.Errorf("--%s=false: TLS is verified unless a registry is named", tlsVerify),
+		"name those that need not be verified with --registry-insecure HOST",
+	), command: "sinter"}
 }
 
 func (f *dockerFlags) register(a *app, s *pflag.FlagSet) {
@@ -166,7 +168,7 @@ func (f *dockerFlags) apply(a *app, given *pflag.FlagSet) error {
 		if given.Changed(name) {
 			err := fmt.Errorf("--%s: sinter has no daemon to connect to", name)
 			if name == "context" {
-				err = &hinted{err: err, hint: "a build context is given without a flag: sinter build DIR"}
+				err = hint.Add(err, "a build context is given without a flag: sinter build DIR")
 			}
 			return &usageError{err: err, command: "sinter"}
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // foreignFlags are flags that scripts written for docker may give, and that ask
@@ -46,10 +48,10 @@ func checkContentTrust(s *pflag.FlagSet, command string) error {
 	default:
 		return nil
 	}
-	return &usageError{err: &hinted{
-		err:  errors.New(what + ": sinter cannot check or make signatures of images"),
-		hint: "to go on without: --" + contentTrust,
-	}, command: command}
+	return &usageError{err: hint.Add(
+		errors.New(what+": sinter cannot check or make signatures of images"),
+		"to go on without: --"+contentTrust,
+	), command: command}
 }
 
 func (f *foreignFlags) register(s *pflag.FlagSet) {
@@ -134,9 +136,9 @@ func isDisabled(value string) bool {
 }
 
 // hintedFlag is a flag whose value is well-formed and cannot be honoured.
-func hintedFlag(name, value, why, hint string) error {
+func hintedFlag(name, value, why, advice string) error {
 	return &usageError{
-		err:     &hinted{err: fmt.Errorf("--%s %s: %s", name, value, why), hint: hint},
+		err:     hint.Add(fmt.Errorf("--%s %s: %s", name, value, why), advice),
 		command: "sinter build",
 	}
 }

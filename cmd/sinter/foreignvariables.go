@@ -7,6 +7,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // policyVariable names a file with rules about what a build may fetch.
@@ -62,10 +64,10 @@ func (f *foreignFlags) checkPolicies() error {
 		}
 	}
 	if file := os.Getenv(policyVariable); file != "" {
-		return &usageError{err: &hinted{
-			err:  fmt.Errorf("%s=%s: source policies are not supported", policyVariable, file),
-			hint: "unset it to build without",
-		}, command: "sinter build"}
+		return &usageError{err: hint.Add(
+			fmt.Errorf("%s=%s: source policies are not supported", policyVariable, file),
+			"unset it to build without",
+		), command: "sinter build"}
 	}
 	return nil
 }
@@ -82,10 +84,10 @@ func (f *foreignFlags) checkDockerfilePolicy(dockerfile string) error {
 	} else if err != nil {
 		return fmt.Errorf("looking for a source policy: %w", err)
 	}
-	return &hinted{
-		err:  fmt.Errorf("%s is a policy for the sources of the build, and policies are not supported", path),
-		hint: "to build without it: --policy disabled=true",
-	}
+	return hint.Add(
+		fmt.Errorf("%s is a policy for the sources of the build, and policies are not supported", path),
+		"to build without it: --policy disabled=true",
+	)
 }
 
 // dropsPolicies reports whether a value of --policy says that there is none.

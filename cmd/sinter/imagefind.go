@@ -16,6 +16,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
 )
@@ -195,15 +196,15 @@ func (a *app) whole(n namedImage, platform *ocispec.Platform) (*export.Built, er
 	case len(have) == 1:
 		a.warn(fmt.Sprintf("image %s is used without its attestations, which are not in the store; sinter pull gets them", displayName(n)))
 	case partly:
-		return nil, &hinted{
-			err:  fmt.Errorf("the store has image %s only for some of its platforms: %s", displayName(n), strings.Join(have, ", ")),
-			hint: "choose one with --platform, or get the others with sinter pull",
-		}
+		return nil, hint.Add(
+			fmt.Errorf("the store has image %s only for some of its platforms: %s", displayName(n), strings.Join(have, ", ")),
+			"choose one with --platform, or get the others with sinter pull",
+		)
 	default:
-		return nil, &hinted{
-			err:  fmt.Errorf("the attestations of image %s are not in the store", displayName(n)),
-			hint: "get them with sinter pull --platform " + strings.Join(have, ",") + " NAME, or choose a platform with --platform",
-		}
+		return nil, hint.Add(
+			fmt.Errorf("the attestations of image %s are not in the store", displayName(n)),
+			"get them with sinter pull --platform "+strings.Join(have, ",")+" NAME, or choose a platform with --platform",
+		)
 	}
 	return n.built.Only(n.built.Manifests[0].Platform)
 }

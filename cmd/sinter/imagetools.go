@@ -14,6 +14,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/imagetools"
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 func newImagetoolsCmd(a *app) *cobra.Command {
@@ -44,7 +45,7 @@ func parsePlace(text string) (imagetools.Place, error) {
 	if rest, ok := strings.CutPrefix(text, layoutScheme); ok {
 		dir, ref := cutLayout(rest)
 		if dir == "" {
-			return imagetools.Place{}, &hinted{err: fmt.Errorf("%q names no directory", text), hint: sourceHint}
+			return imagetools.Place{}, hint.Add(fmt.Errorf("%q names no directory", text), sourceHint)
 		}
 		return imagetools.Place{Layout: dir, LayoutRef: ref}, nil
 	}
@@ -61,7 +62,7 @@ func orLayout(err error, names ...string) error {
 			continue
 		}
 		if info, statErr := os.Stat(filepath.Join(dir, ocispec.ImageLayoutFile)); statErr == nil && info.Mode().IsRegular() {
-			return &rehinted{hinted{err: err, hint: fmt.Sprintf("%s is also a directory with an OCI layout: if that is meant, write %s%s", dir, layoutScheme, name)}}
+			return &hint.Error{First: true, Err: err, Hint: fmt.Sprintf("%s is also a directory with an OCI layout: if that is meant, write %s%s", dir, layoutScheme, name)}
 		}
 	}
 	return err
@@ -77,7 +78,7 @@ func parseSource(text string) (imagetools.Source, error) {
 	case strings.HasPrefix(text, "sha256:"), strings.HasPrefix(text, "sha512:"):
 		d, err := digest.Parse(text)
 		if err != nil {
-			return imagetools.Source{}, &hinted{err: fmt.Errorf("source %q: %w", text, err), hint: sourceHint}
+			return imagetools.Source{}, hint.Add(fmt.Errorf("source %q: %w", text, err), sourceHint)
 		}
 		return imagetools.Source{Desc: ocispec.Descriptor{Digest: d}}, nil
 	}
@@ -91,16 +92,16 @@ func parseDescriptor(text string) (imagetools.Source, error) {
 		SchemaVersion int `json:"schemaVersion"`
 	}
 	if err := json.Unmarshal([]byte(text), &d); err != nil {
-		return imagetools.Source{}, &hinted{err: fmt.Errorf("a source is not a descriptor: %w", err), hint: sourceHint}
+		return imagetools.Source{}, hint.Add(fmt.Errorf("a source is not a descriptor: %w", err), sourceHint)
 	}
 	if d.SchemaVersion != 0 {
-		return imagetools.Source{}, &hinted{
-			err:  errors.New("a source is a manifest or index, not a descriptor of one"),
-			hint: "take one of the index's manifests: jq '.manifests[0]'",
-		}
+		return imagetools.Source{}, hint.Add(
+			errors.New("a source is a manifest or index, not a descriptor of one"),
+			"take one of the index's manifests: jq '.manifests[0]'",
+		)
 	}
 	if err := d.Digest.Validate(); err != nil {
-		return imagetools.Source{}, &hinted{err: fmt.Errorf("the digest of a descriptor is wrong: %w", err), hint: sourceHint}
+		return imagetools.Source{}, hint.Add(fmt.Errorf("the digest of a descriptor is wrong: %w", err), sourceHint)
 	}
 	return imagetools.Source{Desc: d.Descriptor}, nil
 }
@@ -130,10 +131,10 @@ func placeSources(sources []imagetools.Source, tags []registry.Ref) error {
 			continue
 		}
 		if len(repositories) != 1 {
-			return &hinted{
-				err:  fmt.Errorf("%s may be in any of %d repositories", s.Desc.Digest, len(repositories)),
-				hint: "write NAME@" + s.Desc.Digest.String(),
-			}
+			return hint.Add(
+				fmt.Errorf("%s may be in any of %d repositories", s.Desc.Digest, len(repositories)),
+				"write NAME@"+s.Desc.Digest.String(),
+			)
 		}
 		sources[i].Ref = registry.Ref{Host: repositories[0].Host, Path: repositories[0].Path, Digest: s.Desc.Digest}
 	}

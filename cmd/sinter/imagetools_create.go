@@ -14,6 +14,7 @@ import (
 	"github.com/sinter-build/sinter/builder/imagetools"
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -96,16 +97,16 @@ func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.
 		return nil, nil, &usageError{err: errors.New("no sources given"), command: createCommand}
 	}
 	if len(f.tags) == 0 && (!f.dryRun || f.join) {
-		return nil, nil, &usageError{err: &hinted{
-			err: errors.New("the new image has no name"), hint: "give it one with --tag, or look at it with --dry-run",
-		}, command: createCommand}
+		return nil, nil, &usageError{err: hint.Add(
+			errors.New("the new image has no name"), "give it one with --tag, or look at it with --dry-run",
+		), command: createCommand}
 	}
 	for _, text := range f.tags {
 		if strings.HasPrefix(text, layoutScheme) {
-			return nil, nil, &usageError{err: &hinted{
-				err:  fmt.Errorf("invalid value %q for --tag: sinter imagetools create only pushes to registries", text),
-				hint: "name a repository, or make a layout with sinter build -o type=oci,dest=DIR,tar=false",
-			}, command: createCommand}
+			return nil, nil, &usageError{err: hint.Add(
+				fmt.Errorf("invalid value %q for --tag: sinter imagetools create only pushes to registries", text),
+				"name a repository, or make a layout with sinter build -o type=oci,dest=DIR,tar=false",
+			), command: createCommand}
 		}
 		if _, err := nameToGive(text); err != nil {
 			return nil, nil, err

@@ -11,9 +11,9 @@ import (
 
 	"github.com/distribution/reference"
 
-	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -89,11 +89,11 @@ func (o *opening) all(ctx context.Context) error {
 func (o *opening) openLocal(name, dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
-		return builder.Hinted(fmt.Errorf("the build context: %s is a file, not a directory", dir),
+		return hint.Add(fmt.Errorf("the build context: %s is a file, not a directory", dir),
 			"give the directory that the files to copy are in; a Dockerfile is named with -f FILE, an archive is read from standard input: - < FILE")
 	}
 	if err != nil {
-		return builder.Hinted(fmt.Errorf("the build context: %w", err),
+		return hint.Add(fmt.Errorf("the build context: %w", err),
 			"give a directory that exists, the address of a repository or an archive, or - for standard input")
 	}
 	root, err := o.root()
@@ -102,7 +102,7 @@ func (o *opening) openLocal(name, dir string) error {
 	}
 	l, err := source.NewLocal(dir, filepath.Join(root, "contexts"))
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		return builder.Hinted(fmt.Errorf("the build context: %w", err), "give a directory that is still there and that this user can read")
+		return hint.Add(fmt.Errorf("the build context: %w", err), "give a directory that is still there and that this user can read")
 	}
 	if err != nil {
 		return err
@@ -230,11 +230,11 @@ func dockerfileThere(path string) (fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, builder.Hinted(fmt.Errorf("the Dockerfile %s does not exist", path), "name another with -f FILE")
+		return nil, hint.Add(fmt.Errorf("the Dockerfile %s does not exist", path), "name another with -f FILE")
 	case err != nil:
 		return nil, fmt.Errorf("the Dockerfile: %w", err)
 	case info.IsDir():
-		return nil, builder.Hinted(fmt.Errorf("the Dockerfile %s is a directory", path), "name a file with -f FILE")
+		return nil, hint.Add(fmt.Errorf("the Dockerfile %s is a directory", path), "name a file with -f FILE")
 	}
 	return info, nil
 }
@@ -248,7 +248,7 @@ func (o *opening) namedContext(text string) error {
 	name = strings.ToLower(name)
 	if bare, _, _ := strings.Cut(name, "::"); bare != "" {
 		if _, err := reference.ParseNormalizedNamed(bare); err != nil {
-			return badFlag("build-context", text, &hinted{err: err, hint: "a context's name is that of a stage or an image: lower-case letters, digits and separators"})
+			return badFlag("build-context", text, hint.Add(err, "a context's name is that of a stage or an image: lower-case letters, digits and separators"))
 		}
 	}
 	if ref, ok := strings.CutPrefix(value, "docker-image://"); ok {
@@ -264,7 +264,7 @@ func (o *opening) namedContext(text string) error {
 		dir, ref := cutLayout(dir)
 		d, err := source.LayoutDigest(dir, ref)
 		if err != nil {
-			return badFlag("build-context", text, &hinted{err: err, hint: "give the directory of an OCI layout, which has an index.json, and a tag or digest that is in it"})
+			return badFlag("build-context", text, hint.Add(err, "give the directory of an OCI layout, which has an index.json, and a tag or digest that is in it"))
 		}
 		// The frontend wants a name without anything special in it.
 		id := fmt.Sprintf("layout%d", len(o.in.layouts))

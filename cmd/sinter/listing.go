@@ -12,6 +12,8 @@ import (
 	"text/template"
 
 	"github.com/docker/cli/templates"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // listing is how a command prints things of one kind, as docker does it: as a
@@ -92,10 +94,10 @@ func parseFormat(command, text string) (*template.Template, error) {
 
 func (l listing) line(w io.Writer, t *template.Template, r row) error {
 	if err := t.Execute(w, r); err != nil {
-		return &usageError{err: &hinted{
-			err:  fmt.Errorf("invalid --format: %w", err),
-			hint: "there are " + strings.Join(slices.Sorted(maps.Keys(l.headers)), ", "),
-		}, command: l.command}
+		return &usageError{err: hint.Add(
+			fmt.Errorf("invalid --format: %w", err),
+			"there are "+strings.Join(slices.Sorted(maps.Keys(l.headers)), ", "),
+		), command: l.command}
 	}
 	_, err := fmt.Fprintln(w)
 	return err

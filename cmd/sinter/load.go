@@ -10,6 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/load"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -72,10 +73,10 @@ func (a *app) loadFrom(ctx context.Context, input string) ([]load.Image, error) 
 	in := a.stdin
 	if input == "" || input == "-" {
 		if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-			return nil, &usageError{err: &hinted{
-				err:  errors.New("standard input is a terminal"),
-				hint: "name a file with --input FILE",
-			}, command: "sinter load"}
+			return nil, &usageError{err: hint.Add(
+				errors.New("standard input is a terminal"),
+				"name a file with --input FILE",
+			), command: "sinter load"}
 		}
 		from := interruptible(ctx, in)
 		defer from.Close()
@@ -86,7 +87,7 @@ func (a *app) loadFrom(ctx context.Context, input string) ([]load.Image, error) 
 	}
 	f, err := hostfile.OpenStream(ctx, input)
 	if err != nil {
-		return nil, &hinted{err: err, hint: "name an archive, or the directory of an OCI layout, that this user can read"}
+		return nil, hint.Add(err, "name an archive, or the directory of an OCI layout, that this user can read")
 	}
 	defer f.Close()
 	loaded, err := load.Archive(ctx, s, f)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 type loginFlags struct {
@@ -83,10 +84,10 @@ func (a *app) login(ctx context.Context, f *loginFlags, host string) error {
 		return err
 	}
 	if err != nil {
-		return &hinted{
-			err:  fmt.Errorf("keeping the password for %s: %w", host, err),
-			hint: "name a folder that this user can write to with DOCKER_CONFIG, or repair the credential helper that docker's config.json names",
-		}
+		return hint.Add(
+			fmt.Errorf("keeping the password for %s: %w", host, err),
+			"name a folder that this user can write to with DOCKER_CONFIG, or repair the credential helper that docker's config.json names",
+		)
 	}
 	a.warnOfVariables()
 	_, err = fmt.Fprintln(a.stdout, "Login Succeeded")
@@ -145,10 +146,10 @@ func (a *app) credentials(ctx context.Context, f *loginFlags, host string) error
 func (a *app) ask(ctx context.Context, f *loginFlags, host string) error {
 	in, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return &usageError{err: &hinted{
-			err:  errors.New("user name or password is missing, and standard input is not a terminal"),
-			hint: "use --username NAME --password-stdin",
-		}, command: "sinter login"}
+		return &usageError{err: hint.Add(
+			errors.New("user name or password is missing, and standard input is not a terminal"),
+			"use --username NAME --password-stdin",
+		), command: "sinter login"}
 	}
 	if f.username == "" {
 		fmt.Fprintf(a.stderr, "User name for %s: ", host)

@@ -8,6 +8,8 @@ import (
 	"github.com/moby/buildkit/util/suggest"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // flagMistake makes pflag's errors usage errors, with the flag that was
@@ -30,13 +32,13 @@ func flagMistake(c *cobra.Command, err error) error {
 		return usage
 	}
 	if way := otherWay(c, name); way != "" {
-		usage.err = &hinted{err: fmt.Errorf("sinter does not have the flag --%s", name), hint: way}
+		usage.err = hint.Add(fmt.Errorf("sinter does not have the flag --%s", name), way)
 		return usage
 	}
 	var names []string
 	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	if meant, ok := suggest.Search(name, names, true); ok && meant != name {
-		usage.err = &hinted{err: err, hint: "did you mean --" + meant + "?"}
+		usage.err = hint.Add(err, "did you mean --"+meant+"?")
 	}
 	return usage
 }
@@ -46,7 +48,7 @@ func commandMistake(root *cobra.Command, name string) error {
 	err := fmt.Errorf("unknown command %q", name)
 	root.SuggestionsMinimumDistance = 2
 	if meant := root.SuggestionsFor(name); len(meant) > 0 {
-		err = &hinted{err: err, hint: "did you mean sinter " + strings.Join(meant, ", or sinter ") + "?"}
+		err = hint.Add(err, "did you mean sinter "+strings.Join(meant, ", or sinter ")+"?")
 	}
 	return &usageError{err: err, command: root.Name()}
 }
@@ -66,7 +68,7 @@ func countMistake(c *cobra.Command, args []string) error {
 		err = fmt.Errorf("%s takes %s, not %q", c.CommandPath(), wanted, args[0])
 	}
 	if c.Name() == "build" && len(args) == 0 {
-		err = &hinted{err: err, hint: "the current directory as the context: sinter build ."}
+		err = hint.Add(err, "the current directory as the context: sinter build .")
 	}
 	return &usageError{err: err, command: c.CommandPath()}
 }

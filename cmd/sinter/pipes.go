@@ -10,6 +10,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/sandbox/ssh"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -70,10 +71,10 @@ func (a *app) checkPipes(f *buildFlags) error {
 			if in.flag == other.flag || !hostfile.SameStream(in.path, other.path) {
 				continue
 			}
-			return &usageError{command: "sinter build", err: &hinted{
-				err:  fmt.Errorf("%s and %s name the same pipe, %s, which can be read only once", other.flag, in.flag, other.path),
-				hint: "give each a pipe or a file of its own",
-			}}
+			return &usageError{command: "sinter build", err: hint.Add(
+				fmt.Errorf("%s and %s name the same pipe, %s, which can be read only once", other.flag, in.flag, other.path),
+				"give each a pipe or a file of its own",
+			)}
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/gc"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/image"
 )
@@ -207,7 +208,7 @@ func (a *app) confirm(ctx context.Context, text string) (bool, error) {
 	}
 	if err != nil {
 		fmt.Fprintln(a.stderr)
-		return false, &hinted{err: errors.New("no answer, so nothing was removed"), hint: "use --force where nobody can answer"}
+		return false, hint.Add(errors.New("no answer, so nothing was removed"), "use --force where nobody can answer")
 	}
 	answer := strings.ToLower(strings.TrimSpace(line))
 	return answer == "y" || answer == "yes", nil

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // pullFlag is the flag --pull of build: docker's without a value, or podman's with a
@@ -56,7 +57,7 @@ func (f *buildFlags) checkArgs(c *cobra.Command, args []string) error {
 	var usage *usageError
 	if f.pull.policy != nil && len(args) == 2 && errors.As(err, &usage) {
 		if _, policyErr := registry.ParsePolicy(args[0]); policyErr == nil {
-			usage.err = &hinted{err: usage.err, hint: "the policy belongs to the flag: --pull=" + args[0]}
+			usage.err = hint.Add(usage.err, "the policy belongs to the flag: --pull="+args[0])
 		}
 	}
 	return err

@@ -15,6 +15,7 @@ import (
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -89,7 +90,7 @@ func (a *app) hints(err error) []string {
 	case errors.Is(err, unix.EMFILE):
 		return []string{"raise the limit of open files (ulimit -n): every step that runs at the same time needs some; or run fewer at a time with --max-parallelism"}
 	default:
-		return []string{hint(err), full}
+		return []string{hint.Of(err), full}
 	}
 }
 
@@ -160,40 +161,6 @@ func (a *app) isElsewhere(err error) bool {
 func isFull(err error) bool {
 	var refused *userns.RefusedError
 	return !errors.As(err, &refused) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
-}
-
-// rehinted is an error with a hint that counts before those of its causes.
-type rehinted struct{ hinted }
-
-// FirstHint is the hint.
-func (e *rehinted) FirstHint() string { return e.hint }
-
-// hint returns the hint of the innermost part of err that has one, unless an outer part
-// has one that takes precedence (FirstHint).
-func hint(err error) string {
-	var found string
-	for err != nil {
-		if h, ok := err.(interface{ FirstHint() string }); ok && h.FirstHint() != "" {
-			return h.FirstHint()
-		}
-		if h, ok := err.(interface{ HintText() string }); ok && h.HintText() != "" {
-			found = h.HintText()
-		}
-		switch u := err.(type) {
-		case interface{ Unwrap() error }:
-			err = u.Unwrap()
-		case interface{ Unwrap() []error }:
-			for _, e := range u.Unwrap() {
-				if h := hint(e); h != "" {
-					return h
-				}
-			}
-			return found
-		default:
-			return found
-		}
-	}
-	return found
 }
 
 // printStep shows the end of what a failing command printed, unless the display

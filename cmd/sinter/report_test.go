@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
-	"github.com/sinter-build/sinter/parser"
 )
 
 // ENOSPC is a full disk, but not when it is namespaces that there may be no more
@@ -36,8 +34,8 @@ func TestFullDiskElsewhere(t *testing.T) {
 		if path != "" {
 			err = &fs.PathError{Op: "write", Path: path, Err: unix.ENOSPC}
 		}
-		if hint := a.fullDisk(err); strings.Contains(hint, "sinter prune") != prune || !strings.Contains(hint, "make room") {
-			t.Errorf("%q: %s", path, hint)
+		if advice := a.fullDisk(err); strings.Contains(advice, "sinter prune") != prune || !strings.Contains(advice, "make room") {
+			t.Errorf("%q: %s", path, advice)
 		}
 	}
 }
@@ -52,21 +50,6 @@ func TestTooManyFiles(t *testing.T) {
 		var out strings.Builder
 		if (&app{stderr: &out}).report(t.Context(), err); out.String() != want {
 			t.Errorf("%s, not %s", out.String(), want)
-		}
-	}
-}
-
-// TestWhichHint: the innermost part of an error knows best, unless one says that its
-// hint counts before.
-func TestWhichHint(t *testing.T) {
-	inner := &hinted{err: errors.New("inner"), hint: "inner"}
-	for want, err := range map[string]error{
-		"inner": &hinted{err: fmt.Errorf("outer: %w", inner), hint: "outer"},
-		"first": fmt.Errorf("around: %w", &rehinted{hinted{err: inner, hint: "first"}}),
-		"stage": &parser.Error{Msg: "x: failed to resolve source metadata", Hint: "stage", Err: inner},
-	} {
-		if got := hint(err); got != want {
-			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

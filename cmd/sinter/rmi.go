@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/image"
 )
 
@@ -53,10 +54,10 @@ func (a *app) removeImage(ctx context.Context, text string, force bool) error {
 		return err
 	}
 	if len(found) > 1 && !force {
-		return &hinted{
-			err:  fmt.Errorf("image %s has several names", text),
-			hint: "remove them one by one, or all with --force",
-		}
+		return hint.Add(
+			fmt.Errorf("image %s has several names", text),
+			"remove them one by one, or all with --force",
+		)
 	}
 	list := make([]image.Image, len(found))
 	for i, n := range found {

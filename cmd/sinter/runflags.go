@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/cdi"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -86,8 +87,8 @@ func (f *buildFlags) ulimitList() ([]parser.Ulimit, error) {
 		case errors.As(err, &number):
 			return nil, wrongFlag("ulimit", text, fmt.Sprintf("%q is not a number: want NAME=SOFT[:HARD], such as nofile=1024:2048", number.Num))
 		case err != nil:
-			return nil, badFlag("ulimit", text, &hinted{err: err, hint: "write NAME=SOFT[:HARD], such as nofile=1024:2048; the names are " +
-				"core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending and stack"})
+			return nil, badFlag("ulimit", text, hint.Add(err, "write NAME=SOFT[:HARD], such as nofile=1024:2048; the names are "+
+				"core, cpu, data, fsize, locks, memlock, msgqueue, nice, nofile, nproc, rss, rtprio, rttime, sigpending and stack"))
 		case l.Soft < -1 || l.Hard < -1:
 			return nil, wrongFlag("ulimit", text, "a limit is a number, or -1 for none")
 		}

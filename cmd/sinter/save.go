@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 type saveFlags struct {
@@ -95,10 +96,10 @@ func fitsArchive(o export.Output, n namedImage, b *export.Built) error {
 	if o.Type != export.Docker || len(b.Manifests) == 1 {
 		return nil
 	}
-	return &hinted{
-		err:  fmt.Errorf("image %s is for %s, but a docker archive holds one platform", displayName(n), strings.Join(b.Platforms(), ", ")),
-		hint: "save one with --platform, or all with --format oci",
-	}
+	return hint.Add(
+		fmt.Errorf("image %s is for %s, but a docker archive holds one platform", displayName(n), strings.Join(b.Platforms(), ", ")),
+		"save one with --platform, or all with --format oci",
+	)
 }
 
 // addNamed adds an image, or another name to one that is there already.

@@ -14,6 +14,7 @@ import (
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
 )
@@ -74,20 +75,20 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 func foundProblems(n int, repair, unlocked bool) error {
 	switch {
 	case unlocked:
-		return &hinted{
-			err:  fmt.Errorf("problems in the store: %d, or another command was changing it: this process can only read the store, and could not lock it", n),
-			hint: "verify it again when no other command uses it, or where it can be written to",
-		}
+		return hint.Add(
+			fmt.Errorf("problems in the store: %d, or another command was changing it: this process can only read the store, and could not lock it", n),
+			"verify it again when no other command uses it, or where it can be written to",
+		)
 	case repair:
-		return &hinted{
-			err:  fmt.Errorf("problems in the store: %d", n),
-			hint: "an image that is damaged has to be built or pulled again; sinter rmi removes it",
-		}
+		return hint.Add(
+			fmt.Errorf("problems in the store: %d", n),
+			"an image that is damaged has to be built or pulled again; sinter rmi removes it",
+		)
 	}
-	return &hinted{
-		err:  fmt.Errorf("problems in the store: %d", n),
-		hint: "sinter verify --repair removes what is damaged, so that it is made or got again; an image that is damaged has to be built or pulled again",
-	}
+	return hint.Add(
+		fmt.Errorf("problems in the store: %d", n),
+		"sinter verify --repair removes what is damaged, so that it is made or got again; an image that is damaged has to be built or pulled again",
+	)
 }
 
 // verifyContent says what is wrong with blobs and layers, and returns how many problems

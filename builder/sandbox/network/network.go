@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/sandbox/pid1"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // Namespace is a network namespace for commands, with a loopback interface.
@@ -75,10 +76,10 @@ func onOwnThread(f func()) {
 func open() (*Namespace, error) {
 	err := unix.Unshare(unix.CLONE_NEWNET)
 	if errors.Is(err, unix.ENOSPC) {
-		return nil, &pid1.HintError{
-			Err:  errors.New("making a network namespace: there are as many as sysctl user.max_net_namespaces allows"),
-			Hint: "raise that limit, or run fewer builds at the same time",
-		}
+		return nil, hint.Add(
+			errors.New("making a network namespace: there are as many as sysctl user.max_net_namespaces allows"),
+			"raise that limit, or run fewer builds at the same time",
+		)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("making a network namespace: %w", err)

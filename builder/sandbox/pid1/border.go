@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // takeSignals takes all signals that would otherwise end this process with a dump
@@ -75,10 +77,10 @@ func newSessionKeyring() error {
 		// to the command as well.
 		return nil
 	case unix.EDQUOT:
-		return &HintError{
-			Err:  fmt.Errorf("making a session keyring: %w", errno),
-			Hint: "this user has as many keys as the kernel allows: raise kernel.keys.maxkeys, or build fewer steps at once",
-		}
+		return hint.Add(
+			fmt.Errorf("making a session keyring: %w", errno),
+			"this user has as many keys as the kernel allows: raise kernel.keys.maxkeys, or build fewer steps at once",
+		)
 	}
 	return fmt.Errorf("making a session keyring: %w", errno)
 }
@@ -112,10 +114,10 @@ func restrictScopes() error {
 	defer unix.Close(int(fd))
 	_, _, errno = unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0)
 	if errno == unix.E2BIG {
-		return &HintError{
-			Err:  fmt.Errorf("keeping the command from abstract sockets: landlock_restrict_self: %w", errno),
-			Hint: "sinter already runs inside the maximum number of nested Landlock sandboxes: start it outside of one of them",
-		}
+		return hint.Add(
+			fmt.Errorf("keeping the command from abstract sockets: landlock_restrict_self: %w", errno),
+			"sinter already runs inside the maximum number of nested Landlock sandboxes: start it outside of one of them",
+		)
 	}
 	if errno != 0 {
 		return fmt.Errorf("keeping the command from abstract sockets: landlock_restrict_self: %w", errno)
@@ -144,10 +146,10 @@ func (in *sandboxInit) sealRoot() error {
 		}
 	}
 	if errors.Is(err, unix.EBUSY) {
-		return &HintError{
-			Err:  errors.New("a process outside its sandbox, a loop device or swap space still has one of its files open for writing"),
-			Hint: "detach devices in the same step (losetup -d, swapoff); if the command passed the file on, through a socket in a cache mount or a volume, end the process that took it",
-		}
+		return hint.Add(
+			errors.New("a process outside its sandbox, a loop device or swap space still has one of its files open for writing"),
+			"detach devices in the same step (losetup -d, swapoff); if the command passed the file on, through a socket in a cache mount or a volume, end the process that took it",
+		)
 	}
 	return fmt.Errorf("making the root read-only: %w", err)
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // command is all that the forked child needs to become the command, in the form
@@ -338,15 +340,15 @@ func (c *command) start() (int, error) {
 func (c *command) failed(f childFailure) error {
 	switch {
 	case f.errno == unix.EINVAL && (f.step == stepGroups || f.step == stepUser):
-		return &HintError{
-			Err:  fmt.Errorf("becoming user %d:%d: there are no such IDs in this build's user namespace", c.uid, c.gid),
-			Hint: "a plain user's build has the IDs that /etc/subuid and /etc/subgid give: use smaller numbers, or give more",
-		}
+		return hint.Add(
+			fmt.Errorf("becoming user %d:%d: there are no such IDs in this build's user namespace", c.uid, c.gid),
+			"a plain user's build has the IDs that /etc/subuid and /etc/subgid give: use smaller numbers, or give more",
+		)
 	case f.errno == unix.EPERM && f.step == stepLimits:
-		return &HintError{
-			Err:  fmt.Errorf("setting ulimits: %w", f.errno),
-			Hint: "only root, with CAP_SYS_RESOURCE, may ask for more than this process has: see ulimit -H -a",
-		}
+		return hint.Add(
+			fmt.Errorf("setting ulimits: %w", f.errno),
+			"only root, with CAP_SYS_RESOURCE, may ask for more than this process has: see ulimit -H -a",
+		)
 	}
 	if f.step != stepExec {
 		return fmt.Errorf("preparing the command: %s: %w", f.step, f.errno)

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // sandboxInit is the first process of a command's namespaces.
@@ -128,10 +130,10 @@ func (in *sandboxInit) prepare() (*command, error) {
 func (in *sandboxInit) mountRoot() error {
 	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 	if errors.Is(err, unix.EINVAL) {
-		return &HintError{
-			Err:  fmt.Errorf("keeping mounts private: the root directory is no mount point: %w", err),
-			Hint: "in a chroot, make it one before: mount --bind DIR DIR, then chroot DIR; or use bwrap or a container",
-		}
+		return hint.Add(
+			fmt.Errorf("keeping mounts private: the root directory is no mount point: %w", err),
+			"in a chroot, make it one before: mount --bind DIR DIR, then chroot DIR; or use bwrap or a container",
+		)
 	}
 	if err != nil {
 		return fmt.Errorf("keeping mounts private: %w", err)
@@ -331,7 +333,7 @@ func wait4(pid int) (e ended, err error) {
 func tooOld(call string, err error) error {
 	err = fmt.Errorf("%s: %w", call, err)
 	if errors.Is(err, unix.ENOSYS) {
-		return &HintError{Err: err, Hint: "the sandbox needs Linux 5.12 or later, and a seccomp profile that allows its mount calls"}
+		return hint.Add(err, "the sandbox needs Linux 5.12 or later, and a seccomp profile that allows its mount calls")
 	}
 	return err
 }

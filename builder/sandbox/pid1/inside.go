@@ -14,6 +14,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // Name is os.Args[0] of the init.
@@ -117,7 +119,7 @@ type Report struct {
 
 func (r *Report) fail(err error) {
 	r.Err = err.Error()
-	var h *HintError
+	var h *hint.Error
 	switch {
 	case errors.As(err, &h):
 		r.Hint = h.Hint
@@ -126,17 +128,3 @@ func (r *Report) fail(err error) {
 		r.Hint = "the command lowered the limit of open files of process 1, which is sinter's (prlimit)"
 	}
 }
-
-// HintError is a failure that the user can do something about.
-type HintError struct {
-	Err  error
-	Hint string
-}
-
-func (e *HintError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the failure itself.
-func (e *HintError) Unwrap() error { return e.Err }
-
-// HintText says what to do.
-func (e *HintError) HintText() string { return e.Hint }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // mountAll mounts what every command sees, then the command's own mounts in their
@@ -84,10 +86,10 @@ func (in *sandboxInit) mountSystem(mount int, dest string) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(in.root, strings.TrimPrefix(dest, "/"), &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK && dest != "/dev" {
 		unix.Close(mount)
-		return &HintError{
-			Err:  fmt.Errorf("mounting %s: the image has a symbolic link there", dest),
-			Hint: "make it a directory: " + dest + " is mounted for every command",
-		}
+		return hint.Add(
+			fmt.Errorf("mounting %s: the image has a symbolic link there", dest),
+			"make it a directory: "+dest+" is mounted for every command",
+		)
 	}
 	if err := in.mountAt(mount, dest, true); err != nil {
 		return fmt.Errorf("mounting %s: %w", dest, err)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -76,10 +77,10 @@ func notProc(fd int, name string) error {
 	if !in || strings.HasPrefix(path.Clean(name), "/proc/") {
 		return nil
 	}
-	return &HintError{
-		Err:  fmt.Errorf("mount point %s leads into /proc: nothing can be mounted there", name),
-		Hint: "/proc is the kernel's own; choose another target, or correct the symlink in the image",
-	}
+	return hint.Add(
+		fmt.Errorf("mount point %s leads into /proc: nothing can be mounted there", name),
+		"/proc is the kernel's own; choose another target, or correct the symlink in the image",
+	)
 }
 
 func inProc(fd int) (bool, error) {

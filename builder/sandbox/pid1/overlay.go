@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // overlay makes a mount of directories, lowest first, with an optional upper
@@ -49,10 +51,10 @@ func (in *sandboxInit) overlay(lower []string, upper, work string, attr int) (in
 		return in.oldOverlay(names, options, attr)
 	}
 	if err != nil && onOverlay(upper) {
-		return -1, &HintError{
-			Err:  fmt.Errorf("%s is itself on an overlay file system, on which there can be no other: %w", upper, err),
-			Hint: "keep the store elsewhere; in a container, in a volume",
-		}
+		return -1, hint.Add(
+			fmt.Errorf("%s is itself on an overlay file system, on which there can be no other: %w", upper, err),
+			"keep the store elsewhere; in a container, in a volume",
+		)
 	}
 	return fd, err
 }

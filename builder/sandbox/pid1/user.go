@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // maxUserFile bounds how much of /etc/passwd and /etc/group is read, in bytes.
@@ -32,10 +34,10 @@ func (in *sandboxInit) lookupUser() (*user.ExecUser, error) {
 		if in.plan.User == "" {
 			return &user.ExecUser{Sgids: []int{0}}, nil
 		}
-		return nil, &HintError{
-			Err:  fmt.Errorf("user %q: %w", in.plan.User, err),
-			Hint: "USER names are looked up in the image's own /etc/passwd and /etc/group: make the user or group in a RUN before, or give its number",
-		}
+		return nil, hint.Add(
+			fmt.Errorf("user %q: %w", in.plan.User, err),
+			"USER names are looked up in the image's own /etc/passwd and /etc/group: make the user or group in a RUN before, or give its number",
+		)
 	}
 	if !slices.Contains(u.Sgids, u.Gid) {
 		u.Sgids = append([]int{u.Gid}, u.Sgids...)
@@ -84,10 +86,10 @@ const maxID = math.MaxUint32 - 1
 func checkIDs(u *user.ExecUser, name string) error {
 	for _, id := range append([]int{u.Uid, u.Gid}, u.Sgids...) {
 		if id < 0 || id > maxID {
-			return &HintError{
-				Err:  fmt.Errorf("user %q: the image's /etc/passwd and /etc/group give it the number %d", name, id),
-				Hint: fmt.Sprintf("numbers of users and groups go from 0 to %d: correct the files in a step before", maxID),
-			}
+			return hint.Add(
+				fmt.Errorf("user %q: the image's /etc/passwd and /etc/group give it the number %d", name, id),
+				fmt.Sprintf("numbers of users and groups go from 0 to %d: correct the files in a step before", maxID),
+			)
 		}
 	}
 	return nil
@@ -147,10 +149,10 @@ func (in *sandboxInit) openCwd() (int, error) {
 	}
 	reason := fmt.Errorf("making working directory %s: %w", in.cwd(), err)
 	if errors.Is(err, unix.ELOOP) || strings.HasPrefix(in.cwd(), "/proc/") {
-		return -1, &HintError{
-			Err:  reason,
-			Hint: "nothing can be made in /proc, and its symlinks that stand for open files, such as /proc/self/fd/3 and /proc/self/cwd, are not followed; other symlinks must not form a loop",
-		}
+		return -1, hint.Add(
+			reason,
+			"nothing can be made in /proc, and its symlinks that stand for open files, such as /proc/self/fd/3 and /proc/self/cwd, are not followed; other symlinks must not form a loop",
+		)
 	}
 	return -1, reason
 }
