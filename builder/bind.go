@@ -16,7 +16,7 @@ import (
 
 // layersOf returns an input as layers to be mounted.
 func (e *engine) layersOf(ctx context.Context, in parser.Input, selector string) (layers.Chain, error) {
-	if !isFiles(in.Node) {
+	if !e.isFiles(in.Node) {
 		return e.chainOf(ctx, in)
 	}
 	return e.copied(ctx, in, selector, store.Forms{Dir: true})
@@ -56,7 +56,7 @@ func (e *engine) copied(ctx context.Context, in parser.Input, selector string, f
 		return nil, err
 	}
 	defer unlock()
-	if v, ok := e.lookUp(ctx, key); ok {
+	if v, ok := e.lookUp(key); ok {
 		return v.chain(0)
 	}
 	start := time.Now()

@@ -1,7 +1,8 @@
-// Package builder turns a parser.Graph into root file systems. It plans (a
+// Package builder turns a parser.Graph into root file systems. It plans (plan.go: a
 // key for every step, a record for every step that was done before) and acts
-// (runs what missed, in parallel as the graph allows). There is one switch
-// over parser.Op, in run.go.
+// (resolve.go: runs what missed, in parallel as the graph allows). What each
+// operation reads, what decides its key and how it runs is in op_*.go; newOp is the
+// one dispatch over parser.Op.
 //
 // The invariant: a step's result is stored under a key that names all that
 // decided it, and only after the result is complete.
@@ -16,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -135,42 +137,37 @@ func (e *StepError) Unwrap() error { return e.Err }
 
 // Build does what g asks for. The error of a step that failed is a *StepError.
 func Build(ctx context.Context, g *parser.Graph, c Config) (*Result, error) {
-	return replanned(ctx, c, func() (*Result, error) { return newEngine(g, c).build(ctx) })
+	return replanned(ctx, g, c, func(ctx context.Context, e *engine) (*Result, error) { return e.build(ctx) })
 }
 
 // engine is one build. Its maps are filled before any goroutine starts.
 type engine struct {
 	Config
-	graph    *parser.Graph
-	jobs     map[*parser.Node]*job
-	bounds   bounds
-	packs    *packs
-	planOnly bool
-	told     sync.Map // warnings
+	graph  *parser.Graph
+	plan   *planner
+	jobs   map[*parser.Node]*job
+	bounds bounds
+	packs  *packs
+	told   sync.Map // warnings
 	// foreigners are, by layer ID, the entries ([]layers.Entry) whose owners do not
 	// exist here.
 	foreigners sync.Map
+	// background are the steps that were begun before somebody waits for them.
+	background sync.WaitGroup
 }
 
-// job is what the engine knows of one node. forced, exported and below are
-// decided by the graph alone.
+// job is what the engine knows of one node. exported and ranOn are decided by the
+// graph alone.
 type job struct {
-	node *parser.Node
-	// forced steps run even when a record exists.
-	forced bool
 	// exported: the layer becomes part of an image.
 	exported bool
 	// ranOn: a command runs on top of the layer, so it is wanted as a
 	// directory.
-	ranOn bool
-	name  future[identity]
-	// final is set while the node is resolved, when its key turned out to
-	// be another one than name says.
-	final  *identity
+	ranOn  bool
 	result future[value]
-	shown  shown
-	// recorded is what is written down of a step.
-	recorded recorded
+	// done: result is there and is not an error.
+	done  atomic.Bool
+	shown shown
 }
 
 // value is what a node yields: chains (one for each output) or, for a source
@@ -180,7 +177,9 @@ type value struct {
 	files  source.FS
 }
 
-func newEngine(g *parser.Graph, c Config) *engine {
+// newEngine prepares a build. Steps that it begins ahead end with ctx, and one that fails
+// calls fail.
+func newEngine(ctx context.Context, g *parser.Graph, c Config, fail func(error)) (*engine, error) {
 	if c.Events == nil {
 		c.Events = func(progress.Event) {}
 	}
@@ -189,15 +188,29 @@ func newEngine(g *parser.Graph, c Config) *engine {
 		jobs:   make(map[*parser.Node]*job, len(g.Nodes)),
 		bounds: newBounds(c.Parallel),
 	}
+	var err error
+	if e.plan, err = newPlanner(g, &e.Config, stored{e}, e.blame); err != nil {
+		return nil, err
+	}
+	e.plan.ahead = func(n *parser.Node) {
+		e.background.Go(func() {
+			if _, err := e.resolve(ctx, n); err != nil {
+				fail(err)
+			}
+		})
+	}
 	for _, n := range g.Nodes {
-		j := &job{node: n, forced: n.NoCache}
-		for _, r := range readings(n) {
-			j.forced = j.forced || r.taken == nil && r.from.Node != nil && e.jobs[r.from.Node].forced
-		}
-		e.jobs[n] = j
+		e.jobs[n] = &job{}
 	}
 	e.markUses()
-	return e
+	e.packs = newPacks(ctx, e.Layers, e.bounds, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
+	return e, nil
+}
+
+// wait returns when nothing goes on in the background any more.
+func (e *engine) wait() {
+	e.background.Wait()
+	e.packs.wait()
 }
 
 // markUses finds which forms the layers of each node will be wanted in.
@@ -213,15 +226,12 @@ func (e *engine) markUses() {
 		}
 	}
 	for _, n := range e.graph.Nodes {
-		op, ok := n.Op.(parser.Exec)
-		if !ok {
+		s := e.plan.nodes[n]
+		if _, ok := s.op.(execOp); !ok {
 			continue
 		}
-		for _, m := range op.Mounts {
-			if m.Input < 0 {
-				continue
-			}
-			e.eachBelow(n.Inputs[m.Input].Node, func(j *job) bool {
+		for _, in := range s.inputs {
+			e.eachBelow(in.from.Node, func(j *job) bool {
 				was := j.ranOn
 				j.ranOn = true
 				return !was
@@ -236,16 +246,14 @@ func (e *engine) eachBelow(n *parser.Node, fn func(*job) bool) {
 	if n == nil || !fn(e.jobs[n]) {
 		return
 	}
-	for _, in := range rootInputs(n) {
-		e.eachBelow(in.Node, fn)
+	for _, in := range e.plan.nodes[n].inputs {
+		if in.root {
+			e.eachBelow(in.from.Node, fn)
+		}
 	}
 }
 
 func (e *engine) build(ctx context.Context) (*Result, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	e.packs = newPacks(ctx, e.Layers, e.bounds, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
-	defer e.packs.wait()
-	defer cancel(nil)
 	e.declare()
 	res := &Result{Targets: make([]TargetResult, len(e.graph.Targets))}
 	group, stepCtx := errgroup.WithContext(ctx)
@@ -261,7 +269,6 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 		})
 	}
 	if err := group.Wait(); err != nil {
-		cancel(err)
 		return nil, err
 	}
 	if e.Squash {
@@ -271,7 +278,7 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 			}
 		}
 	}
-	if e.Blobs && !e.planOnly {
+	if e.Blobs {
 		for i := range res.Targets {
 			if err := e.finish(ctx, &res.Targets[i]); err != nil {
 				return nil, err
@@ -305,7 +312,7 @@ func (v value) chain(output int) (layers.Chain, error) {
 func (e *engine) stats() Stats {
 	var s Stats
 	for _, n := range e.graph.Nodes {
-		if !isStep(n) {
+		if e.plan.nodes[n].op.kind() != stepKind {
 			continue
 		}
 		if e.jobs[n].shown.ran() {

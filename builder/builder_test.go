@@ -316,7 +316,10 @@ func TestFailureNamesTheStep(t *testing.T) {
 // TestFirstFailureIsTheReason: what else fails in a build that is ending does so
 // because of that.
 func TestFirstFailureIsTheReason(t *testing.T) {
-	e := newEngine(graphOf(mkfile("step", "/a", "")), Config{})
+	e, err := newEngine(t.Context(), graphOf(mkfile("step", "/a", "")), Config{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	first := &StepError{Node: e.graph.Nodes[0], Graph: e.graph, Err: errors.New("first")}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	other := errors.New("other")

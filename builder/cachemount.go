@@ -77,23 +77,23 @@ func (m mounter) cacheMount(ctx context.Context, pm parser.Mount) (cacheMount, e
 		}
 		recipe.AddList("begins as", what, pm.Selector)
 	}
-	c.key = recipe.Key()
+	c.key = recipe.MountKey()
 	return c, nil
 }
 
 // beginning returns what a new cache mount begins with, and a name of that: the
 // key of the step, or the content of the user's files.
 func (m mounter) beginning(ctx context.Context, in parser.Input, selector string) (layers.Chain, string, error) {
-	if isFiles(in.Node) {
+	if m.isFiles(in.Node) {
 		// As a whole: its layer then has the same name whatever was copied before.
 		c, err := m.copied(ctx, in, selector, store.Forms{Tar: true})
 		return c, fmt.Sprint(layerNames(c)), err
 	}
-	id, err := m.final(ctx, in.Node)
+	c, err := m.chainOf(ctx, in)
 	if err != nil {
 		return nil, "", err
 	}
-	c, err := m.chainOf(ctx, in)
+	id, err := m.plan.final(ctx, in.Node)
 	return c, id.key.String(), err
 }
 

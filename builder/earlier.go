@@ -49,7 +49,12 @@ func (e *engine) earlierCopies(in parser.Input, selector string) *earlierCopies 
 	var r cache.Recipe
 	r.Add("operation", "earlier copies for a mount")
 	r.AddList("directory", local.Dir(), selector)
-	r.Add("files", cache.Canonical(op))
+	var f cache.Fields
+	f.Text("name", op.Name)
+	f.Texts("include", op.Include)
+	f.Texts("follow", op.FollowPaths)
+	f.Texts("exclude", op.Exclude)
+	r.Add("files", f.String())
 	found := &earlierCopies{id: identity{key: r.Key(), recipe: r}}
 	var err error
 	if found.record, err = e.Cache.Get(found.id.key); err != nil {
@@ -64,7 +69,7 @@ func (e *engine) earlierCopies(in parser.Input, selector string) *earlierCopies 
 // what changes adds up until a whole copy costs less.
 func (e *engine) copyOver(ctx context.Context, last *earlierCopies, op parser.FileOp, from fileop.Input, forms store.Forms) (v value, whole bool, err error) {
 	if last != nil && last.record != nil {
-		if base, ok := e.believed(ctx, last.record); ok && len(base.chains) == 1 {
+		if base, ok := e.believed(last.record); ok && len(base.chains) == 1 {
 			if v, ok, err := e.differences(ctx, base.chains[0], op, from, forms); ok || err != nil {
 				return v, false, err
 			}

@@ -25,9 +25,12 @@ func (e *engine) exec(ctx context.Context, n *parser.Node, op parser.Exec) (valu
 	}
 	defer e.bounds.commands.Release(1)
 	var root layers.Chain
-	for _, in := range rootInputs(n) {
+	for _, in := range e.plan.nodes[n].inputs {
 		var err error
-		if root, err = e.chainOf(ctx, in); err != nil {
+		if !in.root {
+			continue
+		}
+		if root, err = e.chainOf(ctx, in.from); err != nil {
 			return value{}, err
 		}
 	}

@@ -53,7 +53,7 @@ func isBase(op parser.FileOp, input int) bool {
 
 // fileInput opens an input. As the base of an action it is wanted as layers.
 func (e *engine) fileInput(ctx context.Context, in parser.Input, base bool) (fileop.Input, error) {
-	if isFiles(in.Node) && !base {
+	if e.isFiles(in.Node) && !base {
 		files, err := e.files(ctx, in)
 		return fileop.Input{FS: files}, err
 	}

@@ -15,7 +15,7 @@ func TestCommandKeyHasEveryField(t *testing.T) {
 	decidesNothing := []string{"Proxy", "Resources"}
 	key := func(op parser.Exec) cache.Key {
 		var r cache.Recipe
-		(&engine{}).execRecipe(&parser.Node{}, op, &r)
+		execOp{node: &parser.Node{}, op: op}.describe(&r)
 		return r.Key()
 	}
 	for i := range reflect.TypeFor[parser.Exec]().NumField() {
@@ -49,7 +49,7 @@ func TestResultsOfOtherIDs(t *testing.T) {
 	configs := []Config{{}, {SingleUser: true}, {UnusualIDs: "0-10 0-10"}, {UnusualIDs: "0-10 0-65536"}}
 	for _, c := range configs {
 		var r cache.Recipe
-		(&engine{Config: c}).execRecipe(&parser.Node{}, parser.Exec{}, &r)
+		execOp{&parser.Node{}, parser.Exec{}, c.users()}.describe(&r)
 		keys[r.Key()] = true
 	}
 	if len(keys) != len(configs) {
@@ -69,8 +69,14 @@ func change(t *testing.T, v reflect.Value) {
 		v.SetInt(v.Int() + 7)
 	case reflect.Uint32, reflect.Uint64:
 		v.SetUint(v.Uint() + 7)
+	case reflect.Uint8:
+		v.SetUint(v.Uint() + 7)
 	case reflect.Struct:
 		change(t, v.Field(0))
+	case reflect.Pointer:
+		one := reflect.New(v.Type().Elem())
+		change(t, one.Elem())
+		v.Set(one)
 	case reflect.Slice:
 		one := reflect.New(v.Type().Elem()).Elem()
 		change(t, one)

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/sinter-build/sinter/builder/source"
-	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -12,9 +11,7 @@ import (
 // yields. They can be read as long as ctx lives.
 func Open(ctx context.Context, g *parser.Graph, in parser.Input, c Config) (source.FS, error) {
 	c.Blobs = false
-	return replanned(ctx, c, func() (source.FS, error) {
-		e := newEngine(g, c)
-		e.packs = newPacks(ctx, e.Layers, e.bounds, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
+	return replanned(ctx, g, c, func(_ context.Context, e *engine) (source.FS, error) {
 		e.declare()
 		return e.files(ctx, in)
 	})

@@ -29,7 +29,11 @@ func stageOf(text string, copied ...string) *parser.Graph {
 func (b *bench) stageKey(g *parser.Graph) (cache.Key, *cache.Store) {
 	b.Helper()
 	c := b.config()
-	id, err := newEngine(g, c).identify(b.Context(), g.Nodes[1])
+	e, err := newEngine(b.Context(), g, c, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	id, err := e.plan.expected(b.Context(), g.Nodes[1])
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -90,7 +94,8 @@ func (b *bench) loseStage() (cache.Key, *cache.Store) {
 	r := b.stageRecord(stageOf("text", "/a"))
 	r.Outputs = []cache.Output{{Layers: []string{"lost"}}}
 	key, store := b.stageKey(stageOf("text", "/a"))
-	taken := readings(stageOf("text", "/a").Nodes[2])[0].taken.String()
+	n := stageOf("text", "/a").Nodes[2]
+	taken := fileOp{n, n.Op.(parser.FileOp)}.inputs()[0].sel.String()
 	if err := errors.Join(store.Put(r), store.PutContent([]string{"lost"}, taken, digest.FromString("other"))); err != nil {
 		b.Fatal(err)
 	}

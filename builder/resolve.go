@@ -3,8 +3,6 @@ package builder
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -12,7 +10,6 @@ import (
 
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
-	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
@@ -21,10 +18,35 @@ import (
 // resolve returns what a node yields, from its record or by running it. Every
 // node is resolved once in a build.
 func (e *engine) resolve(ctx context.Context, n *parser.Node) (value, error) {
-	return e.jobs[n].result.get(func() (value, error) {
+	j := e.jobs[n]
+	return j.result.get(func() (value, error) {
 		v, err := e.compute(ctx, n)
+		if err == nil {
+			j.done.Store(true)
+		}
 		return v, e.blame(ctx, n, err)
 	})
+}
+
+func (e *engine) compute(ctx context.Context, n *parser.Node) (value, error) {
+	o := e.plan.nodes[n].op
+	switch o.kind() {
+	case stepKind:
+		return e.step(ctx, n)
+	case chainKind:
+		if err := e.resolveInputs(ctx, n); err != nil {
+			return value{}, err
+		}
+		if _, err := e.plan.actual(ctx, n); err != nil {
+			return value{}, err
+		}
+		v, err := o.run(ctx, e)
+		if err == nil {
+			e.instant(n)
+		}
+		return v, err
+	}
+	return o.run(ctx, e)
 }
 
 // blame says that it was n that failed, unless it is known to be another node. In
@@ -33,7 +55,7 @@ func (e *engine) resolve(ctx context.Context, n *parser.Node) (value, error) {
 func (e *engine) blame(ctx context.Context, n *parser.Node, err error) error {
 	var known *StepError
 	switch {
-	case err == nil || errors.As(err, &known) || errors.Is(err, errPlanOnly):
+	case err == nil || errors.As(err, &known):
 		return err
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -50,8 +72,8 @@ func (e *engine) culprit(n *parser.Node, err error) *parser.Node {
 		return n
 	}
 	for _, other := range e.graph.Nodes {
-		for _, r := range readings(other) {
-			if r.taken != nil && r.from.Node != nil && isFiles(r.from.Node) && strings.TrimPrefix(r.taken.Source, "/") == bad.Pattern {
+		for _, in := range e.plan.nodes[other].inputs {
+			if in.sel != nil && e.isFiles(in.from.Node) && strings.TrimPrefix(in.sel.Source, "/") == bad.Pattern {
 				return other
 			}
 		}
@@ -59,57 +81,64 @@ func (e *engine) culprit(n *parser.Node, err error) *parser.Node {
 	return n
 }
 
-// step is the plan for one step: a record, or a run.
-func (e *engine) step(ctx context.Context, n *parser.Node, run func() (value, error)) (value, error) {
-	j := e.jobs[n]
-	id, err := e.identify(ctx, n)
+// verdict says what becomes of a step, when what it depends on has run.
+func (e *engine) verdict(ctx context.Context, n *parser.Node) (Verdict, error) {
+	for {
+		v, err := e.plan.verdict(ctx, n)
+		if err != nil || v.State != Unknown {
+			return v, err
+		}
+		if err := e.resolveAll(ctx, v.Until); err != nil {
+			return v, err
+		}
+	}
+}
+
+// step takes a step's result from its record, or runs it.
+func (e *engine) step(ctx context.Context, n *parser.Node) (value, error) {
+	v, err := e.verdict(ctx, n)
 	if err != nil {
 		return value{}, err
 	}
-	if v, ok, err := e.fromRecord(ctx, n); ok || err != nil {
-		if ok {
-			e.cached(n)
-		}
-		return v, err
-	}
-	if e.planOnly {
-		return value{}, errPlanOnly
+	if v.State == Cached {
+		e.cached(n)
+		return value{chains: v.Result}, nil
 	}
 	if err := e.resolveInputs(ctx, n); err != nil {
 		return value{}, err
 	}
-	if id.remembered {
-		before := id.key
-		if id, err = e.recipe(ctx, n, true); err != nil {
+	id := identity{key: v.Key, recipe: v.Recipe}
+	if v.remembered {
+		if id, err = e.plan.actual(ctx, n); err != nil {
 			return value{}, err
 		}
-		j.final = &id
-		if id.key != before && !j.forced {
-			if v, ok := e.lookUp(ctx, id.key); ok {
+		if id.key != v.Key && v.Why != NotAsked {
+			if found, ok := e.lookUp(id.key); ok {
 				e.cached(n)
-				return v, nil
+				return found, nil
 			}
 		}
 	}
-	return e.locked(ctx, n, id, run)
+	return e.locked(ctx, n, id, v.Why != NotAsked)
 }
 
-// locked runs the step, unless another process does so first.
-func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, run func() (value, error)) (value, error) {
+// locked runs the step, unless another process does so first and its result may be
+// taken.
+func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, mayTake bool) (value, error) {
 	unlock, err := e.Cache.Lock(ctx, id.key, n.Name)
 	if err != nil {
 		return value{}, err
 	}
 	defer unlock()
-	if !e.jobs[n].forced {
-		if v, ok := e.lookUp(ctx, id.key); ok {
+	if mayTake {
+		if v, ok := e.lookUp(id.key); ok {
 			e.cached(n)
 			return v, nil
 		}
 	}
 	start := time.Now()
 	e.started(n, start)
-	v, err := run()
+	v, err := e.plan.nodes[n].op.run(ctx, e)
 	e.ended(ctx, n, err)
 	if err != nil {
 		return value{}, err
@@ -117,99 +146,22 @@ func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, run fu
 	return v, e.put(id, n.Name, v, since(start))
 }
 
-// put writes down what a step yielded.
-func (e *engine) put(id identity, name string, v value, took time.Duration) error {
-	r := newRecord(id, name, v)
-	r.Duration, r.Created = took, time.Now().UTC()
-	return e.Cache.Put(r)
-}
-
-func newRecord(id identity, name string, v value) *cache.Record {
-	r := &cache.Record{Key: id.key, Name: name}
-	// The parts are for people; the key has been made.
-	for _, p := range id.recipe {
-		r.Parts.Add(p.Name, parser.Redact(p.Value))
-	}
-	for _, c := range v.chains {
-		r.Outputs = append(r.Outputs, cache.Output{Layers: layerNames(c)})
-	}
-	return r
-}
-
-// lookUp returns what the record of key says, if it can be believed.
-func (e *engine) lookUp(ctx context.Context, key cache.Key) (value, bool) {
-	r, err := e.readRecord(key)
-	if err != nil {
-		e.warnOfRecord(err)
-		return value{}, false
-	}
-	return e.believed(ctx, r)
-}
-
-// readRecord reads a record and claims the layers that it names: they stay as long as
-// this build runs.
-func (e *engine) readRecord(key cache.Key) (r *cache.Record, err error) {
-	err = e.Layers.ClaimFound(func() (parts []string, err error) {
-		if r, err = e.Cache.Get(key); err != nil {
-			return nil, err
-		}
-		for _, o := range r.Outputs {
-			for _, name := range o.Layers {
-				parts = append(parts, store.LayerPart(layers.ID(name)))
-			}
-		}
-		return parts, nil
-	})
-	return r, err
-}
-
-// believed returns what a record says, if all the layers it names are there.
-func (e *engine) believed(ctx context.Context, r *cache.Record) (value, bool) {
-	v := value{chains: []layers.Chain{}}
-	for _, o := range r.Outputs {
-		c := make(layers.Chain, 0, len(o.Layers))
-		for _, name := range o.Layers {
-			l, err := e.layer(layers.ID(name))
-			if err != nil {
-				if !errors.Is(err, fs.ErrNotExist) {
-					e.warn(fmt.Sprintf("a cached layer cannot be used, the step will run: %v", err))
-				}
-				return value{}, false
-			}
-			c = append(c, l)
-		}
-		v.chains = append(v.chains, c)
-	}
-	return v, true
-}
-
-// layer returns a layer that can be used.
-func (e *engine) layer(id layers.ID) (layers.Layer, error) {
-	l, err := e.Layers.Get(id)
-	if err != nil {
-		return l, err
-	}
-	err = e.Layers.Usable(l)
-	if errors.Is(err, store.ErrNoForm) {
-		// Not once for each layer: in a store that was copied it is about many.
-		err = errCopied
-	}
-	return l, err
-}
-
-// errCopied is about layers of which there is nothing but a directory that was not
-// made here.
-var errCopied = errors.New("its only form is a directory that was not made here, or with other user IDs: the store was copied or changed, or /etc/subuid was")
-
 // resolveInputs resolves all inputs of n, concurrently.
 func (e *engine) resolveInputs(ctx context.Context, n *parser.Node) error {
-	group, ctx := errgroup.WithContext(ctx)
+	var list []*parser.Node
 	for _, in := range n.Inputs {
-		if in.Node == nil {
-			continue
+		if in.Node != nil {
+			list = append(list, in.Node)
 		}
+	}
+	return e.resolveAll(ctx, list)
+}
+
+func (e *engine) resolveAll(ctx context.Context, list []*parser.Node) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, n := range list {
 		group.Go(func() error {
-			_, err := e.resolve(ctx, in.Node)
+			_, err := e.resolve(ctx, n)
 			return err
 		})
 	}
@@ -219,7 +171,7 @@ func (e *engine) resolveInputs(ctx context.Context, n *parser.Node) error {
 // chainOf returns the layers of an input. A directory of the user's becomes a
 // layer.
 func (e *engine) chainOf(ctx context.Context, in parser.Input) (layers.Chain, error) {
-	if isFiles(in.Node) {
+	if e.isFiles(in.Node) {
 		// As a directory it would need the right to give files away, which a
 		// build without any command does not have.
 		return e.copied(ctx, in, "/", store.Forms{Tar: true})
@@ -253,4 +205,9 @@ func (e *engine) warn(text string) {
 		return
 	}
 	e.Events(progress.Warned{Warning: parser.Warning{Short: text}})
+}
+
+// isFiles reports whether a node is a source of files rather than of layers.
+func (e *engine) isFiles(n *parser.Node) bool {
+	return n != nil && e.plan.nodes[n].op.kind() == filesKind
 }

@@ -56,7 +56,7 @@ func (e *engine) cached(n *parser.Node) {
 		return
 	}
 	for _, in := range n.Inputs {
-		if in.Node != nil && !isFiles(in.Node) {
+		if in.Node != nil && !e.isFiles(in.Node) {
 			e.cached(in.Node)
 		}
 	}

@@ -18,11 +18,9 @@ import (
 // squash makes one layer of all that a target has over its base image. As in
 // docker, the history keeps the steps, without layers, and ends with the layer.
 func (e *engine) squash(ctx context.Context, r *TargetResult) error {
-	var base ocispec.Image
-	if len(r.Target.BaseConfig) > 0 {
-		if err := json.Unmarshal(r.Target.BaseConfig, &base); err != nil {
-			return fmt.Errorf("reading the config of the base image: %w", err)
-		}
+	base, err := baseOf(r.Target)
+	if err != nil {
+		return err
 	}
 	n := len(base.RootFS.DiffIDs)
 	if len(r.Chain) <= n {
@@ -36,20 +34,52 @@ func (e *engine) squash(ctx context.Context, r *TargetResult) error {
 	return squashHistory(&r.Target, len(base.History))
 }
 
-// squashed returns the layer from its record, or makes it.
-func (e *engine) squashed(ctx context.Context, c layers.Chain, base int) (layers.Layer, error) {
-	var id identity
+// baseOf returns the config of a target's base image; of none it is empty.
+func baseOf(t parser.Target) (base ocispec.Image, err error) {
+	if len(t.BaseConfig) > 0 {
+		if err := json.Unmarshal(t.BaseConfig, &base); err != nil {
+			return base, fmt.Errorf("reading the config of the base image: %w", err)
+		}
+	}
+	return base, nil
+}
+
+// squashedBefore returns the chain that squash makes of c, or c without Config.Squash. It
+// reports false if squash would have to make a layer.
+func (e *engine) squashedBefore(t parser.Target, c layers.Chain) (layers.Chain, bool, error) {
+	base, err := baseOf(t)
+	n := len(base.RootFS.DiffIDs)
+	if err != nil || !e.Squash || len(c) <= n {
+		return c, err == nil, err
+	}
+	l, ok := e.recordedSquash(squashIdentity(c, n))
+	return c[:n].Append(l), ok, nil
+}
+
+// squashIdentity is the key of a layer of all that c has over its base layers.
+func squashIdentity(c layers.Chain, base int) (id identity) {
 	id.recipe.Add("operation", "squash")
 	for _, name := range layerNames(c) {
 		id.recipe.Add("layer", name)
 	}
 	id.recipe.Add("base layers", strconv.Itoa(base))
 	id.key = id.recipe.Key()
-	if v, ok := e.lookUp(ctx, id.key); ok && len(v.chains) == 1 && len(v.chains[0]) == 1 {
-		return v.chains[0][0], nil
+	return id
+}
+
+func (e *engine) recordedSquash(id identity) (layers.Layer, bool) {
+	v, ok := e.lookUp(id.key)
+	if !ok || len(v.chains) != 1 || len(v.chains[0]) != 1 {
+		return layers.Layer{}, false
 	}
-	if e.planOnly {
-		return layers.Layer{}, errPlanOnly
+	return v.chains[0][0], true
+}
+
+// squashed returns the layer from its record, or makes it.
+func (e *engine) squashed(ctx context.Context, c layers.Chain, base int) (layers.Layer, error) {
+	id := squashIdentity(c, base)
+	if l, ok := e.recordedSquash(id); ok {
+		return l, nil
 	}
 	start := time.Now()
 	l, err := e.joinLayers(ctx, c, base)

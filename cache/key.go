@@ -66,10 +66,19 @@ var quote = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
 
 // keyVersion is part of every key. Raise it when the same recipe begins to
 // mean another result.
-const keyVersion = "sinter step 2"
+const keyVersion = "sinter step 3"
 
-// Key returns the digest of the recipe.
-func (r Recipe) Key() Key {
+// mountVersion is that of cache mounts: what commands keep there stays when the keys of
+// steps change.
+const mountVersion = "sinter step 2"
+
+// Key returns the digest of the recipe, as the key of a step.
+func (r Recipe) Key() Key { return r.digest(keyVersion) }
+
+// MountKey returns the digest of the recipe, as the name of a cache mount.
+func (r Recipe) MountKey() Key { return r.digest(mountVersion) }
+
+func (r Recipe) digest(version string) Key {
 	h := sha256.New()
 	field := func(s string) {
 		var n [8]byte
@@ -77,7 +86,7 @@ func (r Recipe) Key() Key {
 		h.Write(n[:])
 		h.Write([]byte(s))
 	}
-	field(keyVersion)
+	field(version)
 	for _, p := range r {
 		field(p.Name)
 		field(p.Value)

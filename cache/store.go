@@ -2,8 +2,6 @@ package cache
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -192,8 +190,10 @@ func (s *Store) PutContent(layers []string, selection string, d digest.Digest) e
 }
 
 func (s *Store) contentPath(layers []string, selection string) string {
-	sum := sha256.Sum256([]byte(Canonical(layers, selection)))
-	h := hex.EncodeToString(sum[:])
+	var r Recipe
+	r.AddList("layers", layers...)
+	r.Add("selection", selection)
+	h := r.Key().String()
 	return filepath.Join(s.root, "content", h[:2], h)
 }
 

@@ -57,8 +57,21 @@ func Selected(c parser.Copy) Selection {
 }
 
 // String returns the selection in a form that is the same for the same
-// selection.
-func (s Selection) String() string { return cache.Canonical(s) }
+// selection. What is remembered of contents is found by it.
+func (s Selection) String() string {
+	var f cache.Fields
+	f.Text("source", s.Source)
+	f.Flag("wildcard", s.Wildcard)
+	f.Flag("follow", s.Follow)
+	f.Texts("include", s.Include)
+	f.Texts("exclude", s.Exclude)
+	f.Texts("required", s.Required)
+	f.Flag("contents", s.Contents)
+	f.Flag("owners", s.Owners)
+	f.Flag("xattrs", s.Xattrs)
+	f.Flag("times", s.Times)
+	return f.String()
+}
 
 // cleanPath makes a path absolute and clean, and keeps a slash or "/." at its
 // end: they mean something.
