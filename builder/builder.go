@@ -60,6 +60,8 @@ type Config struct {
 	Devices cdi.Specs
 	// Volumes are seen by every command; optional.
 	Volumes []Volume
+	// Journal writes down what the build does and why; optional.
+	Journal *Journal
 	// Events gets what happens; optional.
 	Events progress.Func
 	// Compression of layers that are exported.
@@ -152,6 +154,9 @@ type engine struct {
 	// foreigners are, by layer ID, the entries ([]layers.Entry) whose owners do not
 	// exist here.
 	foreigners sync.Map
+	// was has the index of each step in the last build of the same, -1 for new ones.
+	match sync.Once
+	was   map[*parser.Node]int
 	// background are the steps that were begun before somebody waits for them.
 	background sync.WaitGroup
 }
@@ -315,7 +320,7 @@ func (e *engine) stats() Stats {
 		if e.plan.nodes[n].op.kind() != stepKind {
 			continue
 		}
-		if e.jobs[n].shown.ran() {
+		if e.jobs[n].shown.now() == showRan {
 			s.Ran++
 		} else {
 			s.Cached++

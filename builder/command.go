@@ -17,10 +17,11 @@ import (
 
 // runCommand runs the command, passing on what it prints.
 func (e *engine) runCommand(ctx context.Context, n *parser.Node, op parser.Exec, s sandbox.Spec) error {
-	tail := &tail{}
+	tail, log := &tail{}, e.Journal.log(n)
 	out := func(stream int) io.Writer {
 		return writerFunc(func(p []byte) (int, error) {
 			tail.Write(p)
+			_, _ = log.Write(p) // it has no errors
 			e.Events(progress.Output{Step: n.ID, Stream: stream, Data: bytes.Clone(p), Time: time.Now()})
 			return len(p), nil
 		})
@@ -33,6 +34,7 @@ func (e *engine) runCommand(ctx context.Context, n *parser.Node, op parser.Exec,
 		return err
 	}
 	res, err := sandbox.Run(ctx, s)
+	e.Journal.note(n, func(s *noted) { s.memory = res.MaxRSS })
 	if changed := sound(); changed != nil {
 		return changed
 	}

@@ -48,6 +48,9 @@ func (x execOp) inputs() []input {
 	return list
 }
 
+// variablePart begins what recipes call a variable.
+const variablePart = "variable "
+
 // mountPart is what recipes call a mount.
 func mountPart(m parser.Mount) string { return string(m.Type) + " mount " + m.Dest }
 
@@ -57,10 +60,10 @@ func mountPart(m parser.Mount) string { return string(m.Type) + " mount " + m.De
 // fail.
 func (x execOp) describe(r *cache.Recipe) {
 	r.Add("operation", "run")
-	r.AddList("command", x.op.Args...)
+	r.AddList("command", x.op.Args...).Kind = cache.Does
 	for _, variable := range x.op.Env {
 		name, text, _ := strings.Cut(variable, "=")
-		r.Add("variable "+name, text)
+		r.Add(variablePart+name, text).Kind = cache.Variable
 	}
 	r.Add("working directory", x.op.Cwd)
 	r.Add("user", x.op.User)

@@ -49,7 +49,7 @@ func actionPart(i int) string { return "action " + strconv.Itoa(i+1) }
 func (o fileOp) describe(r *cache.Recipe) {
 	r.Add("operation", "file")
 	for i, a := range o.op.Actions {
-		r.Add(actionPart(i), actionFields(a))
+		r.Add(actionPart(i), actionFields(a)).Kind = cache.Does
 	}
 }
 

@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
@@ -30,4 +31,15 @@ func (o imageOp) run(ctx context.Context, e *engine) (value, error) {
 		e.cached(o.node)
 	}
 	return value{chains: []layers.Chain{c}}, nil
+}
+
+// name is the image as it was asked for, with its digest where that is known.
+func (o imageOp) name() string {
+	switch op := o.node.Op.(type) {
+	case parser.Image:
+		return op.Ref
+	case parser.OCILayout:
+		return op.StoreID + strings.TrimPrefix(op.Ref, op.StoreID)
+	}
+	return o.node.Name
 }

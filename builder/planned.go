@@ -100,14 +100,23 @@ func (p *planner) expected(ctx context.Context, n *parser.Node) (identity, error
 // final returns the key under which the result of a node stands that has run. It
 // differs from what was expected when a remembered digest was out of date.
 func (p *planner) final(ctx context.Context, n *parser.Node) (identity, error) {
-	s := p.nodes[n]
+	if id, ok := p.nodes[n].known(); ok {
+		return id, nil
+	}
+	return p.expected(ctx, n)
+}
+
+// known returns the key of a step as far as it was made.
+func (s *planned) known() (identity, bool) {
 	s.mu.Lock()
 	final := s.final
 	s.mu.Unlock()
 	if final != nil {
-		return *final, nil
+		return *final, true
 	}
-	return p.expected(ctx, n)
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	return s.name, s.named && s.err == nil
 }
 
 // actual returns the key of a node whose inputs have run, made of what they yielded.
@@ -170,7 +179,8 @@ func (p *planner) identity(ctx context.Context, n *parser.Node,
 		return id, err
 	}
 	for i, in := range s.inputs {
-		id.recipe.AddList(in.part, values[i]...)
+		part := id.recipe.AddList(in.part, values[i]...)
+		part.Kind, part.From = p.provenance(in)
 		id.remembered = id.remembered || from[i].remembered
 		for _, n := range from[i].until {
 			if !slices.Contains(id.until, n) {
@@ -182,6 +192,25 @@ func (p *planner) identity(ctx context.Context, n *parser.Node,
 		id.key = id.recipe.Key()
 	}
 	return id, nil
+}
+
+// provenance says for people what an input is, and where it comes from.
+func (p *planner) provenance(in input) (cache.PartKind, string) {
+	n := in.from.Node
+	for n != nil && p.nodes[n].op.kind() == chainKind && len(n.Inputs) > 0 {
+		n = n.Inputs[len(n.Inputs)-1].Node // what was added last
+	}
+	switch {
+	case n == nil:
+		return cache.After, ""
+	case in.sel == nil && p.nodes[n].op.kind() == imageKind:
+		return cache.Base, p.nodes[n].op.(imageOp).name()
+	case in.sel == nil:
+		return cache.After, n.Name
+	case p.nodes[n].op.kind() == filesKind:
+		return cache.Content, ""
+	}
+	return cache.Content, n.Name
 }
 
 // eachInput calls look with the index of each input: concurrently for those that other
@@ -326,10 +355,8 @@ func (p *planner) hold(in parser.Input) bool {
 // one whose record was read: when that one has to run again, they are wanted.
 func (p *planner) touch(c *cache.Store) {
 	for _, s := range p.nodes {
-		s.naming.Lock()
-		if s.named && s.err == nil {
-			c.Used(s.name.key)
+		if id, ok := s.known(); ok {
+			c.Used(id.key)
 		}
-		s.naming.Unlock()
 	}
 }

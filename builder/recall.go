@@ -51,6 +51,7 @@ func once[T any](ctx context.Context, g *parser.Graph, c Config, do func(context
 		cancel(err)
 		e.wait()
 		e.plan.touch(c.Cache)
+		e.Journal.planned(e)
 	}()
 	return do(ctx, e)
 }

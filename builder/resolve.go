@@ -119,18 +119,18 @@ func (e *engine) step(ctx context.Context, n *parser.Node) (value, error) {
 			}
 		}
 	}
-	return e.locked(ctx, n, id, v.Why != NotAsked)
+	return e.locked(ctx, n, id, v.Why)
 }
 
 // locked runs the step, unless another process does so first and its result may be
 // taken.
-func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, mayTake bool) (value, error) {
+func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, why Why) (value, error) {
 	unlock, err := e.Cache.Lock(ctx, id.key, n.Name)
 	if err != nil {
 		return value{}, err
 	}
 	defer unlock()
-	if mayTake {
+	if why != NotAsked {
 		if v, ok := e.lookUp(id.key); ok {
 			e.cached(n)
 			return v, nil
@@ -138,8 +138,16 @@ func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, mayTak
 	}
 	start := time.Now()
 	e.started(n, start)
+	explained := e.explain(ctx, n, id, why)
 	v, err := e.plan.nodes[n].op.run(ctx, e)
+	explained()
 	e.ended(ctx, n, err)
+	e.Journal.note(n, func(s *noted) {
+		s.took, s.ended, s.err = since(start), true, err
+		if c, cerr := v.chain(0); cerr == nil && len(c) > 0 {
+			s.layer = c[len(c)-1]
+		}
+	})
 	if err != nil {
 		return value{}, err
 	}

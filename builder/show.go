@@ -31,10 +31,10 @@ func (s *shown) set(to showState) (was showState) {
 	return was
 }
 
-func (s *shown) ran() bool {
+func (s *shown) now() showState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state == showRan
+	return s.state
 }
 
 // declare tells of all nodes before anything begins.

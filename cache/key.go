@@ -39,27 +39,50 @@ func (k *Key) UnmarshalText(b []byte) error {
 type Part struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
+	// Kind and From are for people too, and not in the key.
+	Kind PartKind `json:"kind,omitempty"`
+	// From is what the value comes from: a step, a base image, a directory.
+	From string `json:"from,omitempty"`
 }
+
+// PartKind says how a difference of a part is explained.
+type PartKind string
+
+const (
+	// Setting parts have values that people wrote.
+	Setting PartKind = ""
+	// Does parts say what the step does, in the terms of its instruction.
+	Does PartKind = "does"
+	// Variable parts have a variable's name, and its value.
+	Variable PartKind = "variable"
+	// After parts have the key of a step whose result the step stands on.
+	After PartKind = "after"
+	// Base parts have the key of a base image.
+	Base PartKind = "base"
+	// Content parts have the digest of files that the step reads.
+	Content PartKind = "content"
+)
 
 // Recipe is the ordered list of all that decides a step's result. Order
 // counts: the same parts in another order are another recipe.
 type Recipe []Part
 
-// Add appends a part of one value.
-func (r *Recipe) Add(name, value string) {
+// Add appends a part of one value, and returns it for its kind to be set.
+func (r *Recipe) Add(name, value string) *Part {
 	*r = append(*r, Part{Name: name, Value: value})
+	return &(*r)[len(*r)-1]
 }
 
 // AddList appends a part of several values, written so that no two different
 // lists give the same part. A name stands for lists always or never: a list of
 // one is not written like a value.
-func (r *Recipe) AddList(name string, values ...string) {
+func (r *Recipe) AddList(name string, values ...string) *Part {
 	var b strings.Builder
 	for _, v := range values {
 		b.WriteString(quote.Replace(v))
 		b.WriteByte('\n')
 	}
-	r.Add(name, b.String())
+	return r.Add(name, b.String())
 }
 
 var quote = strings.NewReplacer(`\`, `\\`, "\n", `\n`)

@@ -5,11 +5,11 @@ import "testing"
 func TestKeyTellsRecipesApart(t *testing.T) {
 	recipes := map[string]Recipe{
 		"empty":      nil,
-		"one":        {{"command", "make"}},
-		"other name": {{"comman", "dmake"}},
-		"two":        {{"command", "make"}, {"user", "1"}},
-		"order":      {{"user", "1"}, {"command", "make"}},
-		"empty part": {{"command", "make"}, {"", ""}},
+		"one":        {{Name: "command", Value: "make"}},
+		"other name": {{Name: "comman", Value: "dmake"}},
+		"two":        {{Name: "command", Value: "make"}, {Name: "user", Value: "1"}},
+		"order":      {{Name: "user", Value: "1"}, {Name: "command", Value: "make"}},
+		"empty part": {{Name: "command", Value: "make"}, {Name: "", Value: ""}},
 	}
 	seen := map[Key]string{}
 	for name, r := range recipes {
@@ -40,7 +40,7 @@ func TestAddListKeepsListsApart(t *testing.T) {
 }
 
 func TestKeyText(t *testing.T) {
-	k := Recipe{{"command", "make"}}.Key()
+	k := Recipe{{Name: "command", Value: "make"}}.Key()
 	var got Key
 	if err := got.UnmarshalText([]byte(k.String())); err != nil || got != k {
 		t.Errorf("got %v, %v", got, err)

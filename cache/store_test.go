@@ -26,7 +26,7 @@ func open(t *testing.T) *Store {
 }
 
 func record(command string) *Record {
-	r := Recipe{{"command", command}}
+	r := Recipe{{Name: "command", Value: command}}
 	return &Record{
 		Key: r.Key(), Name: "RUN " + command, Parts: r,
 		Outputs:  []Output{{Layers: []string{"a", "b"}}, {Layers: []string{}}},

@@ -183,3 +183,22 @@ func places(rs []dockerfile.Range) []Range {
 	}
 	return out
 }
+
+// declaredArgs are the names that ARG instructions of the Dockerfile declare.
+func (e *entry) declaredArgs() map[string]bool {
+	names := map[string]bool{}
+	stages, err := e.stages()
+	if err != nil {
+		return names
+	}
+	for _, s := range stages {
+		for _, c := range s.Commands {
+			if a, ok := c.(*instructions.ArgCommand); ok {
+				for _, kv := range a.Args {
+					names[kv.Key] = true
+				}
+			}
+		}
+	}
+	return names
+}

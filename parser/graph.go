@@ -1,6 +1,9 @@
 package parser
 
 import (
+	"bytes"
+	"strings"
+
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -13,6 +16,30 @@ type Graph struct {
 	Targets []Target
 	// Files are the texts that Ranges refer to (the Dockerfile, mostly).
 	Files []SourceFile
+	// args returns the names of build arguments.
+	args func() map[string]bool
+}
+
+// IsArg reports whether a variable is a build argument: whether an ARG of the Dockerfile
+// has its name.
+func (g *Graph) IsArg(name string) bool { return g.args != nil && g.args()[name] }
+
+// Text returns the instruction that a node comes from as it is written, before variables
+// are expanded; "" where that is not known. Triggers of a base image have none.
+func (g *Graph) Text(n *Node) string {
+	if len(n.Pos) == 0 || n.Pos[0].File >= len(g.Files) {
+		return ""
+	}
+	at := n.Pos[0]
+	lines := bytes.SplitAfter(g.Files[at.File].Data, []byte("\n"))
+	if at.Start.Line < 1 || at.End.Line > len(lines) || at.Start.Line > at.End.Line {
+		return ""
+	}
+	text := strings.TrimSpace(string(bytes.Join(lines[at.Start.Line-1:at.End.Line], nil)))
+	if word, _, _ := strings.Cut(text, " "); strings.EqualFold(word, "FROM") {
+		return ""
+	}
+	return text
 }
 
 // SourceFile is a text with positions in it.

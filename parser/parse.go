@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -50,6 +51,7 @@ func parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 	if err != nil {
 		return nil, fmt.Errorf("translating the frontend's answer: %w", err)
 	}
+	g.args = sync.OnceValue(e.declaredArgs)
 	for i := range g.Files {
 		if g.Files[i].Name == e.source.Filename {
 			g.Files[i].Name = e.shown

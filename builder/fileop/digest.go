@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -25,7 +26,12 @@ import (
 // hard links of one another, and of their owners and other extended attributes if
 // sel says so. Times do not count unless it says so. A source that does not exist is a MissingError.
 func Digest(ctx context.Context, files source.FS, sel Selection) (digest.Digest, error) {
-	d := digester{files: files, sel: sel, sum: sha256.New(), names: map[string]string{}}
+	return List(ctx, files, sel, nil)
+}
+
+// List is Digest, and calls add with every file, if that is not nil.
+func List(ctx context.Context, files source.FS, sel Selection, add func(cache.File) error) (digest.Digest, error) {
+	d := digester{files: files, sel: sel, list: add, sum: sha256.New(), names: map[string]string{}}
 	err := sel.find(ctx, files, func(f selectedFile) error { return d.add(ctx, f) })
 	if err != nil {
 		return "", err
@@ -129,6 +135,7 @@ func lookupSource(files source.FS, src string, follow bool) (layers.Entry, error
 type digester struct {
 	files source.FS
 	sel   Selection
+	list  func(cache.File) error
 	sum   hash.Hash
 	found []selectedFile // not in sum yet
 	// match is what the source matched last. names are the files below that which
@@ -168,6 +175,11 @@ func (d *digester) fold(ctx context.Context) error {
 		}
 		line = d.sel.fold(line[:0], f, digests[i], first)
 		d.sum.Write(line)
+		if d.list != nil {
+			if err := d.list(d.sel.listed(f, digests[i], first)); err != nil {
+				return err
+			}
+		}
 	}
 	d.found = d.found[:0]
 	return nil
@@ -279,6 +291,50 @@ func (s Selection) fold(fields []byte, p selectedFile, content digest.Digest, fi
 		}
 	}
 	return fields
+}
+
+// kindNames are what listings call kinds.
+var kindNames = map[layers.Kind]string{
+	layers.File: "file", layers.Dir: "directory", layers.Symlink: "symlink", layers.Fifo: "pipe",
+	layers.CharDevice: "character device", layers.BlockDevice: "block device",
+}
+
+// listed is what counts of one file, for people: what fold writes, in other words.
+func (s Selection) listed(p selectedFile, content digest.Digest, first string) cache.File {
+	e := p.entry
+	l := cache.File{Path: e.Path, Type: kindNames[e.Kind]}
+	if l.Path == "" {
+		l.Path = "."
+	}
+	if s.Contents && p.below == "" && e.Kind == layers.Dir {
+		return l
+	}
+	if e.Kind != layers.Symlink {
+		l.Mode = uint32(e.Mode)
+	}
+	if s.Owners {
+		l.Owner = fmt.Sprintf("%d:%d", e.UID, e.GID)
+	}
+	switch e.Kind {
+	case layers.File:
+		const shown = 16 // hex digits: enough to tell two contents apart
+		l.Content = content.Encoded()[:min(shown, len(content.Encoded()))]
+		if first != p.below {
+			l.Rest = "linked to " + first
+		}
+	case layers.Symlink:
+		l.Content = e.Link
+	case layers.CharDevice, layers.BlockDevice:
+		l.Content = fmt.Sprintf("%d:%d", e.DevMajor, e.DevMinor)
+	}
+	l.Rest += e.Xattrs[capability]
+	if s.Xattrs {
+		l.Rest += otherXattrs(e.Xattrs)
+	}
+	if s.Times {
+		l.Rest += fmt.Sprintf(" at %d", seconds(e.ModTime))
+	}
+	return l
 }
 
 // otherXattrs writes all extended attributes but the capability. No path of a file

@@ -15,7 +15,7 @@ import (
 // Func takes events. It may be called from several goroutines at once.
 type Func func(Event)
 
-// Event is one of Declared, Started, Ended, Output, Update, Warned.
+// Event is one of Declared, Started, Ended, Output, Update, Explained, Warned.
 type Event interface{ event() }
 
 // Step names a step in events: the ID of its node, or a digest of the name for
@@ -78,15 +78,22 @@ type Update struct {
 	Done time.Time
 }
 
+// Explained says why a step runs.
+type Explained struct {
+	Step Step
+	Why  string
+}
+
 // Warned is a finding about the Dockerfile.
 type Warned struct {
 	Step    Step
 	Warning parser.Warning
 }
 
-func (Declared) event() {}
-func (Started) event()  {}
-func (Ended) event()    {}
-func (Output) event()   {}
-func (Update) event()   {}
-func (Warned) event()   {}
+func (Declared) event()  {}
+func (Started) event()   {}
+func (Ended) event()     {}
+func (Output) event()    {}
+func (Update) event()    {}
+func (Explained) event() {}
+func (Warned) event()    {}

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/containerd/platforms"
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder"
@@ -12,6 +15,7 @@ import (
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
+	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
@@ -64,6 +68,9 @@ type building struct {
 	// assembly is what all images shall look like.
 	assembly export.Options
 	began    time.Time
+	journal  *builder.Journal
+	// image is the digest of what was built; "" for none.
+	image string
 }
 
 func (a *app) build(ctx context.Context, f *buildFlags) error {
@@ -196,11 +203,27 @@ func (b *building) run(ctx context.Context, req parser.Request, release func()) 
 		b.warn("commands have one user ID, so all that they make belongs to root: " + reason)
 	}
 	b.screen.show()
+	b.journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), b.warn)
+	config.Journal = b.journal
 	result, err := builder.Build(ctx, graph, config)
-	if err != nil {
-		return err
+	if err == nil {
+		err = b.export(ctx, result)
 	}
-	return b.export(ctx, result)
+	b.journal.Close(ctx, b.names, b.image, err)
+	return err
+}
+
+// subject says what is built.
+func (b *building) subject(g *parser.Graph) cache.Subject {
+	of := cache.Subject{Context: b.flags.context, Dockerfile: b.flags.file, Target: b.flags.target}
+	if abs, err := filepath.Abs(of.Context); err == nil && !strings.Contains(of.Context, "://") && of.Context != "-" {
+		of.Context = abs
+	}
+	of.Context = parser.Redact(of.Context)
+	for _, t := range g.Targets {
+		of.Platforms = append(of.Platforms, platforms.FormatAll(t.Platform))
+	}
+	return of
 }
 
 // resolver answers the frontend.
@@ -289,6 +312,9 @@ func (b *building) export(ctx context.Context, result *builder.Result) error {
 		return err
 	}
 	b.screen.close()
+	if written.Image != nil {
+		b.image = written.Image.Digest().String()
+	}
 	if err := b.flags.writeFiles(ctx, written, b.allWarnings()); err != nil {
 		return err
 	}

@@ -204,6 +204,8 @@ func (s *screen) status(e progress.Event) *client.SolveStatus {
 	case progress.Output:
 		e.Data = s.logs.shown(e.Step, s.lines.broken(e.Step, e.Data))
 		return withLog(nil, e)
+	case progress.Explained:
+		return s.explained(e)
 	case progress.Update:
 		if st := s.steps[e.Step]; st != nil {
 			st.progress(e)
@@ -213,6 +215,16 @@ func (s *screen) status(e progress.Event) *client.SolveStatus {
 		return &client.SolveStatus{Warnings: []*client.VertexWarning{warning(e)}}
 	}
 	return nil
+}
+
+// explained says why a step runs, as a line of its output: all displays show these. It
+// begins a line of its own.
+func (s *screen) explained(e progress.Explained) *client.SolveStatus {
+	line := "why: " + parser.Redact(e.Why) + "\n"
+	if s.lines[e.Step] > 0 {
+		line = "\n" + line
+	}
+	return withLog(nil, progress.Output{Step: e.Step, Stream: 1, Data: s.lines.broken(e.Step, []byte(line)), Time: time.Now()})
 }
 
 // withLog adds output to a status, if there is any.

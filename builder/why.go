@@ -1,0 +1,163 @@
+package builder
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// explain finds out why a step runs, while it runs, and tells it. What it reads is listed
+// for builds to come. The function that it returns waits for that.
+func (e *engine) explain(ctx context.Context, n *parser.Node, id identity, why Why) (wait func()) {
+	if e.Journal == nil {
+		return func() {}
+	}
+	var done sync.WaitGroup
+	done.Go(func() {
+		e.list(ctx, n, id)
+		reasons := e.reasons(n, id, why)
+		if ctx.Err() != nil || len(reasons) == 0 {
+			return
+		}
+		e.Journal.note(n, func(s *noted) { s.why = reasons })
+		e.Events(progress.Explained{Step: n.ID, Why: cache.Text(reasons)})
+	})
+	return done.Wait
+}
+
+// list writes down what the contents that a step reads consist of. It is for people:
+// nothing depends on it.
+func (e *engine) list(ctx context.Context, n *parser.Node, id identity) {
+	parts := id.recipe[len(id.recipe)-len(e.plan.nodes[n].inputs):]
+	for i, in := range e.plan.nodes[n].inputs {
+		content := strings.TrimSpace(parts[i].Value)
+		if in.sel == nil || e.Cache.HasListing(content) {
+			continue
+		}
+		err := e.Cache.PutListing(content, func(add func(cache.File) error) (string, error) {
+			files, err := e.files(ctx, in.from)
+			if err != nil {
+				return "", err
+			}
+			end, err := e.bounds.beginWork(ctx)
+			if err != nil {
+				return "", err
+			}
+			defer end()
+			d, err := fileop.List(ctx, files, *in.sel, add)
+			return d.String(), err
+		})
+		if err != nil && ctx.Err() == nil {
+			e.warn("changes of files cannot be explained in later builds: " + err.Error())
+		}
+	}
+}
+
+// reasons says why a step runs: by the verdict alone, or by comparison with the last build
+// of the same, or else with that of another build which is most like it.
+func (e *engine) reasons(n *parser.Node, id identity, why Why) []cache.Reason {
+	switch {
+	case why == NotAsked && n.NoCache:
+		return []cache.Reason{{Kind: cache.NoCacheAsked}}
+	case why == NotAsked:
+		return []cache.Reason{{Kind: cache.StepChanged, Name: e.below(n)}}
+	case why == Lost:
+		return []cache.Reason{{Kind: cache.Pruned}}
+	}
+	now := e.stepNamed(n)
+	now.Key, now.Parts = id.key, shownParts(id.recipe)
+	listing := func(d string) cache.Listing { return e.Cache.Listing(d) }
+	last := e.Journal.last()
+	if last == nil {
+		if near, ok := e.Journal.nearest(now); ok {
+			return e.named(cache.Explain(now, near, listing))
+		}
+		return []cache.Reason{{Kind: cache.FirstTime}}
+	}
+	before, ok := e.before(n, last)
+	if !ok {
+		return []cache.Reason{{Kind: cache.NewStep}}
+	}
+	return e.replaced(n, last, e.named(cache.Explain(now, before, listing)))
+}
+
+// replaced says of a step that stands on another one than before, whose instruction was
+// changed in its place, that this one changed.
+func (e *engine) replaced(n *parser.Node, last *cache.Build, list []cache.Reason) []cache.Reason {
+	for i, r := range list {
+		if r.Kind != cache.StepChanged || r.Was == "" {
+			continue
+		}
+		for _, in := range e.plan.nodes[n].inputs {
+			if in.sel != nil || in.from.Node == nil {
+				continue
+			}
+			if was, ok := e.before(in.from.Node, last); ok && was.Says() == r.Was {
+				list[i] = cache.Reason{Kind: cache.StepChanged, Name: cache.ShortName(parser.Redact(in.from.Node.Name))}
+			}
+		}
+	}
+	return list
+}
+
+// below is the step that n stands on and that is not to be cached, so that n is not
+// either.
+func (e *engine) below(n *parser.Node) string {
+	for _, in := range e.plan.nodes[n].inputs {
+		if in.sel == nil && in.from.Node != nil && e.plan.nodes[in.from.Node].forced {
+			return cache.ShortName(parser.Redact(in.from.Node.Name))
+		}
+	}
+	return n.Name
+}
+
+// named calls variables what they are in the Dockerfile.
+func (e *engine) named(list []cache.Reason) []cache.Reason {
+	for i, r := range list {
+		if name, ok := strings.CutPrefix(r.Name, variablePart); ok && r.Kind == cache.VariableChanged && e.graph.IsArg(name) {
+			list[i].Name = "argument " + name
+		}
+	}
+	return list
+}
+
+// before returns what n was in the last build of the same.
+func (e *engine) before(n *parser.Node, last *cache.Build) (cache.BuildStep, bool) {
+	e.match.Do(func() {
+		var now []cache.BuildStep
+		var nodes []*parser.Node
+		for _, n := range e.graph.Nodes {
+			if e.plan.nodes[n].op.kind() == stepKind {
+				now, nodes = append(now, e.stepNamed(n)), append(nodes, n)
+			}
+		}
+		e.was = map[*parser.Node]int{}
+		for i, at := range cache.Matching(now, last.Steps) {
+			e.was[nodes[i]] = at
+		}
+	})
+	at, ok := e.was[n]
+	if !ok || at < 0 {
+		return cache.BuildStep{}, false
+	}
+	return last.Steps[at], true
+}
+
+// stepNamed is a step of which there is only what people call it.
+func (e *engine) stepNamed(n *parser.Node) cache.BuildStep {
+	s := cache.BuildStep{Name: parser.Redact(n.Name)}
+	if text := e.graph.Text(n); text != "" {
+		s.Text = parser.Redact(text)
+	}
+	return s
+}
+
+// nearest returns the step of any build which is most like one.
+func (j *Journal) nearest(now cache.BuildStep) (cache.BuildStep, bool) {
+	return cache.Nearest(now, j.builds())
+}
