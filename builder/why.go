@@ -20,7 +20,7 @@ func (e *engine) explain(ctx context.Context, n *parser.Node, id identity, why W
 	var done sync.WaitGroup
 	done.Go(func() {
 		e.list(ctx, n, id)
-		reasons := e.reasons(n, id, why)
+		reasons := e.reasons(n, id, why, e.Cache.Listing)
 		if ctx.Err() != nil || len(reasons) == 0 {
 			return
 		}
@@ -35,7 +35,7 @@ func (e *engine) explain(ctx context.Context, n *parser.Node, id identity, why W
 func (e *engine) list(ctx context.Context, n *parser.Node, id identity) {
 	parts := id.recipe[len(id.recipe)-len(e.plan.nodes[n].inputs):]
 	for i, in := range e.plan.nodes[n].inputs {
-		content := strings.TrimSpace(parts[i].Value)
+		content := contentOf(parts[i])
 		if in.sel == nil || e.Cache.HasListing(content) {
 			continue
 		}
@@ -58,9 +58,12 @@ func (e *engine) list(ctx context.Context, n *parser.Node, id identity) {
 	}
 }
 
+// contentOf is the digest that a part holds which is about files.
+func contentOf(p cache.Part) string { return strings.TrimSpace(p.Value) }
+
 // reasons says why a step runs: by the verdict alone, or by comparison with the last build
 // of the same, or else with that of another build which is most like it.
-func (e *engine) reasons(n *parser.Node, id identity, why Why) []cache.Reason {
+func (e *engine) reasons(n *parser.Node, id identity, why Why, listing func(string) cache.Listing) []cache.Reason {
 	switch {
 	case why == NotAsked && n.NoCache:
 		return []cache.Reason{{Kind: cache.NoCacheAsked}}
@@ -71,7 +74,6 @@ func (e *engine) reasons(n *parser.Node, id identity, why Why) []cache.Reason {
 	}
 	now := e.stepNamed(n)
 	now.Key, now.Parts = id.key, shownParts(id.recipe)
-	listing := func(d string) cache.Listing { return e.Cache.Listing(d) }
 	last := e.Journal.last()
 	if last == nil {
 		if near, ok := e.Journal.nearest(now); ok {

@@ -82,9 +82,9 @@ func (v Verdict) finished() bool { return v == WasCached || v == Ran }
 // numbered is the beginning of a step's name: its stage, and its number in it.
 var numbered = regexp.MustCompile(`^\[(?:(.*) )?(\d+)/\d+\] `)
 
-// splitName splits a step's name into its stage and its instruction; neither changes
+// SplitName splits a step's name into its stage and its instruction; neither changes
 // when a step is added before it.
-func splitName(name string) (stage, text string) {
+func SplitName(name string) (stage, text string) {
 	m := numbered.FindStringSubmatch(name)
 	if m == nil {
 		return "", name
@@ -94,7 +94,7 @@ func splitName(name string) (stage, text string) {
 
 // instruction is the step's stage, and its instruction as it is written.
 func (s BuildStep) instruction() (stage, text string) {
-	stage, text = splitName(s.Name)
+	stage, text = SplitName(s.Name)
 	if s.Text != "" {
 		text = s.Text
 	}
@@ -103,7 +103,7 @@ func (s BuildStep) instruction() (stage, text string) {
 
 // Says returns the step's instruction with its variables expanded.
 func (s BuildStep) Says() string {
-	_, text := splitName(s.Name)
+	_, text := SplitName(s.Name)
 	return text
 }
 

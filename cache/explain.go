@@ -271,8 +271,8 @@ func instructionReason(now, before BuildStep) Reason {
 	_, is := now.instruction()
 	_, was := before.instruction()
 	if is == was {
-		_, is = splitName(now.Name)
-		_, was = splitName(before.Name)
+		_, is = SplitName(now.Name)
+		_, was = SplitName(before.Name)
 	}
 	if is == was {
 		return Reason{Kind: InstructionChanged}
@@ -294,8 +294,8 @@ func (d difference) reason() Reason {
 }
 
 func (d difference) after() Reason {
-	_, is := splitName(d.is.From)
-	_, was := splitName(d.was.From)
+	_, is := SplitName(d.is.From)
+	_, was := SplitName(d.was.From)
 	if is == was {
 		return Reason{Kind: StepChanged, Name: ShortName(d.is.From)}
 	}

@@ -74,6 +74,11 @@ type building struct {
 }
 
 func (a *app) build(ctx context.Context, f *buildFlags) error {
+	if f.planning != nil {
+		if err := f.planning.take(f); err != nil {
+			return err
+		}
+	}
 	if err := a.checkPipes(f); err != nil {
 		return err
 	}
@@ -111,6 +116,9 @@ func (a *app) build(ctx context.Context, f *buildFlags) error {
 	a.events, a.silent = b.screen.event, b.screen.words == nil && !a.rawJSON
 	if call.method != "" {
 		return b.call(ctx, req, call)
+	}
+	if f.planning != nil {
+		return b.plan(ctx, req)
 	}
 	return b.run(ctx, req, release)
 }
@@ -179,9 +187,7 @@ func (b *building) run(ctx context.Context, req parser.Request, release func()) 
 	if err != nil {
 		return err
 	}
-	graph, err := parser.Parse(ctx, req, b.resolver(config), func(w parser.Warning) {
-		b.screen.event(progress.Warned{Warning: w})
-	})
+	graph, err := parser.Parse(ctx, req, b.resolver(config), b.found)
 	if err != nil {
 		return err
 	}
@@ -215,7 +221,7 @@ func (b *building) run(ctx context.Context, req parser.Request, release func()) 
 
 // subject says what is built.
 func (b *building) subject(g *parser.Graph) cache.Subject {
-	of := cache.Subject{Context: b.flags.context, Dockerfile: b.flags.file, Target: b.flags.target}
+	of := cache.Subject{Context: b.flags.context, Dockerfile: parser.Redact(b.flags.file), Target: b.flags.target}
 	if abs, err := filepath.Abs(of.Context); err == nil && !strings.Contains(of.Context, "://") && of.Context != "-" {
 		of.Context = abs
 	}
@@ -225,6 +231,9 @@ func (b *building) subject(g *parser.Graph) cache.Subject {
 	}
 	return of
 }
+
+// found shows a finding about the Dockerfile.
+func (b *building) found(w parser.Warning) { b.screen.event(progress.Warned{Warning: w}) }
 
 // resolver answers the frontend.
 func (b *building) resolver(c builder.Config) *builder.Resolver {

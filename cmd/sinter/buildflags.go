@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,6 +44,8 @@ type buildFlags struct {
 
 	foreign foreignFlags
 	given   *pflag.FlagSet
+	// planning is what the command plan wants; nil for build.
+	planning *planning
 }
 
 func (f *buildFlags) register(s *pflag.FlagSet) {
@@ -100,6 +103,9 @@ func (f *buildFlags) registerResult(s *pflag.FlagSet) {
 	s.BoolVarP(&f.quiet, "quiet", "q", false, "print only the image's ID")
 }
 
+// imageFormats are the values of --format.
+var imageFormats = []string{"oci", "docker"}
+
 // wrongFlag is a mistake in the value of a flag.
 func wrongFlag(name, value, why string) error { return wrongValue("--"+name, value, why) }
 
@@ -155,7 +161,7 @@ func (f *buildFlags) check() error {
 	if f.maxParallelism < 0 {
 		return wrongFlag("max-parallelism", strconv.Itoa(f.maxParallelism), "it must not be negative; 0 means the default bound")
 	}
-	if f.format != "oci" && f.format != "docker" {
+	if !slices.Contains(imageFormats, f.format) {
 		return wrongFlag("format", f.format, "want oci or docker")
 	}
 	return f.foreign.check()

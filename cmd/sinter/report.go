@@ -26,6 +26,7 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2
 	exitPush        = 3
+	exitPlan        = 4
 	exitInterrupted = 130
 )
 
@@ -78,6 +79,10 @@ func (a *app) explain(ctx context.Context, w io.Writer, err error) int {
 	var push *export.PushError
 	if errors.As(err, &push) {
 		return exitPush
+	}
+	var plan *planError
+	if errors.As(err, &plan) {
+		return exitPlan
 	}
 	return exitFailed
 }

@@ -25,6 +25,7 @@ Exit codes:
   2    the command line is wrong
   3    the image could not be pushed; it is in the store, and the error says how to
        push it again
+  4    the plan has a step that --fail-on names
   130  interrupted`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -56,7 +57,7 @@ Exit codes:
 	flags.DurationVar(&a.retryDelay, "retry-delay", 0, "wait this `PAUSE` before the first retry; it doubles each time (default 300ms)")
 	docker.register(a, flags)
 	own := []*cobra.Command{
-		newBuildCmd(a), newImagesCmd(a), newTagCmd(a), newRmiCmd(a), newPushCmd(a), newPullCmd(a),
+		newBuildCmd(a), newPlanCmd(a), newExplainCmd(a), newBuildsCmd(a), newImagesCmd(a), newTagCmd(a), newRmiCmd(a), newPushCmd(a), newPullCmd(a),
 		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newImagetoolsCmd(a), newHistoryCmd(a), newDuCmd(a), newPruneCmd(a),
 		newVerifyCmd(a), newLoginCmd(a), newLogoutCmd(a), newVersionCmd(a),
 	}

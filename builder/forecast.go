@@ -1,0 +1,178 @@
+package builder
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// Forecast is what a build would do.
+type Forecast struct {
+	// Steps are those that people see, in the order of the graph.
+	Steps []Foreseen
+	// Pull is how many bytes of base images steps would need that are not in the store.
+	Pull int64
+	// Layers are those of the targets that are there already, without doubles.
+	Layers []layers.Layer
+}
+
+// Foreseen is what a build would do about one step.
+type Foreseen struct {
+	Name  string
+	State State // Cached, Run or Unknown
+	// Why says why it would run.
+	Why []cache.Reason
+	// Until are the steps and downloads on whose files it depends.
+	Until []string
+}
+
+// Foresee plans a build, and runs and writes nothing. Names of images are resolved and
+// files hashed as in a build; nothing is downloaded for a step.
+func Foresee(ctx context.Context, g *parser.Graph, c Config) (*Forecast, error) {
+	c.Events = nil
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	e, err := newEngine(ctx, g, c, cancel)
+	if err != nil {
+		return nil, err
+	}
+	e.plan.ahead, e.plan.facts = nil, undisturbed{stored{e}}
+	p, err := e.plan.plan(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	f := &Forecast{}
+	for _, v := range p {
+		if e.plan.nodes[v.Node].op.kind() == stepKind {
+			f.Steps = append(f.Steps, e.foreseen(ctx, v))
+		}
+	}
+	f.Pull, err = e.missing(ctx, p)
+	f.Layers = e.madeLayers(p)
+	return f, err
+}
+
+// undisturbed are the facts of a build that changes nothing: what has to be downloaded is
+// not known.
+type undisturbed struct{ stored }
+
+// Digest implements Facts.
+func (u undisturbed) Digest(ctx context.Context, in parser.Input, sel fileop.Selection) (digest.Digest, error) {
+	if _, local := u.plan.nodes[in.Node].op.(localOp); !local {
+		return "", nil
+	}
+	return u.stored.Digest(ctx, in, sel)
+}
+
+func (e *engine) foreseen(ctx context.Context, v Verdict) Foreseen {
+	s := Foreseen{Name: parser.Redact(v.Node.Name), State: v.State}
+	switch v.State {
+	case NotNeeded:
+		s.State = Cached
+	case Run:
+		id := identity{key: v.Key, recipe: v.Recipe}
+		s.Why = e.reasons(v.Node, id, v.Why, e.listings(ctx, v.Node, id))
+	case Unknown:
+		for _, n := range v.Until {
+			s.Until = append(s.Until, parser.Redact(n.Name))
+		}
+	}
+	return s
+}
+
+// listings returns what contents consist of: those of a step's inputs are listed in
+// memory, those of earlier builds are in the store.
+func (e *engine) listings(ctx context.Context, n *parser.Node, id identity) func(string) cache.Listing {
+	return func(content string) cache.Listing {
+		if l := e.Cache.Listing(content); l != nil {
+			return l
+		}
+		parts := id.recipe[len(id.recipe)-len(e.plan.nodes[n].inputs):]
+		for i, in := range e.plan.nodes[n].inputs {
+			if in.sel == nil || !e.isFiles(in.from.Node) || contentOf(parts[i]) != content {
+				continue
+			}
+			l := cache.Listing{}
+			files, err := e.files(ctx, in.from)
+			if err != nil {
+				return nil
+			}
+			_, err = fileop.List(ctx, files, *in.sel, func(f cache.File) error { l[f.Path] = f; return nil })
+			if err == nil {
+				return l
+			}
+		}
+		return nil
+	}
+}
+
+// missing adds up the layers of base images that a build would download for its steps.
+func (e *engine) missing(ctx context.Context, p Plan) (int64, error) {
+	var size int64
+	var once sync.Map
+	for _, v := range p {
+		if v.State != Run && v.State != Unknown {
+			continue
+		}
+		var add func(n *parser.Node) error
+		add = func(n *parser.Node) error {
+			if n == nil {
+				return nil
+			}
+			if e.plan.nodes[n].op.kind() == imageKind {
+				if _, seen := once.LoadOrStore(n, true); seen {
+					return nil
+				}
+				res, err := e.resolve(ctx, n)
+				if err != nil {
+					return err
+				}
+				for _, l := range res.chains[0] {
+					if !e.Layers.Has(l.Descriptor) {
+						size += l.Descriptor.Size
+					}
+				}
+				return nil
+			}
+			for _, in := range e.plan.nodes[n].inputs {
+				if in.sel == nil {
+					if err := add(in.from.Node); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}
+		if err := add(v.Node); err != nil {
+			return 0, err
+		}
+	}
+	return size, nil
+}
+
+// madeLayers are the targets' layers as far as they are known.
+func (e *engine) madeLayers(p Plan) (list []layers.Layer) {
+	results := map[*parser.Node]Verdict{}
+	for _, v := range p {
+		results[v.Node] = v
+	}
+	for _, t := range e.graph.Targets {
+		v, ok := results[t.Node]
+		if !ok || t.Output >= len(v.Result) {
+			continue
+		}
+		for _, l := range v.Result[t.Output] {
+			if !slices.ContainsFunc(list, func(o layers.Layer) bool { return o.ID == l.ID }) {
+				list = append(list, l)
+			}
+		}
+	}
+	return list
+}
