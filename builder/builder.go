@@ -39,6 +39,8 @@ import (
 type Images interface {
 	// Chain returns the layers of an image op's reference for a platform.
 	Chain(ctx context.Context, op parser.Op, p ocispec.Platform) (layers.Chain, error)
+	// Named returns its name with its digest, for people.
+	Named(ctx context.Context, op parser.Op, p ocispec.Platform) (string, error)
 }
 
 // Config is what a build works with. All but the marked fields are needed.
@@ -180,6 +182,8 @@ type job struct {
 type value struct {
 	chains []layers.Chain
 	files  source.FS
+	// image is the name of a base image, with its digest.
+	image string
 }
 
 // newEngine prepares a build. Steps that it begins ahead end with ctx, and one that fails

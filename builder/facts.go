@@ -22,12 +22,12 @@ import (
 type stored struct{ *engine }
 
 // Base implements Facts.
-func (s stored) Base(ctx context.Context, n *parser.Node) ([]string, error) {
+func (s stored) Base(ctx context.Context, n *parser.Node) (BaseImage, error) {
 	v, err := s.resolve(ctx, n)
 	if err != nil {
-		return nil, err
+		return BaseImage{}, err
 	}
-	return layerNames(v.chains[0]), nil
+	return BaseImage{Name: v.image, Layers: layerNames(v.chains[0])}, nil
 }
 
 // Digest implements Facts. What a step yielded is known once it is resolved, and then

@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
@@ -30,16 +29,6 @@ func (o imageOp) run(ctx context.Context, e *engine) (value, error) {
 	} else {
 		e.cached(o.node)
 	}
-	return value{chains: []layers.Chain{c}}, nil
-}
-
-// name is the image as it was asked for, with its digest where that is known.
-func (o imageOp) name() string {
-	switch op := o.node.Op.(type) {
-	case parser.Image:
-		return op.Ref
-	case parser.OCILayout:
-		return op.StoreID + strings.TrimPrefix(op.Ref, op.StoreID)
-	}
-	return o.node.Name
+	name, err := e.Images.Named(ctx, o.node.Op, o.node.Platform)
+	return value{chains: []layers.Chain{c}, image: name}, err
 }

@@ -68,8 +68,8 @@ const (
 // Facts is what planning has to know. Facts may cost: files are hashed, servers are
 // asked for images. But nothing runs and no layer is written.
 type Facts interface {
-	// Base names the layers of a base image.
-	Base(ctx context.Context, n *parser.Node) ([]string, error)
+	// Base returns what a base image is now.
+	Base(ctx context.Context, n *parser.Node) (BaseImage, error)
 	// Digest digests what sel selects of an input. It returns "" if a step has to run
 	// for that.
 	Digest(ctx context.Context, in parser.Input, sel fileop.Selection) (digest.Digest, error)
@@ -79,6 +79,13 @@ type Facts interface {
 	Record(key cache.Key) *cache.Record
 	// Result returns what a record names; false when some of it is lost.
 	Result(r *cache.Record) ([]layers.Chain, bool)
+}
+
+// BaseImage is what a plan knows of a base image: its layers, and for people its name with
+// its digest.
+type BaseImage struct {
+	Name   string
+	Layers []string
 }
 
 // planner makes the verdicts of one graph, each once, when somebody asks for it.

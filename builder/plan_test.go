@@ -28,11 +28,11 @@ type told struct {
 	asked      []string
 }
 
-func (f *told) Base(_ context.Context, n *parser.Node) ([]string, error) {
+func (f *told) Base(_ context.Context, n *parser.Node) (BaseImage, error) {
 	if names, ok := f.bases[n.Name]; ok {
-		return names, nil
+		return BaseImage{Name: n.Name, Layers: names}, nil
 	}
-	return nil, errors.New("no such image")
+	return BaseImage{}, errors.New("no such image")
 }
 
 func (f *told) Digest(_ context.Context, in parser.Input, _ fileop.Selection) (digest.Digest, error) {

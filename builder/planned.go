@@ -147,11 +147,11 @@ func (p *planner) identity(ctx context.Context, n *parser.Node,
 	s := p.nodes[n]
 	s.op.describe(&id.recipe)
 	if s.op.kind() == imageKind {
-		names, err := p.facts.Base(ctx, n)
+		base, err := p.facts.Base(ctx, n)
 		if err != nil {
 			return id, err
 		}
-		id.recipe.AddList("base layers", names...)
+		id.recipe.AddList("base layers", base.Layers...).From = base.Name
 	}
 	from := make([]identity, len(s.inputs))
 	values := make([][]string, len(s.inputs))
@@ -180,7 +180,7 @@ func (p *planner) identity(ctx context.Context, n *parser.Node,
 	}
 	for i, in := range s.inputs {
 		part := id.recipe.AddList(in.part, values[i]...)
-		part.Kind, part.From = p.provenance(in)
+		part.Kind, part.From = p.provenance(in, from[i])
 		id.remembered = id.remembered || from[i].remembered
 		for _, n := range from[i].until {
 			if !slices.Contains(id.until, n) {
@@ -195,7 +195,7 @@ func (p *planner) identity(ctx context.Context, n *parser.Node,
 }
 
 // provenance says for people what an input is, and where it comes from.
-func (p *planner) provenance(in input) (cache.PartKind, string) {
+func (p *planner) provenance(in input, from identity) (cache.PartKind, string) {
 	n := in.from.Node
 	for n != nil && p.nodes[n].op.kind() == chainKind && len(n.Inputs) > 0 {
 		n = n.Inputs[len(n.Inputs)-1].Node // what was added last
@@ -204,7 +204,7 @@ func (p *planner) provenance(in input) (cache.PartKind, string) {
 	case n == nil:
 		return cache.After, ""
 	case in.sel == nil && p.nodes[n].op.kind() == imageKind:
-		return cache.Base, p.nodes[n].op.(imageOp).name()
+		return cache.Base, from.recipe[len(from.recipe)-1].From
 	case in.sel == nil:
 		return cache.After, n.Name
 	case p.nodes[n].op.kind() == filesKind:
@@ -280,8 +280,8 @@ func (p *planner) layers(ctx context.Context, in parser.Input) (names []string, 
 	case diffOp:
 		return p.layersOfDiff(ctx, o)
 	case imageOp:
-		names, err := p.facts.Base(ctx, in.Node)
-		return names, nil, err
+		base, err := p.facts.Base(ctx, in.Node)
+		return base.Layers, nil, err
 	}
 	id, err := p.expected(ctx, in.Node)
 	if err != nil || len(id.until) > 0 || s.forced {

@@ -153,11 +153,6 @@ func (s *Store) forgetListings(since time.Time) error {
 	return nil
 }
 
-// ForgetBuilds removes what is written down of all builds.
-func (s *Store) ForgetBuilds() error {
-	return errors.Join(os.RemoveAll(filepath.Join(s.root, "builds")), os.RemoveAll(filepath.Join(s.root, listingsDir)))
-}
-
 // Builds returns all builds, the newest first. Those whose record is missing or damaged
 // are left out.
 func (s *Store) Builds() ([]Build, error) {

@@ -41,6 +41,8 @@ type Stock struct {
 	// Notes are small files that only save time: content digests and context
 	// indexes.
 	Notes []Folder
+	// Builds are what is written down of builds, for people.
+	Builds []Folder
 
 	// claims are what other processes use, and inUse what the images among that
 	// need.

@@ -34,12 +34,15 @@ var downloadDirs = []string{"downloads", "git"}
 // noteDirs are the folders of the store that hold notes.
 var noteDirs = []string{"content", "contexts"}
 
+// buildDirs are the folders of the store that hold what builds did.
+var buildDirs = []string{"builds", "listings"}
+
 // takeFolders measures all that is neither a blob nor a layer nor a record.
 func (s *Stock) takeFolders(ctx context.Context, root string) error {
 	for _, of := range []struct {
 		dirs []string
 		into *[]Folder
-	}{{mountDirs, &s.Mounts}, {downloadDirs, &s.Downloads}, {noteDirs, &s.Notes}} {
+	}{{mountDirs, &s.Mounts}, {downloadDirs, &s.Downloads}, {noteDirs, &s.Notes}, {buildDirs, &s.Builds}} {
 		for _, dir := range of.dirs {
 			found, err := folders(ctx, root, dir)
 			if err != nil {
@@ -63,7 +66,10 @@ func (s *Stock) retakeFolders(root string, before *Stock) (err error) {
 	if s.Downloads, err = stillThere(root, before.Downloads); err != nil {
 		return err
 	}
-	s.Notes, err = stillThere(root, before.Notes)
+	if s.Notes, err = stillThere(root, before.Notes); err != nil {
+		return err
+	}
+	s.Builds, err = stillThere(root, before.Builds)
 	return err
 }
 

@@ -80,11 +80,12 @@ type Plan struct {
 	// Downloads go as a whole: a repository with all its checkouts.
 	Downloads []Folder
 	Notes     []Folder
+	Builds    []Folder
 }
 
 // Freed is how much room the plan gives back, in bytes.
 func (p *Plan) Freed() int64 {
-	n := sizeOf(p.Mounts) + sizeOf(p.Downloads) + sizeOf(p.Notes)
+	n := sizeOf(p.Mounts) + sizeOf(p.Downloads) + sizeOf(p.Notes) + sizeOf(p.Builds)
 	for _, r := range p.Records {
 		n += r.Size
 	}
@@ -311,6 +312,12 @@ func (p *planning) rest() {
 	for _, n := range p.stock.Notes {
 		if p.o.old(n.Used) {
 			p.plan.Notes = append(p.plan.Notes, n)
+		}
+	}
+	// Builds say why steps run whose layers went, so they stay longer than these.
+	for _, b := range p.stock.Builds {
+		if p.o.All && p.o.old(b.Used) {
+			p.plan.Builds = append(p.plan.Builds, b)
 		}
 	}
 }

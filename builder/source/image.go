@@ -121,6 +121,23 @@ func (s *Images) imageChain(ctx context.Context, op parser.Image, platform *ocis
 	return chain, nil
 }
 
+// Named returns the name of an image op's image, with the digest that it has now:
+// REF@DIGEST.
+func (s *Images) Named(ctx context.Context, op parser.Op, platform ocispec.Platform) (string, error) {
+	switch op := op.(type) {
+	case parser.Image:
+		named, err := registry.ParseRef(op.Ref)
+		if err != nil || named.Digest != "" {
+			return op.Ref, err
+		}
+		desc, _, err := s.open(ctx, named, &platform, false)
+		return op.Ref + "@" + desc.Digest.String(), err
+	case parser.OCILayout:
+		return op.Ref, nil
+	}
+	return "", fmt.Errorf("%T is not an image", op)
+}
+
 // know tells the store of a layer, and adds the origins that the store knows.
 func (s *Images) know(ctx context.Context, l layers.Layer) (layers.Layer, error) {
 	if err := s.store.Known(ctx, l); err != nil {

@@ -142,8 +142,8 @@ func totals(s *gc.Stock, p *gc.Plan) []row {
 	for _, r := range p.Records {
 		steps.reclaimable += r.Size
 	}
-	steps.size += folderSize(s.Notes)
-	steps.reclaimable += folderSize(p.Notes)
+	steps.size += folderSize(s.Notes) + folderSize(s.Builds)
+	steps.reclaimable += folderSize(p.Notes) + folderSize(p.Builds)
 	mounts.size, mounts.reclaimable = folderSize(s.Mounts), folderSize(p.Mounts)
 	downloads.size, downloads.reclaimable = folderSize(s.Downloads), folderSize(p.Downloads)
 	return []row{images.row(), steps.row(), mounts.row(), downloads.row()}
