@@ -332,11 +332,12 @@ func filesReason(now, before []Part, from string, listing func(string) Listing) 
 		return r
 	}
 	changes := is.Changes(was)
+	r.Total = is.total(was, changes)
 	if from != "" {
 		for i := range changes {
 			changes[i].Path = "/" + changes[i].Path
 		}
 	}
-	r.Files, r.Changed, r.Total = changes[:min(len(changes), shownFiles)], len(changes), is.files()
+	r.Files, r.Changed = changes[:min(len(changes), shownFiles)], len(changes)
 	return r
 }

@@ -29,18 +29,21 @@ type File struct {
 // Listing is what a content digest was made of, by path.
 type Listing map[string]File
 
-// files counts what is not a directory; of directories alone it counts these.
-func (l Listing) files() int {
-	n := 0
-	for _, f := range l {
-		if f.Type != "directory" {
-			n++
+// total counts the files that there are now or were before, and of directories those that
+// changed.
+func (l Listing) total(before Listing, changes []Change) int {
+	counted := map[string]bool{}
+	for _, list := range []Listing{l, before} {
+		for path, f := range list {
+			if f.Type != "directory" {
+				counted[path] = true
+			}
 		}
 	}
-	if n == 0 {
-		return len(l)
+	for _, c := range changes {
+		counted[c.Path] = true
 	}
-	return n
+	return len(counted)
 }
 
 // Change is how a file differs between two listings.
@@ -112,8 +115,13 @@ func newListingWriter(w io.Writer) (*listingWriter, error) {
 }
 
 func (l *listingWriter) add(f File) error {
-	_, err := fmt.Fprintf(l.buf, "%q %q %o %q %q %q\n", f.Path, f.Type, f.Mode, f.Owner, f.Content, f.Rest)
+	_, err := l.buf.WriteString(f.line())
 	return err
+}
+
+// line is a file as listings hold it.
+func (f File) line() string {
+	return fmt.Sprintf("%q %q %o %q %q %q\n", f.Path, f.Type, f.Mode, f.Owner, f.Content, f.Rest)
 }
 
 func (l *listingWriter) close() error { return errors.Join(l.buf.Flush(), l.zip.Close()) }

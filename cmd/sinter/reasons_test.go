@@ -140,7 +140,7 @@ var changes = []func(r *reasoning) changed{
 	func(r *reasoning) changed {
 		from, to := "src/c", "src/z"+r.next()
 		r.do(os.Rename(r.at(from), r.at(to)))
-		c := changed{"name of " + from, `src/c gone, ` + to + ` added, 2 of 4 files`}
+		c := changed{"name of " + from, `src/c gone, ` + to + ` added, 2 of 5 files`}
 		r.check(c, r.run())
 		r.do(os.Rename(r.at(to), r.at(from)))
 		return changed{"name back", ""}
@@ -202,7 +202,7 @@ var changes = []func(r *reasoning) changed{
 	func(r *reasoning) changed {
 		r.write(".dockerignore", "src/b\n")
 		r.write("src/a", r.next())
-		r.check(changed{"a file and what is ignored", `src/a changed \(content\), src/b gone, 2 of 3 files`}, r.run())
+		r.check(changed{"a file and what is ignored", `src/a changed \(content\), src/b gone, 2 of 4 files`}, r.run())
 		r.do(os.Remove(r.at(".dockerignore")))
 		return changed{"what is ignored", `src/b added, 1 of 4 files`}
 	},
