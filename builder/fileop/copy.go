@@ -12,13 +12,12 @@ import (
 
 // copier does one parser.Copy.
 type copier struct {
-	run    *run
-	tree   *tree
-	from   Input
-	op     parser.Copy
-	own    *ids
-	mode   chmod
-	filter filter
+	run  *run
+	tree *tree
+	from Input
+	op   parser.Copy
+	own  *ids
+	mode chmod
 }
 
 // copy copies what a selects in from.
@@ -31,32 +30,23 @@ func (r *run) copy(ctx context.Context, t *tree, from Input, a parser.Copy) erro
 	if c.mode, err = parseMode(a.Mode); err != nil {
 		return err
 	}
-	if c.filter, err = newFilter(a.Include, a.Exclude); err != nil {
-		return err
-	}
 	if !a.CreateDestPath {
 		if err := c.checkDest(); err != nil {
 			return err
 		}
 	}
-	sources := []string{cleanPath(a.Src)}
-	if a.AllowWildcard {
-		if sources, err = matches(ctx, from.FS, a.Src, a.FollowSymlinks); err != nil {
-			return err
-		}
-		if len(sources) == 0 && !a.AllowEmptyWildcard {
-			return &MissingError{Path: a.Src}
-		}
+	sel := Selected(a)
+	sel.Follow = a.FollowSymlinks // an archive is looked for behind a symlink in any case
+	p, err := Select(ctx, from.FS, sel)
+	if err != nil {
+		return err
 	}
-	for _, src := range sources {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		if err := c.match(ctx, src); err != nil {
-			return err
-		}
+	if len(p.matches) == 0 && !a.AllowEmptyWildcard {
+		return &MissingError{Path: a.Src}
 	}
-	return nil
+	return p.each(ctx, func(match string, from layers.Entry) (func(picked) error, error) {
+		return c.match(ctx, match, from)
+	})
 }
 
 // checkDest fails when the directory to copy into is not there.
@@ -71,12 +61,13 @@ func (c *copier) checkDest() error {
 	return nil
 }
 
-// match copies one path that the source matched.
-func (c *copier) match(ctx context.Context, src string) error {
+// match prepares for one match, which from is, and returns what copies each file of
+// it. It returns nil where the match was an archive, which is then unpacked.
+func (c *copier) match(ctx context.Context, src string, from layers.Entry) (func(picked) error, error) {
 	dest := cleanPath(c.op.Dest)
 	if c.op.Unpack {
-		if done, err := c.unpack(ctx, src, dest); done || err != nil {
-			return err
+		if done, err := c.unpack(ctx, src, from, dest); done || err != nil {
+			return nil, err
 		}
 	}
 	parents := made{mode: c.mode.parents(), own: c.own, time: c.op.Timestamp}
@@ -87,24 +78,20 @@ func (c *copier) match(ctx context.Context, src string) error {
 	}
 	into, err := c.tree.Resolve(rel(into), true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.tree.mkdirAll(into, parents); err != nil {
-		return err
+		return nil, err
 	}
 	to, err := c.tree.Resolve(rel(dest), true)
 	if err != nil {
-		return err
-	}
-	from, err := lookupSource(c.from.FS, src, c.op.FollowSymlinks)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	if to, err = c.target(from, src, to, parents); err != nil {
-		return err
+		return nil, err
 	}
 	t := transfer{copier: c, start: from.Path, to: to, content: &lent{fs: c.from.FS}, names: map[string]*inode{}}
-	return c.filter.walk(ctx, c.from.FS, from, t.visit)
+	return t.visit, nil
 }
 
 // target decides where a source comes to lie: at the destination, or below it

@@ -20,19 +20,33 @@ import (
 	"github.com/sinter-build/sinter/layers"
 )
 
-// Digest returns a digest of exactly the files that sel picks, the same on
-// every machine: of their paths relative to what the source matches, kinds,
-// permission bits, link targets, contents, capabilities and which of them are
-// hard links of one another, and of their owners and other extended attributes if
-// sel says so. Times do not count unless it says so. A source that does not exist is a MissingError.
+// Digest returns the digest of what sel picks of files: Picked.Digest.
 func Digest(ctx context.Context, files source.FS, sel Selection) (digest.Digest, error) {
 	return List(ctx, files, sel, nil)
 }
 
 // List is Digest, and calls add with every file, if that is not nil.
 func List(ctx context.Context, files source.FS, sel Selection, add func(cache.File) error) (digest.Digest, error) {
-	d := digester{files: files, sel: sel, list: add, sum: sha256.New(), names: map[string]string{}}
-	err := sel.find(ctx, files, func(f selectedFile) error { return d.add(ctx, f) })
+	p, err := Select(ctx, files, sel)
+	if err != nil {
+		return "", err
+	}
+	return p.list(ctx, add)
+}
+
+// Digest returns a digest of exactly the files that are picked, the same on
+// every machine: of their paths relative to what the source matches, kinds,
+// permission bits, link targets, contents, capabilities and which of them are
+// hard links of one another, and of their owners, other extended attributes and
+// times if the selection says so. A source that does not exist is a MissingError.
+func (p Picked) Digest(ctx context.Context) (digest.Digest, error) { return p.list(ctx, nil) }
+
+func (p Picked) list(ctx context.Context, add func(cache.File) error) (digest.Digest, error) {
+	d := digester{files: p.files, sel: p.sel, list: add, sum: sha256.New(), names: map[string]string{}}
+	err := p.each(ctx, func(match string, _ layers.Entry) (func(picked) error, error) {
+		match = rel(match)
+		return func(f picked) error { return d.add(ctx, selectedFile{match: match, picked: f}) }, nil
+	})
 	if err != nil {
 		return "", err
 	}
@@ -42,92 +56,10 @@ func List(ctx context.Context, files source.FS, sel Selection, add func(cache.Fi
 	return digest.NewDigest(digest.SHA256, d.sum), nil
 }
 
-// selectedFile is a file that a selection picks; match is the path that the
-// source matched, with the match's number as several may be one file.
+// selectedFile is a file that is picked below a match.
 type selectedFile struct {
 	match string
 	picked
-}
-
-// find gives what is selected to emit.
-func (s Selection) find(ctx context.Context, files source.FS, emit func(selectedFile) error) error {
-	sources := []string{rel(s.Source)}
-	var err error
-	if s.Wildcard {
-		if sources, err = matches(ctx, files, s.Source, s.Follow); err != nil {
-			return err
-		}
-	}
-	f, err := newFilter(s.Include, s.Exclude)
-	if err != nil {
-		return err
-	}
-	unmet := slices.Clone(s.Required)
-	for _, src := range sources {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		from, err := lookupSource(files, src, s.Follow)
-		if err != nil {
-			return err
-		}
-		err = f.walk(ctx, files, from, func(p picked) error {
-			found := selectedFile{match: src, picked: p}
-			if len(unmet) > 0 {
-				unmet = slices.DeleteFunc(unmet, found.meets)
-			}
-			return emit(found)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if len(unmet) > 0 {
-		return s.unmet(files, unmet[0])
-	}
-	return nil
-}
-
-// meets reports whether a required path is this file or leads to it. Where the walk
-// began does not count: only what is below it is copied.
-func (f selectedFile) meets(want string) bool {
-	return f.below != "" && strings.HasPrefix(path.Join("/", f.match, f.below), want)
-}
-
-// unmet is the error for a required path that is not selected.
-func (s Selection) unmet(files source.FS, want string) error {
-	missing := missingIn(files, want)
-	switch {
-	case want == path.Join("/", s.Source):
-		missing.Hint = "--parents copies what is named below a directory, not the directory itself: end the source in /* (./* in place of .)"
-	case len(s.Exclude) > 0 && exists(files, want):
-		missing.Hint = "it is there, but --exclude leaves it out"
-	}
-	return missing
-}
-
-func exists(files source.FS, p string) bool {
-	_, ok, err := files.Lookup(rel(p))
-	return ok && err == nil
-}
-
-// lookupSource returns what a source path stands for.
-func lookupSource(files source.FS, src string, follow bool) (layers.Entry, error) {
-	at, err := files.Resolve(rel(src), follow)
-	if err != nil {
-		if missing(err) {
-			return layers.Entry{}, missingIn(files, src)
-		}
-		return layers.Entry{}, err
-	}
-	e, ok, err := files.Lookup(at)
-	if err != nil {
-		return layers.Entry{}, orMissing(rel(src), err)
-	}
-	if !ok {
-		return layers.Entry{}, missingIn(files, src)
-	}
-	return e, nil
 }
 
 // digester adds up selected files, some thousands at a time: a list of all of them

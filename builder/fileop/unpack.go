@@ -20,13 +20,17 @@ import (
 // They are kept in memory: some hundred bytes each.
 const maxMembers = 2 << 20
 
-// unpack unpacks the file at src into the directory dest, if it is an archive.
+// unpack unpacks the file e at src, or what e leads to as a symlink, into the directory dest, if it is an archive.
 // The destination is the root for all that the archive says: neither a name
 // nor a symlink, in the archive or there before, leads outside of it.
-func (c *copier) unpack(ctx context.Context, src, dest string) (done bool, err error) {
-	e, err := lookupSource(c.from.FS, src, true)
-	if err != nil || e.Kind != layers.File {
-		// Copying will say what is wrong.
+func (c *copier) unpack(ctx context.Context, src string, e layers.Entry, dest string) (done bool, err error) {
+	if e.Kind == layers.Symlink {
+		// What leads nowhere is copied as it is.
+		if e, err = lookupSource(c.from.FS, src, true); err != nil {
+			return false, nil
+		}
+	}
+	if e.Kind != layers.File {
 		return false, nil
 	}
 	if is, err := c.isArchive(ctx, e); err != nil || !is {
