@@ -3,6 +3,17 @@
 // written straight as a layer. Nothing is mounted and no file is copied twice.
 // The behaviour is that of BuildKit's file operations.
 //
+// The vocabulary: a Selection says which files a step reads and what of them counts.
+// Its matches are the paths that its source names. Picked is what a selection picks of
+// a file system. A tree is a root file system with edits, kept in nodes. An inode is
+// what a path has become; several nodes share one if it has hard links.
+//
+// A step's key is made of Picked.Digest, and the step copies what Picked.each visits,
+// as Digest does. Both must see the same files even if these change in between. The
+// file system sees to that: layers do not change, and a source.Local looks at each
+// path once. Where a file is not as it was seen any more, reading it fails with a
+// source.ChangedError, so no layer is recorded.
+//
 // What an action makes without a time of its own has layers.MadeTime, so that the
 // same input gives the same bytes.
 package fileop
