@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/transfer"
 )
 
 // Blob streams a blob of a repository ("docker.io/library/debian"). When the
@@ -174,7 +176,7 @@ func (r *blobReader) resume(cause error) error {
 		return err
 	}
 	r.failures++
-	silent := errors.Is(cause, errStalled) && r.places[0].mirror && len(r.places) > 1 // each time would cost much
+	silent := errors.Is(cause, transfer.ErrStalled) && r.places[0].mirror && len(r.places) > 1 // each time would cost much
 	if r.failures >= r.policy.attempts || silent {
 		if len(r.places) == 1 {
 			return r.failed(fmt.Errorf("after %d of %d bytes: %w", r.offset, r.desc.Size, cause))

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func write(t *testing.T, path, text string) string {
@@ -189,19 +188,5 @@ func TestPushGoesToNoMirror(t *testing.T) {
 	checkImage(t, upstream.host+"/a:1")
 	if len(mirror.requests) != 0 {
 		t.Errorf("the mirror got %v", mirror.requests)
-	}
-}
-
-func TestRetryAfterHeader(t *testing.T) {
-	now := time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
-	for in, want := range map[string]time.Duration{
-		"": 0, "7": 7 * time.Second, "-3": 0, "soon": 0, "99999999999999999999": 0,
-		now.Add(time.Minute).Format(http.TimeFormat):  time.Minute,
-		now.Add(-time.Minute).Format(http.TimeFormat): 0,
-		strings.Repeat("9", 12):                       1 << 20 * time.Second,
-	} {
-		if got := RetryAfter(in, now); got != want {
-			t.Errorf("%q: %s, want %s", in, got, want)
-		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/transfer"
 )
 
 // rawRegistry answers with these bytes: requests without authorization if it wants
@@ -113,7 +115,7 @@ func FuzzHeaders(f *testing.F) {
 	f.Add("Fri, 31 Dec 9999 23:59:59 GMT", "bytes -5--1/10", int64(10), int64(-5))
 	now := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, after, part string, total, offset int64) {
-		if d := RetryAfter(after, now); d < 0 {
+		if d := transfer.RetryAfter(after, now); d < 0 {
 			t.Errorf("%q: %s", after, d)
 		}
 		resp := &http.Response{

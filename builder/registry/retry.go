@@ -10,12 +10,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/sinter-build/sinter/builder/redirect"
+	"github.com/sinter-build/sinter/builder/transfer"
 )
 
 // retryPolicy says how often and how long to try.
@@ -39,7 +39,7 @@ type retryPolicy struct {
 
 func newRetryPolicy(c Config) retryPolicy {
 	p := retryPolicy{
-		attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: 45 * time.Second, sendStall: time.Minute, silence: 15 * time.Second,
+		attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: transfer.StallTime, sendStall: time.Minute, silence: 15 * time.Second,
 		patience: patience{
 			answer: 45 * time.Second, first: 20 * time.Second,
 			mirror: 20 * time.Second, firstMirror: 8 * time.Second,
@@ -128,7 +128,7 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		wait := time.Duration(0)
 		if resp != nil {
-			wait = RetryAfter(resp.Header.Get("Retry-After"), time.Now())
+			wait = transfer.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 		}
 		if !t.repeats(r) || n >= t.attempts(r, resp, err) || wait > t.policy.longest {
 			return resp, err
@@ -166,7 +166,7 @@ func hasBody(r *http.Request) bool { return r.Body != nil && r.Body != http.NoBo
 func (t *retrying) attempts(r *http.Request, resp *http.Response, err error) int {
 	_, known := t.answered.Load(r.URL.Host)
 	switch {
-	case err == nil && passingStatus(resp.StatusCode):
+	case err == nil && transfer.TransientStatus(resp.StatusCode):
 		return t.policy.attempts
 	case err == nil, !Passing(err):
 		return 1
@@ -215,24 +215,4 @@ func Passing(err error) bool {
 		return !dns.IsNotFound
 	}
 	return true
-}
-
-func passingStatus(code int) bool {
-	switch code {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
-
-// RetryAfter reads the header: seconds, or a date. What cannot be read is 0.
-func RetryAfter(s string, now time.Time) time.Duration {
-	if n, err := strconv.Atoi(s); err == nil {
-		return time.Duration(min(max(n, 0), 1<<20)) * time.Second
-	}
-	if t, err := http.ParseTime(s); err == nil && t.After(now) {
-		return t.Sub(now)
-	}
-	return 0
 }

@@ -9,6 +9,8 @@ import (
 	"net/http/httptrace"
 	"sync"
 	"time"
+
+	"github.com/sinter-build/sinter/builder/transfer"
 )
 
 // patience is how long to wait for an answer.
@@ -37,7 +39,7 @@ func (e *silentError) Is(target error) bool { return target == context.DeadlineE
 // was sent, in time.
 func isSilence(err error) bool {
 	var timeout net.Error
-	return errors.Is(err, errStalled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
+	return errors.Is(err, transfer.ErrStalled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // send sends r once. A long wait for the answer is warned of; one that is too long
@@ -58,14 +60,14 @@ func (t *retrying) send(r *http.Request) (*http.Response, error) {
 		WroteRequest: func(httptrace.WroteRequestInfo) { w.start() },
 	}))
 	if hasBody(r) {
-		watchSent(sent, t.policy.sendStall, cancel)
+		transfer.WatchSent(sent, t.policy.sendStall, cancel)
 	} else {
 		w.start()
 	}
 	resp, err := t.inner.RoundTrip(sent)
 	late := w.stop()
 	if err == nil && !late {
-		resp.Body = watch(resp.Body, t.policy.stall, cancel)
+		resp.Body = transfer.Watch(resp.Body, t.policy.stall, cancel)
 		return resp, nil
 	}
 	if err == nil {
@@ -75,8 +77,8 @@ func (t *retrying) send(r *http.Request) (*http.Response, error) {
 	case r.Context().Err() != nil:
 	case late:
 		err = silent
-	case errors.Is(context.Cause(ctx), errStalled):
-		err = errStalled
+	case errors.Is(context.Cause(ctx), transfer.ErrStalled):
+		err = transfer.ErrStalled
 	}
 	cancel(nil)
 	return nil, err

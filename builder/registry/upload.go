@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/transfer"
 )
 
 // upload is the upload of one blob, in as many attempts as it takes.
@@ -69,7 +71,7 @@ func uploadAttempts(policy *retryPolicy, err error) int {
 	switch {
 	case errors.As(err, &local):
 		return 1
-	case errors.As(err, &answer) && !passingStatus(answer.StatusCode):
+	case errors.As(err, &answer) && !transfer.TransientStatus(answer.StatusCode):
 		if isMixedUp(answer) {
 			return policy.few()
 		}
@@ -109,7 +111,7 @@ func (u *upload) resume(ctx context.Context, cause error) (there bool, err error
 	location := u.location
 	u.location, u.offset = "", 0
 	var answer *transport.Error
-	if errors.As(cause, &answer) && !passingStatus(answer.StatusCode) {
+	if errors.As(cause, &answer) && !transfer.TransientStatus(answer.StatusCode) {
 		return false, nil
 	}
 	if there, err := u.has(ctx, u.desc); err != nil || there {
@@ -165,7 +167,7 @@ func (u *upload) attempt(ctx context.Context) (wait time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	wait = RetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	wait = transfer.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if err := checkStatus(resp, http.StatusCreated, http.StatusNoContent, http.StatusOK); err != nil {
 		return wait, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/redirect"
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/builder/transfer"
 )
 
 // BuildKit's names of secrets for hosts.
@@ -27,8 +28,6 @@ const (
 	// maxTries is how often a request is made that fails for reasons which
 	// may pass.
 	maxTries = 4
-	// stallTime is how long a server may send nothing.
-	stallTime = time.Minute
 	// maxRetryAfter is how long a server may make us wait.
 	maxRetryAfter = 20 * time.Second
 )
@@ -36,7 +35,7 @@ const (
 func newHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = redirect.Proxy
-	t.ResponseHeaderTimeout = stallTime
+	t.ResponseHeaderTimeout = transfer.StallTime
 	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, ControlContext: redirect.Control}).DialContext
 	return &http.Client{Transport: redirect.Transport(t, isNamed), CheckRedirect: redirect.Check}
 }
@@ -107,12 +106,12 @@ func (r *Remotes) askOnce(ctx context.Context, dir string, q request, authorizat
 		return r.askOnce(ctx, dir, q, authorization, nil)
 	}
 	if resp.StatusCode < 200 || resp.StatusCode >= 300 {
-		return download{}, &statusError{code: resp.StatusCode, retryAfter: registry.RetryAfter(resp.Header.Get("Retry-After"), time.Now())}
+		return download{}, &statusError{code: resp.StatusCode, retryAfter: transfer.RetryAfter(resp.Header.Get("Retry-After"), time.Now())}
 	}
-	body := &patient{r: resp.Body, timer: time.AfterFunc(stallTime, func() { cancel(errStalled) })}
-	defer body.timer.Stop()
-	d, err := keep(dir, recordOf(q, resp), body)
-	if err != nil && errors.Is(context.Cause(ctx), errStalled) {
+	body := transfer.Watch(resp.Body, transfer.StallTime, cancel)
+	defer body.Close()
+	d, err := keep(dir, recordOf(q, resp), &bodyReader{body})
+	if err != nil && errors.Is(context.Cause(ctx), transfer.ErrStalled) {
 		err = errStalled
 	}
 	return d, err
@@ -184,19 +183,13 @@ func (e *statusError) Error() string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", e.code, http.StatusText(e.code)))
 }
 
-var errStalled = fmt.Errorf("the server sent nothing for %s", stallTime)
+var errStalled = fmt.Errorf("the server sent nothing for %s", transfer.StallTime)
 
-// patient puts the end of the waiting off whenever something arrives.
-type patient struct {
-	r     io.Reader
-	timer *time.Timer
-}
+// bodyReader tells failures of the connection from those of writing the file.
+type bodyReader struct{ r io.Reader }
 
-func (p *patient) Read(b []byte) (int, error) {
+func (p *bodyReader) Read(b []byte) (int, error) {
 	n, err := p.r.Read(b)
-	if n > 0 {
-		p.timer.Reset(stallTime)
-	}
 	if err != nil && err != io.EOF {
 		err = &brokenError{err}
 	}
@@ -213,9 +206,7 @@ func (e *brokenError) Unwrap() error { return e.error }
 func passing(err error) (wait time.Duration, again bool) {
 	var status *statusError
 	if errors.As(err, &status) {
-		switch status.code {
-		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
-			http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		if transfer.TransientStatus(status.code) {
 			return status.retryAfter, status.retryAfter <= maxRetryAfter
 		}
 		return 0, false

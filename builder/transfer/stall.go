@@ -1,4 +1,4 @@
-package registry
+package transfer
 
 import (
 	"context"
@@ -10,10 +10,13 @@ import (
 	"time"
 )
 
-// errStalled ends a transfer in which nothing has moved for too long.
-var errStalled = errors.New("the transfer stalled")
+// StallTime is how long the other side may send nothing before a transfer fails.
+const StallTime = 45 * time.Second
 
-// watched is a body that fails with errStalled when nothing comes for too long.
+// ErrStalled ends a transfer in which nothing has moved for too long.
+var ErrStalled = errors.New("the transfer stalled")
+
+// watched is a body that fails with ErrStalled when nothing comes for too long.
 type watched struct {
 	body   io.ReadCloser
 	limit  time.Duration
@@ -22,11 +25,13 @@ type watched struct {
 	late   atomic.Bool
 }
 
-func watch(body io.ReadCloser, limit time.Duration, cancel context.CancelCauseFunc) *watched {
+// Watch returns a body that cancels its request with ErrStalled, and fails with it,
+// when one Read waits longer than limit. Close calls cancel(nil).
+func Watch(body io.ReadCloser, limit time.Duration, cancel context.CancelCauseFunc) io.ReadCloser {
 	w := &watched{body: body, limit: limit, cancel: cancel}
 	w.timer = time.AfterFunc(limit, func() {
 		w.late.Store(true)
-		cancel(errStalled)
+		cancel(ErrStalled)
 	})
 	w.timer.Stop()
 	return w
@@ -38,7 +43,7 @@ func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.body.Read(p)
 	w.timer.Stop()
 	if err != nil && err != io.EOF && w.late.Load() {
-		err = errStalled
+		err = ErrStalled
 	}
 	return n, err
 }
@@ -51,9 +56,9 @@ func (w *watched) Close() error {
 	return err
 }
 
-// watchSent makes the bodies of r end it with errStalled when the connection takes
+// WatchSent makes the bodies of r end it with ErrStalled when the connection takes
 // nothing for too long. r must not be in use.
-func watchSent(r *http.Request, limit time.Duration, cancel context.CancelCauseFunc) {
+func WatchSent(r *http.Request, limit time.Duration, cancel context.CancelCauseFunc) {
 	r.Body = newSentBody(r.Body, limit, cancel)
 	if get := r.GetBody; get != nil {
 		r.GetBody = func() (io.ReadCloser, error) {
@@ -79,7 +84,7 @@ type sentBody struct {
 
 func newSentBody(body io.ReadCloser, limit time.Duration, cancel context.CancelCauseFunc) *sentBody {
 	b := &sentBody{ReadCloser: body, limit: limit}
-	b.timer = time.AfterFunc(limit, func() { cancel(errStalled) })
+	b.timer = time.AfterFunc(limit, func() { cancel(ErrStalled) })
 	b.timer.Stop()
 	return b
 }
