@@ -23,6 +23,8 @@ type retryPolicy struct {
 	attempts int
 	// first is the pause after the first failure; it doubles each time.
 	first time.Duration
+	// wait is transfer.Wait, but for tests.
+	wait func(context.Context, time.Duration) error
 	// longest is the most that a registry can make us wait.
 	longest time.Duration
 	// stall is how long nothing may come of a body that is read, and sendStall how
@@ -39,7 +41,7 @@ type retryPolicy struct {
 
 func newRetryPolicy(c Config) retryPolicy {
 	p := retryPolicy{
-		attempts: 5, first: 300 * time.Millisecond, longest: 90 * time.Second, stall: transfer.StallTime, sendStall: time.Minute, silence: 15 * time.Second,
+		attempts: 5, first: 300 * time.Millisecond, wait: transfer.Wait, longest: 90 * time.Second, stall: transfer.StallTime, sendStall: time.Minute, silence: 15 * time.Second,
 		patience: patience{
 			answer: 45 * time.Second, first: 20 * time.Second,
 			mirror: 20 * time.Second, firstMirror: 8 * time.Second,
@@ -71,14 +73,7 @@ func (p *retryPolicy) pause(ctx context.Context, n int, asked time.Duration) err
 		d *= 2
 	}
 	d += time.Duration(rand.Int64N(int64(d)/4 + 1))
-	t := time.NewTimer(max(d, asked))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return p.wait(ctx, max(d, asked))
 }
 
 // corruptError is the failure of a transfer that ended early or delivered the

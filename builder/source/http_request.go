@@ -66,10 +66,8 @@ func (r *Remotes) ask(ctx context.Context, dir string, q request, old *download)
 		if !again || try == maxTries {
 			return download{}, q.explain(err)
 		}
-		select {
-		case <-ctx.Done():
-			return download{}, context.Cause(ctx)
-		case <-time.After(max(pause, wait)):
+		if err := transfer.Wait(ctx, max(pause, wait)); err != nil {
+			return download{}, err
 		}
 		pause *= 3
 	}

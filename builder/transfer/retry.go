@@ -4,6 +4,7 @@
 package transfer
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -29,4 +30,16 @@ func RetryAfter(s string, now time.Time) time.Duration {
 		return t.Sub(now)
 	}
 	return 0
+}
+
+// Wait returns after d, or with the context's cause as soon as ctx ends.
+func Wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
