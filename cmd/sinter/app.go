@@ -27,7 +27,9 @@ import (
 // app is what all commands share: the streams, the store and the registries,
 // each opened when it is first asked for.
 type app struct {
-	args           []string
+	args []string
+	// command is the one that ran, such as "sinter image ls"; set when it has ended.
+	command        string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	// ctx ends when the program is to end; nil is never. It is here for
@@ -348,7 +350,8 @@ func (a *app) reexec(ctx context.Context, stdin *os.File) (done bool, err error)
 
 // usageError is a mistake in the command line.
 type usageError struct {
-	err     error
+	err error
+	// command is the one whose help says more; empty is the one that ran.
 	command string
 }
 

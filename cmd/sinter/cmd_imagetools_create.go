@@ -49,7 +49,7 @@ has all manifests. What the target's repository does not have is copied there.`,
 	s.BoolVar(&f.preferIndex, "prefer-index", true, "make an index also of a single manifest; with false it is copied")
 	s.StringVar(&f.metadataFile, "metadata-file", "", "write what was made, as JSON, to `FILE`")
 	s.BoolVarP(&f.quiet, "quiet", "q", false, "print only the digest")
-	s.StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
+	s.StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet, none or rawjson")
 	return c
 }
 

@@ -42,14 +42,14 @@ by themselves; this is for having them before, and for push, save and inspect.`,
 	addContentTrust(c.Flags())
 	c.Flags().StringSliceVar(&f.platforms, "platform", nil, "get the image for these `PLATFORMS` (default this machine's)")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only the digest")
-	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
+	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet, none or rawjson")
 	return c
 }
 
 func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
 	ref, err := registry.ParseRef(text)
 	if err != nil {
-		return err
+		return &usageError{err: err}
 	}
 	wanted := []ocispec.Platform{hostPlatform()}
 	if len(f.platforms) > 0 {

@@ -43,7 +43,7 @@ what the registry does not have is sent.`,
 	c.Flags().StringVar(&f.platform, "platform", "", "push only this `PLATFORM` of the image")
 	c.Flags().BoolVarP(&f.allTags, "all-tags", "a", false, "push all tags that the store has of a repository")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only the digest")
-	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet or rawjson")
+	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet, none or rawjson")
 	return c
 }
 
@@ -90,7 +90,7 @@ func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 	}
 	name, err := registry.ParseRef(as)
 	if err != nil {
-		return err
+		return &usageError{err: err}
 	}
 	release, err := a.sharedToRead(ctx)
 	if err != nil {
@@ -132,9 +132,12 @@ func (a *app) showing(ctx context.Context, mode string, quiet bool, title string
 	if quiet {
 		mode = "quiet"
 	}
+	if mode == "none" { // buildx's other name
+		mode = "quiet"
+	}
 	s, err := newScreen(a.stderr, mode)
 	if err != nil {
-		return &usageError{err: err, command: "sinter"}
+		return &usageError{err: err}
 	}
 	a.rawJSON, a.screen = mode == rawJSON, s
 	defer s.close()

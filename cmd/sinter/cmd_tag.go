@@ -45,10 +45,10 @@ func (a *app) tag(ctx context.Context, from, to string) error {
 func nameToGive(text string) (string, error) {
 	ref, err := registry.ParseRef(text)
 	if err != nil {
-		return "", err
+		return "", &usageError{err: err}
 	}
 	if ref.Digest != "" {
-		return "", fmt.Errorf("%s: a name that is given cannot have a digest", text)
+		return "", &usageError{err: fmt.Errorf("%s: a name that is given cannot have a digest", text)}
 	}
 	return ref.String(), nil
 }

@@ -44,7 +44,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	ran, err := root.ExecuteContextC(ctx)
+	a.command = ran.CommandPath()
 	if failed := a.close(ctx); err == nil {
 		err = failed
 	} else if failed != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,7 +74,7 @@ func (a *app) explain(ctx context.Context, w io.Writer, err error) int {
 		}
 	}
 	if errors.As(err, &usage) {
-		fmt.Fprintf(w, "hint: see %s --help\n", usage.command)
+		fmt.Fprintf(w, "hint: see %s --help\n", cmp.Or(usage.command, a.command))
 		return exitUsage
 	}
 	var push *export.PushError
