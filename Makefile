@@ -47,7 +47,7 @@ test: test-packages check suite conformance
 
 # Tests that take minutes under the race detector and are not about goroutines: once,
 # without it.
-SLOW = ^(TestScriptAsPlainUser|TestFaults|TestKilled|TestKilledAsPlainUser|TestPruneKilled|TestHostileImages|TestRootless|TestBillionLaughs)$$
+SLOW = ^(TestScriptAsPlainUser|TestFaults|TestKilled|TestKilledAsPlainUser|TestPruneKilled|TestHostileImages|TestRootless|TestReasons|TestBillionLaughs)$$
 
 # Formatting, vet, staticcheck, import directions, race tests.
 check:

@@ -1,9 +1,9 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"slices"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -81,10 +81,22 @@ func (e *engine) foreseen(ctx context.Context, v Verdict) Foreseen {
 		s.Why = e.reasons(v.Node, id, v.Why, e.listings(ctx, v.Node, id))
 	case Unknown:
 		for _, n := range v.Until {
-			s.Until = append(s.Until, parser.Redact(n.Name))
+			s.Until = append(s.Until, parser.Redact(neededName(e.plan.nodes[n].op, n)))
 		}
 	}
 	return s
+}
+
+// neededName is what people call a node that others depend on: a step's name, or the
+// address of a download.
+func neededName(o op, n *parser.Node) string {
+	switch o := o.(type) {
+	case gitOp:
+		return cmp.Or(o.op.FullURL, o.op.Remote)
+	case httpOp:
+		return o.op.URL
+	}
+	return n.Name
 }
 
 // listings returns what contents consist of: those of a step's inputs are listed in
@@ -114,47 +126,40 @@ func (e *engine) listings(ctx context.Context, n *parser.Node, id identity) func
 }
 
 // missing adds up the layers of base images that a build would download for its steps.
-func (e *engine) missing(ctx context.Context, p Plan) (int64, error) {
-	var size int64
-	var once sync.Map
+func (e *engine) missing(ctx context.Context, p Plan) (size int64, err error) {
+	bases := map[*parser.Node]bool{}
 	for _, v := range p {
-		if v.State != Run && v.State != Unknown {
-			continue
+		if v.State == Run || v.State == Unknown {
+			e.basesOf(v.Node, bases)
 		}
-		var add func(n *parser.Node) error
-		add = func(n *parser.Node) error {
-			if n == nil {
-				return nil
-			}
-			if e.plan.nodes[n].op.kind() == imageKind {
-				if _, seen := once.LoadOrStore(n, true); seen {
-					return nil
-				}
-				res, err := e.resolve(ctx, n)
-				if err != nil {
-					return err
-				}
-				for _, l := range res.chains[0] {
-					if !e.Layers.Has(l.Descriptor) {
-						size += l.Descriptor.Size
-					}
-				}
-				return nil
-			}
-			for _, in := range e.plan.nodes[n].inputs {
-				if in.sel == nil {
-					if err := add(in.from.Node); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
-		}
-		if err := add(v.Node); err != nil {
+	}
+	for n := range bases {
+		v, err := e.resolve(ctx, n)
+		if err != nil {
 			return 0, err
+		}
+		for _, l := range v.chains[0] {
+			if !e.Layers.Has(l.Descriptor) {
+				size += l.Descriptor.Size
+			}
 		}
 	}
 	return size, nil
+}
+
+// basesOf finds the base images that a node stands on.
+func (e *engine) basesOf(n *parser.Node, found map[*parser.Node]bool) {
+	if n == nil || found[n] {
+		return
+	}
+	if e.plan.nodes[n].op.kind() == imageKind {
+		found[n] = true
+	}
+	for _, in := range e.plan.nodes[n].inputs {
+		if in.sel == nil {
+			e.basesOf(in.from.Node, found)
+		}
+	}
 }
 
 // madeLayers are the targets' layers as far as they are known.

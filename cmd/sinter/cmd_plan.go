@@ -183,7 +183,7 @@ func (b *building) printForecast(f *builder.Forecast) error {
 
 // foreseen is the last line of a plan.
 func (b *building) foreseen(counts map[string]int, pull, push int64) error {
-	text := fmt.Sprintf("%s would run, %d depend on these, %d cached; %s to pull", count(counts["run"], "step"), counts["depends"], counts["cached"], humanSize(pull))
+	text := fmt.Sprintf("%s would run, %d may run, %d cached; %s to pull", count(counts["run"], "step"), counts["depends"], counts["cached"], humanSize(pull))
 	if b.pushes() {
 		text += fmt.Sprintf("; up to %s to push", humanSize(push))
 		if counts["run"]+counts["depends"] > 0 {
