@@ -100,8 +100,9 @@ const listingHead = "sinter listing 1"
 
 // listingWriter writes files to a compressed listing.
 type listingWriter struct {
-	zip *gzip.Writer
-	buf *bufio.Writer
+	zip  *gzip.Writer
+	buf  *bufio.Writer
+	line []byte
 }
 
 func newListingWriter(w io.Writer) (*listingWriter, error) {
@@ -109,29 +110,40 @@ func newListingWriter(w io.Writer) (*listingWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listingWriter{zip, bufio.NewWriter(zip)}
+	l := &listingWriter{zip: zip, buf: bufio.NewWriter(zip)}
 	_, err = fmt.Fprintln(l.buf, listingHead)
 	return l, err
 }
 
 func (l *listingWriter) add(f File) error {
-	_, err := l.buf.WriteString(f.line())
+	l.line = f.appendLine(l.line[:0])
+	_, err := l.buf.Write(l.line)
 	return err
 }
 
-// line is a file as listings hold it.
-func (f File) line() string {
-	return fmt.Sprintf("%q %q %o %q %q %q\n", f.Path, f.Type, f.Mode, f.Owner, f.Content, f.Rest)
+// appendLine appends a file as listings hold it.
+func (f File) appendLine(b []byte) []byte {
+	quoted := func(text string) { b = append(strconv.AppendQuote(b, text), ' ') }
+	quoted(f.Path)
+	quoted(f.Type)
+	b = append(strconv.AppendUint(b, uint64(f.Mode), 8), ' ')
+	quoted(f.Owner)
+	quoted(f.Content)
+	b = strconv.AppendQuote(b, f.Rest)
+	return append(b, '\n')
 }
 
 func (l *listingWriter) close() error { return errors.Join(l.buf.Flush(), l.zip.Close()) }
 
-// Limits for a listing that is read: it decides no result, and a store may have been
-// changed by others.
+// Limits for a listing that is read. Longer ones would take too much memory for a line of
+// text, and a store may have been changed by others.
 const (
-	maxListing = 1 << 30 // bytes
-	maxLine    = 1 << 20 // bytes
+	maxFiles = 100_000
+	maxLine  = 1 << 20 // bytes
 )
+
+// errTooLong is a listing of more than maxFiles.
+var errTooLong = errors.New("too many files to compare")
 
 // readListing reads what a listingWriter wrote.
 func readListing(r io.Reader) (Listing, error) {
@@ -139,13 +151,16 @@ func readListing(r io.Reader) (Listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := bufio.NewScanner(io.LimitReader(zip, maxListing))
+	lines := bufio.NewScanner(zip)
 	lines.Buffer(nil, maxLine)
 	if !lines.Scan() || lines.Text() != listingHead {
 		return nil, errors.Join(ErrCorrupt, lines.Err())
 	}
 	list := Listing{}
 	for lines.Scan() {
+		if len(list) == maxFiles {
+			return nil, errTooLong
+		}
 		f, err := parseFile(lines.Text())
 		if err != nil {
 			return nil, err

@@ -245,7 +245,7 @@ func (s Selection) listed(p selectedFile, content digest.Digest, first string) c
 		l.Mode = uint32(e.Mode)
 	}
 	if s.Owners {
-		l.Owner = fmt.Sprintf("%d:%d", e.UID, e.GID)
+		l.Owner = strconv.Itoa(e.UID) + ":" + strconv.Itoa(e.GID)
 	}
 	switch e.Kind {
 	case layers.File:

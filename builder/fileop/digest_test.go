@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -246,5 +247,50 @@ func TestDigestDecides(t *testing.T) {
 	}
 	if same < 10 {
 		t.Errorf("only %d pairs with the same digest", same)
+	}
+}
+
+// TestListNamesWhatDigestSees: a listing differs where the digest does, and says what of
+// a file it was.
+func TestListNamesWhatDigestSees(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("making files of other owners needs root")
+	}
+	defer unix.Umask(unix.Umask(0))
+	const before = "d/a text\nd/b text2 mode=0755\nd/l link:a\nd/sub dir\nother text"
+	list := func(tree string, sel Selection) (cache.Listing, digest.Digest) {
+		l := cache.Listing{}
+		dir := t.TempDir()
+		build(t, dir, tree)
+		d, err := List(t.Context(), disk(dir), sel, func(f cache.File) error { l[f.Path] = f; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l, d
+	}
+	all := Selected(dockerCopy("d", "/"))
+	was, d := list(before, all)
+	dir := t.TempDir()
+	build(t, dir, before)
+	if d != digestOf(t, disk(dir), all) {
+		t.Error("a listing is of another digest")
+	}
+	for after, want := range map[string]string{
+		"d/a other\nd/b text2 mode=0755\nd/l link:a\nd/sub dir":           "d/a content",
+		"d/a text\nd/b text2 mode=0644\nd/l link:a\nd/sub dir":            "d/b mode",
+		"d/a text\nd/b text2 mode=0755 owner=5:5\nd/l link:a\nd/sub dir":  "d/b owner",
+		"d/a text\nd/b text2 mode=0755\nd/l link:b\nd/sub dir":            "d/l content",
+		"d/a text\nd/b text2 mode=0755\nd/l text\nd/sub dir":              "d/l type",
+		"d/a text\nd/c text2 mode=0755\nd/l link:a\nd/sub dir":            "d/b gone, d/c added",
+		"d/a text\nd/b text2 mode=0755\nd/l link:a\nd/sub dir\nd/sub/n n": "d/sub/n added",
+	} {
+		now, _ := list(after, all)
+		var got []string
+		for _, c := range now.Changes(was) {
+			got = append(got, c.Path+" "+c.What)
+		}
+		if text := strings.Join(got, ", "); text != want {
+			t.Errorf("%q: got %s, want %s", after, text, want)
+		}
 	}
 }
