@@ -7,20 +7,21 @@ import (
 	"strings"
 )
 
-// Kind is the type of a file in a layer.
+// Kind is the type of a file in a layer. Its numbers are stored in encoded trees and
+// are part of the keys of steps: they must never change.
 type Kind uint8
 
 // The kinds of entries. Whiteout says that the path does not exist in this
 // layer and all below it.
 const (
-	File Kind = iota
-	Dir
-	Symlink
-	Hardlink
-	CharDevice
-	BlockDevice
-	Fifo
-	Whiteout
+	File        Kind = 0
+	Dir         Kind = 1
+	Symlink     Kind = 2
+	Hardlink    Kind = 3
+	CharDevice  Kind = 4
+	BlockDevice Kind = 5
+	Fifo        Kind = 6
+	Whiteout    Kind = 7
 )
 
 // Linkable reports whether a file of this kind can have several names.
