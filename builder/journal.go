@@ -47,9 +47,9 @@ type noted struct {
 	took   time.Duration
 	memory int64
 	layer  layers.Layer
-	ended  bool
-	err    error
-	log    *stepLog
+	// verdict is how it ended, if it has.
+	verdict cache.Verdict
+	log     *stepLog
 }
 
 // NewJournal begins the journal of a build of something.
@@ -197,11 +197,8 @@ func (j *Journal) ran(step *cache.BuildStep, n *parser.Node) {
 	}
 	step.Why, step.Took, step.Memory = s.why, s.took, s.memory
 	step.Layer, step.Size = string(s.layer.ID), s.layer.Descriptor.Size
-	switch {
-	case s.err != nil && !errors.Is(s.err, context.Canceled):
-		step.Verdict = cache.RanAndFailed
-	case s.err == nil && s.ended:
-		step.Verdict = cache.Ran
+	if s.verdict != "" {
+		step.Verdict = s.verdict
 	}
 	if s.log == nil {
 		return
@@ -213,6 +210,18 @@ func (j *Journal) ran(step *cache.BuildStep, n *parser.Node) {
 	if step.Logged = err == nil; err != nil {
 		j.warn("the log of a step is not kept: " + err.Error())
 	}
+}
+
+// verdictOf is how a step ended that ran under ctx and returned err. One that was stopped,
+// since the build ends, has not failed itself.
+func verdictOf(ctx context.Context, err error) cache.Verdict {
+	switch {
+	case err == nil:
+		return cache.Ran
+	case ctx.Err() != nil:
+		return cache.NotReached
+	}
+	return cache.RanAndFailed
 }
 
 // Close ends the journal. image is the digest of what was built, "" for none; err is why

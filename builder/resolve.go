@@ -143,7 +143,7 @@ func (e *engine) locked(ctx context.Context, n *parser.Node, id identity, why Wh
 	explained()
 	e.ended(ctx, n, err)
 	e.Journal.note(n, func(s *noted) {
-		s.took, s.ended, s.err = since(start), true, err
+		s.took, s.verdict = since(start), verdictOf(ctx, err)
 		if c, cerr := v.chain(0); cerr == nil && len(c) > 0 {
 			s.layer = c[len(c)-1]
 		}

@@ -34,6 +34,9 @@ type Images struct {
 	Pull registry.Policy
 	// Warn gets a line when a registry does not answer such a question.
 	Warn func(text string)
+	// LookOnly says that images are only looked up: the store is not told of their
+	// layers, and layers of layouts are not copied there.
+	LookOnly bool
 	// patience is how long the answer is waited for.
 	patience time.Duration
 
@@ -140,6 +143,9 @@ func (s *Images) Named(ctx context.Context, op parser.Op, platform ocispec.Platf
 
 // know tells the store of a layer, and adds the origins that the store knows.
 func (s *Images) know(ctx context.Context, l layers.Layer) (layers.Layer, error) {
+	if s.LookOnly {
+		return l, nil
+	}
 	if err := s.store.Known(ctx, l); err != nil {
 		return l, err
 	}

@@ -97,6 +97,9 @@ func (s *Images) layoutChain(ctx context.Context, op parser.OCILayout, platform 
 	}
 	chain := m.chain(op.LayerLimit, nil)
 	for i := range chain {
+		if s.LookOnly {
+			continue
+		}
 		if err := s.copyBlob(ctx, l, chain[i].Descriptor); err != nil {
 			return nil, err
 		}

@@ -93,6 +93,7 @@ func (b *building) plan(ctx context.Context, req parser.Request) error {
 		return err
 	}
 	config.Journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), b.warn)
+	b.sources.LookOnly = true
 	f, err := builder.Foresee(ctx, graph, config)
 	b.screen.close()
 	if err != nil {
