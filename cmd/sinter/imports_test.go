@@ -30,7 +30,7 @@ var forbidden = map[string][]string{
 
 // leaves have one small matter each, which all packages may use, and use none of
 // ours themselves.
-var leaves = []string{"layers/hint", "layers/hostfile", "builder/transfer"}
+var leaves = []string{"builder/manifest", "builder/transfer", "layers/hint", "layers/hostfile"}
 
 // frontend may be imported by the parser alone.
 const frontend = "github.com/moby/buildkit/frontend"

@@ -1,0 +1,177 @@
+// Package manifest knows the documents that describe an image: manifests and
+// indexes, OCI's and Docker's. It holds their media types and limits, reads and
+// parses them, walks an index, and chooses among platforms.
+//
+// Everything it parses may be hostile: a document that it returns keeps the limits,
+// and all its digests are valid. It does not know where blobs are kept, does not
+// fetch them, and does not look at layers or, beyond its size, at a config.
+package manifest
+
+import (
+	"cmp"
+	_ "crypto/sha512" // digests may be of it
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Docker's media types: image manifest version 2, schema 2.
+const (
+	DockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	DockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
+	DockerConfig   = "application/vnd.docker.container.image.v1+json"
+)
+
+// The annotations that BuildKit gives a manifest which is about another one of its
+// index, and the type that an attestation has.
+const (
+	ReferenceType   = "vnd.docker.reference.type"
+	ReferenceDigest = "vnd.docker.reference.digest"
+	Attestation     = "attestation-manifest"
+)
+
+// Limits. They are the same wherever an image is read or written, so that an image
+// which can be pushed can be pulled. Containerd, and so BuildKit, limits only the
+// size of a manifest or index, to 4*1048*1048 bytes, which about 26,000 descriptors
+// fill.
+const (
+	// MaxBytes is the most that a manifest, index or config may have.
+	MaxBytes = 16 << 20
+	// MaxEntries is how many layers a manifest may list, and how many entries all
+	// indexes of an image together.
+	MaxEntries = 32 << 10
+	// MaxNesting is how many indexes may be nested, the outermost included.
+	MaxNesting = 4
+)
+
+// IsIndex reports whether a media type is that of an index.
+func IsIndex(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == DockerIndex
+}
+
+// IsImage reports whether a media type is that of an image manifest.
+func IsImage(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageManifest || mediaType == DockerManifest
+}
+
+// IsManifest reports whether a media type is that of an index or image manifest.
+func IsManifest(mediaType string) bool { return IsIndex(mediaType) || IsImage(mediaType) }
+
+// IsConfig reports whether a media type is that of an image config.
+func IsConfig(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageConfig || mediaType == DockerConfig
+}
+
+// IsAttestation reports whether desc describes a manifest that is about another one
+// of its index and not an image itself.
+func IsAttestation(desc ocispec.Descriptor) bool {
+	return desc.Annotations[ReferenceType] != "" || desc.Platform != nil && desc.Platform.OS == "unknown"
+}
+
+// Read reads a manifest, index, config or another small blob, and verifies its
+// digest, and its size unless desc has none.
+func Read(r io.Reader, desc ocispec.Descriptor) ([]byte, error) {
+	if err := checkSmall(desc); err != nil {
+		return nil, err
+	}
+	// One byte more, to notice a blob that is too long.
+	limit := cmp.Or(desc.Size, MaxBytes)
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("blob %s: %w", desc.Digest, err)
+	case int64(len(data)) > limit:
+		return nil, fmt.Errorf("blob %s has more than %d bytes", desc.Digest, limit)
+	case desc.Size > 0 && int64(len(data)) < desc.Size:
+		return nil, fmt.Errorf("blob %s has only %d bytes, not %d", desc.Digest, len(data), desc.Size)
+	}
+	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
+		return nil, fmt.Errorf("blob %s is damaged: its digest is %s", desc.Digest, got)
+	}
+	return data, nil
+}
+
+// checkSmall refuses a descriptor that cannot be of a manifest, index or config.
+func checkSmall(desc ocispec.Descriptor) error {
+	if err := check(desc); err != nil {
+		return err
+	}
+	if desc.Size > MaxBytes {
+		return fmt.Errorf("blob %s has %d bytes: a manifest or config must not have more than %d", desc.Digest, desc.Size, MaxBytes)
+	}
+	return nil
+}
+
+func check(desc ocispec.Descriptor) error {
+	if err := desc.Digest.Validate(); err != nil {
+		return fmt.Errorf("blob %q: %w", desc.Digest, err)
+	}
+	if desc.Size < 0 {
+		return fmt.Errorf("blob %s has a negative size: %d", desc.Digest, desc.Size)
+	}
+	return nil
+}
+
+// Document is a manifest or an index.
+type Document struct {
+	Desc ocispec.Descriptor
+	Data []byte
+	// Manifests are the entries of an index.
+	Manifests []ocispec.Descriptor
+	// Config and Layers are those of a manifest; Config is nil in an index.
+	Config *ocispec.Descriptor
+	Layers []ocispec.Descriptor
+}
+
+// IsIndex reports whether d is an index.
+func (d *Document) IsIndex() bool { return IsIndex(d.Desc.MediaType) || d.Manifests != nil }
+
+// Blobs are the layers and the config of a manifest.
+func (d *Document) Blobs() []ocispec.Descriptor {
+	if d.Config == nil {
+		return d.Layers
+	}
+	return append(d.Layers[:len(d.Layers):len(d.Layers)], *d.Config)
+}
+
+// Parse reads the document that desc describes. One that could be taken for an index
+// and for a manifest is refused (CVE-2021-41190).
+func Parse(desc ocispec.Descriptor, data []byte) (*Document, error) {
+	d := &Document{Desc: desc, Data: data}
+	var fields struct {
+		Manifests []ocispec.Descriptor `json:"manifests"`
+		Config    *ocispec.Descriptor  `json:"config"`
+		Layers    []ocispec.Descriptor `json:"layers"`
+	}
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
+	}
+	d.Manifests, d.Config, d.Layers = fields.Manifests, fields.Config, fields.Layers
+	if err := d.check(); err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
+	}
+	return d, nil
+}
+
+func (d *Document) check() error {
+	switch n := len(d.Manifests) + len(d.Layers); {
+	case d.IsIndex() && (d.Config != nil || len(d.Layers) > 0):
+		return errors.New("it is an index, but has a config or layers as well")
+	case IsImage(d.Desc.MediaType) && d.IsIndex():
+		return errors.New("its media type is that of an image, but it is an index")
+	case n > MaxEntries:
+		return fmt.Errorf("it lists %d manifests or layers, and must not list more than %d", n, MaxEntries)
+	}
+	for _, b := range append(d.Blobs(), d.Manifests...) {
+		if err := check(b); err != nil {
+			return err
+		}
+	}
+	if d.Config != nil && IsConfig(d.Config.MediaType) {
+		return checkSmall(*d.Config)
+	}
+	return nil
+}
