@@ -20,6 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
@@ -219,20 +220,20 @@ func assembleOne(ctx context.Context, s *store.Store, img Image, o Options) (Man
 	m := Manifest{Platform: platformOf(img.Platform, config), Created: createdOf(config), Layers: chain}
 	manifestType, configType := ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig
 	if o.DockerTypes {
-		manifestType, configType = dockerManifest, dockerConfig
+		manifestType, configType = manifest.DockerManifest, manifest.DockerConfig
 	}
 	if m.Config, err = putBlob(ctx, s, config, configType); err != nil {
 		return m, err
 	}
-	manifest := ocispec.Manifest{
+	doc := ocispec.Manifest{
 		Versioned: versioned, MediaType: manifestType, Config: m.Config,
 		Annotations: o.Annotations.of(annotateManifest, &m.Platform),
 		Layers:      []ocispec.Descriptor{},
 	}
 	for _, l := range chain {
-		manifest.Layers = append(manifest.Layers, l.Descriptor)
+		doc.Layers = append(doc.Layers, l.Descriptor)
 	}
-	if m.Desc, err = putJSON(ctx, s, manifest, manifestType); err != nil {
+	if m.Desc, err = putJSON(ctx, s, doc, manifestType); err != nil {
 		return m, err
 	}
 	m.Desc.Annotations = o.Annotations.of(annotateManifestDescriptor, &m.Platform)
@@ -282,8 +283,8 @@ func (o Options) layersOf(ctx context.Context, s *store.Store, chain layers.Chai
 // putBlob keeps a config, manifest or index. What is larger than anybody reads again
 // is refused.
 func putBlob(ctx context.Context, s *store.Store, data []byte, mediaType string) (ocispec.Descriptor, error) {
-	if len(data) > maxManifest {
-		return ocispec.Descriptor{}, hint.Add(fmt.Errorf("the image's config or manifest has %d bytes, and must not have more than %d", len(data), maxManifest),
+	if len(data) > manifest.MaxBytes {
+		return ocispec.Descriptor{}, hint.Add(fmt.Errorf("the image's config or manifest has %d bytes, and must not have more than %d", len(data), manifest.MaxBytes),
 			"long values of environment variables and labels belong in files of the image")
 	}
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}

@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/image"
@@ -153,10 +154,10 @@ func TestAssemble(t *testing.T) {
 		mediaType string
 	}{
 		{"one platform", []ocispec.Platform{amd64}, Options{}, ocispec.MediaTypeImageManifest},
-		{"docker types", []ocispec.Platform{amd64}, Options{DockerTypes: true}, dockerManifest},
+		{"docker types", []ocispec.Platform{amd64}, Options{DockerTypes: true}, manifest.DockerManifest},
 		{"two platforms", []ocispec.Platform{amd64, arm64}, Options{}, ocispec.MediaTypeImageIndex},
 		{"index of one", []ocispec.Platform{amd64}, Options{Index: true}, ocispec.MediaTypeImageIndex},
-		{"docker list", []ocispec.Platform{amd64, arm64}, Options{DockerTypes: true}, dockerManifestList},
+		{"docker list", []ocispec.Platform{amd64, arm64}, Options{DockerTypes: true}, manifest.DockerIndex},
 		{"zstd", []ocispec.Platform{amd64}, Options{Compression: archive.Compression{Type: archive.Zstd}}, ocispec.MediaTypeImageManifest},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -594,12 +595,12 @@ func TestHugeConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	_, err = putBlob(t.Context(), s, make([]byte, maxManifest+1), ocispec.MediaTypeImageConfig)
+	_, err = putBlob(t.Context(), s, make([]byte, manifest.MaxBytes+1), ocispec.MediaTypeImageConfig)
 	var hint interface{ HintText() string }
 	if !errors.As(err, &hint) || !strings.Contains(err.Error(), "must not have more than") {
 		t.Error(err)
 	}
-	if _, err := putBlob(t.Context(), s, make([]byte, maxManifest), ocispec.MediaTypeImageConfig); err != nil {
+	if _, err := putBlob(t.Context(), s, make([]byte, manifest.MaxBytes), ocispec.MediaTypeImageConfig); err != nil {
 		t.Error(err)
 	}
 }

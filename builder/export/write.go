@@ -9,6 +9,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers/image"
@@ -158,7 +159,7 @@ func (w *writing) image(ctx context.Context, o Output, part func(string) func())
 		part("exporting manifest " + m.Desc.Digest.String())()
 		part("exporting config " + m.Config.Digest.String())()
 	}
-	if IsIndex(built.Desc.MediaType) {
+	if manifest.IsIndex(built.Desc.MediaType) {
 		part("exporting manifest list " + built.Desc.Digest.String())()
 	}
 	w.built = append(w.built, assembled{opts, built})

@@ -10,14 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/export"
-)
-
-// The annotations of a manifest that is about another one of its index.
-const (
-	annotationReferenceType   = "vnd.docker.reference.type"
-	annotationReferenceDigest = "vnd.docker.reference.digest"
-	attestation               = "attestation-manifest"
+	"github.com/sinter-build/sinter/builder/manifest"
 )
 
 // filter leaves out what is not for the wanted platforms.
@@ -26,7 +19,7 @@ func (o Options) filter(root read) (read, error) {
 		return root, nil
 	}
 	wanted := platforms.Any(o.Platforms...)
-	if !export.IsIndex(root.desc.MediaType) {
+	if !manifest.IsIndex(root.desc.MediaType) {
 		p := root.desc.Platform
 		if p == nil {
 			return root, errors.New("the image does not say its platform, so none can be chosen")
@@ -64,9 +57,9 @@ func (o Options) filter(root read) (read, error) {
 
 // subjectOf is the manifest that an attestation is about.
 func subjectOf(byDigest map[digest.Digest]ocispec.Descriptor, d ocispec.Descriptor) (ocispec.Descriptor, bool) {
-	if d.Annotations[annotationReferenceType] != attestation {
+	if d.Annotations[manifest.ReferenceType] != manifest.Attestation {
 		return ocispec.Descriptor{}, false
 	}
-	subject, ok := byDigest[digest.Digest(d.Annotations[annotationReferenceDigest])]
+	subject, ok := byDigest[digest.Digest(d.Annotations[manifest.ReferenceDigest])]
 	return subject, ok
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
@@ -111,7 +112,7 @@ func (i *Image) Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadClose
 }
 
 func (i *Image) openAt(ctx context.Context, place Place, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	if !isManifest(desc.MediaType) {
+	if !manifest.IsManifest(desc.MediaType) {
 		return place.open(ctx, i.client, desc)
 	}
 	place = place.At(desc.Digest)
@@ -123,15 +124,9 @@ func (i *Image) openAt(ctx context.Context, place Place, desc ocispec.Descriptor
 	return io.NopCloser(bytes.NewReader(data)), nil
 }
 
-func isManifest(mediaType string) bool {
-	return slices.Contains([]string{
-		ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, registry.MediaTypeDockerIndex, registry.MediaTypeDockerManifest,
-	}, mediaType)
-}
-
 // Blob reads a manifest, a config or another small blob, verified.
 func (i *Image) Blob(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	if isManifest(desc.MediaType) {
+	if manifest.IsManifest(desc.MediaType) {
 		r, err := i.Open(ctx, desc)
 		if err != nil {
 			return nil, err

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
@@ -103,7 +104,7 @@ func fetch(ctx context.Context, client *registry.Client, s Source) (read, error)
 		desc.Platform = &given
 	}
 	r := read{desc: desc, from: s.Place, data: data}
-	if export.IsIndex(desc.MediaType) {
+	if manifest.IsIndex(desc.MediaType) {
 		return r, nil
 	}
 	return r, r.addPlatform(ctx, client)
@@ -150,7 +151,7 @@ func (r *read) addPlatform(ctx context.Context, client *registry.Client) error {
 // root is the new image's index, or the manifest of the only source.
 func (o Options) root(list []read) (read, error) {
 	single := len(list) == 1
-	if single && len(o.Annotations) == 0 && (o.KeepManifest || export.IsIndex(list[0].desc.MediaType)) {
+	if single && len(o.Annotations) == 0 && (o.KeepManifest || manifest.IsIndex(list[0].desc.MediaType)) {
 		// What is taken over as it is has no descriptor around it.
 		copied := list[0]
 		copied.desc.Annotations, copied.desc.ArtifactType = nil, ""
@@ -167,7 +168,7 @@ func (o Options) root(list []read) (read, error) {
 		index.Manifests = append(index.Manifests, d)
 	}
 	for _, r := range list {
-		if !export.IsIndex(r.desc.MediaType) {
+		if !manifest.IsIndex(r.desc.MediaType) {
 			add(r.desc)
 			continue
 		}
@@ -187,7 +188,7 @@ func (o Options) root(list []read) (read, error) {
 	other := slices.ContainsFunc(index.Manifests, func(d ocispec.Descriptor) bool { return !docker(d) })
 	// Docker's list has no place for annotations.
 	if !other && len(o.Annotations) == 0 {
-		index.MediaType = registry.MediaTypeDockerIndex
+		index.MediaType = manifest.DockerIndex
 	}
 	if err := o.Annotations.Annotate(&index); err != nil {
 		return read{}, err

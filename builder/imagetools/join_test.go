@@ -24,6 +24,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
@@ -195,9 +196,9 @@ func TestJoinTypes(t *testing.T) {
 		want string
 	}{
 		{"both", []registry.Ref{oci, docker}, Options{}, ocispec.MediaTypeImageIndex},
-		{"docker's alone", []registry.Ref{docker}, Options{}, registry.MediaTypeDockerIndex},
+		{"docker's alone", []registry.Ref{docker}, Options{}, manifest.DockerIndex},
 		{"docker's with an annotation", []registry.Ref{docker}, Options{Annotations: note}, ocispec.MediaTypeImageIndex},
-		{"a copy", []registry.Ref{docker}, Options{KeepManifest: true}, registry.MediaTypeDockerManifest},
+		{"a copy", []registry.Ref{docker}, Options{KeepManifest: true}, manifest.DockerManifest},
 		{"no copy of two", []registry.Ref{docker, oci}, Options{KeepManifest: true}, ocispec.MediaTypeImageIndex},
 		{"twice the same", []registry.Ref{oci, oci}, Options{}, ocispec.MediaTypeImageIndex},
 	} {
@@ -296,7 +297,7 @@ func TestFilterKeepsAttestations(t *testing.T) {
 	about := func(d digest.Digest) ocispec.Descriptor {
 		return ocispec.Descriptor{
 			Digest: digest.FromString("about " + d.String()), Platform: &ocispec.Platform{OS: "unknown", Architecture: "unknown"},
-			Annotations: map[string]string{annotationReferenceType: attestation, annotationReferenceDigest: d.String()},
+			Annotations: map[string]string{manifest.ReferenceType: manifest.Attestation, manifest.ReferenceDigest: d.String()},
 		}
 	}
 	other := digest.FromString("amd64")
@@ -418,4 +419,22 @@ func TestImageInParallel(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A manifest without a config yields an error, in an index too.
+func TestPartsWithoutConfig(t *testing.T) {
+	img := newImage(newClient())
+	put := func(mediaType, doc string) ocispec.Descriptor {
+		d := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromString(doc), Size: int64(len(doc))}
+		img.docs[d.Digest] = []byte(doc)
+		return d
+	}
+	m := put(ocispec.MediaTypeImageManifest, `{"layers":[]}`)
+	index := put(ocispec.MediaTypeImageIndex, `{"manifests":[{"mediaType":"`+m.MediaType+`","digest":"`+m.Digest.String()+`"}]}`)
+	for _, root := range []ocispec.Descriptor{m, index} {
+		img.root = root
+		if parts, err := img.Parts(t.Context()); err == nil || !strings.Contains(err.Error(), "has no config") {
+			t.Errorf("%s: got %v, %v", root.MediaType, parts, err)
+		}
+	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/manifest"
 )
 
 // Part is the image of one platform, with what is attested of it.
@@ -42,14 +42,11 @@ const (
 	predicateSLSA           = "https://slsa.dev/provenance/"
 )
 
-// maxParts is the most manifests that an image may have.
-const maxParts = 1000
-
 // Parts are the images of the platforms, in the order of the index. What is no
 // image is left out.
 func (i *Image) Parts(ctx context.Context) ([]Part, error) {
-	var images, attestations []document
-	if err := i.walk(ctx, i.root, &images, &attestations, 0); err != nil {
+	images, attestations, err := i.documents(ctx)
+	if err != nil {
 		return nil, err
 	}
 	parts := make([]Part, 0, len(images))
@@ -59,7 +56,7 @@ func (i *Image) Parts(ctx context.Context) ([]Part, error) {
 			return nil, err
 		}
 		for _, a := range attestations {
-			if digest.Digest(a.desc.Annotations[annotationReferenceDigest]) != d.desc.Digest {
+			if digest.Digest(a.Desc.Annotations[manifest.ReferenceDigest]) != d.Desc.Digest {
 				continue
 			}
 			if err := i.attest(ctx, &p, a); err != nil {
@@ -71,66 +68,47 @@ func (i *Image) Parts(ctx context.Context) ([]Part, error) {
 	return parts, nil
 }
 
-// document is a manifest that has been read.
-type document struct {
-	desc     ocispec.Descriptor
-	manifest ocispec.Manifest
+// documents reads the manifests of the image: those of images, and attestations.
+func (i *Image) documents(ctx context.Context) (images, attestations []*manifest.Document, err error) {
+	err = manifest.Walker{
+		Read: func(d ocispec.Descriptor) ([]byte, error) { return i.Blob(ctx, d) },
+		Want: func(d ocispec.Descriptor) (bool, error) { return manifest.IsManifest(d.MediaType), nil },
+		Visit: func(d *manifest.Document) error {
+			switch {
+			case d.IsIndex():
+			case d.Desc.Annotations[manifest.ReferenceType] == manifest.Attestation:
+				attestations = append(attestations, d)
+			default:
+				images = append(images, d)
+			}
+			return nil
+		},
+	}.Walk(i.root)
+	return images, attestations, err
 }
 
-func (i *Image) walk(ctx context.Context, desc ocispec.Descriptor, images, attestations *[]document, depth int) error {
-	if depth > 4 || len(*images)+len(*attestations) > maxParts {
-		return fmt.Errorf("the image has too many indexes within indexes, or more than %d manifests", maxParts)
+func (i *Image) part(ctx context.Context, d *manifest.Document) (Part, error) {
+	p := Part{Desc: d.Desc, Config: &ocispec.Image{}}
+	if d.Config == nil {
+		return p, fmt.Errorf("manifest %s has no config", d.Desc.Digest)
 	}
-	data, err := i.Blob(ctx, desc)
-	if err != nil {
-		return err
-	}
-	if export.IsIndex(desc.MediaType) {
-		var index ocispec.Index
-		if err := json.Unmarshal(data, &index); err != nil {
-			return fmt.Errorf("reading index %s: %w", desc.Digest, err)
-		}
-		for _, d := range index.Manifests {
-			if !isManifest(d.MediaType) {
-				continue
-			}
-			if err := i.walk(ctx, d, images, attestations, depth+1); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	d := document{desc: desc}
-	if err := json.Unmarshal(data, &d.manifest); err != nil {
-		return fmt.Errorf("reading manifest %s: %w", desc.Digest, err)
-	}
-	if desc.Annotations[annotationReferenceType] == attestation {
-		*attestations = append(*attestations, d)
-		return nil
-	}
-	*images = append(*images, d)
-	return nil
-}
-
-func (i *Image) part(ctx context.Context, d document) (Part, error) {
-	p := Part{Desc: d.desc, Config: &ocispec.Image{}}
-	data, err := i.Blob(ctx, d.manifest.Config)
+	data, err := i.Blob(ctx, *d.Config)
 	if err != nil {
 		return p, err
 	}
 	if err := json.Unmarshal(data, p.Config); err != nil {
-		return p, fmt.Errorf("reading config %s: %w", d.manifest.Config.Digest, err)
+		return p, fmt.Errorf("reading config %s: %w", d.Config.Digest, err)
 	}
 	p.Platform = platforms.Normalize(p.Config.Platform)
-	if d.desc.Platform != nil {
-		p.Platform = *d.desc.Platform
+	if d.Desc.Platform != nil {
+		p.Platform = *d.Desc.Platform
 	}
 	return p, nil
 }
 
 // attest reads what an attestation manifest says.
-func (i *Image) attest(ctx context.Context, p *Part, a document) error {
-	for _, l := range a.manifest.Layers {
+func (i *Image) attest(ctx context.Context, p *Part, a *manifest.Document) error {
+	for _, l := range a.Layers {
 		kind := l.Annotations[annotationPredicateType]
 		spdx, slsa := kind == predicateSPDX, strings.HasPrefix(kind, predicateSLSA)
 		if l.MediaType != mediaTypeInToto || !spdx && !slsa {

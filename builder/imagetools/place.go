@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/source"
 )
@@ -77,7 +78,7 @@ func (p Place) read(ctx context.Context, client *registry.Client, desc ocispec.D
 	if p.Layout != "" {
 		return source.ReadInLayout(p.Layout, desc)
 	}
-	data, err := client.ReadBlob(ctx, p.Ref.Repository(), desc, 16<<20)
+	data, err := client.ReadBlob(ctx, p.Ref.Repository(), desc, manifest.MaxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}

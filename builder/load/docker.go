@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 )
@@ -64,7 +65,7 @@ func (c *contents) dockerImage(ctx context.Context, e dockerEntry, packed map[st
 	if len(img.RootFS.DiffIDs) != len(e.Layers) {
 		return none, fmt.Errorf("it has %d layers, but its config names %d", len(e.Layers), len(img.RootFS.DiffIDs))
 	}
-	manifest := ocispec.Manifest{
+	doc := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Layers: []ocispec.Descriptor{},
 	}
 	for i, name := range e.Layers {
@@ -74,12 +75,12 @@ func (c *contents) dockerImage(ctx context.Context, e dockerEntry, packed map[st
 				return none, fmt.Errorf("layer %s: %w", name, err)
 			}
 		}
-		manifest.Layers = append(manifest.Layers, packed[name])
+		doc.Layers = append(doc.Layers, packed[name])
 	}
-	if manifest.Config, err = c.put(ctx, config, ocispec.MediaTypeImageConfig); err != nil {
+	if doc.Config, err = c.put(ctx, config, ocispec.MediaTypeImageConfig); err != nil {
 		return none, err
 	}
-	data, err := json.MarshalIndent(manifest, "", "  ")
+	data, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
 		return none, err
 	}
@@ -117,8 +118,8 @@ func (c *contents) dockerConfig(ctx context.Context, name string) ([]byte, error
 		return nil, err
 	}
 	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, maxSmallFile+1))
-	if err == nil && len(data) > maxSmallFile {
+	data, err := io.ReadAll(io.LimitReader(r, manifest.MaxBytes+1))
+	if err == nil && len(data) > manifest.MaxBytes {
 		err = &Error{"its config is too large"}
 	}
 	return data, err

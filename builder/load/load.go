@@ -24,6 +24,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
@@ -39,7 +40,6 @@ type Image struct {
 // The files that say what is in an archive.
 const (
 	dockerManifestName = "manifest.json"
-	maxSmallFile       = 16 << 20 // bytes
 	maxSmallFiles      = 64 << 20 // bytes, all together
 	maxEntries         = 100_000
 )
@@ -154,7 +154,7 @@ func (c *contents) entry(ctx context.Context, h *tar.Header, r io.Reader) error 
 		return nil
 	}
 	// A config has the name that its archive's manifest.json gives it.
-	if h.Size > maxSmallFile || h.Size > c.room {
+	if h.Size > manifest.MaxBytes || h.Size > c.room {
 		return &Error{fmt.Sprintf("%d bytes are too many", h.Size)}
 	}
 	c.room -= h.Size
@@ -283,55 +283,37 @@ func Layout(ctx context.Context, s *store.Store, dir string) ([]Image, error) {
 		return nil, err
 	}
 	for _, img := range images {
-		if err := copyTree(ctx, s, dir, img.Desc, 0); err != nil {
+		if err := copyImage(ctx, s, dir, img.Desc); err != nil {
 			return nil, fmt.Errorf("layout %s: %w", dir, err)
 		}
 	}
 	return images, complete(ctx, s, images)
 }
 
-// maxNesting is how deep indexes may hold indexes.
-const maxNesting = 4
-
-// copyTree copies a manifest or index with all that it names. A layout need not
-// have all of an index's manifests.
-func copyTree(ctx context.Context, s *store.Store, dir string, desc ocispec.Descriptor, depth int) error {
-	if depth > maxNesting {
-		return fmt.Errorf("its indexes are nested more than %d deep", maxNesting)
-	}
-	err := copyBlob(ctx, s, dir, desc)
-	if depth > 0 && errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+// copyImage copies a manifest or index with everything that it names. A layout need
+// not have all of an index's manifests.
+func copyImage(ctx context.Context, s *store.Store, dir string, root ocispec.Descriptor) error {
+	if err := copyBlob(ctx, s, dir, root); err != nil {
 		return err
 	}
-	data, err := export.ReadBlob(ctx, s, desc)
-	if err != nil {
-		return err
-	}
-	var doc struct {
-		Manifests []ocispec.Descriptor `json:"manifests"`
-		Config    *ocispec.Descriptor  `json:"config"`
-		Layers    []ocispec.Descriptor `json:"layers"`
-	}
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return fmt.Errorf("manifest %s: %w", desc.Digest, err)
-	}
-	for _, d := range doc.Manifests {
-		if err := copyTree(ctx, s, dir, d, depth+1); err != nil {
-			return err
-		}
-	}
-	if doc.Config != nil {
-		doc.Layers = append(doc.Layers, *doc.Config)
-	}
-	for _, d := range doc.Layers {
-		if err := copyBlob(ctx, s, dir, d); err != nil {
-			return err
-		}
-	}
-	return nil
+	return manifest.Walker{
+		Read: func(d ocispec.Descriptor) ([]byte, error) { return export.ReadBlob(ctx, s, d) },
+		Want: func(d ocispec.Descriptor) (bool, error) {
+			err := copyBlob(ctx, s, dir, d)
+			if errors.Is(err, fs.ErrNotExist) {
+				return false, nil
+			}
+			return err == nil, err
+		},
+		Visit: func(d *manifest.Document) error {
+			for _, b := range d.Blobs() {
+				if err := copyBlob(ctx, s, dir, b); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}.Walk(root)
 }
 
 func copyBlob(ctx context.Context, s *store.Store, dir string, desc ocispec.Descriptor) error {

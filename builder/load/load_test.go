@@ -24,6 +24,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/archive/archivetest"
@@ -302,10 +303,10 @@ func TestArchiveRefuses(t *testing.T) {
 
 // An archive with huge descriptions of images fills no memory.
 func TestArchiveOfHugeFiles(t *testing.T) {
-	huge := strings.Repeat(" ", maxSmallFile+1)
-	manifest := digest.FromString(huge)
+	huge := strings.Repeat(" ", manifest.MaxBytes+1)
+	hugeDigest := digest.FromString(huge)
 	var many []member
-	for i := range maxSmallFiles/maxSmallFile + 1 {
+	for i := range maxSmallFiles/manifest.MaxBytes + 1 {
 		many = append(many, member{name: fmt.Sprint(i, ".json"), data: huge[1:]})
 	}
 	for name, members := range map[string][]member{
@@ -313,12 +314,12 @@ func TestArchiveOfHugeFiles(t *testing.T) {
 		"manifest.json": {{name: "manifest.json", data: huge}},
 		"many":          many,
 		"a manifest": {
-			{name: "blobs/sha256/" + manifest.Encoded(), data: huge},
-			{name: "index.json", data: fmt.Sprintf(`{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"%s","size":%d}]}`, manifest, len(huge))},
+			{name: "blobs/sha256/" + hugeDigest.Encoded(), data: huge},
+			{name: "index.json", data: fmt.Sprintf(`{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"%s","size":%d}]}`, hugeDigest, len(huge))},
 		},
 		"a config": {
-			{name: "blobs/sha256/" + manifest.Encoded(), data: huge},
-			{name: "manifest.json", data: `[{"Config":"blobs/sha256/` + manifest.Encoded() + `"}]`},
+			{name: "blobs/sha256/" + hugeDigest.Encoded(), data: huge},
+			{name: "manifest.json", data: `[{"Config":"blobs/sha256/` + hugeDigest.Encoded() + `"}]`},
 		},
 	} {
 		images, err := Archive(t.Context(), openStore(t), bytes.NewReader(archiveOf(t, members...)))

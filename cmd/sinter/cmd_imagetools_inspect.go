@@ -19,8 +19,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/imagetools"
+	"github.com/sinter-build/sinter/builder/manifest"
 )
 
 const inspectCommand = "sinter imagetools inspect"
@@ -135,7 +135,7 @@ type remoteFields struct {
 
 func (r *remoteImage) fields(name string, parts []imagetools.Part) remoteFields {
 	f := remoteFields{Name: name, Manifest: r.desc}
-	if export.IsIndex(r.desc.MediaType) {
+	if manifest.IsIndex(r.desc.MediaType) {
 		f.Manifest = remoteIndex{
 			SchemaVersion: r.index.SchemaVersion, MediaType: r.index.MediaType,
 			Digest: r.desc.Digest, Size: r.desc.Size,
@@ -160,7 +160,7 @@ func (r *remoteImage) fields(name string, parts []imagetools.Part) remoteFields 
 func (r *remoteImage) print(w io.Writer) error {
 	head := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
 	fmt.Fprintf(head, "Name:\t%s\nMediaType:\t%s\nDigest:\t%s\n", r.place, r.desc.MediaType, r.desc.Digest)
-	if err := head.Flush(); err != nil || !export.IsIndex(r.desc.MediaType) {
+	if err := head.Flush(); err != nil || !manifest.IsIndex(r.desc.MediaType) {
 		return err
 	}
 	if _, err := fmt.Fprintln(w, "\nManifests:"); err != nil {

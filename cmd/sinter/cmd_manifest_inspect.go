@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/imagetools"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 )
 
@@ -41,7 +41,7 @@ func (a *app) inspectManifest(ctx context.Context, name string, insecure bool) e
 		return err
 	}
 	indent := "\t"
-	if export.IsIndex(img.Root().MediaType) {
+	if manifest.IsIndex(img.Root().MediaType) {
 		indent = "   "
 	}
 	// As docker indents them.

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/image"
@@ -188,7 +189,7 @@ func (a *app) whole(n namedImage, platform *ocispec.Platform) (*export.Built, er
 	if len(n.built.Missing) == 0 {
 		return n.built, nil
 	}
-	partly := slices.ContainsFunc(n.built.Missing, func(d ocispec.Descriptor) bool { return !export.IsAttestation(d) })
+	partly := slices.ContainsFunc(n.built.Missing, func(d ocispec.Descriptor) bool { return !manifest.IsAttestation(d) })
 	have := n.built.Platforms()
 	switch {
 	case len(have) == 1 && partly:
