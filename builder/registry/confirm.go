@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/manifest"
 )
 
 // Servers that are not registries, such as login pages, may answer success to
@@ -47,8 +49,8 @@ func (p *push) confirmBlob(ctx context.Context, resp *http.Response, desc ocispe
 }
 
 // confirmManifest is confirmBlob for the manifest at a tag or digest.
-func (p *push) confirmManifest(ctx context.Context, resp *http.Response, name string, m document) error {
-	said, want := resp.Header.Get(digestHeader), m.desc.Digest.String()
+func (p *push) confirmManifest(ctx context.Context, resp *http.Response, name string, m *manifest.Document) error {
+	said, want := resp.Header.Get(digestHeader), m.Desc.Digest.String()
 	if said == want || said == "" && resp.StatusCode == http.StatusCreated {
 		return nil
 	}
@@ -63,20 +65,20 @@ func (p *push) confirmManifest(ctx context.Context, resp *http.Response, name st
 }
 
 // holds reports whether a tag or digest stands for the manifest.
-func (p *push) holds(ctx context.Context, name string, m document) (bool, error) {
+func (p *push) holds(ctx context.Context, name string, m *manifest.Document) (bool, error) {
 	at := p.ref
 	at.Tag, at.Digest = name, ""
-	if name == m.desc.Digest.String() {
-		at.Tag, at.Digest = "", m.desc.Digest
+	if name == m.Desc.Digest.String() {
+		at.Tag, at.Digest = "", m.Desc.Digest
 	}
 	got, _, err := p.session.manifest(ctx, at)
-	return err == nil && got.Digest == m.desc.Digest, err
+	return err == nil && got.Digest == m.Desc.Digest, err
 }
 
 // heldAnyway reports whether a registry that refused a manifest has it under that name:
 // it was pushed before, and tags cannot be replaced there, not even by what they stand
 // for. BuildKit asks before it sends one.
-func (p *push) heldAnyway(ctx context.Context, refusal *transport.Error, name string, m document) bool {
+func (p *push) heldAnyway(ctx context.Context, refusal *transport.Error, name string, m *manifest.Document) bool {
 	if refusal == nil || refusal.StatusCode < 400 || refusal.StatusCode >= 500 {
 		return false
 	}

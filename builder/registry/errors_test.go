@@ -23,6 +23,8 @@ import (
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/manifest"
 )
 
 func TestRefusedConnection(t *testing.T) {
@@ -248,11 +250,11 @@ func TestWrongManifests(t *testing.T) {
 	_, _, err := c.Resolve(t.Context(), mustRef(t, reg.host+"/a:1"))
 	wantError(t, err, "schema 1", "push the image again")
 
-	serve(MediaTypeDockerManifest, `{}`)
+	serve(manifest.DockerManifest, `{}`)
 	_, _, err = c.Resolve(t.Context(), mustRef(t, reg.host+"/a@"+zeros))
 	wantError(t, err, "sent another manifest", "")
 
-	serve(MediaTypeDockerManifest, strings.Repeat(" ", maxManifest+1))
+	serve(manifest.DockerManifest, strings.Repeat(" ", manifest.MaxBytes+1))
 	_, _, err = c.Resolve(t.Context(), mustRef(t, reg.host+"/a:1"))
 	wantError(t, err, "more than", "")
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/transfer"
 )
 
@@ -38,10 +39,10 @@ func (r rawRegistry) RoundTrip(req *http.Request) (*http.Response, error) {
 // token, for a manifest and for a blob: an error, or what has the digest.
 func FuzzAnswers(f *testing.F) {
 	const ok = "HTTP/1.1 200 OK\r\n\r\n"
-	manifest := "HTTP/1.1 200 OK\r\nContent-Type: " + ocispec.MediaTypeImageManifest + "\r\nContent-Length: 2\r\nDocker-Content-Digest: sha256:x\r\n\r\n{}"
+	answer := "HTTP/1.1 200 OK\r\nContent-Type: " + ocispec.MediaTypeImageManifest + "\r\nContent-Length: 2\r\nDocker-Content-Digest: sha256:x\r\n\r\n{}"
 	for _, s := range [][3]string{
-		{ok, ok, manifest},
-		{"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer realm=\"http://tokens.invalid/t\",service=\"s\",scope=\"repository:a:pull\"\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n{\"token\":\"x\",\"expires_in\":-1}", manifest},
+		{ok, ok, answer},
+		{"HTTP/1.1 401 No\r\nWWW-Authenticate: Bearer realm=\"http://tokens.invalid/t\",service=\"s\",scope=\"repository:a:pull\"\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n{\"token\":\"x\",\"expires_in\":-1}", answer},
 		{"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"x\"\r\nWWW-Authenticate: Bearer realm=\r\n\r\n", "HTTP/1.1 500 No\r\n\r\n{\"errors\":[{\"code\":1}]}", "HTTP/1.1 404 No\r\n\r\n{\"errors\":[{\"code\":\"NAME_UNKNOWN\",\"detail\":[[[]]]}]}"},
 		{"HTTP/1.1 401 No\r\nWWW-Authenticate: bearer realm=\"file:///etc/passwd\",x=\"\\\r\n\r\n", "", "HTTP/1.1 206 Part\r\nContent-Range: bytes 0-99999999999999999999/2\r\n\r\n{}"},
 		{ok, ok, "HTTP/1.1 429 Slow\r\nRetry-After: 9999999999\r\n\r\n"},
@@ -61,7 +62,7 @@ func FuzzAnswers(f *testing.F) {
 		e := c.upstream(ref.Host, ref.Path)
 		c.transports[transportKey{host: e.host, schemes: e.schemes}] = &retrying{inner: rawRegistry{refusal, token, rest}, policy: &c.retry, warn: func(string) {}}
 		desc, data, err := c.Resolve(t.Context(), ref)
-		if err == nil && (desc.Digest != digest.FromBytes(data) || desc.Size != int64(len(data)) || len(data) > maxManifest) {
+		if err == nil && (desc.Digest != digest.FromBytes(data) || desc.Size != int64(len(data)) || len(data) > manifest.MaxBytes) {
 			t.Errorf("%+v for %d bytes", desc, len(data))
 		}
 		if desc, err := c.Head(t.Context(), ref); err == nil && desc.Digest.Validate() != nil {

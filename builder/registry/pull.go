@@ -13,23 +13,20 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/manifest"
 )
 
-// maxManifest is the most that a manifest, index or config may have, in bytes.
-const maxManifest = 16 << 20
-
-// The media types of docker, and of what is too old to be read.
+// The media types of manifests that are too old to be read.
 const (
-	MediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	MediaTypeDockerIndex    = "application/vnd.docker.distribution.manifest.list.v2+json"
-	mediaTypeSchema1        = "application/vnd.docker.distribution.manifest.v1+json"
-	mediaTypeSchema1Signed  = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+	mediaTypeSchema1       = "application/vnd.docker.distribution.manifest.v1+json"
+	mediaTypeSchema1Signed = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 )
 
 // accepted are the manifests that we ask for. Schema 1 is among them so that a
 // registry which has nothing else says so.
 var accepted = strings.Join([]string{
-	ocispec.MediaTypeImageIndex, MediaTypeDockerIndex, ocispec.MediaTypeImageManifest, MediaTypeDockerManifest,
+	ocispec.MediaTypeImageIndex, manifest.DockerIndex, ocispec.MediaTypeImageManifest, manifest.DockerManifest,
 	mediaTypeSchema1Signed + ";q=0.1", mediaTypeSchema1 + ";q=0.1",
 }, ", ")
 
@@ -140,12 +137,12 @@ func (s *session) manifest(ctx context.Context, ref Ref) (ocispec.Descriptor, []
 	if err := checkStatus(resp, http.StatusOK); err != nil {
 		return ocispec.Descriptor{}, nil, s.explain(err, &ref)
 	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, manifest.MaxBytes+1))
 	if err != nil {
 		return ocispec.Descriptor{}, nil, s.brokenOff(err, &ref)
 	}
-	if len(data) > maxManifest {
-		return ocispec.Descriptor{}, nil, fmt.Errorf("%s: the manifest has more than %d bytes", ref, maxManifest)
+	if len(data) > manifest.MaxBytes {
+		return ocispec.Descriptor{}, nil, fmt.Errorf("%s: the manifest has more than %d bytes", ref, manifest.MaxBytes)
 	}
 	desc := ocispec.Descriptor{
 		MediaType: mediaType(resp.Header.Get("Content-Type")),

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/progress"
 )
 
@@ -65,79 +65,41 @@ func (c *Client) Push(ctx context.Context, ref string, img Source, report func(p
 type content struct {
 	blobs []ocispec.Descriptor
 	// manifests come in the order in which they can be sent: the root last.
-	manifests []document
-}
-
-type document struct {
-	desc ocispec.Descriptor
-	data []byte
+	manifests []*manifest.Document
 }
 
 // contentOf lists the content of an image, each blob once.
 func contentOf(ctx context.Context, img Source) (*content, error) {
 	c := &content{}
 	seen := map[digest.Digest]bool{}
-	err := c.add(ctx, img, img.Root(), seen, 0)
+	isNew := func(d ocispec.Descriptor) (bool, error) {
+		old := seen[d.Digest]
+		seen[d.Digest] = true
+		return !old, nil
+	}
+	err := manifest.Walker{
+		Read: func(d ocispec.Descriptor) ([]byte, error) { return readManifest(ctx, img, d) },
+		Want: isNew,
+		Visit: func(d *manifest.Document) error {
+			for _, b := range d.Blobs() {
+				if add, _ := isNew(b); add {
+					c.blobs = append(c.blobs, b)
+				}
+			}
+			c.manifests = append(c.manifests, d)
+			return nil
+		},
+	}.Walk(img.Root())
 	return c, err
 }
 
-func (c *content) add(ctx context.Context, img Source, desc ocispec.Descriptor, seen map[digest.Digest]bool, depth int) error {
-	if seen[desc.Digest] {
-		return nil
-	}
-	seen[desc.Digest] = true
-	if err := desc.Digest.Validate(); err != nil {
-		return fmt.Errorf("manifest %q: %w", desc.Digest, err)
-	}
-	if depth > 4 {
-		return fmt.Errorf("manifest %s: too many indexes are nested", desc.Digest)
-	}
-	data, err := readAll(ctx, img, desc)
-	if err != nil {
-		return err
-	}
-	var m struct {
-		Manifests []ocispec.Descriptor `json:"manifests"`
-		Config    *ocispec.Descriptor  `json:"config"`
-		Layers    []ocispec.Descriptor `json:"layers"`
-	}
-	if err := json.Unmarshal(data, &m); err != nil {
-		return fmt.Errorf("manifest %s: %w", desc.Digest, err)
-	}
-	for _, child := range m.Manifests {
-		if err := c.add(ctx, img, child, seen, depth+1); err != nil {
-			return err
-		}
-	}
-	if m.Config != nil {
-		m.Layers = append(m.Layers, *m.Config)
-	}
-	for _, b := range m.Layers {
-		if err := b.Digest.Validate(); err != nil {
-			return fmt.Errorf("blob %q of manifest %s: %w", b.Digest, desc.Digest, err)
-		}
-		if !seen[b.Digest] {
-			seen[b.Digest] = true
-			c.blobs = append(c.blobs, b)
-		}
-	}
-	c.manifests = append(c.manifests, document{desc, data})
-	return nil
-}
-
-func readAll(ctx context.Context, img Source, desc ocispec.Descriptor) ([]byte, error) {
+func readManifest(ctx context.Context, img Source, desc ocispec.Descriptor) ([]byte, error) {
 	r, err := img.Open(ctx, desc)
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 	}
-	data, err := io.ReadAll(io.LimitReader(r, maxManifest))
-	if err = errors.Join(err, r.Close()); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
-	}
-	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
-		return nil, fmt.Errorf("manifest %s is damaged: it is %s", desc.Digest, got)
-	}
-	return data, nil
+	data, err := manifest.Read(r, desc)
+	return data, errors.Join(err, r.Close())
 }
 
 // push is one push under way.
@@ -164,7 +126,7 @@ func (p *push) send(ctx context.Context, c *content) error {
 		return err
 	}
 	for i, m := range c.manifests {
-		name := m.desc.Digest.String()
+		name := m.Desc.Digest.String()
 		if i == len(c.manifests)-1 && p.ref.Tag != "" {
 			name = p.ref.Tag
 		}
@@ -213,7 +175,7 @@ func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 
 // manifest sends a manifest. One that arrived damaged, or came before the registry
 // knew of its blobs, is sent again. One that is refused need not be sent if it is there.
-func (p *push) manifest(ctx context.Context, name string, m document) error {
+func (p *push) manifest(ctx context.Context, name string, m *manifest.Document) error {
 	policy := &p.client.retry
 	for n := 1; ; n++ {
 		err := p.putManifest(ctx, name, m)
@@ -230,15 +192,15 @@ func (p *push) manifest(ctx context.Context, name string, m document) error {
 	}
 }
 
-func (p *push) putManifest(ctx context.Context, name string, m document) error {
+func (p *push) putManifest(ctx context.Context, name string, m *manifest.Document) error {
 	req, err := p.session.request(ctx, http.MethodPut, "manifests/"+name)
 	if err != nil {
 		return err
 	}
-	req.Body, _ = bodyOf(m.data)()
-	req.GetBody = bodyOf(m.data)
-	req.ContentLength = int64(len(m.data))
-	req.Header.Set("Content-Type", m.desc.MediaType)
+	req.Body, _ = bodyOf(m.Data)()
+	req.GetBody = bodyOf(m.Data)
+	req.ContentLength = int64(len(m.Data))
+	req.Header.Set("Content-Type", m.Desc.MediaType)
 	resp, err := p.session.client.Do(req)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/image"
@@ -166,7 +167,7 @@ func (s *Images) pulled(ref registry.Ref, d digest.Digest) bool {
 
 // open finds the image for a platform. What a registry has told is remembered
 // under its name when it is known to be an image.
-func (s *Images) open(ctx context.Context, ref registry.Ref, platform *ocispec.Platform, pull bool) (ocispec.Descriptor, *manifest, error) {
+func (s *Images) open(ctx context.Context, ref registry.Ref, platform *ocispec.Platform, pull bool) (ocispec.Descriptor, *imageManifest, error) {
 	a, err := s.find(ctx, ref, platform, pull)
 	if err != nil {
 		return a.desc, nil, err
@@ -220,7 +221,7 @@ func (s *Images) keep(desc ocispec.Descriptor, data []byte) (ocispec.Descriptor,
 
 // load reads the manifest and config of an image for a platform, from the store
 // or else from the repository of ref.
-func (s *Images) load(ctx context.Context, ref registry.Ref, desc ocispec.Descriptor, platform *ocispec.Platform) (*manifest, error) {
+func (s *Images) load(ctx context.Context, ref registry.Ref, desc ocispec.Descriptor, platform *ocispec.Platform) (*imageManifest, error) {
 	read := func(desc ocispec.Descriptor) ([]byte, error) { return s.blob(ctx, ref, desc) }
 	m, err := load(desc, platform, read)
 	if err != nil {
@@ -238,11 +239,11 @@ func (s *Images) blob(ctx context.Context, ref registry.Ref, desc ocispec.Descri
 	if err == nil {
 		return data, nil
 	}
-	if isManifest(desc.MediaType) {
+	if manifest.IsManifest(desc.MediaType) {
 		ref.Tag, ref.Digest = "", desc.Digest
 		_, data, err = s.client.Resolve(ctx, ref)
 	} else {
-		data, err = s.client.ReadBlob(ctx, ref.Repository(), desc, maxConfig)
+		data, err = s.client.ReadBlob(ctx, ref.Repository(), desc, manifest.MaxBytes)
 	}
 	if err != nil {
 		return nil, &transferError{err}
@@ -302,13 +303,13 @@ func kindOf(data []byte, said string) (string, error) {
 		}
 	case doc.Manifests != nil && doc.Config != nil:
 		return "", errors.New("its manifest claims to be an index as well")
-	case isManifest(doc.MediaType):
+	case manifest.IsManifest(doc.MediaType):
 		return doc.MediaType, nil
-	case doc.Manifests != nil && !isManifest(said):
+	case doc.Manifests != nil && !manifest.IsManifest(said):
 		return ocispec.MediaTypeImageIndex, nil
-	case doc.Config != nil && !isManifest(said):
+	case doc.Config != nil && !manifest.IsManifest(said):
 		return ocispec.MediaTypeImageManifest, nil
-	case isManifest(said):
+	case manifest.IsManifest(said):
 		return said, nil
 	}
 	return "", fmt.Errorf("it is not an image but of the type %q", said)

@@ -8,15 +8,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
-)
-
-// The annotations of a manifest that is about another one of its index, as BuildKit
-// writes them.
-const (
-	referenceType   = "vnd.docker.reference.type"
-	referenceDigest = "vnd.docker.reference.digest"
 )
 
 // Attestations keeps the manifests and configs of what the index that ref names
@@ -28,7 +22,7 @@ func (s *Images) Attestations(ctx context.Context, ref string, pulled ocispec.Pl
 		return nil, err
 	}
 	desc, _, err := s.open(ctx, named, &pulled, false)
-	if err != nil || !isIndex(desc.MediaType) {
+	if err != nil || !manifest.IsIndex(desc.MediaType) {
 		return nil, err
 	}
 	data, err := s.blob(ctx, named, desc)
@@ -40,7 +34,7 @@ func (s *Images) Attestations(ctx context.Context, ref string, pulled ocispec.Pl
 		return nil, fmt.Errorf("index %s: %w", desc.Digest, err)
 	}
 	var list []layers.Layer
-	for _, d := range index.Manifests[:min(len(index.Manifests), maxManifests)] {
+	for _, d := range index.Manifests[:min(len(index.Manifests), manifest.MaxEntries)] {
 		if !s.isAttested(index, d) {
 			continue
 		}
@@ -60,8 +54,8 @@ func (s *Images) Attestations(ctx context.Context, ref string, pulled ocispec.Pl
 // isAttested reports whether d attests something of an image of the index that is
 // in the store.
 func (s *Images) isAttested(index ocispec.Index, d ocispec.Descriptor) bool {
-	subject := digest.Digest(d.Annotations[referenceDigest])
-	if d.Annotations[referenceType] == "" || d.Digest.Validate() != nil || !isManifest(d.MediaType) || isIndex(d.MediaType) {
+	subject := digest.Digest(d.Annotations[manifest.ReferenceDigest])
+	if d.Annotations[manifest.ReferenceType] == "" || d.Digest.Validate() != nil || !manifest.IsManifest(d.MediaType) || manifest.IsIndex(d.MediaType) {
 		return false
 	}
 	for _, m := range index.Manifests {
@@ -82,8 +76,8 @@ func (s *Images) attestation(ctx context.Context, ref registry.Ref, d ocispec.De
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, err
 	}
-	if len(m.Layers) > maxLayers {
-		return nil, fmt.Errorf("it has %d layers, more than the %d that are allowed", len(m.Layers), maxLayers)
+	if len(m.Layers) > manifest.MaxEntries {
+		return nil, fmt.Errorf("it has %d layers, more than the %d that are allowed", len(m.Layers), manifest.MaxEntries)
 	}
 	for _, b := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
 		if err := b.Digest.Validate(); err != nil {

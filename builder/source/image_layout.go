@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/image"
@@ -142,7 +143,7 @@ type layout struct{ dir string }
 func (l layout) open(d digest.Digest) (*os.File, error) { return image.OpenBlob(l.dir, d) }
 
 // load finds an image in the layout.
-func (l layout) load(ref string, platform *ocispec.Platform) (ocispec.Descriptor, *manifest, error) {
+func (l layout) load(ref string, platform *ocispec.Platform) (ocispec.Descriptor, *imageManifest, error) {
 	desc, err := l.find(ref)
 	if err != nil {
 		return desc, nil, err
@@ -161,16 +162,7 @@ func (l layout) read(desc ocispec.Descriptor) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(data) > maxConfig:
-		return nil, fmt.Errorf("blob %s has more than the %d bytes that are allowed", desc.Digest, maxConfig)
-	case desc.Digest.Algorithm().FromBytes(data) != desc.Digest:
-		return nil, fmt.Errorf("blob %s is damaged", desc.Digest)
-	}
-	return data, nil
+	return manifest.Read(f, desc)
 }
 
 // find returns the descriptor that ref names: by digest, by tag, or as the only
@@ -216,7 +208,7 @@ func (l layout) typed(desc ocispec.Descriptor) (ocispec.Descriptor, error) {
 	if err := desc.Digest.Validate(); err != nil {
 		return desc, fmt.Errorf("OCI layout %s: %q: %w", l.dir, desc.Digest, err)
 	}
-	data, err := l.read(desc)
+	data, err := l.read(ocispec.Descriptor{Digest: desc.Digest})
 	if err == nil {
 		desc.Size = int64(len(data))
 		desc.MediaType, err = kindOf(data, desc.MediaType)

@@ -9,26 +9,18 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
-)
-
-// Limits for what comes from outside.
-const (
-	maxConfig     = 8 << 20 // bytes
-	maxLayers     = 1024
-	maxManifests  = 1024 // of an index with all that is nested in it
-	maxIndexDepth = 4
 )
 
 // errArtifact is in the error of a manifest that is not one of an image.
 var errArtifact = errors.New("an artifact, not an image")
 
-// manifest is an image for one platform.
-type manifest struct {
+// imageManifest is an image for one platform.
+type imageManifest struct {
 	desc    ocispec.Descriptor
 	content ocispec.Manifest
 	config  []byte
@@ -40,15 +32,15 @@ type reader func(desc ocispec.Descriptor) ([]byte, error)
 
 // load reads the manifest that desc names, or that which the index has for the
 // platform.
-func load(desc ocispec.Descriptor, platform *ocispec.Platform, read reader) (*manifest, error) {
-	if isIndex(desc.MediaType) {
+func load(desc ocispec.Descriptor, platform *ocispec.Platform, read reader) (*imageManifest, error) {
+	if manifest.IsIndex(desc.MediaType) {
 		return choose(desc, platformOf(platform), read)
 	}
 	return loadManifest(desc, read)
 }
 
-func loadManifest(desc ocispec.Descriptor, read reader) (*manifest, error) {
-	m := &manifest{desc: desc}
+func loadManifest(desc ocispec.Descriptor, read reader) (*imageManifest, error) {
+	m := &imageManifest{desc: desc}
 	data, err := read(desc)
 	if err != nil {
 		return nil, err
@@ -72,20 +64,20 @@ func loadManifest(desc ocispec.Descriptor, read reader) (*manifest, error) {
 }
 
 // check looks at all that a manifest refers to.
-func (m *manifest) check() error {
+func (m *imageManifest) check() error {
 	if err := m.content.Config.Digest.Validate(); err != nil {
 		return fmt.Errorf("config %q: %w", m.content.Config.Digest, err)
 	}
 	switch t := m.content.Config.MediaType; t {
-	case ocispec.MediaTypeImageConfig, "application/vnd.docker.container.image.v1+json", "application/octet-stream", "":
+	case ocispec.MediaTypeImageConfig, manifest.DockerConfig, "application/octet-stream", "":
 	default:
 		return &registry.Error{
 			Msg:  fmt.Sprintf("it is not an image but an artifact of the type %s", cmp.Or(m.content.ArtifactType, t)),
 			Hint: "check the name: there may be another tag for the image itself", Err: errArtifact,
 		}
 	}
-	if len(m.content.Layers) > maxLayers {
-		return fmt.Errorf("it has %d layers, more than the %d that are allowed", len(m.content.Layers), maxLayers)
+	if len(m.content.Layers) > manifest.MaxEntries {
+		return fmt.Errorf("it has %d layers, more than the %d that are allowed", len(m.content.Layers), manifest.MaxEntries)
 	}
 	for i, l := range m.content.Layers {
 		if err := l.Digest.Validate(); err != nil {
@@ -117,7 +109,7 @@ func checkLayerType(t string) error {
 	return fmt.Errorf("it is of the type %q, which is not supported", t)
 }
 
-func (m *manifest) checkConfig() error {
+func (m *imageManifest) checkConfig() error {
 	diffs := m.image.RootFS.DiffIDs
 	if len(diffs) != len(m.content.Layers) {
 		return fmt.Errorf("config %s names %d layers where the manifest has %d", m.content.Config.Digest, len(diffs), len(m.content.Layers))
@@ -132,7 +124,7 @@ func (m *manifest) checkConfig() error {
 
 // chain returns the layers of an image, the first limit of them if limit > 0. Their
 // diff IDs are what the config claims.
-func (m *manifest) chain(limit int, origins []string) layers.Chain {
+func (m *imageManifest) chain(limit int, origins []string) layers.Chain {
 	n := len(m.content.Layers)
 	if limit > 0 {
 		n = min(n, limit)
@@ -148,106 +140,64 @@ func (m *manifest) chain(limit int, origins []string) layers.Chain {
 	return chain
 }
 
-// choose finds the best manifest of an index for a platform, in containerd's
-// order of preference: linux/arm64 may run linux/arm/v7, but its own is better.
-func choose(desc ocispec.Descriptor, platform ocispec.Platform, read reader) (*manifest, error) {
-	l := indexed{read: read, seen: map[digest.Digest]bool{}}
-	if err := l.addIndex(desc, 0); err != nil {
+// choose finds the best manifest of an index for a platform.
+func choose(desc ocispec.Descriptor, platform ocispec.Platform, read reader) (*imageManifest, error) {
+	c := candidates{read: read}
+	err := manifest.Walker{
+		Read: read, Want: c.want,
+		Visit: func(*manifest.Document) error { return nil },
+	}.Walk(desc)
+	if err != nil {
 		return nil, err
 	}
-	match := platforms.Only(platform)
-	var fitting []candidate
-	for _, c := range l.found {
-		if match.Match(c.platform) {
-			fitting = append(fitting, c)
-		}
+	best, ok := manifest.Best(platform, c.platforms)
+	if !ok {
+		return nil, noPlatform(platform, c.platforms)
 	}
-	if len(fitting) == 0 {
-		return nil, noPlatform(platform, l.found)
-	}
-	slices.SortStableFunc(fitting, func(a, b candidate) int {
-		switch {
-		case match.Less(a.platform, b.platform):
-			return -1
-		case match.Less(b.platform, a.platform):
-			return 1
-		}
-		return 0
-	})
-	return loadManifest(fitting[0].desc, read)
+	return loadManifest(c.descs[best], read)
 }
 
-// candidate is one manifest of an index.
-type candidate struct {
-	desc     ocispec.Descriptor
-	platform ocispec.Platform
+// candidates are the images of an index and of the indexes in it.
+type candidates struct {
+	read      reader
+	descs     []ocispec.Descriptor
+	platforms []ocispec.Platform
 }
 
-// indexed finds the images of an index and of the indexes in it.
-type indexed struct {
-	read    reader
-	seen    map[digest.Digest]bool // nested indexes
-	entries int
-	found   []candidate
+func (c *candidates) add(d ocispec.Descriptor, p ocispec.Platform) {
+	c.descs = append(c.descs, d)
+	c.platforms = append(c.platforms, platforms.Normalize(p))
 }
 
-func (l *indexed) addIndex(desc ocispec.Descriptor, depth int) error {
-	if depth >= maxIndexDepth {
-		return fmt.Errorf("index %s: more than %d indexes are nested", desc.Digest, maxIndexDepth)
-	}
-	data, err := l.read(desc)
-	if err != nil {
-		return err
-	}
-	var idx ocispec.Index
-	if err := json.Unmarshal(data, &idx); err != nil {
-		return fmt.Errorf("index %s: %w", desc.Digest, err)
-	}
-	for _, d := range idx.Manifests {
-		if err := d.Digest.Validate(); err != nil {
-			return fmt.Errorf("manifest %q of index %s: %w", d.Digest, desc.Digest, err)
-		}
-		if l.entries++; l.entries > maxManifests {
-			return fmt.Errorf("index %s: more than %d manifests", desc.Digest, maxManifests)
-		}
-		if err := l.add(d, depth); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// add adds what is an image. Attestations and artifacts are left out.
-func (l *indexed) add(d ocispec.Descriptor, depth int) error {
+// want adds an entry that is an image, and reports whether it is an index.
+// Attestations and artifacts are left out.
+func (c *candidates) want(d ocispec.Descriptor) (index bool, err error) {
 	switch p := d.Platform; {
-	case d.Annotations[referenceType] != "" || !isManifest(d.MediaType):
-		return nil
-	case isIndex(d.MediaType) && l.seen[d.Digest]:
-		return nil
-	case isIndex(d.MediaType):
-		l.seen[d.Digest] = true
-		return l.addIndex(d, depth+1)
+	case d.Annotations[manifest.ReferenceType] != "" || !manifest.IsManifest(d.MediaType):
+		return false, nil
+	case manifest.IsIndex(d.MediaType):
+		return true, nil
 	case p != nil && (p.OS == "unknown" || p.Architecture == "unknown"):
-		return nil
+		return false, nil
 	case p != nil && p.OS != "":
-		l.found = append(l.found, candidate{d, platforms.Normalize(*p)})
-		return nil
+		c.add(d, *p)
+		return false, nil
 	}
-	// The index does not say; the image itself does.
-	m, err := loadManifest(d, l.read)
+	// The index does not say its platform; the image itself does.
+	m, err := loadManifest(d, c.read)
 	if errors.Is(err, errArtifact) {
-		return nil
+		return false, nil
 	}
 	if err == nil {
-		l.found = append(l.found, candidate{d, platforms.Normalize(m.image.Platform)})
+		c.add(d, m.image.Platform)
 	}
-	return err
+	return false, err
 }
 
-func noPlatform(platform ocispec.Platform, all []candidate) error {
+func noPlatform(platform ocispec.Platform, all []ocispec.Platform) error {
 	names := make([]string, 0, len(all))
-	for _, c := range all {
-		names = append(names, platforms.Format(c.platform))
+	for _, p := range all {
+		names = append(names, platforms.Format(p))
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
@@ -258,12 +208,4 @@ func noPlatform(platform ocispec.Platform, all []candidate) error {
 		Msg:  fmt.Sprintf("it has no image for %s, only for %s", platforms.Format(platform), strings.Join(names, ", ")),
 		Hint: fmt.Sprintf("choose one of them with --platform, such as --platform=%s, or another image", names[0]),
 	}
-}
-
-func isIndex(t string) bool {
-	return t == ocispec.MediaTypeImageIndex || t == registry.MediaTypeDockerIndex
-}
-
-func isManifest(t string) bool {
-	return isIndex(t) || t == ocispec.MediaTypeImageManifest || t == registry.MediaTypeDockerManifest
 }
