@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
 )
@@ -91,22 +92,15 @@ func blobPath(d digest.Digest) string {
 	return path.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
-// dockerEntry is one image of docker's manifest.json.
-type dockerEntry struct {
-	Config   string
-	RepoTags []string
-	Layers   []string
-}
-
 func dockerManifestJSON(images []Named) ([]byte, error) {
-	var entries []dockerEntry
+	var entries []manifest.DockerEntry
 	for _, img := range images {
 		if len(img.Manifests) != 1 {
 			return nil, hint.Add(fmt.Errorf("a docker archive holds images of one platform, but %s has %d", img.Digest(), len(img.Manifests)),
 				"choose one, or use the format oci")
 		}
 		m := img.Manifests[0]
-		e := dockerEntry{Config: blobPath(m.Config.Digest), Layers: []string{}}
+		e := manifest.DockerEntry{Config: blobPath(m.Config.Digest), Layers: []string{}}
 		for _, l := range m.Layers {
 			e.Layers = append(e.Layers, blobPath(l.Descriptor.Digest))
 		}

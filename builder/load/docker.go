@@ -19,18 +19,11 @@ import (
 	"github.com/sinter-build/sinter/layers/archive"
 )
 
-// dockerEntry is one image of docker's manifest.json.
-type dockerEntry struct {
-	Config   string
-	RepoTags []string
-	Layers   []string
-}
-
 // dockerImages loads the images of an archive that has only manifest.json, as
 // docker before 25 and podman write them: layers are plain tars, which become
 // blobs here.
 func (c *contents) dockerImages(ctx context.Context, data []byte) ([]Image, error) {
-	var entries []dockerEntry
+	var entries []manifest.DockerEntry
 	if err := json.Unmarshal(data, &entries); err != nil {
 		return nil, fmt.Errorf("reading manifest.json: %w", err)
 	}
@@ -52,7 +45,7 @@ func (c *contents) dockerImages(ctx context.Context, data []byte) ([]Image, erro
 	return images, nil
 }
 
-func (c *contents) dockerImage(ctx context.Context, e dockerEntry, packed map[string]ocispec.Descriptor) (ocispec.Descriptor, error) {
+func (c *contents) dockerImage(ctx context.Context, e manifest.DockerEntry, packed map[string]ocispec.Descriptor) (ocispec.Descriptor, error) {
 	var none ocispec.Descriptor
 	config, err := c.dockerConfig(ctx, e.Config)
 	if err != nil {

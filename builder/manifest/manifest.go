@@ -25,6 +25,14 @@ const (
 	DockerConfig   = "application/vnd.docker.container.image.v1+json"
 )
 
+// DockerEntry is one image of the manifest.json that docker save writes. Config and
+// Layers are names of files in the archive.
+type DockerEntry struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
 // The annotations that BuildKit gives a manifest which is about another one of its
 // index, and the type that an attestation has.
 const (
