@@ -69,13 +69,13 @@ func ParseAnnotation(text string) (Annotations, error) {
 func (a *Annotation) at(level string) error {
 	groups := levelPattern.FindStringSubmatch(level)
 	if groups == nil {
-		return fmt.Errorf("%q is no level", level)
+		return fmt.Errorf("unknown level %q", level)
 	}
 	a.Level = groups[1]
 	switch a.Level {
 	case annotateManifest, annotateManifestDescriptor, annotateIndex, annotateIndexDescriptor:
 	default:
-		return fmt.Errorf("%q is no level", a.Level)
+		return fmt.Errorf("unknown level %q", a.Level)
 	}
 	if groups[2] == "" {
 		return nil

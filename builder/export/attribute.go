@@ -79,7 +79,7 @@ func (o *Output) unknown(key string) error {
 	}
 	advice := fmt.Sprintf("type=%s has no options", o.Type)
 	if len(known) > 0 {
-		// The last but one is how the reference spells it.
+		// The last but one is how BuildKit spells it.
 		known = slices.DeleteFunc(known, func(k string) bool { return k == "danging-name-empty-only" })
 		advice = fmt.Sprintf("the options of type=%s are %s", o.Type, strings.Join(known, ", "))
 	}
@@ -158,7 +158,7 @@ func (o *Output) setLevel(value string) error {
 }
 
 // emptyIsTrue are the attributes that mean true when they are empty, as they do
-// in the reference.
+// in BuildKit.
 func emptyIsTrue() []string {
 	return []string{"push", "push-by-digest", "registry.insecure", "unpack", "store", "name-canonical",
 		"danging-name-empty-only", "dangling-name-empty-only", "tar", "force-compression"}

@@ -14,8 +14,8 @@ import (
 
 // finishConfig adds to the frontend's config what only the builder knows: the
 // diff IDs, the times of history entries, the time of the image. What it does
-// not know of the config stays as it is. The rules are those of the reference
-// (BuildKit's exporter/containerimage/writer.go).
+// not know of the config stays as it is. The rules are those of BuildKit
+// (exporter/containerimage/writer.go).
 func finishConfig(img Image, chain layers.Chain) ([]byte, error) {
 	data := img.Config
 	if len(data) == 0 {

@@ -129,7 +129,7 @@ func fill(f io.Writer, write func(io.Writer) error) error {
 	return w.Flush()
 }
 
-// placed adds the way out to the error of a place that cannot be written to.
+// placed adds a hint to the error of a place that cannot be written to.
 func placed(path string, err error) error {
 	var foreign *hostfile.ForeignError
 	if errors.As(err, &foreign) {

@@ -71,7 +71,7 @@ func (w *writing) roots(ctx context.Context, o Output) ([]rootfs, error) {
 			return nil, fmt.Errorf("src=%s: %w", o.Source, err)
 		}
 		if e, _, ok := view.Lookup(r.source); !ok || e.Kind != layers.Dir {
-			return nil, fmt.Errorf("src=%s is no directory of the image", o.Source)
+			return nil, fmt.Errorf("src=%s is not a directory of the image", o.Source)
 		}
 		if split {
 			r.prefix = platformDir(platforms.FormatAll(platformOf(img.Platform, img.Config)))

@@ -173,7 +173,7 @@ func TestFilesOfPlatforms(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	err = writeTo(t, dir+"/none", imgs, w, "type=local,src=/bin/sh")
-	if err == nil || !strings.Contains(err.Error(), "no directory") {
+	if err == nil || !strings.Contains(err.Error(), "not a directory") {
 		t.Errorf("got %v", err)
 	}
 }

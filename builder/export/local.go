@@ -23,7 +23,7 @@ import (
 )
 
 // writeLocal writes the files into the directory o.Dest, over what is there: all
-// belong to the user, as with the reference. A file gets its name when it is
+// belong to the user, as with BuildKit. A file gets its name when it is
 // complete; the directory as a whole is not exchanged at once.
 func (w *writing) writeLocal(ctx context.Context, o Output, roots []rootfs) error {
 	if err := os.MkdirAll(o.Dest, 0o755); err != nil {
@@ -188,7 +188,7 @@ func (l *localWriter) file(ctx context.Context, e layers.Entry, layer int, open 
 }
 
 // setXattrs sets those that the file system takes; which ones it does is not
-// for us to decide, and the reference does not ask either.
+// for us to decide, and BuildKit does not ask either.
 func setXattrs(f *os.File, e layers.Entry) {
 	for name, value := range e.Xattrs {
 		_ = unix.Fsetxattr(int(f.Fd()), name, []byte(value), 0)

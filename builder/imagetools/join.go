@@ -1,9 +1,9 @@
-// Package imagetools makes images of images that registries and OCI layouts have: an index
-// of the images of several platforms, or a copy.
+// Package imagetools makes an image of images in registries and OCI layouts: an index of
+// several platforms, or a copy.
 //
-// Nothing is downloaded but manifests and configs. What a repository does not
-// have of the new image is copied (or mounted) when it is pushed. What makes an
-// image of layers is package export.
+// It downloads only manifests and configs. Layers that a repository lacks are copied
+// or mounted when the new image is pushed. It does not make images of layers:
+// package export does.
 package imagetools
 
 import (
@@ -37,7 +37,7 @@ type Source struct {
 
 // Options say what is made of the sources.
 type Options struct {
-	// KeepManifest makes a copy of a single image that is no index, in place
+	// KeepManifest makes a copy of a single image that is not an index, in place
 	// of an index of one.
 	KeepManifest bool
 	// Annotations can be those of the index and of its descriptors.

@@ -2,9 +2,10 @@
 // those of docker save and podman save, OCI archives and OCI layout
 // directories.
 //
-// Nothing of an archive is believed: every blob is verified against its digest,
-// every layer against its diff ID or its manifest, and no name in it becomes a
-// path on disk.
+// It trusts nothing in an archive: it verifies every blob against its digest and
+// every layer against its diff ID or its manifest, and makes no path on disk of a
+// name in it. It does not tag images, and does not download what an archive leaves
+// out.
 package load
 
 import (
@@ -44,12 +45,12 @@ const (
 	maxEntries         = 100_000
 )
 
-// Error is an archive that is not one of images.
+// Error says that an archive or directory does not hold images.
 type Error struct{ Msg string }
 
 func (e *Error) Error() string { return e.Msg }
 
-// HintText is the way out.
+// HintText says what load reads.
 func (e *Error) HintText() string {
 	return "load reads what docker save, podman save, sinter save and -o type=oci or type=docker write"
 }
@@ -117,7 +118,7 @@ func (c *contents) read(ctx context.Context, r io.Reader) error {
 			return context.Cause(ctx)
 		}
 		if n > maxEntries {
-			return &Error{fmt.Sprintf("it has more than %d files: it is no archive of images", maxEntries)}
+			return &Error{fmt.Sprintf("it has more than %d files: it is not an image archive", maxEntries)}
 		}
 		err = c.entry(ctx, h, tr)
 		if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -188,7 +189,7 @@ func (c *contents) images(ctx context.Context) ([]Image, error) {
 	if data, ok := c.small[dockerManifestName]; ok {
 		return c.dockerImages(ctx, data)
 	}
-	return nil, &Error{"it has neither index.json nor manifest.json: it is no archive of images"}
+	return nil, &Error{"it has neither index.json nor manifest.json: it is not an image archive"}
 }
 
 // layoutImages reads the index.json of a layout.
@@ -273,7 +274,7 @@ func complete(ctx context.Context, s *store.Store, images []Image) error {
 func Layout(ctx context.Context, s *store.Store, dir string) ([]Image, error) {
 	data, err := image.ReadIndexFile(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &Error{fmt.Sprintf("directory %s has no index.json: it is no OCI layout", dir)}
+		return nil, &Error{fmt.Sprintf("directory %s has no index.json: it is not an OCI layout", dir)}
 	}
 	if err != nil {
 		return nil, err

@@ -264,7 +264,7 @@ func TestLayout(t *testing.T) {
 	if _, err := Layout(context.Background(), openStore(t), dir); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("a damaged layer: %v", err)
 	}
-	if _, err := Layout(context.Background(), openStore(t), t.TempDir()); err == nil || !strings.Contains(err.Error(), "no OCI layout") {
+	if _, err := Layout(context.Background(), openStore(t), t.TempDir()); err == nil || !strings.Contains(err.Error(), "not an OCI layout") {
 		t.Errorf("an empty directory: %v", err)
 	}
 }
@@ -279,7 +279,7 @@ func TestArchiveRefuses(t *testing.T) {
 	}{
 		{"nothing", nil, "empty"},
 		{"text", []byte("hello"), "not a tar"},
-		{"a tar of files", archiveOf(t, member{name: "a", data: "b"}), "no archive of images"},
+		{"a tar of files", archiveOf(t, member{name: "a", data: "b"}), "not an image archive"},
 		{"an empty tar", make([]byte, 1024), "empty"},
 		{"a cut archive", whole[:2000], "too early"},
 		{"a blob that is another", archiveOf(t, member{name: "blobs/sha256/" + digest.FromString("a").Encoded(), data: "b"}), "does not match"},
