@@ -14,14 +14,6 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// layersOf returns an input as layers to be mounted.
-func (e *engine) layersOf(ctx context.Context, in parser.Input, selector string) (layers.Chain, error) {
-	if !e.isFiles(in.Node) {
-		return e.chainOf(ctx, in)
-	}
-	return e.copied(ctx, in, selector, store.Forms{Dir: true})
-}
-
 // copyName is what records call copies for mounts.
 const copyName = "files for a mount"
 

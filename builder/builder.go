@@ -23,8 +23,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sinter-build/sinter/builder/cdi"
 	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/builder/runner"
+	"github.com/sinter-build/sinter/builder/sandbox"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
@@ -52,16 +53,8 @@ type Config struct {
 	Locals map[string]*source.Local
 	// Remotes gets what parser.Git and parser.HTTP nodes ask for.
 	Remotes *source.Remotes
-	// Secrets returns a secret's content by its ID; fs.ErrNotExist when
-	// nobody gave one.
-	Secrets func(id string) ([]byte, error)
-	// SSH serves an agent for an ssh mount on a new socket at path, owned
-	// and moded as the mount says; nil when no --ssh was given.
-	SSH func(ctx context.Context, id, path string, m parser.Mount) (stop func(), err error)
-	// Devices are those that RUN --device may ask for.
-	Devices cdi.Specs
-	// Volumes are seen by every command; optional.
-	Volumes []Volume
+	// Given is what the person who builds gives to commands; optional.
+	Given runner.Given
 	// Journal writes down what the build does and why; optional.
 	Journal *Journal
 	// Events gets what happens; optional.
@@ -152,10 +145,8 @@ type engine struct {
 	jobs   map[*parser.Node]*job
 	bounds bounds
 	packs  *packs
+	runner runner.Runner
 	told   sync.Map // warnings
-	// foreigners are, by layer ID, the entries ([]layers.Entry) whose owners do not
-	// exist here.
-	foreigners sync.Map
 	// was has the index of each step in the last build of the same, -1 for new ones.
 	match sync.Once
 	was   map[*parser.Node]int
@@ -196,6 +187,10 @@ func newEngine(ctx context.Context, g *parser.Graph, c Config, fail func(error))
 		Config: c, graph: g,
 		jobs:   make(map[*parser.Node]*job, len(g.Nodes)),
 		bounds: newBounds(c.Parallel),
+	}
+	e.runner = runner.Runner{
+		Given: c.Given, Layers: c.Layers, Caches: c.Cache, SingleUser: c.SingleUser,
+		Warn: e.warn, Sandbox: sandbox.Run,
 	}
 	var err error
 	if e.plan, err = newPlanner(g, &e.Config, stored{e}, e.blame); err != nil {

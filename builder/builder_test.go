@@ -341,13 +341,3 @@ func TestMerge(t *testing.T) {
 		t.Errorf("got %+v", o.Targets[0].Chain)
 	}
 }
-
-// TestSameLayerTwice: a chain may hold a layer twice (COPY --link of the same
-// files, or a base image of equal layers), an overlay may not.
-func TestSameLayerTwice(t *testing.T) {
-	for in, want := range map[string]string{"": "", "a": "a", "a b a": "b a", "a b a c b": "a c b", "a a": "a"} {
-		if got := strings.Join(lastOfEach(strings.Fields(in)), " "); got != want {
-			t.Errorf("%q becomes %q, want %q", in, got, want)
-		}
-	}
-}

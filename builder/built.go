@@ -36,7 +36,7 @@ func (e *engine) built(ctx context.Context, r *TargetResult) (time.Time, error) 
 	id.recipe.Add("base config", digest.FromBytes(r.Target.BaseConfig).String())
 	// Empty layers are in no image: with them the record would not be kept for
 	// as long as the image is.
-	chain := withoutEmpty(r.Chain)
+	chain := r.Chain.WithoutEmpty()
 	for _, name := range layerNames(chain) {
 		id.recipe.Add("layer", name)
 	}

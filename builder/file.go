@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/store"
@@ -120,12 +121,12 @@ func (e *engine) warnOfMarks(step string, marks []string) {
 	if len(marks) == 0 {
 		return
 	}
-	var paths pathList
+	var paths []string
 	for _, m := range marks {
-		paths.add("/" + m)
+		paths = append(paths, "/"+m)
 	}
 	e.warn(fmt.Sprintf("%s: not copied: %s; in a layer, a name that begins with .wh. stands for a deleted file: "+
-		"rename these files, or leave them out with .dockerignore or --exclude", step, paths))
+		"rename these files, or leave them out with .dockerignore or --exclude", step, progress.Few(paths)))
 }
 
 // unchanged returns the chain of a step that changed nothing: with one more

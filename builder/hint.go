@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/builder/runner"
 	"github.com/sinter-build/sinter/builder/sandbox"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
@@ -28,7 +29,7 @@ func explained(n *parser.Node, err error) error {
 		return hint.Add(err, "files have a limit here: see ulimit -f")
 	}
 	_, text, _ := strings.Cut(n.Name, "] ")
-	var command *CommandError
+	var command *runner.CommandError
 	var exit *sandbox.ExitError
 	if errors.As(err, &command) && errors.As(err, &exit) && exit.Reason == "" {
 		if advice := shellHint(text, exit.ExitCode, command.Output); advice != "" {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sinter-build/sinter/builder/runner"
 	"github.com/sinter-build/sinter/builder/sandbox"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
@@ -33,7 +34,7 @@ func TestShellHints(t *testing.T) {
 		exit := &sandbox.ExitError{}
 		exit.ExitCode = tt.code
 		n := &parser.Node{Name: "[stage 2/3] " + tt.text}
-		err := explained(n, &CommandError{Err: exit, ExitCode: tt.code, Output: tt.output})
+		err := explained(n, &runner.CommandError{Err: exit, ExitCode: tt.code, Output: tt.output})
 		advice := ""
 		if h, ok := err.(*hint.Error); ok {
 			advice = h.Hint
@@ -42,7 +43,7 @@ func TestShellHints(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tt.text, advice, tt.want)
 		}
 		exit.Reason, exit.Hint = "exec: not found", "its own"
-		if err := explained(n, &CommandError{Err: exit}); err.(*CommandError).Err != exit {
+		if err := explained(n, &runner.CommandError{Err: exit}); err.(*runner.CommandError).Err != exit {
 			t.Errorf("%s: a command that has a hint got another", tt.text)
 		}
 	}

@@ -2,13 +2,20 @@ package builder
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/platforms"
 
 	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/builder/runner"
+	"github.com/sinter-build/sinter/builder/sandbox"
 	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -23,8 +30,77 @@ type execOp struct {
 
 func (execOp) kind() kind { return stepKind }
 
+// run runs the command. What it changed becomes one more layer.
 func (x execOp) run(ctx context.Context, e *engine) (value, error) {
-	return e.exec(ctx, x.node, x.op)
+	sandbox.Prepare()
+	c, err := x.command(ctx, e)
+	if err != nil {
+		return value{}, err
+	}
+	if err := e.bounds.commands.Acquire(ctx, 1); err != nil {
+		return value{}, err
+	}
+	defer e.bounds.commands.Release(1)
+	r, err := e.runner.Run(ctx, c)
+	e.Journal.note(x.node, func(s *noted) { s.memory = r.MaxRSS })
+	if err != nil {
+		return value{}, err
+	}
+	if r.Changed {
+		e.packIfExported(x.node, r.Layer)
+		return value{chains: []layers.Chain{c.Root.Append(r.Layer)}}, nil
+	}
+	root, err := e.unchanged(ctx, c.Root)
+	return value{chains: []layers.Chain{root}}, err
+}
+
+// command is the command with all that it reads.
+func (x execOp) command(ctx context.Context, e *engine) (runner.Command, error) {
+	log := e.Journal.log(x.node)
+	c := runner.Command{Exec: x.op, Name: x.node.Name, Below: map[int]runner.Below{}}
+	c.Output = func(stream int, data []byte) {
+		_, _ = log.Write(data) // it has no errors
+		e.Events(progress.Output{Step: x.node.ID, Stream: stream, Data: data, Time: time.Now()})
+	}
+	for i, m := range x.op.Mounts {
+		if m.Input < 0 {
+			continue
+		}
+		in := x.node.Inputs[m.Input]
+		var err error
+		if m.Dest == "/" {
+			c.Root, err = e.chainOf(ctx, in)
+		} else if c.Below[i], err = x.below(ctx, e, m, in); err != nil {
+			err = runner.MountError(m, err)
+		}
+		if err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// below returns what a mount shows, or what a new cache mount begins with. A cache
+// mount goes by the key of the step that it begins with, or by the content of the
+// user's files.
+func (x execOp) below(ctx context.Context, e *engine, m parser.Mount, in parser.Input) (b runner.Below, err error) {
+	if e.isFiles(in.Node) {
+		// A cache mount begins with a copy as a whole: its layer then has the same name
+		// whatever was copied before.
+		forms := store.Forms{Dir: true}
+		if m.Type == parser.MountCache {
+			forms = store.Forms{Tar: true}
+		}
+		b.Chain, err = e.copied(ctx, in, m.Selector, forms)
+		b.Name = fmt.Sprint(layerNames(b.Chain))
+		return b, err
+	}
+	if b.Chain, err = e.chainOf(ctx, in); err != nil || m.Type != parser.MountCache {
+		return b, err
+	}
+	id, err := e.plan.final(ctx, in.Node)
+	b.Name = id.key.String()
+	return b, err
 }
 
 func (x execOp) inputs() []input {

@@ -116,3 +116,8 @@ func (c Chain) RootOwner() (Owner, bool) {
 	}
 	return Owner{}, false
 }
+
+// WithoutEmpty returns the chain without layers that change nothing.
+func (c Chain) WithoutEmpty() Chain {
+	return slices.DeleteFunc(slices.Clone(c), func(l Layer) bool { return l.ID == EmptyID })
+}

@@ -5,6 +5,8 @@ package progress
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -88,6 +90,15 @@ type Explained struct {
 type Warned struct {
 	Step    Step
 	Warning parser.Warning
+}
+
+// Few lists paths for a message: the first five, and how many more there are.
+func Few(paths []string) string {
+	const shown = 5
+	if len(paths) <= shown {
+		return strings.Join(paths, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(paths[:shown], ", "), len(paths)-shown)
 }
 
 func (Declared) event()  {}

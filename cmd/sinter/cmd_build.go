@@ -14,6 +14,7 @@ import (
 	"github.com/sinter-build/sinter/builder/cdi"
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/builder/runner"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -60,7 +61,7 @@ type building struct {
 	files   hostfile.Streams
 	secrets secrets
 	agents  agents
-	volumes []builder.Volume
+	volumes []runner.Volume
 	allowed builder.Entitlements
 	devices cdi.Specs
 	// ignore are the rules of --ignorefile; nil without that.
@@ -277,8 +278,10 @@ func (b *building) config(ctx context.Context) (builder.Config, error) {
 		c.Blobs = c.Blobs || o.NeedsBlobs()
 	}
 	c.Images, c.Locals, c.Remotes = b.sources, b.inputs.locals, b.inputs.remotes
-	c.Secrets, c.SSH = b.secrets.reader(ctx, &b.files), b.agents.serve
-	c.Volumes, c.Devices, c.Squash = b.volumes, b.devices, b.flags.squash
+	c.Given = runner.Given{
+		Secrets: b.secrets.reader(ctx, &b.files), SSH: b.agents.serve, Devices: b.devices, Volumes: b.volumes,
+	}
+	c.Squash = b.flags.squash
 	c.Events = b.screen.event
 	c.SingleUser, c.UnusualIDs = userns.CommandIDs()
 	c.Parallel = b.flags.maxParallelism

@@ -24,6 +24,7 @@ var forbidden = map[string][]string{
 	"builder/sandbox":        {"builder/", "layers", "cache", "parser"},
 	"builder/progress":       {"builder/", "layers", "cache"},
 	"builder/registry":       {"builder/source", "builder/export", "builder/sandbox", "builder/fileop"},
+	"builder/runner":         {"builder/source", "builder/export", "builder/fileop", "builder/registry"},
 	"builder/fileop":         {"builder/export", "builder/sandbox"},
 	"builder/sandbox/userns": {"github.com/moby/buildkit"},
 }

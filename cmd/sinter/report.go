@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/runner"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
@@ -104,7 +105,7 @@ func (a *app) hints(err error) []string {
 // lack of it may say anything, so the store's disk was looked at when it ended; if
 // it had removed by then what it had written, its own words are all there is.
 func (a *app) fullDisk(err error) string {
-	var command *builder.CommandError
+	var command *runner.CommandError
 	switch {
 	case isFull(err):
 		return fullHint(a.lack(err), a.isElsewhere(err))
@@ -173,7 +174,7 @@ func isFull(err error) bool {
 // has done so, and the lines of the Dockerfile that it comes from.
 func (a *app) printStep(w io.Writer, e *builder.StepError) {
 	const rule = "------"
-	var command *builder.CommandError
+	var command *runner.CommandError
 	if a.silent && errors.As(e, &command) && command.Output != "" {
 		fmt.Fprintf(w, "%s\n > %s:\n%s\n%s\n", rule, e.Node.Name, strings.TrimRight(command.Output, "\n"), rule)
 	}

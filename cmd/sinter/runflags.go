@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/cdi"
+	"github.com/sinter-build/sinter/builder/runner"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -152,14 +153,14 @@ func (f *buildFlags) entitlements() (builder.Entitlements, error) {
 // volumeList reads --volume HOST:PATH[:OPTIONS]. Of Buildah's options ro and rw
 // change something, and z and Z have nothing to change, since commands carry no
 // label of their own; those about ownership and overlays are refused.
-func (f *buildFlags) volumeList() ([]builder.Volume, error) {
-	var list []builder.Volume
+func (f *buildFlags) volumeList() ([]runner.Volume, error) {
+	var list []runner.Volume
 	for _, text := range f.volumes {
 		fields := strings.Split(text, ":")
 		if len(fields) < 2 || len(fields) > 3 || fields[0] == "" {
 			return nil, wrongFlag("volume", text, "want HOST:PATH or HOST:PATH:ro")
 		}
-		v := builder.Volume{Path: path.Clean(fields[1])}
+		v := runner.Volume{Path: path.Clean(fields[1])}
 		if !path.IsAbs(v.Path) || v.Path == "/" {
 			return nil, wrongFlag("volume", text, "the path in the container must be absolute and not /")
 		}

@@ -1,9 +1,8 @@
-package builder
+package runner
 
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"path"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
-	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -30,30 +28,27 @@ type cacheMount struct {
 //
 // All commands take them in the order of their keys: so no two wait for each
 // other.
-func (m mounter) cacheDirs(ctx context.Context, mounts []parser.Mount) (map[int]string, error) {
+func (m mounter) cacheDirs(ctx context.Context) (map[int]string, error) {
 	keys := map[int]cache.Key{}
 	var wanted []cacheMount
-	for i, pm := range mounts {
+	for i, pm := range m.command.Mounts {
 		if pm.Type != parser.MountCache {
 			continue
 		}
-		c, err := m.cacheMount(ctx, pm)
-		if err != nil {
-			return nil, mountError(pm, err)
-		}
-		keys[i] = c.key
-		if !slices.ContainsFunc(wanted, func(w cacheMount) bool { return w.key == c.key }) {
-			wanted = append(wanted, c)
+		below, begins := m.command.Below[i]
+		keys[i] = cacheKey(pm, below, begins)
+		if !slices.ContainsFunc(wanted, func(w cacheMount) bool { return w.key == keys[i] }) {
+			wanted = append(wanted, cacheMount{keys[i], pm, below.Chain})
 		}
 	}
 	slices.SortFunc(wanted, func(a, b cacheMount) int { return bytes.Compare(a.key[:], b.key[:]) })
 	byKey := map[cache.Key]string{}
 	for _, c := range wanted {
-		dir, release, err := m.Cache.Mount(ctx, c.key, c.mount.Sharing, func(dir string) error {
+		dir, release, err := m.Caches.Mount(ctx, c.key, c.mount.Sharing, func(dir string) error {
 			return m.fill(ctx, dir, c.begins, c.mount.Selector)
 		})
 		if err != nil {
-			return nil, mountError(c.mount, err)
+			return nil, MountError(c.mount, err)
 		}
 		m.held.add(release)
 		byKey[c.key] = dir
@@ -65,36 +60,15 @@ func (m mounter) cacheDirs(ctx context.Context, mounts []parser.Mount) (map[int]
 	return dirs, nil
 }
 
-func (m mounter) cacheMount(ctx context.Context, pm parser.Mount) (cacheMount, error) {
-	c := cacheMount{mount: pm}
+// cacheKey identifies a cache mount: by its ID, and what it begins with if that is
+// anything.
+func cacheKey(pm parser.Mount, below Below, begins bool) cache.Key {
 	var recipe cache.Recipe
 	recipe.Add("cache mount", pm.CacheID)
-	if pm.Input >= 0 {
-		var what string
-		var err error
-		if c.begins, what, err = m.beginning(ctx, m.node.Inputs[pm.Input], pm.Selector); err != nil {
-			return c, err
-		}
-		recipe.AddList("begins as", what, pm.Selector)
+	if begins {
+		recipe.AddList("begins as", below.Name, pm.Selector)
 	}
-	c.key = recipe.MountKey()
-	return c, nil
-}
-
-// beginning returns what a new cache mount begins with, and a name of that: the
-// key of the step, or the content of the user's files.
-func (m mounter) beginning(ctx context.Context, in parser.Input, selector string) (layers.Chain, string, error) {
-	if m.isFiles(in.Node) {
-		// As a whole: its layer then has the same name whatever was copied before.
-		c, err := m.copied(ctx, in, selector, store.Forms{Tar: true})
-		return c, fmt.Sprint(layerNames(c)), err
-	}
-	c, err := m.chainOf(ctx, in)
-	if err != nil {
-		return nil, "", err
-	}
-	id, err := m.plan.final(ctx, in.Node)
-	return c, id.key.String(), err
+	return recipe.MountKey()
 }
 
 // fill unpacks the part of a chain that a cache mount begins with.

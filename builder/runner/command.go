@@ -1,67 +1,59 @@
-package builder
+package runner
 
 import (
 	"bytes"
 	"context"
 	"io"
 	"slices"
-	"strings"
 	"sync"
-	"time"
 
-	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/sandbox"
 	"github.com/sinter-build/sinter/layers/hostfile"
-	"github.com/sinter-build/sinter/parser"
 )
 
-// runCommand runs the command, passing on what it prints.
-func (e *engine) runCommand(ctx context.Context, n *parser.Node, op parser.Exec, s sandbox.Spec) error {
-	tail, log := &tail{}, e.Journal.log(n)
+// execute runs the command and passes on what it prints. It returns the memory of the
+// largest process.
+func (r *Runner) execute(ctx context.Context, c Command, s sandbox.Spec) (memory int64, err error) {
+	tail := &tail{}
 	out := func(stream int) io.Writer {
 		return writerFunc(func(p []byte) (int, error) {
 			tail.Write(p)
-			_, _ = log.Write(p) // it has no errors
-			e.Events(progress.Output{Step: n.ID, Stream: stream, Data: bytes.Clone(p), Time: time.Now()})
+			c.Output(stream, bytes.Clone(p))
 			return len(p), nil
 		})
 	}
 	s.Stdout, s.Stderr = out(1), out(2)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	sound, err := e.checkBelow(ctx, s, cancel)
+	sound, err := r.checkBelow(ctx, s, cancel)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	res, err := sandbox.Run(ctx, s)
-	e.Journal.note(n, func(s *noted) { s.memory = res.MaxRSS })
+	res, err := r.Sandbox(ctx, s)
 	if changed := sound(); changed != nil {
-		return changed
+		return res.MaxRSS, changed
 	}
-	if err != nil {
-		for _, code := range op.ValidExitCodes {
-			if res.ExitCode == code && code != 0 && ctx.Err() == nil {
-				return nil
-			}
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return &CommandError{Err: err, ExitCode: res.ExitCode, Output: tail.String(), Lack: hostfile.LackOf(s.Upper)}
+	switch {
+	case err == nil:
+		return res.MaxRSS, nil
+	case ctx.Err() != nil:
+		return res.MaxRSS, context.Cause(ctx)
+	case res.ExitCode != 0 && slices.Contains(c.ValidExitCodes, res.ExitCode):
+		return res.MaxRSS, nil
 	}
-	return nil
+	return res.MaxRSS, &CommandError{Err: err, ExitCode: res.ExitCode, Output: tail.String(), Lack: hostfile.LackOf(s.Upper)}
 }
 
 // checkBelow compares the directories that a command reads with what was stored,
 // while the command runs, and stops it if there is a difference. The function that
 // it returns waits for the result, when the command has ended: nobody must have
 // replaced one of them either.
-func (e *engine) checkBelow(ctx context.Context, s sandbox.Spec, stop context.CancelCauseFunc) (func() error, error) {
+func (r *Runner) checkBelow(ctx context.Context, s sandbox.Spec, stop context.CancelCauseFunc) (func() error, error) {
 	dirs := slices.Clone(s.Lower)
 	for _, m := range s.Mounts {
 		dirs = append(dirs, m.Lower...)
 	}
-	watched, err := e.Layers.Watch(dirs)
+	watched, err := r.Layers.Watch(dirs)
 	if err != nil {
 		return nil, err
 	}
@@ -121,32 +113,4 @@ func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.buf)
-}
-
-// withProxy adds the proxy variables, in both spellings. As with BuildKit they
-// count more than those of the Dockerfile.
-func withProxy(env []string, p parser.Proxy) []string {
-	out := env[:len(env):len(env)]
-	add := func(value string, names ...string) {
-		for _, name := range names {
-			if value != "" {
-				out = append(out, name+"="+value)
-			}
-		}
-	}
-	add(p.HTTP, "HTTP_PROXY", "http_proxy")
-	add(p.HTTPS, "HTTPS_PROXY", "https_proxy")
-	add(p.FTP, "FTP_PROXY", "ftp_proxy")
-	add(p.No, "NO_PROXY", "no_proxy")
-	add(p.All, "ALL_PROXY", "all_proxy")
-	return out
-}
-
-// withPath adds docker's PATH to an environment that has none: shells would look
-// elsewhere.
-func withPath(env []string) []string {
-	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "PATH=") }) {
-		return env
-	}
-	return append(env[:len(env):len(env)], "PATH="+sandbox.DefaultPath)
 }
