@@ -112,7 +112,7 @@ type Report struct {
 	// Reason is why the command itself could not be started.
 	Reason           string
 	ExitCode, Signal int
-	MaxRSS           int64 // bytes
+	MaxRSS           int64 // bytes; 0 when it is unknown
 	// Stubs are mount points made in the root, parents first.
 	Stubs []string
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -18,12 +17,11 @@ import (
 // The user's supplementary groups stay, for they may be what gives access to
 // the files of a build; a sandbox has to set those of its command.
 func Continue() error {
-	first, err := strconv.Atoi(os.Getenv(filesEnv))
-	if err = errors.Join(err, os.Unsetenv(filesEnv)); err != nil {
-		return fmt.Errorf("user namespace: finding its files: %w", err)
+	number, err := strconv.Atoi(os.Getenv(beginEnv))
+	if err = errors.Join(err, os.Unsetenv(beginEnv)); err != nil {
+		return fmt.Errorf("user namespace: finding its file: %w", err)
 	}
-	begin, acks := os.NewFile(uintptr(first), "begin"), os.NewFile(uintptr(first+1), "acks")
-	unix.CloseOnExec(first + 1)
+	begin := os.NewFile(uintptr(number), "begin")
 	_, err = io.ReadFull(begin, make([]byte, 1))
 	if err = errors.Join(err, begin.Close()); err != nil {
 		return fmt.Errorf("user namespace: waiting for its ids: %w", err)
@@ -40,7 +38,6 @@ func Continue() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return refused(fmt.Errorf("making mounts private: %w", err))
 	}
-	go acknowledge(acks)
 	return nil
 }
 
@@ -64,18 +61,4 @@ func dropInheritable() error {
 		return errno
 	}
 	return nil
-}
-
-// acknowledge tells the forwarder of every signal that reaches this process.
-func acknowledge(acks *os.File) {
-	if len(passed()) == 0 { // which would mean all signals there are
-		return
-	}
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, passed()...)
-	for range signals {
-		if _, err := acks.Write([]byte{0}); err != nil {
-			return
-		}
-	}
 }

@@ -14,40 +14,39 @@ import (
 const firstFile = 3
 
 // besideInherited returns what to start a program with, from firstFile on, so that
-// it has own at consecutive numbers, the first of which is returned, and each file
-// that this process was started with under its own number: arguments may name one,
-// as /dev/fd/3.
-func besideInherited(own ...*os.File) (files []*os.File, first int, err error) {
+// it has own at the number returned, and each file that this process was started with
+// under its own number: arguments may name one, as /dev/fd/3.
+func besideInherited(own *os.File) (files []*os.File, number int, err error) {
 	inherited, err := inheritedFiles()
 	if err != nil {
 		return nil, 0, err
 	}
-	first = firstFile
+	number = firstFile
 	for _, n := range inherited {
-		if n < first+len(own) {
-			first = n + 1
+		if n == number {
+			number++
 		}
 	}
-	files = make([]*os.File, first-firstFile)
+	files = make([]*os.File, number-firstFile)
 	for _, n := range inherited {
-		if n >= first {
+		if n >= number {
 			break
 		}
 		// Of a number that is not given the child's file is closed.
 		fd, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
-			closeDuplicates(files)
+			closeDuplicates(files, own)
 			return nil, 0, fmt.Errorf("keeping the inherited file %d open: %w", n, err)
 		}
 		files[n-firstFile] = os.NewFile(uintptr(fd), "/dev/fd/"+strconv.Itoa(n))
 	}
-	return append(files, own...), first, nil
+	return append(files, own), number, nil
 }
 
-// closeDuplicates closes files, but for those of the caller's own.
-func closeDuplicates(files []*os.File, own ...*os.File) {
+// closeDuplicates closes files, but for the caller's own.
+func closeDuplicates(files []*os.File, own *os.File) {
 	for _, f := range files {
-		if f != nil && !slices.Contains(own, f) {
+		if f != nil && f != own {
 			f.Close()
 		}
 	}

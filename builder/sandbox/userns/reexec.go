@@ -18,20 +18,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// ackTimeout is how long the program inside has to say that a signal has
-	// reached it without our help.
-	ackTimeout = 250 * time.Millisecond
-	// killTimeout is how long it may clean up when the context is done.
-	killTimeout = 10 * time.Second
-)
+// killTimeout is how long the program inside may clean up when the context is done.
+const killTimeout = 10 * time.Second
+
+// passed returns the signals that are passed on; one that this process was
+// started to ignore, as by nohup(1), stays ignored.
+func passed() []os.Signal {
+	return slices.DeleteFunc([]os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}, signal.Ignored)
+}
 
 // Reexec runs this program with these arguments (those after the program's
 // name) inside a new user and mount namespace and returns its exit code, 128
 // and the signal's number when a signal ended it. Output goes where ours goes,
 // stdin may be nil; the files that we were started with stay open there, under
 // their numbers; signals to us go to it; it dies when we die. When the
-// context is done it is asked to end, and killed if it does not.
+// context is done it is asked to end, and killed if it does not. A terminal sends a
+// signal to all processes of the foreground, so the program inside may get it twice at
+// almost the same time, and once more when the signal ends the context.
 //
 // Without subordinate ids the namespace has a single one; see Single and
 // Reason. A *RefusedError means that there can be no namespace, or none with the
@@ -57,7 +60,7 @@ func enter(ctx context.Context, m mapping, reason string, args []string, stdin *
 	if err != nil {
 		return 0, err
 	}
-	defer c.close()
+	defer c.begin.Close()
 	if err := m.apply(c.cmd.Process.Pid); err != nil {
 		return 0, errors.Join(mapRefused(err), c.abort())
 	}
@@ -71,7 +74,6 @@ func enter(ctx context.Context, m mapping, reason string, args []string, stdin *
 type child struct {
 	cmd   *exec.Cmd
 	begin *os.File // a byte lets it begin; see Continue
-	acks  *os.File // it writes a byte here for each signal that reached it
 }
 
 // start starts the program inside; it waits for its maps.
@@ -81,21 +83,15 @@ func start(reason string, args []string, stdin *os.File) (*child, error) {
 		return nil, fmt.Errorf("user namespace: %w", err)
 	}
 	defer beginReader.Close()
-	acks, acksWriter, err := os.Pipe()
+	files, number, err := besideInherited(beginReader)
 	if err != nil {
 		return nil, fmt.Errorf("user namespace: %w", errors.Join(err, begin.Close()))
 	}
-	defer acksWriter.Close()
-
-	files, first, err := besideInherited(beginReader, acksWriter)
-	if err != nil {
-		return nil, fmt.Errorf("user namespace: %w", errors.Join(err, begin.Close(), acks.Close()))
-	}
-	defer closeDuplicates(files, beginReader, acksWriter)
+	defer closeDuplicates(files, beginReader)
 
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = append([]string{Name}, args...)
-	cmd.Env = environment(reason, first)
+	cmd.Env = environment(reason, number)
 	if stdin != nil {
 		cmd.Stdin = stdin
 	}
@@ -108,17 +104,12 @@ func start(reason string, args []string, stdin *os.File) (*child, error) {
 		// lose the capabilities that the new namespace gives.
 		AmbientCaps: allCaps(),
 	}
-	c := &child{cmd: cmd, begin: begin, acks: acks}
+	c := &child{cmd: cmd, begin: begin}
 	if err := cmd.Start(); err != nil {
-		c.close()
+		begin.Close()
 		return nil, refused(err)
 	}
 	return c, nil
-}
-
-func (c *child) close() {
-	c.begin.Close()
-	c.acks.Close()
 }
 
 // abort ends a program that has not begun.
@@ -137,36 +128,21 @@ func (c *child) abort() error {
 func (c *child) wait(ctx context.Context, signals <-chan os.Signal) (int, error) {
 	done := make(chan error, 1)
 	go func() { done <- c.cmd.Wait() }()
-	acks := make(chan struct{})
-	go func() {
-		defer close(acks)
-		for b := make([]byte, 1); ; {
-			if _, err := c.acks.Read(b); err != nil {
-				return
-			}
-			acks <- struct{}{}
-		}
-	}()
-	defer func() { // the reader ends when the pipe is closed by either side
-		c.acks.Close()
-		for range acks {
-		}
-	}()
-	f := forwarder{child: c.cmd.Process, acks: acks, done: ctx.Done()}
+	// That the program has just ended is no error of a signal.
+	send := func(s os.Signal) { _ = c.cmd.Process.Signal(s) }
+	canceled := ctx.Done()
+	var kill <-chan time.Time
 	for {
 		select {
 		case err := <-done:
 			return exitCode(c.cmd.ProcessState, err)
 		case s := <-signals:
-			f.received(s)
-		case _, open := <-f.acks:
-			f.acknowledged(open)
-		case <-f.late:
-			f.forward()
-		case <-f.done:
-			f.cancelled()
-		case <-f.kill:
-			f.send(unix.SIGKILL)
+			send(s)
+		case <-canceled:
+			canceled, kill = nil, time.After(killTimeout)
+			send(unix.SIGTERM)
+		case <-kill:
+			send(unix.SIGKILL)
 		}
 	}
 }
@@ -184,13 +160,13 @@ func exitCode(state *os.ProcessState, err error) (int, error) {
 }
 
 // environment returns ours with what the program inside is told: the reason for a
-// single id, the number of the first of our own files, and the user's home.
-func environment(reason string, first int) []string {
+// single id, the number of the file that lets it begin, and the user's home.
+func environment(reason string, number int) []string {
 	env := slices.DeleteFunc(os.Environ(), func(s string) bool {
 		name, _, _ := strings.Cut(s, "=")
-		return name == reasonEnv || name == filesEnv || name == homeEnv
+		return name == reasonEnv || name == beginEnv || name == homeEnv
 	})
-	env = append(env, filesEnv+"="+strconv.Itoa(first))
+	env = append(env, beginEnv+"="+strconv.Itoa(number))
 	if reason != "" {
 		env = append(env, reasonEnv+"="+reason)
 	}

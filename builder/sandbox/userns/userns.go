@@ -29,7 +29,7 @@ const Name = "sinter-userns"
 // What the program inside is told in its environment.
 const (
 	reasonEnv = "SINTER_USERNS_SINGLE" // why it has a single id
-	filesEnv  = "SINTER_USERNS_FILES"  // the number of the first of the files that it is given
+	beginEnv  = "SINTER_USERNS_BEGIN"  // the number of the file that lets it begin
 	homeEnv   = "SINTER_USERNS_HOME"   // the home directory of the user outside
 )
 

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -58,6 +59,9 @@ func TestReasonAround(t *testing.T) {
 	}
 }
 
+// cancelSignal ends runOuter's context. It is not passed on.
+const cancelSignal = unix.SIGWINCH
+
 // runOuter is what a program does that finds itself without privilege.
 func runOuter() int {
 	// What whoever runs the tests has left open is not to be reported.
@@ -67,9 +71,12 @@ func runOuter() int {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	if d, err := time.ParseDuration(os.Getenv("TEST_CANCEL")); err == nil {
-		time.AfterFunc(d, cancel)
-	}
+	canceled := make(chan os.Signal, 1)
+	signal.Notify(canceled, cancelSignal)
+	go func() {
+		<-canceled
+		cancel()
+	}()
 	if !Needed() {
 		fmt.Println("not needed")
 		return 99
@@ -119,8 +126,8 @@ func runInner() int {
 		if _, err := io.Copy(os.Stdout, os.Stdin); err != nil {
 			return 96
 		}
-	case "signals":
-		code = countSignals()
+	case "signal":
+		code = awaitSignal()
 	case "nested": // refuse more namespaces, as root, then ask for one as a plain user
 		if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
 			fmt.Println(err)
