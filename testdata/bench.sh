@@ -1,6 +1,6 @@
 #!/bin/sh
-# Speed of the given sinter beside every peer on PATH (buildah, podman, docker
-# buildx), on workloads made here. Prints medians of RUNS runs in milliseconds
+# Speed of the given sinter beside every peer on PATH (buildah, podman, and BuildKit as
+# buildkitd with buildctl and runc, as root), on workloads made here. Prints medians of RUNS runs in milliseconds
 # and ratios to sinter.
 #   bench.sh SINTER
 set -eu
@@ -9,7 +9,9 @@ runs=${RUNS:-5}
 work=$(mktemp -d "${TMPDIR:-/tmp}/sinter-bench.XXXXXX")
 SINTER_ROOT=$work/store
 export SINTER_ROOT BUILDAH_ISOLATION="${BUILDAH_ISOLATION:-chroot}" STORAGE_ROOT="$work/peer"
+daemon=
 finish() {
+	[ -z "$daemon" ] || { kill "$daemon" && wait "$daemon"; } 2>/dev/null || true
 	for peer in buildah podman; do
 		command -v $peer >/dev/null && $peer --root "$work/peer" --runroot "$work/peerrun" rmi -af >/dev/null 2>&1 || true
 	done
@@ -30,11 +32,32 @@ RUN mkdir -p /etc /tmp /root && echo 'root:x:0:0:root:/root:/bin/sh' > /etc/pass
 ENV PATH=/bin
 CMD ["/bin/sh"]
 END
-	"$sinter" build -q -t localhost/bench-base -o type=image -o "type=docker,dest=$work/base.tar" "$work/base" >/dev/null
-	for peer in buildah podman; do
-		command -v $peer >/dev/null || continue
-		$peer --root "$work/peer" --runroot "$work/peerrun" pull -q "docker-archive:$work/base.tar" >/dev/null
+	"$sinter" build -q -t localhost/bench-base -o type=image -o "type=docker,dest=$work/base.tar" \
+		-o "type=oci,tar=false,dest=$work/layout" "$work/base" >/dev/null
+	for peer in $peers; do
+		case $peer in
+		buildah | podman) $peer --root "$work/peer" --runroot "$work/peerrun" pull -q "docker-archive:$work/base.tar" >/dev/null ;;
+		buildkit) start_daemon ;;
+		esac
 	done
+}
+
+# start_daemon starts a BuildKit of its own.
+start_daemon() {
+	buildkitd --root "$work/buildkit" --addr "unix://$work/buildkit.sock" --containerd-worker=false >"$work/buildkit.log" 2>&1 &
+	daemon=$!
+	while ! buildctl --addr "unix://$work/buildkit.sock" debug workers >/dev/null 2>&1; do
+		kill -0 $daemon 2>/dev/null || { echo "error: buildkitd ended: $(tail -n 1 "$work/buildkit.log")" >&2; exit 1; }
+		sleep 0.1
+	done
+}
+
+# found PEER: whether it can be compared with.
+found() {
+	case $1 in
+	buildkit) [ "$(id -u)" = 0 ] && command -v buildkitd && command -v buildctl && { command -v buildkit-runc || command -v runc; } ;;
+	*) command -v "$1" ;;
+	esac >/dev/null
 }
 
 # workload NAME: makes $work/NAME/{Dockerfile,…}.
@@ -72,14 +95,18 @@ change() {
 	case $1 in
 	nothing) ;;
 	one-file) date +%N > "$work/$1/src/5/5" ;;
-	*) fresh=--no-cache ;;
+	*) fresh=yes ;;
 	esac
 }
 
 builder() { # TOOL DIR
 	case $1 in
-	sinter) "$sinter" build -q $fresh -t "bench-$3" "$2" ;;
-	buildah | podman) $1 --root "$work/peer" --runroot "$work/peerrun" build -q --layers $fresh -t "bench-$3" "$2" ;;
+	sinter) "$sinter" build -q ${fresh:+--no-cache} -t "bench-$3" "$2" ;;
+	buildah | podman) $1 --root "$work/peer" --runroot "$work/peerrun" build -q --layers ${fresh:+--no-cache} -t "bench-$3" "$2" ;;
+	buildkit)
+		buildctl --addr "unix://$work/buildkit.sock" build --progress plain ${fresh:+--no-cache} --frontend dockerfile.v0 \
+			--local "context=$2" --local "dockerfile=$2" --oci-layout "base=$work/layout" \
+			--opt "context:localhost/bench-base=oci-layout://base@$digest" --output "type=image,name=localhost/bench-$3" ;;
 	esac
 }
 
@@ -98,11 +125,12 @@ measure() { # TOOL WORKLOAD
 	done | sort -n | awk '{ v[NR] = $1 } END { printf "%.1f\n", v[int((NR + 1) / 2)] / 100 }'
 }
 
-base
 peers=
-for peer in buildah podman; do
-	if command -v $peer >/dev/null; then peers="$peers $peer"; fi
+for peer in buildkit buildah podman; do
+	if found $peer; then peers="$peers $peer"; fi
 done
+base
+digest=$(sed 's/.*"digest":"\(sha256:[0-9a-f]*\)".*/\1/' "$work/layout/index.json")
 printf '%-12s %12s' workload sinter
 for peer in $peers; do printf ' %20s' "$peer"; done
 echo '   (median ms, ratio to sinter)'
