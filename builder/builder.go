@@ -27,6 +27,9 @@ import (
 	"github.com/sinter-build/sinter/builder/runner"
 	"github.com/sinter-build/sinter/builder/sandbox"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/git"
+	"github.com/sinter-build/sinter/builder/source/local"
+	"github.com/sinter-build/sinter/builder/source/web"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -50,9 +53,10 @@ type Config struct {
 	Cache  *cache.Store
 	Images Images
 	// Locals are the directories behind parser.Local nodes, by name.
-	Locals map[string]*source.Local
-	// Remotes gets what parser.Git and parser.HTTP nodes ask for.
-	Remotes *source.Remotes
+	Locals map[string]*local.Directory
+	// Git and Web get what parser.Git and parser.HTTP nodes ask for.
+	Git *git.Fetcher
+	Web *web.Fetcher
 	// Given is what the person who builds gives to commands; optional.
 	Given runner.Given
 	// Journal writes down what the build does and why; optional.

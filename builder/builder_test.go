@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/store"
@@ -52,12 +53,12 @@ func (b *bench) config() Config {
 	if err != nil {
 		b.Fatal(err)
 	}
-	local, err := source.NewLocal(b.dir, filepath.Join(b.root, "contexts"))
+	files, err := local.Open(b.dir, filepath.Join(b.root, "contexts"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { local.Close() })
-	return Config{Layers: s, Cache: c, Locals: map[string]*source.Local{"context": local}, Blobs: true}
+	b.Cleanup(func() { files.Close() })
+	return Config{Layers: s, Cache: c, Locals: map[string]*local.Directory{"context": files}, Blobs: true}
 }
 
 // outcome is what a build did.

@@ -2,7 +2,6 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/sinter-build/sinter/builder/source"
@@ -19,15 +18,12 @@ type gitOp struct {
 func (gitOp) kind() kind { return filesKind }
 
 func (o gitOp) run(ctx context.Context, e *engine) (value, error) {
-	return e.remote(ctx, o.node, func() (source.FS, error) { return e.Remotes.Git(ctx, o.op) })
+	return e.remote(ctx, o.node, func() (source.FS, error) { return e.Git.Files(ctx, o.op) })
 }
 
 // remote gets files from a server. Whether those in the store are the newest is
 // asked in every build, so even files that are there already take some time.
 func (e *engine) remote(ctx context.Context, n *parser.Node, get func() (source.FS, error)) (value, error) {
-	if e.Remotes == nil {
-		return value{}, errors.New("nothing can be downloaded in this build")
-	}
 	e.started(n, time.Now())
 	files, err := get()
 	e.ended(ctx, n, err)

@@ -17,5 +17,5 @@ type httpOp struct {
 func (httpOp) kind() kind { return filesKind }
 
 func (o httpOp) run(ctx context.Context, e *engine) (value, error) {
-	return e.remote(ctx, o.node, func() (source.FS, error) { return e.Remotes.HTTP(ctx, o.op) })
+	return e.remote(ctx, o.node, func() (source.FS, error) { return e.Web.Files(ctx, o.op) })
 }

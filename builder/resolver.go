@@ -15,6 +15,8 @@ import (
 
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/image"
+	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
@@ -23,10 +25,10 @@ import (
 // Resolver answers what the parser asks while it reads a Dockerfile, and tells
 // of it as the reference does.
 type Resolver struct {
-	Images *source.Images
+	Images *image.Finder
 	// Locals are directories by name: "context", "dockerfile", named
 	// contexts.
-	Locals map[string]*source.Local
+	Locals map[string]*local.Directory
 	// Ignore has the ignore rules in place of those of .dockerignore files;
 	// nil leaves these in force.
 	Ignore []byte
@@ -43,7 +45,7 @@ type Resolver struct {
 
 // ResolveImage implements parser.Resolver.
 func (r *Resolver) ResolveImage(ctx context.Context, ref string, p *ocispec.Platform, pull bool) (parser.ImageMeta, error) {
-	var meta source.Meta
+	var meta image.Meta
 	err := r.tell(ctx, "[internal] load metadata for "+ref, func() (err error) {
 		meta, err = r.Images.Resolve(ctx, ref, p, pull)
 		return err
@@ -53,7 +55,7 @@ func (r *Resolver) ResolveImage(ctx context.Context, ref string, p *ocispec.Plat
 
 // ResolveLayout implements parser.Resolver.
 func (r *Resolver) ResolveLayout(ctx context.Context, storeID, ref string, p *ocispec.Platform) (parser.ImageMeta, error) {
-	var meta source.Meta
+	var meta image.Meta
 	err := r.tell(ctx, "[internal] load metadata for "+ref, func() (err error) {
 		meta, err = r.Images.ResolveLayout(ctx, storeID, ref, p)
 		return err
@@ -115,7 +117,7 @@ func (r *Resolver) IgnoreFile(name, file string) string {
 }
 
 // readIgnore reads the first of the files that is there.
-func readIgnore(l *source.Local, name string, files []string) (found string, data []byte, err error) {
+func readIgnore(l *local.Directory, name string, files []string) (found string, data []byte, err error) {
 	for _, file := range files {
 		data, err := readIgnoreFile(l, name, file)
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -127,7 +129,7 @@ func readIgnore(l *source.Local, name string, files []string) (found string, dat
 
 // readIgnoreFile reads an ignore file. One that is there must be readable: without its
 // rules an image would hold what it is to be kept from.
-func readIgnoreFile(l *source.Local, name, file string) ([]byte, error) {
+func readIgnoreFile(l *local.Directory, name, file string) ([]byte, error) {
 	data, err := l.ReadFile(file)
 	var kind *hostfile.KindError
 	switch {
@@ -184,7 +186,7 @@ func (r *Resolver) OpenNode(ctx context.Context, g *parser.Graph, in parser.Inpu
 // ResolveGit implements parser.Resolver.
 func (r *Resolver) ResolveGit(ctx context.Context, name string, op parser.Git) (meta parser.GitMeta, err error) {
 	err = r.tell(ctx, name, func() (err error) {
-		meta.Commit, err = r.Build.Remotes.Commit(ctx, op)
+		meta.Commit, err = r.Build.Git.Commit(ctx, op)
 		return err
 	})
 	return meta, err
@@ -193,7 +195,7 @@ func (r *Resolver) ResolveGit(ctx context.Context, name string, op parser.Git) (
 // ResolveHTTP implements parser.Resolver.
 func (r *Resolver) ResolveHTTP(ctx context.Context, name string, op parser.HTTP) (meta parser.HTTPMeta, err error) {
 	err = r.tell(ctx, name, func() error {
-		d, modified, err := r.Build.Remotes.Modified(ctx, op)
+		d, modified, err := r.Build.Web.Modified(ctx, op)
 		meta.Digest = d
 		if !modified.IsZero() {
 			meta.LastModified = &modified
@@ -203,7 +205,7 @@ func (r *Resolver) ResolveHTTP(ctx context.Context, name string, op parser.HTTP)
 	return meta, err
 }
 
-func (r *Resolver) directory(name string) (*source.Local, error) {
+func (r *Resolver) directory(name string) (*local.Directory, error) {
 	l, ok := r.Locals[name]
 	if !ok {
 		return nil, fmt.Errorf("there is no local directory called %q", name)

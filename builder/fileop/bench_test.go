@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -46,7 +46,7 @@ func manyFiles(b *testing.B) string {
 func BenchmarkKey(b *testing.B) {
 	dir, indexDir := manyFiles(b), b.TempDir()
 	for b.Loop() {
-		l, err := source.NewLocal(dir, indexDir)
+		l, err := local.Open(dir, indexDir)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func BenchmarkKey(b *testing.B) {
 func BenchmarkCopy(b *testing.B) {
 	dir := manyFiles(b)
 	for b.Loop() {
-		l, err := source.NewLocal(dir, "")
+		l, err := local.Open(dir, "")
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -10,9 +10,9 @@
 //
 // A step's key is made of Picked.Digest, and the step copies what Picked.each visits,
 // as Digest does. Both must see the same files even if these change in between. The
-// file system sees to that: layers do not change, and a source.Local looks at each
+// file system sees to that: layers do not change, and a local.Directory looks at each
 // path once. Where a file is not as it was seen any more, reading it fails with a
-// source.ChangedError, so no layer is recorded.
+// local.ChangedError, so no layer is recorded.
 //
 // What an action makes without a time of its own has layers.MadeTime, so that the
 // same input gives the same bytes.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
@@ -59,7 +60,7 @@ var kinds = map[layers.Kind]string{
 // context opens a directory as a build context.
 func buildContext(t testing.TB, dir string, op parser.Local) source.FS {
 	t.Helper()
-	l, err := source.NewLocal(dir, "")
+	l, err := local.Open(dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/patternmatcher"
 
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/hint"
 )
@@ -26,7 +27,7 @@ func newFilter(include, exclude []string) (filter, error) {
 	var err error
 	if len(include) > 0 {
 		if f.include, err = patternmatcher.New(include); err != nil {
-			return f, hint.Add(fmt.Errorf("invalid includepatterns: %q: %w", include, err), source.PatternHint)
+			return f, hint.Add(fmt.Errorf("invalid includepatterns: %q: %w", include, err), local.PatternHint)
 		}
 		f.plain = true
 		for _, p := range f.include.Patterns() {
@@ -35,7 +36,7 @@ func newFilter(include, exclude []string) (filter, error) {
 	}
 	if len(exclude) > 0 {
 		if f.exclude, err = patternmatcher.New(exclude); err != nil {
-			return f, hint.Add(fmt.Errorf("invalid excludepatterns: %q: %w", exclude, err), source.PatternHint)
+			return f, hint.Add(fmt.Errorf("invalid excludepatterns: %q: %w", exclude, err), local.PatternHint)
 		}
 	}
 	return f, nil

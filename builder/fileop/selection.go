@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/util/suggest"
 
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
@@ -158,10 +159,10 @@ func (e *MissingError) HintText() string {
 // missingIn is the error for a source that does not exist in files. What cannot
 // be found out for the hint is left out of it.
 func missingIn(files source.FS, src string) *MissingError {
-	e := &MissingError{Path: "/" + rel(src), Foreign: !source.IsDirectory(files)}
-	all := source.Widen(files, true)
+	e := &MissingError{Path: "/" + rel(src), Foreign: !local.IsDirectory(files)}
+	all := local.Widen(files, true)
 	if found, ok, err := all.Lookup(rel(src)); ok && err == nil {
-		_, left, err := source.Widen(files, false).Lookup(rel(src))
+		_, left, err := local.Widen(files, false).Lookup(rel(src))
 		e.Unselected = left && err == nil
 		e.Ignored = !e.Unselected
 		if found.Kind == layers.Symlink && leadsNowhere(all, rel(src)) {
@@ -170,7 +171,7 @@ func missingIn(files source.FS, src string) *MissingError {
 		return e
 	}
 	dir, name := path.Split(rel(src))
-	entries, err := source.Widen(files, false).ReadDir(path.Clean("/" + dir)[1:])
+	entries, err := local.Widen(files, false).ReadDir(path.Clean("/" + dir)[1:])
 	if err != nil {
 		return e
 	}

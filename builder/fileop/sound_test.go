@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/store"
@@ -136,7 +137,7 @@ func TestDigestNamesWhatIsCopied(t *testing.T) {
 						}
 					}}
 					named, stored, err := hashAndCopy(s, files, what.sel, what.copy)
-					var during *source.ChangedError
+					var during *local.ChangedError
 					if err != nil && !errors.As(err, &during) {
 						t.Errorf("moment %d: %v", moment, err)
 					}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/remote"
 	"github.com/sinter-build/sinter/layers/folder"
 )
 
@@ -52,7 +52,7 @@ func (s *Stock) takeFolders(ctx context.Context, root string) error {
 		}
 	}
 	for i, d := range s.Downloads {
-		s.Downloads[i].From = source.Origin(filepath.Join(root, d.Path))
+		s.Downloads[i].From = remote.Origin(filepath.Join(root, d.Path))
 	}
 	return nil
 }
@@ -83,7 +83,7 @@ func stillThere(root string, list []Folder) ([]Folder, error) {
 		if err != nil {
 			return nil, err
 		}
-		times := []time.Time{info.ModTime(), source.Used(filepath.Join(root, f.Path))}
+		times := []time.Time{info.ModTime(), remote.Used(filepath.Join(root, f.Path))}
 		for _, t := range times {
 			if t.After(f.Used) {
 				f.Used = t

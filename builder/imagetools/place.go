@@ -10,7 +10,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
-	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/image"
 )
 
 // Place is where an image is: in a registry, or in an OCI layout on disk.
@@ -57,18 +57,18 @@ func (p Place) resolve(ctx context.Context, client *registry.Client) (ocispec.De
 	if p.Layout == "" {
 		return client.Resolve(ctx, p.Ref)
 	}
-	desc, err := source.FindInLayout(p.Layout, p.LayoutRef)
+	desc, err := image.Layout{Dir: p.Layout}.Find(p.LayoutRef)
 	if err != nil {
 		return desc, nil, err
 	}
-	data, err := source.ReadInLayout(p.Layout, desc)
+	data, err := image.Layout{Dir: p.Layout}.Read(desc)
 	return desc, data, err
 }
 
 // open opens a blob.
 func (p Place) open(ctx context.Context, client *registry.Client, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	if p.Layout != "" {
-		return source.OpenInLayout(p.Layout, desc)
+		return image.Layout{Dir: p.Layout}.Open(desc)
 	}
 	return client.Blob(ctx, p.Ref.Repository(), desc)
 }
@@ -76,7 +76,7 @@ func (p Place) open(ctx context.Context, client *registry.Client, desc ocispec.D
 // read reads a config or another small blob, verified.
 func (p Place) read(ctx context.Context, client *registry.Client, desc ocispec.Descriptor) ([]byte, error) {
 	if p.Layout != "" {
-		return source.ReadInLayout(p.Layout, desc)
+		return image.Layout{Dir: p.Layout}.Read(desc)
 	}
 	data, err := client.ReadBlob(ctx, p.Ref.Repository(), desc, manifest.MaxBytes)
 	if err != nil {

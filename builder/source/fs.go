@@ -1,6 +1,6 @@
-// Package source gives access to what steps read: the layers of a chain, the
-// directories of the user's, images from registries and layouts, repositories and
-// files from the web. It never changes any of them.
+// Package source says what a tree of files is from which steps read, whatever place it
+// is in, and serves the files of a chain of layers. The packages below it have a place
+// each: local, git, web, image. None of them changes what it reads.
 package source
 
 import (

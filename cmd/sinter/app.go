@@ -15,7 +15,7 @@ import (
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
-	"github.com/sinter-build/sinter/builder/source"
+	baseimage "github.com/sinter-build/sinter/builder/source/image"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/hint"
@@ -70,7 +70,7 @@ type app struct {
 	records *cache.Store
 	index   *image.Images
 	client  *registry.Client
-	sources *source.Images
+	sources *baseimage.Finder
 	// parallel is how many commands run at once, as the configuration says.
 	parallel int
 }
@@ -261,7 +261,7 @@ func (a *app) openImages() (*image.Images, error) {
 	return a.index, nil
 }
 
-func (a *app) imageSources() (*source.Images, error) {
+func (a *app) imageSources() (*baseimage.Finder, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.sources != nil {
@@ -279,7 +279,7 @@ func (a *app) imageSources() (*source.Images, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.sources = source.NewImages(s, images, client)
+	a.sources = baseimage.NewFinder(s, images, client)
 	a.sources.Warn = a.warn
 	if a.policy != nil {
 		a.sources.Pull = *a.policy

@@ -277,7 +277,7 @@ func (b *building) config(ctx context.Context) (builder.Config, error) {
 	for _, o := range b.outputs {
 		c.Blobs = c.Blobs || o.NeedsBlobs()
 	}
-	c.Images, c.Locals, c.Remotes = b.sources, b.inputs.locals, b.inputs.remotes
+	c.Images, c.Locals, c.Git, c.Web = b.sources, b.inputs.locals, b.inputs.git, b.inputs.web
 	c.Given = runner.Given{
 		Secrets: b.secrets.reader(ctx, &b.files), SSH: b.agents.serve, Devices: b.devices, Volumes: b.volumes,
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/gc"
-	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/web"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/hint"
@@ -164,7 +164,7 @@ func cost(p store.Problem, steps map[layers.ID][]string) string {
 // verifyNamed says what is wrong with downloads and images, and how many images
 // there are.
 func (a *app) verifyNamed(ctx context.Context, env gc.Env) (lines []string, images int, err error) {
-	if lines, err = source.VerifyDownloads(ctx, env.Store.Root()); err != nil {
+	if lines, err = web.Verify(ctx, env.Store.Root()); err != nil {
 		return nil, 0, err
 	}
 	list, err := env.Images.List()

@@ -44,7 +44,7 @@ func (o *opening) addGitLabels(ctx context.Context, dir, dockerfile string) erro
 // gitLabels asks git about the repository that a directory is in. There are no
 // labels if it is in none.
 func gitLabels(ctx context.Context, dir, dockerfile string) (map[string]string, error) {
-	root, err := git(ctx, dir, "rev-parse", "--show-toplevel")
+	root, err := runGit(ctx, dir, "rev-parse", "--show-toplevel")
 	if err != nil && !inRepository(dir) {
 		return nil, nil
 	}
@@ -53,9 +53,9 @@ func gitLabels(ctx context.Context, dir, dockerfile string) (map[string]string, 
 	}
 	labels := map[string]string{}
 	// A repository without a commit has no revision.
-	if commit, err := git(ctx, dir, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"); err == nil {
+	if commit, err := runGit(ctx, dir, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"); err == nil {
 		if isOn("BUILDX_GIT_CHECK_DIRTY") {
-			changed, err := git(ctx, dir, "status", "--porcelain", "--ignored=no")
+			changed, err := runGit(ctx, dir, "status", "--porcelain", "--ignored=no")
 			if err != nil {
 				return nil, err
 			}
@@ -92,13 +92,13 @@ func inRepository(dir string) bool {
 // origin, else of upstream, without a password.
 func gitRemote(ctx context.Context, dir string) string {
 	names := []string{"origin", "upstream"}
-	if branch, err := git(ctx, dir, "symbolic-ref", "--quiet", "--short", "HEAD"); err == nil {
-		if name, err := git(ctx, dir, "config", "--get", "branch."+branch+".remote"); err == nil {
+	if branch, err := runGit(ctx, dir, "symbolic-ref", "--quiet", "--short", "HEAD"); err == nil {
+		if name, err := runGit(ctx, dir, "config", "--get", "branch."+branch+".remote"); err == nil {
 			names = append([]string{name}, names...)
 		}
 	}
 	for _, name := range names {
-		address, err := git(ctx, dir, "remote", "get-url", "--", name)
+		address, err := runGit(ctx, dir, "remote", "get-url", "--", name)
 		if err != nil || address == "" {
 			continue
 		}
@@ -130,8 +130,8 @@ func below(root, file string) string {
 	return place
 }
 
-// git runs git in a directory, without the repository's fsmonitor hook.
-func git(ctx context.Context, dir string, args ...string) (string, error) {
+// runGit runs git in a directory, without the repository's fsmonitor hook.
+func runGit(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.fsmonitor=false", "-C", dir}, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
 	var said bytes.Buffer

@@ -25,7 +25,13 @@ var forbidden = map[string][]string{
 	"builder/progress":       {"builder/", "layers", "cache"},
 	"builder/registry":       {"builder/source", "builder/export", "builder/sandbox", "builder/fileop"},
 	"builder/runner":         {"builder/source", "builder/export", "builder/fileop", "builder/registry"},
-	"builder/fileop":         {"builder/export", "builder/sandbox"},
+	"builder/fileop":         {"builder/export", "builder/sandbox", "builder/registry"},
+	"builder/gc":             {"builder/registry"},
+	"builder/source":         {"builder/export", "builder/fileop", "builder/gc", "builder/load", "builder/sandbox"},
+	"builder/source/local":   {"builder/registry", "builder/source/git", "builder/source/image", "builder/source/web"},
+	"builder/source/git":     {"builder/registry", "builder/source/image", "builder/source/web"},
+	"builder/source/web":     {"builder/source/git", "builder/source/image", "builder/source/local"},
+	"builder/source/image":   {"builder/source/git", "builder/source/local", "builder/source/web"},
 	"builder/sandbox/userns": {"github.com/moby/buildkit"},
 }
 

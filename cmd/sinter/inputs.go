@@ -12,7 +12,11 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
-	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/git"
+	"github.com/sinter-build/sinter/builder/source/image"
+	"github.com/sinter-build/sinter/builder/source/local"
+	"github.com/sinter-build/sinter/builder/source/remote"
+	"github.com/sinter-build/sinter/builder/source/web"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
@@ -21,9 +25,10 @@ import (
 // inputs are what a build reads: directories by the names under which the
 // frontend asks for them, and what comes from elsewhere.
 type inputs struct {
-	locals  map[string]*source.Local
+	locals  map[string]*local.Directory
 	layouts map[string]string
-	remotes *source.Remotes
+	git     *git.Fetcher
+	web     *web.Fetcher
 	// containerfile says that the Dockerfile is named as podman's are.
 	containerfile bool
 	// stdin is a copy of standard input, when that was read.
@@ -36,9 +41,9 @@ func (in *inputs) close() {
 		// What is not written back is found out again next time.
 		_ = l.Close()
 	}
-	in.locals = map[string]*source.Local{}
+	in.locals = map[string]*local.Directory{}
 	// Only files that were read are open.
-	_ = in.remotes.Close()
+	_, _ = in.git.Close(), in.web.Close()
 }
 
 // opening is the search for a build's inputs. It completes the request.
@@ -55,12 +60,13 @@ func (b *building) openInputs(ctx context.Context, req *parser.Request) (*inputs
 	if err != nil {
 		return nil, err
 	}
+	kept := remote.Config{Root: root, Claim: b.claim, Secrets: b.secrets.reader(ctx, &b.files)}
 	o := &opening{building: b, req: req, in: &inputs{
-		locals: map[string]*source.Local{}, layouts: map[string]string{},
-		remotes: source.NewRemotes(root, b.secrets.reader(ctx, &b.files)),
+		locals: map[string]*local.Directory{}, layouts: map[string]string{},
+		git: git.New(kept), web: web.New(kept),
 	}}
-	o.in.remotes.Home, o.in.remotes.Claim = userns.Home(), b.claim
-	o.in.remotes.SSH = func(ctx context.Context, id, path string) (func(), error) {
+	o.in.git.Home = userns.Home()
+	o.in.git.SSH = func(ctx context.Context, id, path string) (func(), error) {
 		return b.agents.serve(ctx, id, path, parser.Mount{UID: os.Geteuid(), GID: os.Getegid(), Mode: 0o600})
 	}
 	if err := o.all(ctx); err != nil {
@@ -100,7 +106,7 @@ func (o *opening) openLocal(name, dir string) error {
 	if err != nil {
 		return err
 	}
-	l, err := source.NewLocal(dir, filepath.Join(root, "contexts"))
+	l, err := local.Open(dir, filepath.Join(root, "contexts"))
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 		return hint.Add(fmt.Errorf("the build context: %w", err), "give a directory that is still there and that this user can read")
 	}
@@ -262,7 +268,7 @@ func (o *opening) namedContext(text string) error {
 		o.req.Contexts[name] = value
 	case isLayout:
 		dir, ref := cutLayout(dir)
-		d, err := source.LayoutDigest(dir, ref)
+		d, err := image.Layout{Dir: dir}.Digest(ref)
 		if err != nil {
 			return badFlag("build-context", text, hint.Add(err, "give the directory of an OCI layout, which has an index.json, and a tag or digest that is in it"))
 		}

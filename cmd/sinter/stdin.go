@@ -13,6 +13,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/remote"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
@@ -29,7 +30,7 @@ func (o *opening) stdinContext(ctx context.Context) error {
 		return fmt.Errorf("reading standard input: %w", err)
 	}
 	if isArchive {
-		address, err := o.in.remotes.Offer(ctx, o.in.stdin)
+		address, err := o.in.web.Offer(ctx, o.in.stdin)
 		if err != nil {
 			return err
 		}
@@ -78,11 +79,11 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 	if text := parser.PasswordWarning(op.URL); text != "" {
 		o.warn(text)
 	}
-	title := "[internal] load " + source.WithoutUser(op.URL)
+	title := "[internal] load " + remote.WithoutUser(op.URL)
 	step := progress.StepOf(title)
 	o.screen.event(progress.Declared{Step: step, Name: title})
 	o.screen.event(progress.Started{Step: step, Name: title, Time: time.Now()})
-	files, err := o.in.remotes.HTTP(ctx, op)
+	files, err := o.in.web.Files(ctx, op)
 	o.screen.event(progress.End(ctx, step, title, err))
 	if err != nil {
 		return fmt.Errorf("the Dockerfile: %w", err)
@@ -92,7 +93,7 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 		return fmt.Errorf("the Dockerfile: %w", err)
 	}
 	defer f.Close()
-	return o.keepDockerfile(ctx, f, source.WithoutUser(op.URL))
+	return o.keepDockerfile(ctx, f, remote.WithoutUser(op.URL))
 }
 
 // pipedDockerfile takes the Dockerfile from what is no regular file, as a

@@ -1,0 +1,92 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/manifest"
+	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers"
+)
+
+// Attestations keeps the manifests and configs of what the index that ref names
+// attests of its images, as far as these are in the store; that for the platform
+// pulled is. It returns the layers of the attestations, which are to be fetched.
+func (f *Finder) Attestations(ctx context.Context, ref string, pulled ocispec.Platform) ([]layers.Layer, error) {
+	named, err := registry.ParseRef(ref)
+	if err != nil {
+		return nil, err
+	}
+	desc, _, err := f.open(ctx, named, &pulled, false)
+	if err != nil || !manifest.IsIndex(desc.MediaType) {
+		return nil, err
+	}
+	data, err := f.blob(ctx, named, desc)
+	if err != nil {
+		return nil, err
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("index %s: %w", desc.Digest, err)
+	}
+	var list []layers.Layer
+	for _, d := range index.Manifests[:min(len(index.Manifests), manifest.MaxEntries)] {
+		if !f.isAttested(index, d) {
+			continue
+		}
+		blobs, err := f.attestation(ctx, named, d)
+		if err != nil {
+			return nil, fmt.Errorf("attestation %s: %w", d.Digest, err)
+		}
+		for _, b := range blobs {
+			list = append(list, layers.Layer{
+				ID: layers.ID(b.Digest.Encoded()), Descriptor: b, Origins: []string{named.Repository()},
+			})
+		}
+	}
+	return list, nil
+}
+
+// isAttested reports whether d attests something of an image of the index that is
+// in the store.
+func (f *Finder) isAttested(index ocispec.Index, d ocispec.Descriptor) bool {
+	subject := digest.Digest(d.Annotations[manifest.ReferenceDigest])
+	if d.Annotations[manifest.ReferenceType] == "" || d.Digest.Validate() != nil || !manifest.IsManifest(d.MediaType) || manifest.IsIndex(d.MediaType) {
+		return false
+	}
+	for _, m := range index.Manifests {
+		if m.Digest == subject {
+			return f.store.Has(m)
+		}
+	}
+	return false
+}
+
+// attestation keeps the manifest of one and its config, and returns its layers.
+func (f *Finder) attestation(ctx context.Context, ref registry.Ref, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	data, err := f.blob(ctx, ref, d)
+	if err != nil {
+		return nil, err
+	}
+	var m ocispec.Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, err
+	}
+	if len(m.Layers) > manifest.MaxEntries {
+		return nil, fmt.Errorf("it has %d layers, more than the %d that are allowed", len(m.Layers), manifest.MaxEntries)
+	}
+	for _, b := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
+		if err := b.Digest.Validate(); err != nil {
+			return nil, fmt.Errorf("blob %q: %w", b.Digest, err)
+		}
+		if b.Size < 0 {
+			return nil, fmt.Errorf("blob %s has %d bytes", b.Digest, b.Size)
+		}
+	}
+	_, err = f.blob(ctx, ref, m.Config)
+	return m.Layers, err
+}

@@ -1,0 +1,303 @@
+package local
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/moby/patternmatcher"
+
+	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers"
+)
+
+// patterns are rules in .dockerignore's syntax. They are not safe for use by
+// several goroutines at once.
+type patterns struct {
+	*patternmatcher.PatternMatcher
+	// prefixes: every rule that can bring something into sight names a
+	// path, apart from a trailing /* or /**. Then it is plain which
+	// directories cannot hold anything of interest.
+	prefixes bool
+	// named are the paths that the rules name, and above those that lead to them; nil
+	// when some rule is more than a path. To try all rules on each file that is copied
+	// by a step of its own would take quadratic time.
+	named, above map[string]bool
+}
+
+// newPatterns compiles rules; it returns nil when there are none. exceptions
+// says which of the rules bring something into sight: those with "!" (of
+// exclude rules), or those without (of include rules).
+func newPatterns(rules []string, exceptions bool) (*patterns, error) {
+	if len(rules) == 0 {
+		return nil, nil
+	}
+	m, err := patternmatcher.New(rules)
+	if err != nil {
+		return nil, &PatternError{Pattern: firstBad(rules), Ignore: exceptions, err: err}
+	}
+	p := &patterns{PatternMatcher: m, prefixes: true}
+	for _, r := range m.Patterns() {
+		if r.Exclusion() == exceptions && strings.ContainsAny(withoutGlob(r), `*[]?^\`) {
+			p.prefixes = false
+		}
+	}
+	if !exceptions {
+		p.named, p.above = namedPaths(m)
+	}
+	return p, nil
+}
+
+// namedPaths returns the paths that rules name, and those that lead to them; nil when
+// some rule is more than a path.
+func namedPaths(m *patternmatcher.PatternMatcher) (named, above map[string]bool) {
+	named, above = map[string]bool{}, map[string]bool{}
+	for _, r := range m.Patterns() {
+		p := r.String()
+		if r.Exclusion() || strings.ContainsAny(p, `*[]?^\`) {
+			return nil, nil
+		}
+		named[p] = true
+		for up := source.Parent(p); up != "" && !above[up]; up = source.Parent(up) {
+			above[up] = true
+		}
+	}
+	return named, above
+}
+
+// matches reports whether the rules match name, given what they said of its parent.
+func (p *patterns) matches(name string, up patternmatcher.MatchInfo) (bool, patternmatcher.MatchInfo, error) {
+	if p.named == nil {
+		return p.MatchesUsingParentResults(name, up)
+	}
+	for at := name; at != ""; at = source.Parent(at) {
+		if p.named[at] {
+			return true, up, nil
+		}
+	}
+	return false, up, nil
+}
+
+// PatternHint says how to correct a pattern.
+const PatternHint = "in a pattern [ needs its ], and a backslash something after it; \\[ stands for the character ["
+
+// firstBad returns the first of the rules that cannot be compiled.
+func firstBad(rules []string) string {
+	for _, r := range rules {
+		if _, err := patternmatcher.New([]string{r}); err != nil {
+			return r
+		}
+	}
+	return strings.Join(rules, " ")
+}
+
+// PatternError is a mistake in a pattern: in a rule of the context's ignore file, or
+// in a source that a step takes from the context. All steps that use the context
+// come upon it, whosever source it is.
+type PatternError struct {
+	Pattern string
+	// Ignore: it is a rule of the ignore file.
+	Ignore bool
+	err    error
+}
+
+func (e *PatternError) Error() string {
+	if e.Ignore {
+		return fmt.Sprintf("the rule %q of .dockerignore: %v", e.Pattern, e.err)
+	}
+	return fmt.Sprintf("%v: %q", e.err, e.Pattern)
+}
+
+// Unwrap returns what is wrong.
+func (e *PatternError) Unwrap() error { return e.err }
+
+// HintText says what to do.
+func (e *PatternError) HintText() string { return PatternHint }
+
+// below reports whether a rule (with "!" if exceptions is set, else one
+// without) may match something below dir.
+func (p *patterns) below(dir string, exceptions bool) bool {
+	if p.named != nil && !exceptions {
+		return p.named[dir] || p.above[dir]
+	}
+	if !p.prefixes {
+		return true
+	}
+	for _, r := range p.Patterns() {
+		if r.Exclusion() == exceptions && strings.HasPrefix(withoutGlob(r)+"/", dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutGlob returns a rule without a last part that stands for everything.
+func withoutGlob(p *patternmatcher.Pattern) string {
+	s := strings.TrimSuffix(p.String(), "/**")
+	return strings.TrimSuffix(s, "/*")
+}
+
+// rules decide which paths of a directory can be seen. A path that they hide
+// can still be seen when it is a directory with something visible in it.
+type rules struct{ include, exclude *patterns }
+
+// matched is what the rules said of a directory; those below it are judged
+// with the help of it.
+type matched struct {
+	include, exclude patternmatcher.MatchInfo
+	// hidden: the directory itself is not selected.
+	hidden bool
+	// closed: nothing below can be seen.
+	closed bool
+}
+
+// judge applies the rules to a path whose parent they said up of.
+func (r rules) judge(name string, isDir bool, up matched) (matched, error) {
+	m := matched{closed: up.closed, hidden: up.closed}
+	if up.closed {
+		return m, nil
+	}
+	if r.include != nil {
+		ok, info, err := r.include.matches(name, up.include)
+		if err != nil {
+			return m, fmt.Errorf("matching %s: %w", name, err)
+		}
+		m.include = info
+		if !ok {
+			m.hidden = true
+			if !isDir || !r.include.below(name, false) {
+				m.closed = true
+				return m, nil
+			}
+		}
+	}
+	if r.exclude != nil {
+		ok, info, err := r.exclude.matches(name, up.exclude)
+		if err != nil {
+			return m, fmt.Errorf("matching %s: %w", name, err)
+		}
+		m.exclude = info
+		if ok {
+			m.hidden = true
+			m.closed = !isDir || !r.exclude.Exclusions() || !r.exclude.below(name, true)
+		}
+	}
+	return m, nil
+}
+
+// follow returns the paths that selecting the given ones (with wildcards in
+// their last parts, as in BuildKit) comes to when symlinks are followed:
+// the links and what they lead to. No result means everything.
+func (l *Directory) follow(paths []string) ([]string, error) {
+	f := follower{local: l, found: map[string]bool{}}
+	for _, p := range paths {
+		if err := f.add(p); err != nil {
+			return nil, err
+		}
+	}
+	return outermost(f.found), nil
+}
+
+type follower struct {
+	local *Directory
+	found map[string]bool
+}
+
+func (f *follower) add(p string) error {
+	rest := strings.TrimPrefix(path.Clean("/"+p), "/")
+	if rest == "" {
+		f.found["."] = true
+		return nil
+	}
+	at := ""
+	for {
+		next, more, _ := strings.Cut(rest, "/")
+		at, rest = path.Join(at, next), more
+		targets, err := f.targets(at, true)
+		if err != nil {
+			return err
+		}
+		if (rest == "" || targets != nil) && f.found[at] {
+			return nil
+		}
+		if targets != nil {
+			f.found[at] = true
+			for _, t := range targets {
+				if err := f.add(path.Join(t, rest)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if rest == "" {
+			f.found[at] = true
+			return nil
+		}
+	}
+}
+
+// targets returns what the symlinks at p, or those that match p, point to.
+func (f *follower) targets(p string, wild bool) ([]string, error) {
+	base := path.Base(p)
+	if wild && HasWildcards(base) {
+		names, err := f.local.list(source.Parent(p))
+		if err != nil {
+			if missing(err) {
+				return nil, nil
+			}
+			return nil, err
+		}
+		var all []string
+		for _, n := range names {
+			if ok, _ := path.Match(base, n.base); ok {
+				t, err := f.targets(path.Join(source.Parent(p), n.base), false)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, t...)
+			}
+		}
+		return all, nil
+	}
+	e, ok, err := f.local.entry(p)
+	if err != nil || !ok || e.Kind != layers.Symlink {
+		return nil, err
+	}
+	if path.IsAbs(e.Link) {
+		return []string{path.Clean(e.Link)}, nil
+	}
+	return []string{path.Join("/", source.Parent(p), e.Link)}, nil
+}
+
+// outermost returns the paths, sorted, without those below others; nil when
+// the root is among them.
+func outermost(paths map[string]bool) []string {
+	if paths["."] {
+		return nil
+	}
+	kept := make([]string, 0, len(paths))
+	for p := range paths {
+		inside := false
+		for up := source.Parent(p); up != "" && !inside; up = source.Parent(up) {
+			inside = paths[up]
+		}
+		if !inside {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// HasWildcards reports whether a path component is a pattern: whether it has a
+// character that is special in one, without a backslash before it.
+func HasWildcards(s string) bool {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '*', '?', '[':
+			return true
+		case '\\':
+			i++
+		}
+	}
+	return false
+}

@@ -1,0 +1,68 @@
+package local
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
+)
+
+// stat looks at the file called base in dir. The result is nil, with an error
+// that missing knows, when there is none.
+func (l *Directory) stat(dir *os.File, name, base string) (*seen, error) {
+	var st unix.Stat_t
+	fd := int(dir.Fd())
+	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: filepath.Join(l.dir, name), Err: err}
+	}
+	s := &seen{path: name, stamp: stampOf(&st), mode: uint32(st.Mode) & 0o7777}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		s.kind = layers.Dir
+	case unix.S_IFLNK:
+		s.kind = layers.Symlink
+		var err error
+		if s.link, err = readlink(fd, base); err == unix.EINVAL {
+			return nil, &ChangedError{Path: name}
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "readlink", Path: filepath.Join(l.dir, name), Err: err}
+		}
+	case unix.S_IFCHR, unix.S_IFBLK:
+		s.kind, s.device = layers.CharDevice, uint64(st.Rdev)
+		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+			s.kind = layers.BlockDevice
+		}
+	case unix.S_IFIFO:
+		s.kind = layers.Fifo
+	case unix.S_IFSOCK:
+		s.socket = true
+	default:
+		if st.Nlink > 1 {
+			s.link = fmt.Sprintf("/%d/%d", st.Dev, st.Ino)
+		}
+	}
+	return s, nil
+}
+
+func stampOf(st *unix.Stat_t) stamp {
+	return stamp{size: st.Size, mtime: archive.ModTime(st), ctime: st.Ctim.Nano(), ino: st.Ino, dev: uint64(st.Dev)}
+}
+
+func readlink(dirfd int, base string) (string, error) {
+	for size := 256; ; size *= 2 {
+		buf := make([]byte, size)
+		n, err := unix.Readlinkat(dirfd, base, buf)
+		if err != nil {
+			return "", err
+		}
+		if n < size {
+			return string(buf[:n]), nil
+		}
+	}
+}
