@@ -38,7 +38,7 @@ var ErrTreeData = errors.New("not a valid encoded tree")
 func (t *Tree) Encode() []byte {
 	size := len(treeMagic) + binary.MaxVarintLen64 + sha256.Size
 	for i := range t.Entries {
-		size += len(t.Entries[i].Path) + len(t.Entries[i].Link) + 72
+		size += len(t.Entries[i].Path) + len(t.Entries[i].Target) + len(t.Entries[i].Link) + 72
 	}
 	b := make([]byte, 0, size)
 	b = append(b, treeMagic...)
@@ -67,10 +67,14 @@ func appendEntry(b []byte, e *Entry) []byte {
 	b = append(b, first)
 	b = appendString(b, e.Path)
 	b = binary.AppendUvarint(b, uint64(e.Mode))
-	for _, n := range [...]int64{int64(e.UID), int64(e.GID), e.Size, e.ModTime, e.DevMajor, e.DevMinor, e.Offset} {
+	for _, n := range [...]int64{int64(e.UID), int64(e.GID), e.Size, e.ModTime, int64(e.DevMajor), int64(e.DevMinor), int64(e.Place) - 1} {
 		b = binary.AppendVarint(b, n)
 	}
-	b = appendString(b, e.Link)
+	if e.Kind == Symlink {
+		b = appendString(b, e.Target)
+	} else {
+		b = appendString(b, e.Link)
+	}
 	if len(e.Xattrs) > 0 {
 		b = binary.AppendUvarint(b, uint64(len(e.Xattrs)))
 		for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {
@@ -143,10 +147,14 @@ func (d *decoder) entry(e *Entry) {
 	e.Path = d.string()
 	e.Mode = uint32(d.uvarint())
 	e.UID, e.GID = int(d.varint()), int(d.varint())
-	for _, n := range [...]*int64{&e.Size, &e.ModTime, &e.DevMajor, &e.DevMinor, &e.Offset} {
-		*n = d.varint()
+	e.Size, e.ModTime = d.varint(), d.varint()
+	e.DevMajor, e.DevMinor = uint32(d.varint()), uint32(d.varint())
+	e.Place = Place(d.varint() + 1)
+	if e.Kind == Symlink {
+		e.Target = d.string()
+	} else {
+		e.Link = d.string()
 	}
-	e.Link = d.string()
 	if flags&flagXattrs != 0 {
 		d.xattrs(e)
 	}

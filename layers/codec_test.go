@@ -16,16 +16,16 @@ import (
 
 func sampleTree() *Tree {
 	t := &Tree{Entries: []Entry{
-		{Kind: Dir, Mode: 0o755, Offset: -1},
-		{Path: "bin", Kind: Dir, Opaque: true, Mode: 0o1777, UID: -1, GID: 1 << 31, ModTime: -5, Offset: 512},
-		{Path: "bin/sh", Size: 1 << 40, Mode: 0o4755, ModTime: 1700000000123456789, Offset: 1024,
+		{Kind: Dir, Mode: 0o755},
+		{Path: "bin", Kind: Dir, Opaque: true, Mode: 0o1777, UID: -1, GID: 1 << 31, ModTime: -5, Place: At(512)},
+		{Path: "bin/sh", Size: 1 << 40, Mode: 0o4755, ModTime: 1700000000123456789, Place: At(1024),
 			Sum: SumOf(digest.FromString("x")), Xattrs: map[string]string{"security.capability": "\x00\x01", "user.a": ""}},
 		{Path: "bin/sh2", Kind: Hardlink, Link: "bin/sh"},
-		{Path: "d", Kind: Dir, Implied: true, Opaque: true, Mode: 0o755, Offset: -1},
+		{Path: "d", Kind: Dir, Implied: true, Opaque: true, Mode: 0o755},
 		{Path: "dev", Kind: CharDevice, DevMajor: 5, DevMinor: 1 << 20},
 		{Path: "gone", Kind: Whiteout},
-		{Path: "l", Kind: Symlink, Link: "\xff/.."},
-		{Path: "odd", Sum: SumOf(digest.FromString("y")), Offset: -700},
+		{Path: "l", Kind: Symlink, Target: "\xff/.."},
+		{Path: "odd", Sum: SumOf(digest.FromString("y")), Place: SparseAt(698)},
 	}}
 	return t
 }
@@ -64,7 +64,7 @@ func TestDecodeTreeRefuses(t *testing.T) {
 		"absolute":      {{Path: "/a"}},
 		"not clean":     {{Path: "a/./b"}},
 		"NUL":           {{Path: "a\x00b"}},
-		"below symlink": {{Path: "a", Kind: Symlink, Link: "/etc"}, {Path: "a/b"}},
+		"below symlink": {{Path: "a", Kind: Symlink, Target: "/etc"}, {Path: "a/b"}},
 		"root file":     {{Path: "", Kind: File}},
 		"hardlink":      {{Path: "a", Kind: Hardlink, Link: "../../etc/passwd"}},
 		"hardlink dir":  {{Path: "a", Kind: Dir}, {Path: "b", Kind: Hardlink, Link: "a"}},
@@ -122,7 +122,7 @@ func BenchmarkTreeCodec(b *testing.B) {
 	for i := range 10_000 {
 		t.Entries = append(t.Entries, Entry{
 			Path: fmt.Sprintf("usr/lib/python3/dist-packages/package-%05d", i), Mode: 0o644, Size: 4000,
-			ModTime: 1700000000e9, Sum: SumOf(digest.FromString(fmt.Sprint(i))), Offset: int64(i) * 4608,
+			ModTime: 1700000000e9, Sum: SumOf(digest.FromString(fmt.Sprint(i))), Place: At(int64(i) * 4608),
 		})
 	}
 	data := t.Encode()

@@ -53,7 +53,7 @@ func wideTree(files int) *Tree {
 	for i := range files {
 		p := fmt.Sprintf("a/file-with-a-rather-long-name-%06d", i)
 		t.Entries = append(t.Entries, Entry{
-			Path: p, Mode: 0o644, Size: 4000, ModTime: 1700000000e9, Sum: SumOf(digest.FromString(p)), Offset: int64(i) * 4608,
+			Path: p, Mode: 0o644, Size: 4000, ModTime: 1700000000e9, Sum: SumOf(digest.FromString(p)), Place: At(int64(i) * 4608),
 		})
 	}
 	return t

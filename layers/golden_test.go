@@ -24,19 +24,19 @@ func TestGoldenKinds(t *testing.T) {
 // goldenTree has every kind of entry and every flag.
 func goldenTree() *Tree {
 	return &Tree{Entries: []Entry{
-		{Kind: Dir, Mode: 0o755, UID: 7, ModTime: 1700000000e9},
-		{Path: "block", Kind: BlockDevice, Mode: 0o660, GID: 6, DevMajor: 259, DevMinor: 1 << 19},
-		{Path: "char", Kind: CharDevice, Mode: 0o666, DevMajor: 1, DevMinor: 3},
-		{Path: "fifo", Kind: Fifo, Mode: 0o600, ModTime: -1},
+		{Kind: Dir, Mode: 0o755, UID: 7, ModTime: 1700000000e9, Place: At(0)},
+		{Path: "block", Kind: BlockDevice, Mode: 0o660, GID: 6, DevMajor: 259, DevMinor: 1 << 19, Place: At(0)},
+		{Path: "char", Kind: CharDevice, Mode: 0o666, DevMajor: 1, DevMinor: 3, Place: At(0)},
+		{Path: "fifo", Kind: Fifo, Mode: 0o600, ModTime: -1, Place: At(0)},
 		{Path: "file", Mode: 0o4755, UID: 4294967294, GID: 65534, Size: 5, ModTime: 1700000000123456789,
-			Sum: SumOf(digest.FromString("hello")), Offset: 2048},
-		{Path: "file2", Kind: Hardlink, Link: "file"},
-		{Path: "gone", Kind: Whiteout},
-		{Path: "implied", Kind: Dir, Mode: 0o755, Opaque: true, Implied: true},
-		{Path: "link", Kind: Symlink, Mode: 0o777, Link: "../\xff"},
-		{Path: "sparse", Size: 1 << 40, Offset: -514},
-		{Path: "upper", Size: 1, Offset: -1},
-		{Path: "xattrs", Xattrs: map[string]string{"security.capability": "\x01\x00", "user.a": ""}},
+			Sum: SumOf(digest.FromString("hello")), Place: At(2048)},
+		{Path: "file2", Kind: Hardlink, Link: "file", Place: At(0)},
+		{Path: "gone", Kind: Whiteout, Place: At(0)},
+		{Path: "implied", Kind: Dir, Mode: 0o755, Opaque: true, Implied: true, Place: At(0)},
+		{Path: "link", Kind: Symlink, Mode: 0o777, Target: "../\xff", Place: At(0)},
+		{Path: "sparse", Size: 1 << 40, Place: SparseAt(512)},
+		{Path: "upper", Size: 1},
+		{Path: "xattrs", Xattrs: map[string]string{"security.capability": "\x01\x00", "user.a": ""}, Place: At(0)},
 	}}
 }
 

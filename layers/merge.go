@@ -26,7 +26,7 @@ const (
 
 // add merges what one layer has: s begins where the path would be in that layer.
 func (m *merging) add(v *View, s span) {
-	entries := v.trees[s.layer].Entries
+	entries := v.layers[s.layer].Entries
 	if m.end || s.lo >= s.hi || !Under(entries[s.lo].Path, m.path) {
 		return
 	}
@@ -34,7 +34,7 @@ func (m *merging) add(v *View, s span) {
 	listed := len(e.Path) == len(m.path)
 	if listed && e.Kind != Dir {
 		if e.Kind != Whiteout && m.state == silent {
-			m.found, m.state = Named{v.trees[s.layer].follow(*e), s.layer}, described
+			m.found, m.state = Named{v.layers[s.layer].file(s.layer, s.lo), s.layer}, described
 		}
 		m.end = true
 		return

@@ -29,37 +29,14 @@ func Squash(trees []*Tree, base int) []Named {
 		}
 		// What is below something else that went needs no mention.
 		if parent, _, there := all.Lookup(parentPath(e.Path)); there && parent.Kind == Dir {
-			out = append(out, Named{Entry{Path: e.Path, Kind: Whiteout, Offset: -1}, -1})
+			out = append(out, Named{Entry{Path: e.Path, Kind: Whiteout}, -1})
 		}
 		return nil
 	})
 	slices.SortFunc(out, func(a, b Named) int { return ComparePaths(a.Path, b.Path) })
-	relink(out)
+	names := Names{}
+	for i := range out {
+		names.Join(&out[i].Entry)
+	}
 	return out
-}
-
-// relink makes the names of one file that are left a file and hardlinks to it.
-// A view says of each but the file's first name in its layer what that name was,
-// which may be hidden by now.
-func relink(entries []Named) {
-	type inode struct {
-		layer int
-		path  string
-	}
-	first := map[inode]string{}
-	for i := range entries {
-		e := &entries[i]
-		if !e.Kind.Linkable() || e.Kind == Symlink {
-			continue
-		}
-		file := inode{e.Layer, e.Path}
-		if e.Link != "" {
-			file.path = e.Link
-		}
-		if e.Link = first[file]; e.Link == "" {
-			first[file] = e.Path
-			continue
-		}
-		e.Kind = Hardlink
-	}
 }

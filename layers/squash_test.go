@@ -38,12 +38,12 @@ func TestSquashHardlinks(t *testing.T) {
 	trees := []*Tree{
 		{Entries: []Entry{file("base")}},
 		{Entries: []Entry{file("a"), {Path: "b", Kind: Hardlink, Link: "a"}, {Path: "c", Kind: Hardlink, Link: "a"},
-			{Path: "p1", Kind: Fifo}, {Path: "p2", Kind: Hardlink, Link: "p1"}, {Path: "s1", Kind: Symlink, Link: "x"}, {Path: "s2", Kind: Hardlink, Link: "s1"}}},
+			{Path: "p1", Kind: Fifo}, {Path: "p2", Kind: Hardlink, Link: "p1"}, {Path: "s1", Kind: Symlink, Target: "x"}, {Path: "s2", Kind: Hardlink, Link: "s1"}}},
 		{Entries: []Entry{{Path: "a", Kind: Whiteout}, {Path: "base", Kind: Whiteout}}},
 	}
 	var got []string
 	for _, n := range Squash(trees, 1) {
-		got = append(got, fmt.Sprintf("%s %d %s %d", n.Path, n.Kind, n.Link, n.Layer))
+		got = append(got, fmt.Sprintf("%s %d %s %d", n.Path, n.Kind, n.Target+n.Link, n.Layer))
 	}
 	want := []string{
 		fmt.Sprintf("b %d  1", File), fmt.Sprintf("base %d  -1", Whiteout), fmt.Sprintf("c %d b 1", Hardlink),
@@ -67,7 +67,7 @@ func randomTree(r *rand.Rand) *Tree {
 			case n == 1:
 				t.Entries = append(t.Entries, Entry{Path: p, Kind: File, Size: r.Int64N(100), Mode: 0o644})
 			case n == 2:
-				t.Entries = append(t.Entries, Entry{Path: p, Kind: Symlink, Link: fmt.Sprint(r.IntN(9))})
+				t.Entries = append(t.Entries, Entry{Path: p, Kind: Symlink, Target: fmt.Sprint(r.IntN(9))})
 			case n < 5 && depth < 3:
 				t.Entries = append(t.Entries, Entry{Path: p, Kind: Dir, Mode: uint32(r.IntN(0o7777)), UID: r.IntN(3), GID: r.IntN(3), Opaque: r.IntN(3) == 0})
 				fill(p, depth+1)
@@ -86,7 +86,7 @@ func randomTree(r *rand.Rand) *Tree {
 func seen(v *View) []string {
 	var list []string
 	_ = v.Walk(func(e Entry, _ int) error {
-		list = append(list, fmt.Sprint(e.Path, " ", e.Kind, " ", e.Mode, " ", e.UID, ":", e.GID, " ", e.Size, " ", e.Link))
+		list = append(list, fmt.Sprint(e.Path, " ", e.Kind, " ", e.Mode, " ", e.UID, ":", e.GID, " ", e.Size, " ", e.Target))
 		return nil
 	})
 	return list

@@ -40,7 +40,7 @@ func (s *spans) flat() []span {
 // something was looked up last, so that a step need not find again what the step
 // before it has found.
 func (v *View) With(t *Tree) *View {
-	higher := NewView(append(slices.Clip(v.trees), t))
+	higher := &View{layers: append(slices.Clip(v.layers), &viewed{Tree: t})}
 	if known := v.last.Load(); known != nil {
 		over := higher.over(*known)
 		higher.last.Store(&over)
@@ -50,7 +50,7 @@ func (v *View) With(t *Tree) *View {
 
 // over returns a trail of the view below the top layer as it is with that layer.
 func (v *View) over(lower trail) trail {
-	top := len(v.trees) - 1
+	top := len(v.layers) - 1
 	root := *lower[0]
 	at, ok := v.rootSpan(&root.Named, top)
 	if !ok {
@@ -119,8 +119,8 @@ func (t trail) toward(path string) (known trail, rest string) {
 // lists it.
 func (v *View) root() *directory {
 	root := &directory{Named: Named{Entry: impliedDir("")}}
-	all := make([]span, 0, len(v.trees))
-	for layer := range v.trees {
+	all := make([]span, 0, len(v.layers))
+	for layer := range v.layers {
 		if s, ok := v.rootSpan(&root.Named, layer); ok {
 			all = append(all, s)
 		}
@@ -133,7 +133,7 @@ func (v *View) root() *directory {
 // rootSpan returns what a layer has below the root, if anything, and updates root with
 // what the layer says of it. It is called for the lowest layer first.
 func (v *View) rootSpan(root *Named, layer int) (s span, ok bool) {
-	entries := v.trees[layer].Entries
+	entries := v.layers[layer].Entries
 	if len(entries) == 0 {
 		return s, false
 	}

@@ -48,24 +48,60 @@ type Entry struct {
 	Size int64
 	// ModTime is in nanoseconds since the Unix epoch.
 	ModTime int64
-	// Link is a symlink's target as written, or the Path of the entry (in
-	// the same layer) that a hardlink is another name of.
+	// Target is where a symlink points to, as it was written.
+	Target string
+	// Link, of a Hardlink, is the Path of the entry of the same layer that this is
+	// another name of.
 	Link string
+	// Inode is the same for all names of one file in a View or a directory. The
+	// entries of a Tree have none: there, all names but the first are Hardlinks.
+	Inode Inode
 	// DevMajor and DevMinor number a device.
-	DevMajor, DevMinor int64
+	DevMajor, DevMinor uint32
 	// Xattrs are the extended attributes that belong into an image
 	// (security.capability, user.*); never an overlay's own.
 	Xattrs map[string]string
 	// Sum is the digest of a regular file's content; zero when nobody has computed
 	// it yet.
 	Sum Sum
-	// Offset is where a regular file's content begins in the layer's
-	// uncompressed tar; -1 when the layer has no tar (a directory that a
-	// command left). Below -1 the content is there, but not in one piece
-	// (a sparse file of a foreign tar): archive.Content knows how to read
-	// it.
-	Offset int64
+	// Place is where a regular file's content is in the layer's uncompressed tar.
+	Place Place
 }
+
+// LinkTo returns e as a hardlink to the entry at path, with the metadata that it has.
+func (e Entry) LinkTo(path string) Entry {
+	return Entry{
+		Path: e.Path, Kind: Hardlink, Link: path,
+		Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime, Xattrs: e.Xattrs,
+	}
+}
+
+// Inode identifies a file among those of one View or directory. Zero is that of a file
+// with one name.
+type Inode uint64
+
+// Place is where something is in an uncompressed tar. The zero Place is nowhere: a
+// layer whose files are in a directory that a command left has no tar.
+type Place int64
+
+// At is the Place of content that begins at offset.
+func At(offset int64) Place { return Place(offset + 1) }
+
+// SparseAt is the Place of a sparse file of a foreign tar, whose content is not in one
+// piece: the headers that describe it begin at offset.
+func SparseAt(offset int64) Place { return Place(-1 - offset) }
+
+// Offset returns where the content, or of a sparse file the headers, begin. It is -1
+// for the zero Place.
+func (p Place) Offset() int64 {
+	if p.Sparse() {
+		return int64(-1 - p)
+	}
+	return int64(p - 1)
+}
+
+// Sparse reports whether p is that of a sparse file's headers.
+func (p Place) Sparse() bool { return p < 0 }
 
 // Tree is the table of contents of one layer: its entries in the order of
 // ComparePaths, each path at most once.

@@ -26,12 +26,12 @@ import (
 // The root always has mode 0755 and owner 0:0, and is not opaque, whatever a
 // layer lists for it.
 type View struct {
-	trees []*Tree // the lowest first
+	layers []*viewed // the lowest first
 	// last is the trail of the last look-up that went beyond what was known.
 	last atomic.Pointer[trail]
 }
 
-// Named is an entry of a view and the layer (an index into the view's trees)
+// Named is an entry of a view and the layer (counted from the lowest)
 // that it comes from.
 type Named struct {
 	Entry
@@ -47,17 +47,19 @@ type span struct {
 // NewView returns the view of trees, the lowest first. The trees must not be
 // changed afterwards.
 func NewView(trees []*Tree) *View {
-	return &View{trees: trees}
+	v := &View{layers: make([]*viewed, len(trees))}
+	for i, t := range trees {
+		v.layers[i] = &viewed{Tree: t}
+	}
+	return v
 }
 
 // Lookup returns the entry at path (relative to the root; a leading slash
 // and the like do not matter) and the layer that holds it. Symlinks are not
 // followed, neither at the end nor on the way: see Resolve.
 //
-// An entry that is a hardlink in its layer is returned with the kind,
-// metadata, digest and offset of its target, and with its own Path; Link
-// keeps the target's path. So Kind == File with a Link means: another name
-// of Link. A symlink's Link is where it leads, also if it has several names.
+// An entry that is a hardlink in its layer is returned as its file, under its own
+// Path. All names of one file have the same Inode, which is not the zero one.
 func (v *View) Lookup(p string) (e Entry, layer int, ok bool) {
 	d, ok := v.find(p)
 	if !ok {
@@ -137,10 +139,10 @@ func (v *View) Resolve(p string, followLast bool) (string, error) {
 		if links++; links > maxSymlinks {
 			return "", fmt.Errorf("resolving %q: %w", p, syscall.ELOOP)
 		}
-		if strings.HasPrefix(e.Link, "/") {
+		if strings.HasPrefix(e.Target, "/") {
 			resolved = ""
 		}
-		rest = e.Link + "/" + rest
+		rest = e.Target + "/" + rest
 	}
 	return resolved, nil
 }
@@ -154,7 +156,7 @@ func (v *View) children(dir string, spans []span, fn func(Named, []span) error) 
 			if s.lo == s.hi {
 				continue
 			}
-			if c := childPath(v.trees[s.layer].Entries[s.lo].Path, dir); !any || ComparePaths(c, p) < 0 {
+			if c := childPath(v.layers[s.layer].Entries[s.lo].Path, dir); !any || ComparePaths(c, p) < 0 {
 				p, any = c, true
 			}
 		}
@@ -167,7 +169,7 @@ func (v *View) children(dir string, spans []span, fn func(Named, []span) error) 
 		}
 		n, ok := m.result(v)
 		for i, s := range spans {
-			if s.lo < s.hi && Under(v.trees[s.layer].Entries[s.lo].Path, p) {
+			if s.lo < s.hi && Under(v.layers[s.layer].Entries[s.lo].Path, p) {
 				spans[i].lo = v.subtreeEnd(s, p)
 			}
 		}
@@ -189,10 +191,10 @@ func (v *View) implied(layer int, p string) Entry {
 	}
 	e = impliedDir(p)
 	dir, by, ok := v.described(layer, parentPath(p))
-	i, listed := v.trees[layer].Find(p)
+	i, listed := v.layers[layer].Find(p)
 	switch {
 	case ok && listed && by == layer:
-		e.GID = v.trees[layer].Entries[i].GID
+		e.GID = v.layers[layer].Entries[i].GID
 	case ok && dir.Mode&0o2000 != 0:
 		e.GID = dir.GID
 	}
@@ -207,8 +209,8 @@ func (v *View) described(layer int, p string) (Entry, int, bool) {
 		return Entry{}, layer, false
 	}
 	for i := layer; i >= 0; i-- {
-		entries := v.trees[i].Entries
-		at, listed := v.trees[i].Find(p)
+		entries := v.layers[i].Entries
+		at, listed := v.layers[i].Find(p)
 		switch {
 		case listed && entries[at].Kind != Dir:
 			return Entry{}, layer, false
@@ -226,7 +228,7 @@ func (v *View) described(layer int, p string) (Entry, int, bool) {
 // search returns the first index of s whose path is not before dir and name. All
 // paths of s begin with dir, which ends in a slash or is "".
 func (v *View) search(s span, dir, name string) int {
-	entries := v.trees[s.layer].Entries
+	entries := v.layers[s.layer].Entries
 	if s.lo < s.hi && Under(entries[s.lo].Path[len(dir):], name) {
 		return s.lo
 	}
@@ -239,7 +241,7 @@ func (v *View) search(s span, dir, name string) int {
 // it. s begins at the first such entry. Most subtrees are small, so it
 // looks near the beginning first.
 func (v *View) subtreeEnd(s span, p string) int {
-	entries := v.trees[s.layer].Entries
+	entries := v.layers[s.layer].Entries
 	if Under(entries[s.hi-1].Path, p) {
 		return s.hi
 	}
@@ -254,25 +256,8 @@ func (v *View) subtreeEnd(s span, p string) int {
 	})
 }
 
-// follow gives a hardlink the data of its target.
-func (t *Tree) follow(e Entry) Entry {
-	if e.Kind != Hardlink {
-		return e
-	}
-	i, ok := t.Find(e.Link)
-	if !ok || !t.Entries[i].Kind.Linkable() {
-		return e
-	}
-	target := t.Entries[i]
-	target.Path = e.Path
-	if target.Kind != Symlink {
-		target.Link = e.Link
-	}
-	return target
-}
-
 func impliedDir(p string) Entry {
-	return Entry{Path: p, Kind: Dir, Mode: 0o755, ModTime: MadeTime, Offset: -1}
+	return Entry{Path: p, Kind: Dir, Mode: 0o755, ModTime: MadeTime}
 }
 
 // childPath returns the ancestor of p (or p) that is directly in dir.

@@ -16,7 +16,7 @@ func tree(t testing.TB, lines ...string) *Tree {
 	tr := &Tree{}
 	for _, line := range lines {
 		f := strings.Fields(line + " .")
-		e := Entry{Path: f[1], Mode: 0o644, Offset: -1}
+		e := Entry{Path: f[1], Mode: 0o644}
 		if e.Path == "/" {
 			e.Path = ""
 		}
@@ -26,7 +26,7 @@ func tree(t testing.TB, lines ...string) *Tree {
 		case "f":
 			e.Size = int64(len(line))
 		case "l":
-			e.Kind, e.Link = Symlink, f[2]
+			e.Kind, e.Target = Symlink, f[2]
 		case "h":
 			e.Kind, e.Link = Hardlink, f[2]
 		case "w":
@@ -186,11 +186,22 @@ func TestLookupMisses(t *testing.T) {
 func TestLookupHardlink(t *testing.T) {
 	v := NewView([]*Tree{tree(t, "f a", "h b a"), tree(t, "f a other")})
 	e, layer, ok := v.Lookup("b")
-	if !ok || layer != 0 || e.Kind != File || e.Link != "a" || e.Path != "b" || e.Size != int64(len("f a")) {
+	if !ok || layer != 0 || e.Kind != File || e.Inode == 0 || e.Link != "" || e.Path != "b" || e.Size != int64(len("f a")) {
 		t.Errorf("got %+v, %d, %v", e, layer, ok)
 	}
+	if other, _, _ := v.Lookup("a"); other.Inode == e.Inode {
+		t.Errorf("a and b are one file: %+v", e.Inode)
+	}
+	v = NewView([]*Tree{tree(t, "f a", "h b a", "f c", "d d", "h d/e a")})
+	inode := func(p string) Inode {
+		e, _, _ := v.Lookup(p)
+		return e.Inode
+	}
+	if a := inode("a"); a == 0 || inode("b") != a || inode("d/e") != a || inode("c") != 0 {
+		t.Errorf("inodes are %v, %v, %v and %v", a, inode("b"), inode("d/e"), inode("c"))
+	}
 	v = NewView([]*Tree{tree(t, "d d", "f d/f", "l s d", "h t s")})
-	if e, _, ok := v.Lookup("t"); !ok || e.Kind != Symlink || e.Link != "d" || e.Path != "t" {
+	if e, _, ok := v.Lookup("t"); !ok || e.Kind != Symlink || e.Target != "d" || e.Path != "t" {
 		t.Errorf("another name of a symlink: %+v, %v", e, ok)
 	}
 	if p, err := v.Resolve("t/f", true); err != nil || p != "d/f" {

@@ -87,7 +87,7 @@ func sample(t *testing.T, s *store.Store, p ocispec.Platform) Image {
 		bin, regular("bin/sh", "shell of "+p.Architecture),
 		file{layers.Entry{Path: "bin/sh2", Kind: layers.Hardlink, Link: "bin/sh"}, ""},
 		regular("gone", "x"),
-		file{layers.Entry{Path: "link", Kind: layers.Symlink, Link: "bin/sh"}, ""})
+		file{layers.Entry{Path: "link", Kind: layers.Symlink, Target: "bin/sh"}, ""})
 	above := layer(t, s, noon.Add(time.Hour),
 		file{layers.Entry{Path: "gone", Kind: layers.Whiteout}, ""},
 		file{layers.Entry{Path: "secret", Kind: layers.Dir, Mode: 0o1700, ModTime: noon.UnixNano()}, ""},

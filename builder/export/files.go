@@ -116,19 +116,13 @@ func distinct(roots []rootfs) error {
 	return nil
 }
 
-// fileID is one file: its first name in the layer that has it.
-type fileID struct {
-	layer int
-	path  string
-}
-
 // walk calls fn for everything in the output, parents first, without the root.
 // A file that was passed already under another name comes as a Hardlink to it.
 // All paths are those of the output.
 func (r rootfs) walk(fn func(e layers.Entry, layer int) error) error {
-	names := map[fileID]string{}
+	names := layers.Names{}
 	if r.prefix != "" {
-		dir := layers.Entry{Path: r.prefix, Kind: layers.Dir, Mode: 0o755, ModTime: layers.MadeTime, Offset: -1}
+		dir := layers.Entry{Path: r.prefix, Kind: layers.Dir, Mode: 0o755, ModTime: layers.MadeTime}
 		r.clamp(&dir)
 		if err := fn(dir, -1); err != nil {
 			return err
@@ -138,21 +132,10 @@ func (r rootfs) walk(fn func(e layers.Entry, layer int) error) error {
 		if e.Path == r.source || !layers.Under(e.Path, r.source) {
 			return nil
 		}
-		id := fileID{layer, e.Path}
 		e.Path = r.outputPath(e.Path)
 		e.Opaque = false
 		r.clamp(&e)
-		if e.Kind.Linkable() && e.Kind != layers.Symlink {
-			if e.Link != "" {
-				id.path = e.Link
-			}
-			e.Link = names[id]
-			if e.Link != "" {
-				e.Kind = layers.Hardlink
-			} else {
-				names[id] = e.Path
-			}
-		}
+		names.Join(&e)
 		return fn(e, layer)
 	})
 }

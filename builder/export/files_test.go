@@ -185,7 +185,7 @@ func TestHardlinkWhoseFirstNameIsGone(t *testing.T) {
 	below := layer(t, s, noon, regular("a", "content"), file{layers.Entry{Path: "b", Kind: layers.Hardlink, Link: "a"}, ""},
 		file{layers.Entry{Path: "c", Kind: layers.Hardlink, Link: "a"}, ""},
 		file{layers.Entry{Path: "p", Kind: layers.Fifo}, ""}, file{layers.Entry{Path: "q", Kind: layers.Hardlink, Link: "p"}, ""},
-		file{layers.Entry{Path: "s", Kind: layers.Symlink, Link: "a"}, ""}, file{layers.Entry{Path: "t", Kind: layers.Hardlink, Link: "s"}, ""})
+		file{layers.Entry{Path: "s", Kind: layers.Symlink, Target: "a"}, ""}, file{layers.Entry{Path: "t", Kind: layers.Hardlink, Link: "s"}, ""})
 	above := layer(t, s, noon, regular("a", "another"))
 	img := Image{Platform: amd64, Chain: layers.Chain{below, above}}
 	if err := writeTo(t, dir+"/root.tar", []Image{img}, &writing{Env: Env{Store: s}}, "type=tar"); err != nil {

@@ -199,13 +199,13 @@ func setXattrs(f *os.File, e layers.Entry) {
 func (l *localWriter) special(e layers.Entry) error {
 	err := l.place(e.Path, func(tmp string) error {
 		if e.Kind == layers.Symlink {
-			return errors.Join(l.root.Symlink(e.Link, tmp), l.setTime(tmp, e))
+			return errors.Join(l.root.Symlink(e.Target, tmp), l.setTime(tmp, e))
 		}
 		kinds := map[layers.Kind]uint32{
 			layers.Fifo: unix.S_IFIFO, layers.CharDevice: unix.S_IFCHR, layers.BlockDevice: unix.S_IFBLK,
 		}
 		err := l.inDir(tmp, func(dir int, name string) error {
-			device := unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor))
+			device := unix.Mkdev(e.DevMajor, e.DevMinor)
 			return unix.Mknodat(dir, name, kinds[e.Kind]|0o600, int(device))
 		})
 		if err != nil {

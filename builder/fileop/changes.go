@@ -83,7 +83,7 @@ func (d *differences) find(ctx context.Context, all steps, base *layers.View) er
 		if e.Path != "" {
 			d.was = append(d.was, e)
 		}
-		d.linked = d.linked || e.Kind == layers.File && e.Link != ""
+		d.linked = d.linked || e.Kind == layers.File && e.Inode != 0
 		return nil
 	})
 	for _, s := range all {
@@ -109,7 +109,7 @@ func (d *differences) goneBefore(p string) {
 		}
 		d.hidden = at
 		d.leave(at)
-		d.add(step{entry: layers.Entry{Path: at, Kind: layers.Whiteout, Offset: -1}})
+		d.add(step{entry: layers.Entry{Path: at, Kind: layers.Whiteout}})
 	}
 }
 
@@ -164,7 +164,7 @@ func sameEntry(ctx context.Context, s step, was layers.Entry) (bool, error) {
 	}
 	switch e.Kind {
 	case layers.Symlink:
-		return e.Link == was.Link, nil
+		return e.Target == was.Target, nil
 	case layers.File:
 		if e.Size != was.Size || !was.Sum.Known() {
 			return false, nil

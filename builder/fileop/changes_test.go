@@ -44,7 +44,7 @@ func shows(t *testing.T, s *store.Store, c layers.Chain) string {
 	var b strings.Builder
 	err = view.Walk(func(e layers.Entry, _ int) error {
 		if e.Path != "" {
-			fmt.Fprintf(&b, "%s %d %o %d:%d %d %d %s %s\n", e.Path, e.Kind, e.Mode, e.UID, e.GID, e.Size, e.ModTime, e.Link, e.Sum)
+			fmt.Fprintf(&b, "%s %d %o %d:%d %d %d %s %s\n", e.Path, e.Kind, e.Mode, e.UID, e.GID, e.Size, e.ModTime, e.Target, e.Sum)
 		}
 		return nil
 	})

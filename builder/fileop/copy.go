@@ -90,7 +90,7 @@ func (c *copier) match(ctx context.Context, src string, from layers.Entry) (func
 	if to, err = c.target(from, src, to, parents); err != nil {
 		return nil, err
 	}
-	t := transfer{copier: c, start: from.Path, to: to, content: &lent{fs: c.from.FS}, names: map[string]*inode{}}
+	t := transfer{copier: c, start: from.Path, to: to, content: &lent{fs: c.from.FS}, names: map[layers.Inode]*inode{}}
 	return t.visit, nil
 }
 
@@ -119,8 +119,8 @@ type transfer struct {
 	start, to string
 	// content is of all files that this transfer copies, and of no others.
 	content *lent
-	// names are copied files that have several names, by linkKey.
-	names map[string]*inode
+	// names are copied files that have several names.
+	names map[layers.Inode]*inode
 }
 
 func (t *transfer) visit(p picked) error {
@@ -154,32 +154,15 @@ func (t *transfer) visit(p picked) error {
 
 // file returns the copy of a regular file, the same for all its names.
 func (t *transfer) file(e layers.Entry) *inode {
-	f := t.names[linkKey(e)]
-	if f == nil && e.Link != "" {
-		f = t.first(e.Link)
+	if f := t.names[e.Inode]; f != nil {
+		return f
 	}
-	if f == nil {
-		f = newInode(t.meta(e))
-		f.content, f.from = t.content, e.Path
-	}
-	if e.Link != "" {
-		t.names[e.Link] = f
+	f := newInode(t.meta(e))
+	f.content, f.from = t.content, e.Path
+	if e.Inode != 0 {
+		t.names[e.Inode] = f
 	}
 	return f
-}
-
-// first returns the copy of the file whose path another name of it has as its link,
-// if that was copied. Nothing says of the first name that there are others, so it is
-// not among names, which would hold every file otherwise.
-func (t *transfer) first(link string) *inode {
-	if !layers.IsClean(link) || !layers.Under(link, t.start) {
-		return nil
-	}
-	n, _ := t.tree.find(path.Join(t.to, link[len(t.start):]))
-	if n == nil || n.file == nil || n.file.content != content(t.content) || n.file.from != link {
-		return nil
-	}
-	return n.file
 }
 
 // dir copies a directory itself. Where one is already, the one that the copy
@@ -224,13 +207,13 @@ func (t *transfer) meta(e layers.Entry) layers.Entry {
 	c := layers.Entry{
 		Kind: e.Kind, Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime,
 		DevMajor: e.DevMajor, DevMinor: e.DevMinor,
-		Xattrs: imageXattrs(e.Xattrs), Offset: -1,
+		Xattrs: imageXattrs(e.Xattrs),
 	}
 	switch e.Kind {
 	case layers.File:
 		c.Size = e.Size
 	case layers.Symlink:
-		c.Link = e.Link
+		c.Target = e.Target
 	}
 	if !t.from.Kept {
 		c.UID, c.GID = 0, 0

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -42,7 +41,7 @@ func List(ctx context.Context, files source.FS, sel Selection, add func(cache.Fi
 func (p Picked) Digest(ctx context.Context) (digest.Digest, error) { return p.list(ctx, nil) }
 
 func (p Picked) list(ctx context.Context, add func(cache.File) error) (digest.Digest, error) {
-	d := digester{files: p.files, sel: p.sel, list: add, sum: sha256.New(), names: map[string]string{}}
+	d := digester{files: p.files, sel: p.sel, list: add, sum: sha256.New(), names: map[layers.Inode]string{}}
 	err := p.each(ctx, func(match string, _ layers.Entry) (func(picked) error, error) {
 		match = rel(match)
 		return func(f picked) error { return d.add(ctx, selectedFile{match: match, picked: f}) }, nil
@@ -71,9 +70,9 @@ type digester struct {
 	sum   hash.Hash
 	found []selectedFile // not in sum yet
 	// match is what the source matched last. names are the files below that which
-	// have several names, by linkKey: where each is first, relative to match.
+	// have several names: where each is first, relative to match.
 	match string
-	names map[string]string
+	names map[layers.Inode]string
 }
 
 // foundAtOnce is how many files a digester holds.
@@ -101,9 +100,7 @@ func (d *digester) fold(ctx context.Context) error {
 		}
 		first := ""
 		if f.entry.Kind == layers.File {
-			if first, err = d.first(f); err != nil {
-				return err
-			}
+			first = d.first(f)
 		}
 		line = d.sel.fold(line[:0], f, digests[i], first)
 		d.sum.Write(line)
@@ -119,40 +116,15 @@ func (d *digester) fold(ctx context.Context) error {
 
 // first returns where a file was found first, under whatever name, relative to what
 // the source matched.
-func (d *digester) first(f selectedFile) (string, error) {
-	e := f.entry
-	first, known := d.names[linkKey(e)]
-	if known {
-		return first, nil
+func (d *digester) first(f selectedFile) string {
+	if f.entry.Inode == 0 {
+		return f.below
 	}
-	first = f.below
-	filtered := len(d.sel.Include)+len(d.sel.Exclude) > 0
-	if e.Link != "" && !filtered {
-		was, err := d.foundBefore(e.Link, f)
-		if err != nil {
-			return "", err
-		}
-		if was {
-			first = e.Link[len(e.Path)-len(f.below):]
-		}
+	first, known := d.names[f.entry.Inode]
+	if !known {
+		first, d.names[f.entry.Inode] = f.below, f.below
 	}
-	// Nothing says of the first name of a file in a chain that there are others. Of
-	// all files, only with patterns each is kept here.
-	if e.Link != "" || filtered {
-		d.names[linkKey(e)] = first
-	}
-	return first, nil
-}
-
-// foundBefore reports whether the path that f has as its link was found before f,
-// where no patterns leave anything out.
-func (d *digester) foundBefore(link string, f selectedFile) (bool, error) {
-	start := strings.TrimSuffix(strings.TrimSuffix(f.entry.Path, f.below), "/")
-	if !layers.IsClean(link) || !layers.Under(link, start) || layers.ComparePaths(link, f.entry.Path) >= 0 {
-		return false, nil
-	}
-	e, ok, err := d.files.Lookup(link)
-	return ok && e.Kind == layers.File && e.Link == "", err
+	return first
 }
 
 // contents returns the digests of those files that are regular, several of which are
@@ -211,10 +183,10 @@ func (s Selection) fold(fields []byte, p selectedFile, content digest.Digest, fi
 		put(string(content))
 		put(first) // names of one file stay names of one file in a copy
 	case layers.Symlink:
-		put(e.Link)
+		put(e.Target)
 	case layers.CharDevice, layers.BlockDevice:
-		number(e.DevMajor)
-		number(e.DevMinor)
+		number(int64(e.DevMajor))
+		number(int64(e.DevMinor))
 	}
 	put(e.Xattrs[capability])
 	if s.Xattrs {
@@ -255,7 +227,7 @@ func (s Selection) listed(p selectedFile, content digest.Digest, first string) c
 			l.Rest = "linked to " + first
 		}
 	case layers.Symlink:
-		l.Content = e.Link
+		l.Content = e.Target
 	case layers.CharDevice, layers.BlockDevice:
 		l.Content = fmt.Sprintf("%d:%d", e.DevMajor, e.DevMinor)
 	}
@@ -279,12 +251,4 @@ func otherXattrs(xattrs map[string]string) string {
 		}
 	}
 	return string(b)
-}
-
-// linkKey is the same for all names of a regular file.
-func linkKey(e layers.Entry) string {
-	if e.Link != "" {
-		return e.Link
-	}
-	return e.Path
 }

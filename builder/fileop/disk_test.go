@@ -36,22 +36,22 @@ func (d disk) entry(p string) (layers.Entry, bool, error) {
 	}
 	e := layers.Entry{
 		Path: p, Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid),
-		ModTime: st.Mtim.Nano(), Offset: -1,
+		ModTime: st.Mtim.Nano(),
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		e.Kind = layers.Dir
 	case unix.S_IFLNK:
 		e.Kind = layers.Symlink
-		e.Link, _ = os.Readlink(full)
+		e.Target, _ = os.Readlink(full)
 	case unix.S_IFIFO:
 		e.Kind = layers.Fifo
 	case unix.S_IFCHR:
 		e.Kind = layers.CharDevice
-		e.DevMajor, e.DevMinor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+		e.DevMajor, e.DevMinor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
 	case unix.S_IFREG:
 		e.Size = st.Size
-		e.Link = fmt.Sprintf("/%d", st.Ino)
+		e.Inode = layers.Inode(st.Ino)
 		data, err := os.ReadFile(full)
 		if err != nil {
 			return e, false, err
@@ -109,7 +109,7 @@ func (d disk) Digest(_ context.Context, e layers.Entry) (digest.Digest, error) {
 func (d disk) tree(t testing.TB) *layers.Tree {
 	t.Helper()
 	var list layers.Tree
-	first := map[string]string{}
+	names := layers.Names{}
 	var walk func(dir string)
 	walk = func(dir string) {
 		entries, err := d.ReadDir(dir)
@@ -118,14 +118,7 @@ func (d disk) tree(t testing.TB) *layers.Tree {
 		}
 		slices.SortFunc(entries, func(a, b layers.Entry) int { return layers.ComparePaths(a.Path, b.Path) })
 		for _, e := range entries {
-			if e.Kind == layers.File {
-				if to := first[e.Link]; to != "" {
-					e.Kind, e.Link = layers.Hardlink, to
-				} else {
-					first[e.Link] = e.Path
-					e.Link = ""
-				}
-			}
+			names.Join(&e)
 			list.Entries = append(list.Entries, e)
 			if e.Kind == layers.Dir {
 				walk(e.Path)
@@ -188,12 +181,12 @@ func describe(v *layers.View, times bool) []string {
 		}
 		line := fmt.Sprintf("%s kind=%d mode=%04o owner=%d:%d", e.Path, e.Kind, e.Mode, e.UID, e.GID)
 		if e.Kind == layers.Symlink {
-			line = fmt.Sprintf("%s kind=%d owner=%d:%d -> %s", e.Path, e.Kind, e.UID, e.GID, e.Link)
+			line = fmt.Sprintf("%s kind=%d owner=%d:%d -> %s", e.Path, e.Kind, e.UID, e.GID, e.Target)
 		}
 		if e.Kind == layers.File {
 			key := strconv.Itoa(layer) + "/" + e.Path
-			if e.Link != "" {
-				key = strconv.Itoa(layer) + "/" + e.Link
+			if e.Inode != 0 {
+				key = fmt.Sprint(e.Inode)
 			}
 			if groups[key] == "" {
 				groups[key] = e.Path

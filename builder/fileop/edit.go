@@ -148,7 +148,7 @@ func (r *run) symlink(ctx context.Context, t *tree, a parser.MkSymlink) error {
 		return err
 	}
 	f := made{mode: 0o777, own: own, time: a.Timestamp}.inode(layers.Symlink, parent)
-	f.rare = &rare{link: a.Old}
+	f.rare = &rare{target: a.Old}
 	t.put(p, f)
 	return nil
 }

@@ -31,7 +31,7 @@ func (w *recorder) lines() []string {
 		case layers.File:
 			line += " " + w.data[e.Path]
 		case layers.Symlink:
-			line = fmt.Sprintf("%s -> %s %d:%d", e.Path, e.Link, e.UID, e.GID)
+			line = fmt.Sprintf("%s -> %s %d:%d", e.Path, e.Target, e.UID, e.GID)
 		case layers.Hardlink:
 			line = fmt.Sprintf("%s = %s", e.Path, e.Link)
 		}

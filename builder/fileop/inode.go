@@ -1,7 +1,7 @@
 package fileop
 
 import (
-	"fmt"
+	"unsafe"
 
 	"github.com/sinter-build/sinter/layers"
 )
@@ -27,8 +27,8 @@ type inode struct {
 
 // rare is what few files have.
 type rare struct {
-	link               string // a symlink's
-	devMajor, devMinor int64
+	target             string // a symlink's
+	devMajor, devMinor uint32
 	xattrs             map[string]string
 }
 
@@ -43,34 +43,33 @@ func newInode(e layers.Entry) *inode {
 func (f *inode) describe(e layers.Entry) {
 	f.kind, f.mode, f.uid, f.gid, f.size, f.modTime = e.Kind, e.Mode, e.UID, e.GID, e.Size, e.ModTime
 	f.rare = nil
-	link := e.Link
-	if e.Kind != layers.Symlink {
-		link = ""
-	}
-	if link != "" || e.DevMajor != 0 || e.DevMinor != 0 || e.Xattrs != nil {
-		f.rare = &rare{link: link, devMajor: e.DevMajor, devMinor: e.DevMinor, xattrs: e.Xattrs}
+	if e.Target != "" || e.DevMajor != 0 || e.DevMinor != 0 || e.Xattrs != nil {
+		f.rare = &rare{target: e.Target, devMajor: e.DevMajor, devMinor: e.DevMinor, xattrs: e.Xattrs}
 	}
 }
 
-// meta returns what f is like; it has no Path, no Link but a symlink's, and no
-// Offset.
+// meta returns what f is like; it has no Path and no Inode.
 func (f *inode) meta() layers.Entry {
 	e := layers.Entry{
-		Kind: f.kind, Mode: f.mode, UID: f.uid, GID: f.gid, Size: f.size, ModTime: f.modTime, Offset: -1,
+		Kind: f.kind, Mode: f.mode, UID: f.uid, GID: f.gid, Size: f.size, ModTime: f.modTime,
 	}
 	if r := f.rare; r != nil {
-		e.Link, e.DevMajor, e.DevMinor, e.Xattrs = r.link, r.devMajor, r.devMinor, r.xattrs
+		e.Target, e.DevMajor, e.DevMinor, e.Xattrs = r.target, r.devMajor, r.devMinor, r.xattrs
 	}
 	return e
 }
 
-// entry returns f as what is at p. Files with several names all have the same
-// Link.
+// entry returns f as what is at p.
 func (f *inode) entry(p string) layers.Entry {
 	e := f.meta()
 	e.Path = p
 	if e.Kind == layers.File && f.names > 1 {
-		e.Link = fmt.Sprintf("/%p", f)
+		e.Inode = f.id()
 	}
 	return e
+}
+
+// id tells f from other files, and from those of a tree's base.
+func (f *inode) id() layers.Inode {
+	return 1<<63 | layers.Inode(uintptr(unsafe.Pointer(f)))
 }

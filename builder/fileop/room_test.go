@@ -127,8 +127,8 @@ func TestRoomOfDigest(t *testing.T) {
 	}
 }
 
-// TestNamesOfOneFile: which names are of one file counts the same whether all names are
-// kept in a map, as with patterns, or only those that tell.
+// TestNamesOfOneFile: which names are of one file counts the same with patterns and
+// without.
 func TestNamesOfOneFile(t *testing.T) {
 	file := func(p string) layers.Entry { return layers.Entry{Path: p, Mode: 0o644} }
 	link := func(p, to string) layers.Entry { return layers.Entry{Path: p, Kind: layers.Hardlink, Link: to} }

@@ -166,7 +166,7 @@ func missingIn(files source.FS, src string) *MissingError {
 		e.Unselected = left && err == nil
 		e.Ignored = !e.Unselected
 		if found.Kind == layers.Symlink && leadsNowhere(all, rel(src)) {
-			e.Link = found.Link
+			e.Link = found.Target
 		}
 		return e
 	}

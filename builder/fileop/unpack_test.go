@@ -354,7 +354,7 @@ func TestUnpackLinks(t *testing.T) {
 	}
 	var got []string
 	for _, e := range w.tree.Entries {
-		got = append(got, fmt.Sprintf("%s %d>%s %o %d:%d %d %d", e.Path, e.Kind, e.Link, e.Mode, e.UID, e.GID, e.ModTime/1e15, len(e.Xattrs)))
+		got = append(got, fmt.Sprintf("%s %d>%s %o %d:%d %d %d", e.Path, e.Kind, e.Target+e.Link, e.Mode, e.UID, e.GID, e.ModTime/1e15, len(e.Xattrs)))
 	}
 	want := []string{
 		"f 0> 600 5:6 2 0", "f2 3>f 600 5:6 2 0", "p 6> 600 5:6 2 0", "p2 3>p 600 5:6 2 0",

@@ -110,7 +110,7 @@ func (p *plan) walk(n *node, at string, shows bool) error {
 		}
 		if kid.gone {
 			if had {
-				gone := layers.Entry{Path: where, Kind: layers.Whiteout, Offset: -1}
+				gone := layers.Entry{Path: where, Kind: layers.Whiteout}
 				if err := p.add(step{entry: gone}); err != nil {
 					return err
 				}
@@ -137,7 +137,7 @@ func (p *plan) visit(n *node, at string, was layers.Entry, had bool) error {
 		return nil
 	}
 	e := n.file.meta()
-	e.Path, e.Offset = at, -1
+	e.Path = at
 	first := p.first[n.file]
 	switch {
 	case e.Kind == layers.Dir && had && !n.cut && sameOwn(e, was):
@@ -146,8 +146,7 @@ func (p *plan) visit(n *node, at string, was layers.Entry, had bool) error {
 	case e.Kind == layers.Dir:
 		e.Opaque = n.cut && had && was.Kind == layers.Dir
 	case first != "":
-		e.Kind, e.Link, e.Size = layers.Hardlink, first, 0
-		return p.add(step{entry: e})
+		return p.add(step{entry: e.LinkTo(first)})
 	case n.file.names > 1:
 		p.first[n.file] = at
 	}
@@ -156,7 +155,7 @@ func (p *plan) visit(n *node, at string, was layers.Entry, had bool) error {
 
 // bare returns a directory of the base as an entry of the new layer.
 func bare(e layers.Entry) layers.Entry {
-	e.Opaque, e.Offset, e.Sum = false, -1, layers.Sum{}
+	e.Opaque, e.Place, e.Sum = false, 0, layers.Sum{}
 	e.Xattrs = imageXattrs(e.Xattrs)
 	return e
 }

@@ -98,5 +98,5 @@ type likeness struct {
 }
 
 func likenessOf(e layers.Entry) likeness {
-	return likeness{e.Kind, e.Size, e.Link, time.Duration(e.ModTime).Truncate(time.Microsecond)}
+	return likeness{e.Kind, e.Size, e.Target + e.Link, time.Duration(e.ModTime).Truncate(time.Microsecond)}
 }

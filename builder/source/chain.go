@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"strconv"
 
 	"github.com/opencontainers/go-digest"
 
@@ -31,30 +30,17 @@ func OpenChain(ctx context.Context, s *store.Store, c layers.Chain) (FS, error) 
 }
 
 func (f *chainFS) Lookup(path string) (layers.Entry, bool, error) {
-	e, layer, ok := f.view.Lookup(path)
-	return f.named(e, layer), ok, nil
+	e, _, ok := f.view.Lookup(path)
+	return e, ok, nil
 }
 
 func (f *chainFS) ReadDir(path string) ([]layers.Entry, error) {
 	named := f.view.ReadDir(path)
 	entries := make([]layers.Entry, len(named))
 	for i, n := range named {
-		entries[i] = f.named(n.Entry, n.Layer)
+		entries[i] = n.Entry
 	}
 	return entries, nil
-}
-
-// named makes the link of e good for the whole chain: where the file that it
-// is another name of is hidden by a layer above, the path alone would name the
-// wrong one.
-func (f *chainFS) named(e layers.Entry, layer int) layers.Entry {
-	if e.Kind != layers.File || e.Link == "" {
-		return e
-	}
-	if first, at, ok := f.view.Lookup(e.Link); !ok || at != layer || first.Kind != layers.File {
-		e.Link = "/" + strconv.Itoa(layer) + "/" + e.Link
-	}
-	return e
 }
 
 func (f *chainFS) Resolve(path string, followLast bool) (string, error) {

@@ -52,7 +52,7 @@ func TestChain(t *testing.T) {
 		layers.Entry{Path: "c", Kind: layers.Hardlink, Link: "a"},
 		layers.Entry{Path: "d", Kind: layers.Dir, Mode: 0o700, UID: 3, GID: 4},
 		layers.Entry{Path: "d/f", UID: 5}, layers.Entry{Path: "d/g", Kind: layers.Hardlink, Link: "d/f"},
-		layers.Entry{Path: "gone"}, layers.Entry{Path: "l", Kind: layers.Symlink, Link: "/d"})
+		layers.Entry{Path: "gone"}, layers.Entry{Path: "l", Kind: layers.Symlink, Target: "/d"})
 	high := put(t, s, map[string]string{"a": "new"},
 		layers.Entry{Path: "a"}, layers.Entry{Path: "gone", Kind: layers.Whiteout})
 	f, err := OpenChain(ctx, s, layers.Chain{low, high})
@@ -79,7 +79,7 @@ func TestChain(t *testing.T) {
 			}
 		}
 	}
-	links := map[string]string{}
+	files := map[string]layers.Inode{}
 	entries, err := f.ReadDir("")
 	if err != nil {
 		t.Fatal(err)
@@ -87,16 +87,17 @@ func TestChain(t *testing.T) {
 	var names []string
 	for _, e := range entries {
 		names = append(names, e.Path)
-		links[e.Path] = e.Link
+		files[e.Path] = e.Inode
 	}
 	if got := strings.Join(names, " "); got != "a b c d l" {
 		t.Errorf("the root holds %s", got)
 	}
 	// b and c are names of what a was, not of what a is.
-	if links["b"] == "a" || links["b"] == "" || links["b"] != links["c"] || links["a"] != "" {
-		t.Errorf("links are %v", links)
+	if files["b"] == files["a"] || files["b"] == files["l"] || files["b"] != files["c"] || files["a"] != 0 {
+		t.Errorf("files are %v", files)
 	}
-	if e, _, _ := f.Lookup("d/g"); e.Link != "d/f" || e.UID != 5 {
+	first, _, _ := f.Lookup("d/f")
+	if e, _, _ := f.Lookup("d/g"); e.Inode != first.Inode || e.Inode == 0 || e.UID != 5 {
 		t.Errorf("d/g is %+v", e)
 	}
 	if p, err := f.Resolve("l/f", true); err != nil || p != "d/f" {

@@ -19,9 +19,8 @@ import (
 // FS is a read-only tree of files. Paths are relative to its root, clean, with
 // no leading slash; the root is "".
 //
-// Link of a regular file is not empty when the file may have other names: two
-// files are names of one when their links are equal, or when one's link is the
-// other's path.
+// Names of one regular file have the same Inode; files whose Inode is zero have one
+// name.
 type FS interface {
 	// Lookup returns what is at path; symlinks are not followed.
 	Lookup(path string) (layers.Entry, bool, error)
@@ -72,10 +71,10 @@ func Resolve(lookup func(path string) (layers.Entry, bool, error), name string, 
 			if links++; links > maxLinks {
 				return "", fmt.Errorf("following the links of /%s: %w", name, syscall.ELOOP)
 			}
-			if path.IsAbs(e.Link) {
+			if path.IsAbs(e.Target) {
 				at = ""
 			}
-			rest = append(strings.Split(e.Link, "/"), rest...)
+			rest = append(strings.Split(e.Target, "/"), rest...)
 			continue
 		}
 		if ok && e.Kind != layers.Dir && len(rest) > 0 {

@@ -57,7 +57,7 @@ func samples() []sample {
 		{layers.Entry{Path: "dev/null", Kind: layers.CharDevice, Mode: 0o666, DevMajor: 1, DevMinor: 3, ModTime: 5e9}, nil},
 		{layers.Entry{Path: "dev/sda", Kind: layers.BlockDevice, Mode: 0o660, GID: 6, DevMajor: 8, ModTime: 5e9}, nil},
 		{layers.Entry{Path: "dev/pipe", Kind: layers.Fifo, Mode: 0o600, ModTime: 5e9}, nil},
-		{layers.Entry{Path: "bin/link", Kind: layers.Symlink, Mode: 0o777, Link: "../\xff\xfe", ModTime: -7e9}, nil},
+		{layers.Entry{Path: "bin/link", Kind: layers.Symlink, Mode: 0o777, Target: "../\xff\xfe", ModTime: -7e9}, nil},
 		{layers.Entry{Path: "opaque", Kind: layers.Dir, Mode: 0o1777, Opaque: true, ModTime: 5e9}, nil},
 		fileEntry("opaque/child", 0o600, nil),
 		{layers.Entry{Path: "gone", Kind: layers.Whiteout}, nil},
@@ -145,7 +145,7 @@ func writeTar(t testing.TB, list []sample) ([]byte, *layers.Tree) {
 func comparableTree(t *layers.Tree) []layers.Entry {
 	var list []layers.Entry
 	for _, e := range t.Entries {
-		e.Offset, e.Sum = 0, layers.Sum{}
+		e.Place, e.Sum = 0, layers.Sum{}
 		if e.Kind == layers.Symlink {
 			e.Mode = 0o777
 		}
@@ -223,8 +223,8 @@ func TestWriteRead(t *testing.T) {
 		offsets[e.Path] = e
 	}
 	for _, e := range got.Entries {
-		if w := offsets[e.Path]; e.Kind == layers.File && (e.Offset != w.Offset || e.Sum != w.Sum) {
-			t.Errorf("%q: read %d %s, written %d %s", e.Path, e.Offset, e.Sum, w.Offset, w.Sum)
+		if w := offsets[e.Path]; e.Kind == layers.File && (e.Place != w.Place || e.Sum != w.Sum) {
+			t.Errorf("%q: read %d %s, written %d %s", e.Path, e.Place, e.Sum, w.Place, w.Sum)
 		}
 	}
 	if err := got.Validate(); err != nil {

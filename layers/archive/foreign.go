@@ -71,7 +71,7 @@ func xattrCost(e layers.Entry) (n int) {
 
 // add gives the name base in dir to e.
 func (t *foreignTree) add(dir, base string, e layers.Entry) error {
-	if err := t.spend(nodeCost + len(e.Link) + xattrCost(e)); err != nil {
+	if err := t.spend(nodeCost + len(e.Link) + len(e.Target) + xattrCost(e)); err != nil {
 		return err
 	}
 	if dir == aufsLinks && e.Kind == layers.File {
@@ -235,10 +235,10 @@ func (t *foreignTree) dir(p string, create bool) (*node, error) {
 			if links++; links > maxSymlinks {
 				return nil, fmt.Errorf("%q leads through too many symlinks", p)
 			}
-			if strings.HasPrefix(next.file.Link, "/") {
+			if strings.HasPrefix(next.file.Target, "/") {
 				at = at[:1]
 			}
-			rest = next.file.Link + "/" + rest
+			rest = next.file.Target + "/" + rest
 			continue
 		case next.file != nil && next.file.Kind != layers.Dir:
 			return nil, fmt.Errorf("%q is not a directory", name)
@@ -275,11 +275,11 @@ func (n *node) entry(p string, inherited int) (layers.Entry, bool) {
 	opaque := n.opaque || n.white
 	switch {
 	case n.file == nil && n.white && len(n.children) == 0 && !n.opaque:
-		return layers.Entry{Path: p, Kind: layers.Whiteout, Offset: -1}, true
+		return layers.Entry{Path: p, Kind: layers.Whiteout}, true
 	case n.file == nil && n.white: // what is below has nothing to do with it
-		return layers.Entry{Path: p, Kind: layers.Dir, Opaque: true, Mode: 0o755, GID: n.gid, Offset: -1}, true
+		return layers.Entry{Path: p, Kind: layers.Dir, Opaque: true, Mode: 0o755, GID: n.gid}, true
 	case n.file == nil && (opaque || n.gid != inherited):
-		return layers.Entry{Path: p, Kind: layers.Dir, Opaque: opaque, Implied: true, Mode: 0o755, GID: n.gid, Offset: -1}, true
+		return layers.Entry{Path: p, Kind: layers.Dir, Opaque: opaque, Implied: true, Mode: 0o755, GID: n.gid}, true
 	case n.file == nil:
 		return layers.Entry{}, false
 	}
@@ -289,10 +289,7 @@ func (n *node) entry(p string, inherited int) (layers.Entry, bool) {
 	case e.Kind == layers.Dir:
 		e.Opaque = opaque
 	case n.file.first != "":
-		return layers.Entry{
-			Path: p, Kind: layers.Hardlink, Link: n.file.first, Offset: -1,
-			Mode: e.Mode, UID: e.UID, GID: e.GID, ModTime: e.ModTime, Xattrs: e.Xattrs,
-		}, true
+		return e.LinkTo(n.file.first), true
 	default:
 		n.file.first = p
 	}

@@ -40,8 +40,8 @@ func goldenLayer() []sample {
 		plain(strings.Repeat("long-directory/", 20)+"file", "long path"),
 		fileEntry("bin/setuid", 0o4755, []byte("#!")),
 		other(layers.Entry{Path: "bin/z-hardlink", Kind: layers.Hardlink, Link: "bin/setuid"}),
-		other(layers.Entry{Path: "bin/symlink", Kind: layers.Symlink, Mode: 0o777, Link: "../usr/bin/\xff", ModTime: day}),
-		other(layers.Entry{Path: "bin/symlink-far", Kind: layers.Symlink, Mode: 0o777, Link: strings.Repeat("/target", 40), ModTime: day}),
+		other(layers.Entry{Path: "bin/symlink", Kind: layers.Symlink, Mode: 0o777, Target: "../usr/bin/\xff", ModTime: day}),
+		other(layers.Entry{Path: "bin/symlink-far", Kind: layers.Symlink, Mode: 0o777, Target: strings.Repeat("/target", 40), ModTime: day}),
 		other(layers.Entry{Path: "bin/symlink-hardlink", Kind: layers.Hardlink, Link: "bin/symlink"}),
 
 		other(layers.Entry{Path: "dev/char", Kind: layers.CharDevice, Mode: 0o666, DevMajor: 1, DevMinor: 3, ModTime: day}),

@@ -11,15 +11,14 @@ import (
 )
 
 // EntryOf returns what a tar header says of a file, in a layer and in an archive
-// that ADD unpacks alike. The path is not set, and Link is as written, for a
-// symlink and for a hardlink. Every symlink has mode 0777: Linux knows no other.
+// that ADD unpacks alike. The path is not set; Target and Link
+// are as written. Every symlink has mode 0777: Linux knows no other.
 func EntryOf(h *tar.Header) (layers.Entry, error) {
 	e := layers.Entry{
 		Mode:    uint32(h.Mode) & 0o7777,
 		UID:     ownerID(h.Uid),
 		GID:     ownerID(h.Gid),
 		ModTime: layers.UnixNano(h.ModTime),
-		Offset:  -1,
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
@@ -29,17 +28,17 @@ func EntryOf(h *tar.Header) (layers.Entry, error) {
 	case tar.TypeLink:
 		e.Kind, e.Link = layers.Hardlink, h.Linkname
 	case tar.TypeSymlink:
-		e.Kind, e.Link, e.Mode = layers.Symlink, h.Linkname, 0o777
-		if len(e.Link) > maxPath {
-			return e, fmt.Errorf("the symlink's target is too long: %d bytes, the limit is %d", len(e.Link), maxPath)
+		e.Kind, e.Target, e.Mode = layers.Symlink, h.Linkname, 0o777
+		if len(e.Target) > maxPath {
+			return e, fmt.Errorf("the symlink's target is too long: %d bytes, the limit is %d", len(e.Target), maxPath)
 		}
-		if e.Link == "" {
+		if e.Target == "" {
 			return e, fmt.Errorf("a symlink to nothing: %w", syscall.ENOENT)
 		}
 	case tar.TypeChar:
-		e.Kind, e.DevMajor, e.DevMinor = layers.CharDevice, h.Devmajor, h.Devminor
+		e.Kind, e.DevMajor, e.DevMinor = layers.CharDevice, uint32(h.Devmajor), uint32(h.Devminor)
 	case tar.TypeBlock:
-		e.Kind, e.DevMajor, e.DevMinor = layers.BlockDevice, h.Devmajor, h.Devminor
+		e.Kind, e.DevMajor, e.DevMinor = layers.BlockDevice, uint32(h.Devmajor), uint32(h.Devminor)
 	case tar.TypeFifo:
 		e.Kind = layers.Fifo
 	default:

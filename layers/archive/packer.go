@@ -85,19 +85,19 @@ func (k *chunker) repack(ctx context.Context, tar io.Reader, t *layers.Tree) err
 	buf := make([]byte, copyBufferSize)
 	var at int64
 	for _, e := range t.Entries {
-		size := contentSize(e)
-		if e.Offset < at {
+		size, begin := contentSize(e), e.Place.Offset()
+		if begin < at {
 			return fmt.Errorf("entry %q is not where the tree says", e.Path)
 		}
 		k.begin(e.Path, size)
-		if err := copyExactly(ctx, k, tar, e.Offset-at, buf); err != nil {
+		if err := copyExactly(ctx, k, tar, begin-at, buf); err != nil {
 			return err
 		}
 		k.content(size)
 		if err := copyExactly(ctx, k, tar, roundUp(size), buf); err != nil {
 			return err
 		}
-		at = e.Offset + roundUp(size)
+		at = begin + roundUp(size)
 	}
 	return copyAll(ctx, k, tar, buf)
 }

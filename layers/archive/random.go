@@ -59,18 +59,18 @@ func (t *Tar) Content(e layers.Entry) (io.ReadCloser, error) {
 	switch {
 	case e.Kind != layers.File:
 		return nil, fmt.Errorf("reading %q: not a regular file", e.Path)
-	case e.Offset == -1:
+	case e.Place == 0:
 		return nil, fmt.Errorf("reading %q: its place in the tar is not known", e.Path)
-	case e.Offset < -1:
+	case e.Place.Sparse():
 		return t.sparse(e)
 	}
-	return t.Section(e.Offset, e.Size)
+	return t.Section(e.Place.Offset(), e.Size)
 }
 
 // sparse reads a file that is stored as a map and pieces, from its headers
 // on.
 func (t *Tar) sparse(e layers.Entry) (io.ReadCloser, error) {
-	r, err := t.Section(-2-e.Offset, -1)
+	r, err := t.Section(e.Place.Offset(), -1)
 	if err != nil {
 		return nil, err
 	}

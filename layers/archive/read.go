@@ -30,8 +30,7 @@ const maxPath = 4095
 // the same layer is followed inside the root. The first path of a file with
 // several names becomes the File, whatever the order in the tar; the file is as
 // the last of its hardlinks says. Files have
-// the digest of their content and the offset of where it begins; the offset
-// of a sparse file is below -1, which Tar.Content understands.
+// the digest of their content and its place.
 func Read(ctx context.Context, tar io.Reader) (t *layers.Tree, diffID digest.Digest, size int64, err error) {
 	r := newForeignReader(tar)
 	if err := r.entries(ctx); err != nil {
@@ -124,9 +123,9 @@ func (r *foreignReader) entry(ctx context.Context, h *tar.Header, start int64) e
 		return r.tree.link(dir, base, e)
 	}
 	if e.Kind == layers.File {
-		e.Offset = r.in.n
+		e.Place = layers.At(r.in.n)
 		if IsSparse(h) {
-			e.Offset = sparseOffset(start)
+			e.Place = layers.SparseAt(start)
 			if e.Size > MaxSparse-r.sparse {
 				return fmt.Errorf("the sparse files have more than %d GiB", MaxSparse>>30)
 			}
@@ -166,6 +165,3 @@ func cleanName(name string) (string, error) {
 	}
 	return clean, nil
 }
-
-// sparseOffset puts the place of a sparse file's headers into an Offset.
-func sparseOffset(headers int64) int64 { return -2 - headers }

@@ -55,10 +55,10 @@ func describeTree(t *layers.Tree, data []byte) string {
 	for _, e := range t.Entries {
 		word := fmt.Sprintf("%s:%d", e.Path, e.Kind)
 		if e.Kind == layers.File {
-			word += "=" + string(data[e.Offset:e.Offset+e.Size])
+			word += "=" + string(data[max(0, e.Place.Offset()):max(0, e.Place.Offset())+e.Size])
 		}
-		if e.Link != "" {
-			word += ">" + e.Link
+		if to := e.Target + e.Link; to != "" {
+			word += ">" + to
 		}
 		if e.Opaque {
 			word += "!"

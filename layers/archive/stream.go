@@ -55,8 +55,8 @@ func newStream(w io.Writer, epoch *layers.Epoch, cut *chunker) *stream {
 	return s
 }
 
-// add writes one entry and appends it to the tree, with its Offset, Sum and
-// ModTime as they are in the tar. The Offset of an entry without content is where its
+// add writes one entry and appends it to the tree, with its Place, Sum and
+// ModTime as they are in the tar. The Place of an entry without content is where its
 // header ends, so that the borders between entries can be found again.
 func (s *stream) add(e layers.Entry, content io.Reader) error {
 	e, err := s.write(e, content)
@@ -84,7 +84,7 @@ func (s *stream) write(e layers.Entry, content io.Reader) (layers.Entry, error) 
 	if err := s.header(e); err != nil {
 		return e, err
 	}
-	e.Offset = s.out.n
+	e.Place = layers.At(s.out.n)
 	if e.Kind != layers.File {
 		return e, nil
 	}
@@ -237,13 +237,13 @@ func tarHeader(e layers.Entry) (*tar.Header, error) {
 			h.Name = "./"
 		}
 	case layers.Symlink:
-		h.Typeflag, h.Linkname = tar.TypeSymlink, e.Link
+		h.Typeflag, h.Linkname = tar.TypeSymlink, e.Target
 	case layers.Hardlink:
 		h.Typeflag, h.Linkname = tar.TypeLink, e.Link
 	case layers.CharDevice:
-		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, e.DevMajor, e.DevMinor
+		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeChar, int64(e.DevMajor), int64(e.DevMinor)
 	case layers.BlockDevice:
-		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeBlock, e.DevMajor, e.DevMinor
+		h.Typeflag, h.Devmajor, h.Devminor = tar.TypeBlock, int64(e.DevMajor), int64(e.DevMinor)
 	case layers.Fifo:
 		h.Typeflag = tar.TypeFifo
 	case layers.Whiteout:

@@ -152,7 +152,7 @@ func (u *unpacker) name(ctx context.Context, e *layers.Entry, work chan<- *layer
 			return ctx.Err()
 		}
 	case layers.Symlink:
-		if err := unix.Symlinkat(e.Link, u.root, e.Path); err != nil {
+		if err := unix.Symlinkat(e.Target, u.root, e.Path); err != nil {
 			return entryError(e, "symlink", err)
 		}
 		return u.metadata(e)
@@ -163,9 +163,9 @@ func (u *unpacker) name(ctx context.Context, e *layers.Entry, work chan<- *layer
 	case layers.Fifo:
 		return u.node(e, unix.S_IFIFO, 0)
 	case layers.CharDevice:
-		return u.node(e, unix.S_IFCHR, unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor)))
+		return u.node(e, unix.S_IFCHR, unix.Mkdev(e.DevMajor, e.DevMinor))
 	default:
-		return u.node(e, unix.S_IFBLK, unix.Mkdev(uint32(e.DevMajor), uint32(e.DevMinor)))
+		return u.node(e, unix.S_IFBLK, unix.Mkdev(e.DevMajor, e.DevMinor))
 	}
 }
 

@@ -248,12 +248,13 @@ func TestUnpackLikeUmoci(t *testing.T) {
 	}
 	bundle := filepath.Join(t.TempDir(), "bundle")
 	run(t, tool, "unpack", "--image", layout+":tag", bundle)
-	flat := &layers.Tree{}
+	flat, names := &layers.Tree{}, layers.Names{}
 	if err := layers.NewView(trees).Walk(func(e layers.Entry, _ int) error {
 		if e.Path != "" {
 			e.Opaque = false
-			if e.Link != "" && e.Kind == layers.File {
-				e.Kind, e.Size = layers.Hardlink, 0
+			if e.Kind == layers.File {
+				names.Join(&e)
+				e.Inode = 0
 			}
 			flat.Entries = append(flat.Entries, e)
 		}
@@ -291,7 +292,7 @@ func putJSON(t *testing.T, layout, mediaType string, v any) ocispec.Descriptor {
 func TestUnpackRefuses(t *testing.T) {
 	outside := t.TempDir()
 	for name, entries := range map[string][]layers.Entry{
-		"through a symlink": {{Path: "a", Kind: layers.Symlink, Link: outside}, {Path: "a/x"}},
+		"through a symlink": {{Path: "a", Kind: layers.Symlink, Target: outside}, {Path: "a/x"}},
 		"climbing":          {{Path: "../x"}},
 		"hardlink outside":  {{Path: "x", Kind: layers.Hardlink, Link: "../../etc/passwd"}},
 		"damaged content":   {{Path: "x", Size: 1, Sum: layers.SumOf(digest.FromString("other"))}},

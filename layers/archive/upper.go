@@ -29,7 +29,7 @@ import (
 // also its time, size and content are; openLower gives the content below.
 // The root itself is never listed; sockets are not either.
 //
-// Files have no Offset (-1) and no Digest. Owners that this user namespace
+// Files have no Place and no Sum. Owners that this user namespace
 // does not map, and that Unpack could therefore not set below, are those of
 // lower.
 func WalkUpper(ctx context.Context, dir string, lower *layers.View, openLower func(layer int, e layers.Entry) (io.ReadCloser, error)) (*layers.Tree, error) {
@@ -136,7 +136,7 @@ func (w *upperWalk) add(e layers.Entry, changed bool) {
 func (w *upperWalk) describe(parent int, p, name string, st *unix.Stat_t) (layers.Entry, error) {
 	e := layers.Entry{
 		Path: p, Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid),
-		ModTime: ModTime(st), Offset: -1,
+		ModTime: ModTime(st),
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -150,7 +150,7 @@ func (w *upperWalk) describe(parent int, p, name string, st *unix.Stat_t) (layer
 		if err != nil {
 			return e, err
 		}
-		e.Link = string(target[:n])
+		e.Target = string(target[:n])
 		return e, nil
 	case unix.S_IFIFO:
 		e.Kind = layers.Fifo
@@ -160,10 +160,10 @@ func (w *upperWalk) describe(parent int, p, name string, st *unix.Stat_t) (layer
 		if st.Mode&unix.S_IFMT == unix.S_IFCHR {
 			e.Kind = layers.CharDevice
 			if st.Rdev == 0 {
-				return layers.Entry{Path: p, Kind: layers.Whiteout, Offset: -1}, nil
+				return layers.Entry{Path: p, Kind: layers.Whiteout}, nil
 			}
 		}
-		e.DevMajor, e.DevMinor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+		e.DevMajor, e.DevMinor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
 		return e, nil
 	}
 	return e, readXattrs(&e, "/proc/self/fd/"+strconv.Itoa(parent)+"/"+name)
@@ -183,7 +183,7 @@ func (w *upperWalk) tree() *layers.Tree {
 			w.changed[i] = changed
 			if n > 0 {
 				e := &t.Entries[i]
-				e.Kind, e.Link, e.Size, e.DevMajor, e.DevMinor = layers.Hardlink, t.Entries[names[0]].Path, 0, 0, 0
+				*e = e.LinkTo(t.Entries[names[0]].Path)
 			}
 		}
 	}
@@ -218,7 +218,7 @@ func sameMetadata(e, below *layers.Entry) bool {
 	case e.Kind == layers.Dir:
 		return true
 	}
-	return sameTime(e.ModTime, below.ModTime) && e.Size == below.Size && (e.Kind != layers.Symlink || e.Link == below.Link)
+	return sameTime(e.ModTime, below.ModTime) && e.Size == below.Size && (e.Kind != layers.Symlink || e.Target == below.Target)
 }
 
 // sameTime compares nanoseconds, or seconds if either is whole: what has been

@@ -26,7 +26,7 @@ func TestWalkUpperOverlay(t *testing.T) {
 		dirEntry("e"), fileEntry("e/x", 0o644, []byte("x")), dirEntry("e/sub"), fileEntry("e/sub/y", 0o644, []byte("y")),
 		fileEntry("same", 0o644, []byte("same")), fileEntry("mode", 0o644, []byte("mode")), fileEntry("same-size", 0o644, []byte("1234")),
 		fileEntry("link1", 0o644, []byte("l")), {layers.Entry{Path: "link2", Kind: layers.Hardlink, Link: "link1"}, nil},
-		{layers.Entry{Path: "sym", Kind: layers.Symlink, Link: "d"}, nil}, dirEntry("touched"), dirEntry("replaced"), fileEntry("replaced/z", 0o644, nil),
+		{layers.Entry{Path: "sym", Kind: layers.Symlink, Target: "d"}, nil}, dirEntry("touched"), dirEntry("replaced"), fileEntry("replaced/z", 0o644, nil),
 	})
 	kept := time.Unix(1700000000, 0)
 	tests := []struct {
@@ -119,7 +119,7 @@ func TestWalkUpperOverlay(t *testing.T) {
 func kinds(t *layers.Tree) string {
 	var words []string
 	for _, e := range t.Entries {
-		words = append(words, describeTree(&layers.Tree{Entries: []layers.Entry{{Path: e.Path, Kind: e.Kind, Link: e.Link, Opaque: e.Opaque}}}, nil))
+		words = append(words, describeTree(&layers.Tree{Entries: []layers.Entry{{Path: e.Path, Kind: e.Kind, Target: e.Target, Link: e.Link, Opaque: e.Opaque}}}, nil))
 	}
 	return strings.ReplaceAll(strings.Join(words, " "), "=", "")
 }
@@ -179,7 +179,7 @@ func TestIDMap(t *testing.T) {
 
 // TestRoomOfUpper: the tree of an upper directory takes little memory for each file.
 func TestRoomOfUpper(t *testing.T) {
-	const files, most = 4_000, 185
+	const files, most = 4_000, 195
 	dir := t.TempDir()
 	for i := range files {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("a-file-with-a-rather-long-name-%06d", i)), nil, 0o644); err != nil {

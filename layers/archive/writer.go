@@ -39,7 +39,7 @@ func (w *Writer) Add(e layers.Entry, content io.Reader) error {
 	return w.err
 }
 
-// Tree returns the entries as they are in the tar: with Offset, Sum and whole
+// Tree returns the entries as they are in the tar: with Place, Sum and whole
 // seconds, a hardlink with the metadata of its target.
 func (w *Writer) Tree() *layers.EncodedTree { return &w.s.tree }
 

@@ -19,8 +19,8 @@ import (
 func FuzzLayer(f *testing.F) {
 	id := layers.ID(digest.FromString("x").Encoded())
 	tree := layers.Tree{Entries: []layers.Entry{
-		{Path: "a", Kind: layers.File, Size: 5, Offset: 512, Sum: layers.SumOf(digest.FromString("hello"))},
-		{Path: "b", Kind: layers.File, Size: 5, Offset: -1},
+		{Path: "a", Kind: layers.File, Size: 5, Place: layers.At(512), Sum: layers.SumOf(digest.FromString("hello"))},
+		{Path: "b", Kind: layers.File, Size: 5},
 	}}
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)

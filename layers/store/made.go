@@ -382,9 +382,9 @@ func stored(f *os.File, e layers.Entry, latest int64) error {
 		return fmt.Errorf("%q: %w: another type", e.Path, errDiffers)
 	case e.Kind == layers.File && st.Size != e.Size:
 		return fmt.Errorf("%q: %w: %d bytes, not %d", e.Path, errDiffers, st.Size, e.Size)
-	case e.Offset == -1 && e.Kind == layers.File && archive.ModTime(&st) != e.ModTime:
+	case e.Place == 0 && e.Kind == layers.File && archive.ModTime(&st) != e.ModTime:
 		return fmt.Errorf("%q: %w: another time", e.Path, errDiffers)
-	case e.Offset == -1 && e.Kind == layers.File && time.Unix(st.Ctim.Unix()).UnixNano() > latest:
+	case e.Place == 0 && e.Kind == layers.File && time.Unix(st.Ctim.Unix()).UnixNano() > latest:
 		return fmt.Errorf("%q: %w: it was touched since", e.Path, errDiffers)
 	}
 	return nil

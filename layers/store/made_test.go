@@ -139,7 +139,7 @@ func TestChangedDir(t *testing.T) {
 				t.Fatal(err)
 			}
 			e := tree.Entries[i]
-			e.Offset = -1 // as of a directory that a command left
+			e.Place = 0 // as of a directory that a command left
 			if _, err := s.OpenFile(ctx, l, e); !errors.Is(err, ErrChanged) {
 				t.Errorf("reading the file: %v", err)
 			}

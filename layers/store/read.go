@@ -49,7 +49,7 @@ func verified(l layers.Layer, e layers.Entry, r io.ReadCloser, err error) (io.Re
 
 func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
 	r, err := s.openForm(l.ID, e)
-	if lost := errors.Is(err, ErrNoForm) || errors.Is(err, ErrChanged); !lost || e.Offset == -1 {
+	if lost := errors.Is(err, ErrNoForm) || errors.Is(err, ErrChanged); !lost || e.Place == 0 {
 		return r, err
 	}
 	// Only its description is left: the blob is got and inflated again.
@@ -81,7 +81,7 @@ func (s *Store) openForm(id layers.ID, e layers.Entry) (io.ReadCloser, error) {
 	}
 	// The tar comes first: a plain user may not be allowed to read the
 	// files of others in the directory.
-	if e.Offset != -1 {
+	if e.Place != 0 {
 		t, err := s.openTar(id)
 		if err == nil {
 			return t.Content(e)

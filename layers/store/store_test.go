@@ -68,7 +68,7 @@ func write(t *testing.T, s *Store, forms Forms) layers.Layer {
 	add(layers.Entry{Path: "dir", Kind: layers.Dir, Mode: 0o755, ModTime: 1e9})
 	add(layers.Entry{Path: "dir/file", Kind: layers.File, Mode: 0o4755, ModTime: 2e9})
 	add(layers.Entry{Path: "dir/large", Kind: layers.File, Mode: 0o600, ModTime: 3e9})
-	add(layers.Entry{Path: "dir/link", Kind: layers.Symlink, Link: "file", Mode: 0o777, ModTime: 3e9})
+	add(layers.Entry{Path: "dir/link", Kind: layers.Symlink, Target: "file", Mode: 0o777, ModTime: 3e9})
 	add(layers.Entry{Path: "empty", Kind: layers.File, Mode: 0o644, ModTime: 3e9})
 	l, err := w.Commit(made)
 	if err != nil {

@@ -109,7 +109,7 @@ func TestViewOfPackedLayer(t *testing.T) {
 			t.Fatal(err)
 		}
 		e, _, ok := v.Lookup("file")
-		return ok && e.Sum.Known() && e.Offset >= 0
+		return ok && e.Sum.Known() && e.Place > 0
 	}
 	if packed() {
 		t.Error("the file is in a blob before there is one")

@@ -42,9 +42,11 @@ type Directory struct {
 	start  int64
 	device uint64
 
-	mu    sync.Mutex
-	seen  map[string]*seen
-	lists map[string]*listing
+	mu   sync.Mutex
+	seen map[string]*seen
+	// inodes are the files with several names, by device and inode number.
+	inodes map[[2]uint64]layers.Inode
+	lists  map[string]*listing
 }
 
 // seen is what was at a path when it was first looked at; nil for nothing. There is one
@@ -52,7 +54,8 @@ type Directory struct {
 // not have.
 type seen struct {
 	path   string
-	link   string // as in the entry
+	target string // of a symlink
+	inode  layers.Inode
 	stamp  stamp
 	device uint64 // its number, of a device
 	mode   uint32
@@ -64,12 +67,12 @@ type seen struct {
 
 // entry returns the file as it would be in a layer.
 func (s *seen) entry() layers.Entry {
-	e := layers.Entry{Path: s.path, Kind: s.kind, Mode: s.mode, ModTime: s.stamp.mtime, Link: s.link, Offset: -1}
+	e := layers.Entry{Path: s.path, Kind: s.kind, Mode: s.mode, ModTime: s.stamp.mtime, Target: s.target, Inode: s.inode}
 	switch {
 	case s.kind == layers.File && !s.socket:
 		e.Size = s.stamp.size
 	case s.kind == layers.CharDevice || s.kind == layers.BlockDevice:
-		e.DevMajor, e.DevMinor = int64(unix.Major(s.device)), int64(unix.Minor(s.device))
+		e.DevMajor, e.DevMinor = unix.Major(s.device), unix.Minor(s.device)
 	}
 	return e
 }
@@ -102,7 +105,7 @@ func Open(dir, indexDir string) (*Directory, error) {
 	}
 	l := &Directory{
 		dir: real, root: os.NewFile(uintptr(fd), real),
-		seen: map[string]*seen{}, lists: map[string]*listing{},
+		seen: map[string]*seen{}, lists: map[string]*listing{}, inodes: map[[2]uint64]layers.Inode{},
 	}
 	if indexDir == "" {
 		return l, nil
@@ -276,7 +279,7 @@ func (l *Directory) digest(ctx context.Context, e layers.Entry) (digest.Digest, 
 	if s, r, err = l.content(ctx, e.Path, s); err != nil {
 		return "", err
 	}
-	if s.kind != e.Kind || s.mode != e.Mode || s.link != e.Link {
+	if s.kind != e.Kind || s.mode != e.Mode || s.inode != e.Inode {
 		return "", &ChangedError{Path: e.Path}
 	}
 	return digest.Digest("sha256:" + hex.EncodeToString(r.digest[:])), nil

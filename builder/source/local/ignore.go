@@ -263,10 +263,10 @@ func (f *follower) targets(p string, wild bool) ([]string, error) {
 	if err != nil || !ok || e.Kind != layers.Symlink {
 		return nil, err
 	}
-	if path.IsAbs(e.Link) {
-		return []string{path.Clean(e.Link)}, nil
+	if path.IsAbs(e.Target) {
+		return []string{path.Clean(e.Target)}, nil
 	}
-	return []string{path.Join("/", source.Parent(p), e.Link)}, nil
+	return []string{path.Join("/", source.Parent(p), e.Target)}, nil
 }
 
 // outermost returns the paths, sorted, without those below others; nil when

@@ -252,7 +252,7 @@ func (l *Directory) Link(name string) (string, error) {
 	if err != nil || !ok || e.Kind != layers.Symlink {
 		return "", err
 	}
-	return e.Link, nil
+	return e.Target, nil
 }
 
 // ReadDir returns what is in dir, sorted, of that only the names that match

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,7 +26,7 @@ func (l *Directory) stat(dir *os.File, name, base string) (*seen, error) {
 	case unix.S_IFLNK:
 		s.kind = layers.Symlink
 		var err error
-		if s.link, err = readlink(fd, base); err == unix.EINVAL {
+		if s.target, err = readlink(fd, base); err == unix.EINVAL {
 			return nil, &ChangedError{Path: name}
 		}
 		if err != nil {
@@ -44,10 +43,21 @@ func (l *Directory) stat(dir *os.File, name, base string) (*seen, error) {
 		s.socket = true
 	default:
 		if st.Nlink > 1 {
-			s.link = fmt.Sprintf("/%d/%d", st.Dev, st.Ino)
+			s.inode = l.inode(s.stamp)
 		}
 	}
 	return s, nil
+}
+
+// inode returns the same for all names of a file.
+func (l *Directory) inode(s stamp) layers.Inode {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	file := [...]uint64{s.dev, s.ino}
+	if l.inodes[file] == 0 {
+		l.inodes[file] = layers.Inode(len(l.inodes) + 1)
+	}
+	return l.inodes[file]
 }
 
 func stampOf(st *unix.Stat_t) stamp {

@@ -26,7 +26,7 @@ type oneFile struct {
 	damaged func() error
 }
 
-var rootEntry = layers.Entry{Kind: layers.Dir, Mode: 0o755, ModTime: layers.MadeTime, Offset: -1}
+var rootEntry = layers.Entry{Kind: layers.Dir, Mode: 0o755, ModTime: layers.MadeTime}
 
 func (f *oneFile) Lookup(name string) (layers.Entry, bool, error) {
 	switch name {

@@ -324,7 +324,7 @@ func dropOthers(dir, body string) error {
 func (d *download) serve(op parser.HTTP) source.FS {
 	e := layers.Entry{
 		Path: fileName(op.URL, op.Filename, d.Disposition),
-		Kind: layers.File, Mode: 0o600, Size: d.Size, Sum: layers.SumOf(d.Digest), Offset: -1,
+		Kind: layers.File, Mode: 0o600, Size: d.Size, Sum: layers.SumOf(d.Digest),
 	}
 	if op.Perm != nil && *op.Perm != 0 {
 		e.Mode = *op.Perm & 0o7777
