@@ -28,7 +28,7 @@ func Squash(trees []*Tree, base int) []Named {
 			return nil
 		}
 		// What is below something else that went needs no mention.
-		if parent, _, there := all.Lookup(parentPath(e.Path)); there && parent.Kind == Dir {
+		if parent, _, there := all.Lookup(Parent(e.Path)); there && parent.Kind == Dir {
 			out = append(out, Named{Entry{Path: e.Path, Kind: Whiteout}, -1})
 		}
 		return nil

@@ -60,7 +60,7 @@ func randomTree(r *rand.Rand) *Tree {
 	var fill func(dir string, depth int)
 	fill = func(dir string, depth int) {
 		for _, name := range []string{"a", "b", "c"} {
-			p := joinPath(dir, name)
+			p := Child(dir, name)
 			switch n := r.IntN(8); {
 			case n == 0:
 				t.Entries = append(t.Entries, Entry{Path: p, Kind: Whiteout})

@@ -1,12 +1,10 @@
 package layers
 
 import (
-	"fmt"
 	"path"
 	"sort"
 	"strings"
 	"sync/atomic"
-	"syscall"
 )
 
 // View is the merged, read-only view of a list of trees: what a process sees
@@ -108,43 +106,13 @@ func (v *View) walk(dir string, spans []span, fn func(Entry, int) error) error {
 	})
 }
 
-// maxSymlinks is how many symlinks Resolve follows before it gives up, as
-// many as BuildKit.
-const maxSymlinks = 255
-
-// Resolve returns the path that p names once the symlinks on the way are
-// followed inside the view: an absolute target begins at the view's root and
-// ".." never leaves it. The last component is followed only if followLast.
-// Components that do not exist are kept as they are. More than 255 symlinks
-// are an error that wraps syscall.ELOOP.
+// Resolve follows the symlinks in p, inside the view: see the function Resolve.
 func (v *View) Resolve(p string, followLast bool) (string, error) {
-	resolved, rest, links := "", p, 0
-	for rest != "" {
-		name, after, _ := strings.Cut(rest, "/")
-		rest = after
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			resolved = parentPath(resolved)
-			continue
-		}
-		next := joinPath(resolved, name)
-		e, _, ok := v.Lookup(next)
-		last := strings.Trim(rest, "/") == ""
-		if !ok || e.Kind != Symlink || last && !followLast {
-			resolved = next
-			continue
-		}
-		if links++; links > maxSymlinks {
-			return "", fmt.Errorf("resolving %q: %w", p, syscall.ELOOP)
-		}
-		if strings.HasPrefix(e.Target, "/") {
-			resolved = ""
-		}
-		rest = e.Target + "/" + rest
+	lookup := func(p string) (Entry, bool, error) {
+		e, _, ok := v.Lookup(p)
+		return e, ok, nil
 	}
-	return resolved, nil
+	return Resolve(lookup, p, followLast)
 }
 
 // children calls fn for every child of dir, in order, with what the layers
@@ -190,7 +158,7 @@ func (v *View) implied(layer int, p string) Entry {
 		return e
 	}
 	e = impliedDir(p)
-	dir, by, ok := v.described(layer, parentPath(p))
+	dir, by, ok := v.described(layer, Parent(p))
 	i, listed := v.layers[layer].Find(p)
 	switch {
 	case ok && listed && by == layer:
@@ -277,18 +245,4 @@ func cleanPath(p string) string {
 		return p
 	}
 	return path.Clean("/" + p)[1:]
-}
-
-func parentPath(p string) string {
-	if i := strings.LastIndexByte(p, '/'); i >= 0 {
-		return p[:i]
-	}
-	return ""
-}
-
-func joinPath(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }

@@ -60,7 +60,7 @@ func listing(t *testing.T, v *View) []string {
 			t.Errorf("Lookup(%q) = %+v, %d, %v; Walk has %+v, %d", e.Path, l, n, ok, e, layer)
 		}
 		for _, c := range v.ReadDir(e.Path) {
-			if e.Kind != Dir || parentPath(c.Path) != e.Path {
+			if e.Kind != Dir || Parent(c.Path) != e.Path {
 				t.Errorf("%q is in %q?", c.Path, e.Path)
 			}
 		}
@@ -212,7 +212,7 @@ func TestLookupHardlink(t *testing.T) {
 func TestResolve(t *testing.T) {
 	v := NewView([]*Tree{tree(t,
 		"d usr", "d usr/lib", "f usr/lib/x", "l lib usr/lib", "l abs /usr/lib", "l up ../../../usr",
-		"l loop loop", "l a b", "l b a", "l dangling nowhere/x", "d d", "l d/rel ../lib", "l root /", "l dot ./usr/./lib/",
+		"l loop loop", "l a b", "l b a", "l dangling nowhere/x", "d d", "l d/rel ../lib", "l root /", "l dot ./usr/./lib/", "l slash usr/lib/x/",
 	)})
 	tests := []struct {
 		path   string
@@ -224,16 +224,18 @@ func TestResolve(t *testing.T) {
 		{"abs/x", true, "usr/lib/x"}, {"up/lib/x", true, "usr/lib/x"}, {"d/rel/x", true, "usr/lib/x"},
 		{"lib/..", true, "usr"}, {"dangling", true, "nowhere/x"}, {"dangling/y", true, "nowhere/x/y"},
 		{"no/such/../thing", true, "no/thing"}, {"root/lib/x", true, "usr/lib/x"}, {"dot/x", true, "usr/lib/x"},
-		{"usr/lib/x/y", true, "usr/lib/x/y"},
 	}
 	for _, test := range tests {
 		if got, err := v.Resolve(test.path, test.follow); got != test.want || err != nil {
 			t.Errorf("Resolve(%q, %v) = %q, %v; want %q", test.path, test.follow, got, err, test.want)
 		}
 	}
-	for _, p := range []string{"loop", "a", "loop/x"} {
-		if _, err := v.Resolve(p, true); !errors.Is(err, syscall.ELOOP) {
-			t.Errorf("Resolve(%q): %v", p, err)
+	for p, want := range map[string]error{
+		"loop": syscall.ELOOP, "a": syscall.ELOOP, "loop/x": syscall.ELOOP,
+		"usr/lib/x/y": syscall.ENOTDIR, "usr/lib/x/..": syscall.ENOTDIR, "slash": syscall.ENOTDIR, "lib/x/y": syscall.ENOTDIR,
+	} {
+		if got, err := v.Resolve(p, true); !errors.Is(err, want) {
+			t.Errorf("Resolve(%q) = %q, %v; want %v", p, got, err, want)
 		}
 	}
 }
@@ -369,7 +371,7 @@ func TestLookupDeep(t *testing.T) {
 	var listed []string
 	dir := ""
 	for range depth {
-		dir = joinPath(dir, "d")
+		dir = Child(dir, "d")
 		listed = append(listed, "d "+dir)
 		trees = append(trees, tree(t, listed...))
 	}
@@ -388,7 +390,7 @@ func TestViewGrows(t *testing.T) {
 	v, dir := NewView(nil), ""
 	var listed []string
 	for n := range depth {
-		missing := joinPath(dir, "d")
+		missing := Child(dir, "d")
 		if _, _, ok := v.Lookup(missing); ok {
 			t.Fatalf("%s is there", missing)
 		}
@@ -406,7 +408,7 @@ func TestViewGrows(t *testing.T) {
 			}
 		}
 		before := v.last.Load()
-		for p := parentPath(dir); p != ""; p = parentPath(p) {
+		for p := Parent(dir); p != ""; p = Parent(p) {
 			if _, layer, ok := v.Lookup(p); !ok || layer != n {
 				t.Errorf("Lookup(%q): layer %d, %v; want %d", p, layer, ok, n)
 			}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"path"
 	"slices"
 	"strings"
@@ -143,12 +142,9 @@ func (r rootfs) walk(fn func(e layers.Entry, layer int) error) error {
 // clamp gives e the time that the build was given, if any.
 func (r rootfs) clamp(e *layers.Entry) {
 	if r.image.Epoch != nil {
-		e.ModTime = min(*r.image.Epoch, maxSeconds) * int64(time.Second)
+		e.ModTime = layers.UnixNano(time.Unix(*r.image.Epoch, 0))
 	}
 }
-
-// maxSeconds is the last time that nanoseconds since 1970 can tell.
-const maxSeconds = math.MaxInt64 / int64(time.Second)
 
 func (r rootfs) outputPath(p string) string {
 	return path.Join(r.prefix, strings.TrimPrefix(strings.TrimPrefix(p, r.source), "/"))

@@ -288,13 +288,7 @@ func (l *localWriter) place(name string, make func(tmp string) error) error {
 
 // finish sets mode and time.
 func (l *localWriter) finish(name string, e layers.Entry) error {
-	mode := fs.FileMode(e.Mode & 0o777)
-	for bit, m := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if e.Mode&bit != 0 {
-			mode |= m
-		}
-	}
-	if err := l.root.Chmod(name, mode); err != nil {
+	if err := l.root.Chmod(name, layers.FileMode(e.Mode)); err != nil {
 		return err
 	}
 	return l.setTime(name, e)

@@ -95,7 +95,7 @@ func (d disk) ReadDir(p string) ([]layers.Entry, error) {
 	return entries, err
 }
 
-func (d disk) Resolve(p string, last bool) (string, error) { return source.Resolve(d.Lookup, p, last) }
+func (d disk) Resolve(p string, last bool) (string, error) { return layers.Resolve(d.Lookup, p, last) }
 
 func (d disk) Open(_ context.Context, e layers.Entry) (io.ReadCloser, error) {
 	return os.Open(filepath.Join(string(d), e.Path))

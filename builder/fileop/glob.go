@@ -25,6 +25,9 @@ func matches(ctx context.Context, from source.FS, src string, follow bool) ([]st
 	if err == nil {
 		base, err = from.Resolve(base, follow)
 	}
+	if missing(err) {
+		return nil, orMissing(path.Join(parts[:wild]...), nil)
+	}
 	if err != nil {
 		return nil, err
 	}

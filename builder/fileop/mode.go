@@ -45,30 +45,12 @@ func (c chmod) apply(e layers.Entry) uint32 {
 	case c.symbolic == nil:
 		return c.octal
 	}
-	m := fs.FileMode(e.Mode & 0o777)
+	m := layers.FileMode(e.Mode)
 	if e.Kind == layers.Dir {
 		m |= fs.ModeDir
 	}
-	for _, b := range specialBits {
-		if e.Mode&b.unix != 0 {
-			m |= b.mode
-		}
-	}
-	m = c.symbolic.Apply(m)
-	bits := uint32(m.Perm())
-	for _, b := range specialBits {
-		if m&b.mode != 0 {
-			bits |= b.unix
-		}
-	}
-	return bits
+	return layers.UnixMode(c.symbolic.Apply(m))
 }
-
-// specialBits are setuid, setgid and sticky in both spellings.
-var specialBits = [...]struct {
-	unix uint32
-	mode fs.FileMode
-}{{0o4000, fs.ModeSetuid}, {0o2000, fs.ModeSetgid}, {0o1000, fs.ModeSticky}}
 
 // parents returns the mode of directories made on the way to the destination.
 // A symbolic mode does not apply to them, nor does more than the permissions.

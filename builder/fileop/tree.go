@@ -165,7 +165,7 @@ func (t *tree) ReadDir(p string) ([]layers.Entry, error) {
 
 // Resolve implements source.FS.
 func (t *tree) Resolve(p string, followLast bool) (string, error) {
-	return source.Resolve(t.Lookup, p, followLast)
+	return layers.Resolve(t.Lookup, p, followLast)
 }
 
 // content returns where the bytes of a file of t are, and what to ask there for.

@@ -218,7 +218,7 @@ func (u *unpacker) place(name string) (string, error) {
 	if name == "" {
 		return u.root, nil
 	}
-	dir, err := source.Resolve(u.lookup, source.Parent(name), true)
+	dir, err := layers.Resolve(u.lookup, source.Parent(name), true)
 	if err != nil {
 		return "", err
 	}
@@ -246,7 +246,7 @@ func (u *unpacker) dangling(dir string) error {
 			end = len(dir) - i
 		}
 		i += end
-		to, err := source.Resolve(u.lookup, dir[:i], true)
+		to, err := layers.Resolve(u.lookup, dir[:i], true)
 		if err != nil {
 			return err
 		}
@@ -256,7 +256,7 @@ func (u *unpacker) dangling(dir string) error {
 		if _, ok, err := u.lookup(to); err != nil {
 			return err
 		} else if !ok {
-			from, err := source.Resolve(u.lookup, dir[:i], false)
+			from, err := layers.Resolve(u.lookup, dir[:i], false)
 			if err != nil {
 				return err
 			}
@@ -299,7 +299,7 @@ func boundTime(t time.Time) int64 {
 // link makes at another name of a file that is there already.
 func (u *unpacker) link(link layers.Entry, at string) error {
 	name := rel(link.Link)
-	dir, err := source.Resolve(u.lookup, source.Parent(name), true)
+	dir, err := layers.Resolve(u.lookup, source.Parent(name), true)
 	if err != nil {
 		return err
 	}

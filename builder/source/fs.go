@@ -5,11 +5,8 @@ package source
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"path"
 	"strings"
-	"syscall"
 
 	"github.com/opencontainers/go-digest"
 
@@ -34,55 +31,6 @@ type FS interface {
 	Open(ctx context.Context, e layers.Entry) (io.ReadCloser, error)
 	// Digest returns the digest of a regular file's content.
 	Digest(ctx context.Context, e layers.Entry) (digest.Digest, error)
-}
-
-// maxLinks is how many symlinks a path in an image may lead through, as in BuildKit.
-const maxLinks = 255
-
-// Resolve follows the symlinks in name as a process would that has its root
-// at the root of what lookup sees: no link leads outside. What does not exist
-// is kept as it is. A component below something that is no directory is an
-// error (syscall.ENOTDIR), as is a circle (syscall.ELOOP).
-func Resolve(lookup func(path string) (layers.Entry, bool, error), name string, followLast bool) (string, error) {
-	whole := path.Clean("/" + name)[1:]
-	rest := strings.Split(whole, "/")
-	at, links := "", 0
-	for len(rest) > 0 {
-		next := rest[0]
-		rest = rest[1:]
-		switch next {
-		case "", ".":
-			continue
-		case "..":
-			at = Parent(at)
-			continue
-		}
-		p := ""
-		if links == 0 { // whole begins with it: a deep path costs no string for each directory
-			p = whole[:len(at)+min(len(at), 1)+len(next)]
-		} else {
-			p = Child(at, next)
-		}
-		e, ok, err := lookup(p)
-		if err != nil {
-			return "", err
-		}
-		if ok && e.Kind == layers.Symlink && (followLast || len(rest) > 0) {
-			if links++; links > maxLinks {
-				return "", fmt.Errorf("following the links of /%s: %w", name, syscall.ELOOP)
-			}
-			if path.IsAbs(e.Target) {
-				at = ""
-			}
-			rest = append(strings.Split(e.Target, "/"), rest...)
-			continue
-		}
-		if ok && e.Kind != layers.Dir && len(rest) > 0 {
-			return "", fmt.Errorf("/%s: %w", p, syscall.ENOTDIR)
-		}
-		at = p
-	}
-	return at, nil
 }
 
 // Parent returns the directory that holds p; of the root, the root.

@@ -106,12 +106,7 @@ func (i entryInfo) Sys() any           { return nil }
 
 // Mode has the permission bits and the type.
 func (i entryInfo) Mode() fs.FileMode {
-	m := fs.FileMode(i.entry.Mode & 0o777)
-	for bit, flag := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if i.entry.Mode&bit != 0 {
-			m |= flag
-		}
-	}
+	m := layers.FileMode(i.entry.Mode)
 	switch i.entry.Kind {
 	case layers.Dir:
 		m |= fs.ModeDir

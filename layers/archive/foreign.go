@@ -81,7 +81,7 @@ func (t *foreignTree) add(dir, base string, e layers.Entry) error {
 		t.aufs[base] = &file{Entry: e}
 		return nil
 	}
-	if strings.HasPrefix(joinPath(dir, base), ".wh..wh.") {
+	if strings.HasPrefix(layers.Child(dir, base), ".wh..wh.") {
 		return nil // AUFS's own
 	}
 	if dir == "" && base == "" {
@@ -261,7 +261,7 @@ func (t *foreignTree) flatten() *layers.Tree {
 func (n *node) flatten(p string, tree *layers.Tree) {
 	inherited := n.inheritedGID()
 	for _, name := range slices.Sorted(maps.Keys(n.children)) {
-		child, at := n.children[name], joinPath(p, name)
+		child, at := n.children[name], layers.Child(p, name)
 		if e, ok := child.entry(at, inherited); ok {
 			tree.Entries = append(tree.Entries, e)
 		}

@@ -6,6 +6,9 @@ import (
 	"math"
 	"strings"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
 )
@@ -53,6 +56,30 @@ func EntryOf(h *tar.Header) (layers.Entry, error) {
 	}
 	return e, nil
 }
+
+// EntryOfStat returns what the kernel says of a file. The path, a symlink's target and
+// the extended attributes are not set. A socket, which no layer holds, is an empty File.
+func EntryOfStat(st *unix.Stat_t) layers.Entry {
+	e := layers.Entry{Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid), ModTime: ModTime(st)}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		e.Size = st.Size
+	case unix.S_IFDIR:
+		e.Kind = layers.Dir
+	case unix.S_IFLNK:
+		e.Kind = layers.Symlink
+	case unix.S_IFIFO:
+		e.Kind = layers.Fifo
+	case unix.S_IFCHR:
+		e.Kind, e.DevMajor, e.DevMinor = layers.CharDevice, unix.Major(st.Rdev), unix.Minor(st.Rdev)
+	case unix.S_IFBLK:
+		e.Kind, e.DevMajor, e.DevMinor = layers.BlockDevice, unix.Major(st.Rdev), unix.Minor(st.Rdev)
+	}
+	return e
+}
+
+// ModTime is the time of the last change of a file's content, as entries have it.
+func ModTime(st *unix.Stat_t) int64 { return layers.UnixNano(time.Unix(st.Mtim.Unix())) }
 
 func setXattr(e *layers.Entry, name, value string) {
 	if e.Xattrs == nil {

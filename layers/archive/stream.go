@@ -153,7 +153,7 @@ func (s *stream) header(e layers.Entry) error {
 	if e.Kind != layers.Dir || !e.Opaque {
 		return nil
 	}
-	return s.writeHeader(&tar.Header{Typeflag: tar.TypeReg, Name: joinPath(e.Path, opaqueMarker)})
+	return s.writeHeader(&tar.Header{Typeflag: tar.TypeReg, Name: layers.Child(e.Path, opaqueMarker)})
 }
 
 func contentSize(e layers.Entry) int64 {
@@ -295,13 +295,6 @@ func (e *reservedNameError) Error() string {
 // HintText says what to do about it.
 func (e *reservedNameError) HintText() string {
 	return "rename the file, delete it in the same step, or list it in .dockerignore"
-}
-
-func joinPath(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }
 
 // roundUp is n rounded up to whole tar blocks.

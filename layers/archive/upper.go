@@ -74,8 +74,8 @@ func (w *upperWalk) dir(ctx context.Context, fd int, p string, fresh bool) (err 
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := w.entry(ctx, fd, joinPath(p, name), name, fresh); err != nil {
-			return fmt.Errorf("entry %q: %w", "/"+joinPath(p, name), err)
+		if err := w.entry(ctx, fd, layers.Child(p, name), name, fresh); err != nil {
+			return fmt.Errorf("entry %q: %w", "/"+layers.Child(p, name), err)
 		}
 	}
 	return nil
@@ -134,17 +134,12 @@ func (w *upperWalk) add(e layers.Entry, changed bool) {
 
 // describe makes the entry of one file.
 func (w *upperWalk) describe(parent int, p, name string, st *unix.Stat_t) (layers.Entry, error) {
-	e := layers.Entry{
-		Path: p, Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid),
-		ModTime: ModTime(st),
-	}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		e.Kind, e.Size = layers.File, st.Size
-	case unix.S_IFDIR:
-		e.Kind = layers.Dir
-	case unix.S_IFLNK:
-		e.Kind = layers.Symlink
+	e := EntryOfStat(st)
+	e.Path = p
+	switch {
+	case e.Kind == layers.CharDevice && st.Rdev == 0:
+		return layers.Entry{Path: p, Kind: layers.Whiteout}, nil
+	case e.Kind == layers.Symlink:
 		target := make([]byte, maxPath+1)
 		n, err := unix.Readlinkat(parent, name, target)
 		if err != nil {
@@ -152,25 +147,11 @@ func (w *upperWalk) describe(parent int, p, name string, st *unix.Stat_t) (layer
 		}
 		e.Target = string(target[:n])
 		return e, nil
-	case unix.S_IFIFO:
-		e.Kind = layers.Fifo
-		return e, nil
-	case unix.S_IFCHR, unix.S_IFBLK:
-		e.Kind = layers.BlockDevice
-		if st.Mode&unix.S_IFMT == unix.S_IFCHR {
-			e.Kind = layers.CharDevice
-			if st.Rdev == 0 {
-				return layers.Entry{Path: p, Kind: layers.Whiteout}, nil
-			}
-		}
-		e.DevMajor, e.DevMinor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
+	case e.Kind != layers.File && e.Kind != layers.Dir:
 		return e, nil
 	}
 	return e, readXattrs(&e, "/proc/self/fd/"+strconv.Itoa(parent)+"/"+name)
 }
-
-// ModTime is the time of the last change of a file's content, as entries have it.
-func ModTime(st *unix.Stat_t) int64 { return layers.UnixNano(time.Unix(st.Mtim.Unix())) }
 
 // tree puts together what is kept: changed entries, all names of a file of
 // which one has changed, and parents.

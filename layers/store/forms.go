@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -321,15 +320,13 @@ func undescribed(t *layers.Tree) []string {
 		if e.Implied && e.Path != "" {
 			missing = append(missing, e.Path)
 		}
-		for p := parent(e.Path); p != "" && !layers.Under(last, p); p = parent(p) {
+		for p := layers.Parent(e.Path); p != "" && !layers.Under(last, p); p = layers.Parent(p) {
 			missing = append(missing, p)
 		}
 		last = e.Path
 	}
 	return missing
 }
-
-func parent(p string) string { return p[:max(0, strings.LastIndexByte(p, '/'))] }
 
 // unpack writes a layer into the directory dir, which exists and is empty.
 func (s *Store) unpack(ctx context.Context, t *layers.Tree, open func(layers.Entry) (io.ReadCloser, error), dir string) error {

@@ -53,26 +53,23 @@ type Directory struct {
 // for every file, so it holds no layers.Entry, most of which a directory's file does
 // not have.
 type seen struct {
-	path   string
-	target string // of a symlink
-	inode  layers.Inode
-	stamp  stamp
-	device uint64 // its number, of a device
-	mode   uint32
-	kind   layers.Kind
-	socket bool
+	path         string
+	target       string // of a symlink
+	inode        layers.Inode
+	stamp        stamp
+	major, minor uint32 // of a device
+	mode         uint32
+	kind         layers.Kind
+	socket       bool
 	// sum is of the content, once that was read; Directory.mu guards it.
 	sum *[sha256.Size]byte
 }
 
 // entry returns the file as it would be in a layer.
 func (s *seen) entry() layers.Entry {
-	e := layers.Entry{Path: s.path, Kind: s.kind, Mode: s.mode, ModTime: s.stamp.mtime, Target: s.target, Inode: s.inode}
-	switch {
-	case s.kind == layers.File && !s.socket:
+	e := layers.Entry{Path: s.path, Kind: s.kind, Mode: s.mode, ModTime: s.stamp.mtime, Target: s.target, Inode: s.inode, DevMajor: s.major, DevMinor: s.minor}
+	if s.kind == layers.File && !s.socket {
 		e.Size = s.stamp.size
-	case s.kind == layers.CharDevice || s.kind == layers.BlockDevice:
-		e.DevMajor, e.DevMinor = unix.Major(s.device), unix.Minor(s.device)
 	}
 	return e
 }

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hostfile"
@@ -213,7 +212,7 @@ const maxReadFile = 16 << 20
 // ReadFile returns the content of a file of the directory; symlinks are
 // followed inside it.
 func (l *Directory) ReadFile(name string) ([]byte, error) {
-	at, err := source.Resolve(l.entry, name, true)
+	at, err := layers.Resolve(l.entry, name, true)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -239,7 +238,7 @@ func (l *Directory) ReadFile(name string) ([]byte, error) {
 // Stat returns what a path leads to; symlinks are followed inside the
 // directory.
 func (l *Directory) Stat(name string) (fs.FileInfo, error) {
-	at, err := source.Resolve(l.entry, name, true)
+	at, err := layers.Resolve(l.entry, name, true)
 	if err != nil {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
 	}
@@ -258,7 +257,7 @@ func (l *Directory) Link(name string) (string, error) {
 // ReadDir returns what is in dir, sorted, of that only the names that match
 // pattern unless it is "".
 func (l *Directory) ReadDir(dir, pattern string) ([]fs.FileInfo, error) {
-	at, err := source.Resolve(l.entry, dir, true)
+	at, err := layers.Resolve(l.entry, dir, true)
 	if err != nil {
 		return nil, &fs.PathError{Op: "readdir", Path: dir, Err: err}
 	}

@@ -239,7 +239,7 @@ func (s *selected) ReadDir(dir string) ([]layers.Entry, error) {
 }
 
 func (s *selected) Resolve(name string, followLast bool) (string, error) {
-	return source.Resolve(s.Lookup, name, followLast)
+	return layers.Resolve(s.Lookup, name, followLast)
 }
 
 func (s *selected) Open(ctx context.Context, e layers.Entry) (io.ReadCloser, error) {

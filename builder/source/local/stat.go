@@ -19,12 +19,10 @@ func (l *Directory) stat(dir *os.File, name, base string) (*seen, error) {
 	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return nil, &fs.PathError{Op: "stat", Path: filepath.Join(l.dir, name), Err: err}
 	}
-	s := &seen{path: name, stamp: stampOf(&st), mode: uint32(st.Mode) & 0o7777}
+	e := archive.EntryOfStat(&st)
+	s := &seen{path: name, stamp: stampOf(&st), kind: e.Kind, mode: e.Mode, major: e.DevMajor, minor: e.DevMinor}
 	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		s.kind = layers.Dir
 	case unix.S_IFLNK:
-		s.kind = layers.Symlink
 		var err error
 		if s.target, err = readlink(fd, base); err == unix.EINVAL {
 			return nil, &ChangedError{Path: name}
@@ -32,16 +30,9 @@ func (l *Directory) stat(dir *os.File, name, base string) (*seen, error) {
 		if err != nil {
 			return nil, &fs.PathError{Op: "readlink", Path: filepath.Join(l.dir, name), Err: err}
 		}
-	case unix.S_IFCHR, unix.S_IFBLK:
-		s.kind, s.device = layers.CharDevice, uint64(st.Rdev)
-		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
-			s.kind = layers.BlockDevice
-		}
-	case unix.S_IFIFO:
-		s.kind = layers.Fifo
 	case unix.S_IFSOCK:
 		s.socket = true
-	default:
+	case unix.S_IFREG:
 		if st.Nlink > 1 {
 			s.inode = l.inode(s.stamp)
 		}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
@@ -46,7 +45,7 @@ func (f *oneFile) ReadDir(dir string) ([]layers.Entry, error) {
 }
 
 func (f *oneFile) Resolve(name string, followLast bool) (string, error) {
-	return source.Resolve(f.Lookup, name, followLast)
+	return layers.Resolve(f.Lookup, name, followLast)
 }
 
 func (f *oneFile) Digest(_ context.Context, e layers.Entry) (digest.Digest, error) {
