@@ -18,7 +18,6 @@ import (
 	baseimage "github.com/sinter-build/sinter/builder/source/image"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
-	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
@@ -27,9 +26,7 @@ import (
 // app is what all commands share: the streams, the store and the registries,
 // each opened when it is first asked for.
 type app struct {
-	args []string
-	// command is the one that ran, such as "sinter image ls"; set when it has ended.
-	command        string
+	args           []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	// ctx ends when the program is to end; nil is never. It is here for
@@ -154,15 +151,6 @@ func (a *app) openStore() (*store.Store, error) {
 	return a.layers, storeMistake(err)
 }
 
-// storeMistake adds a hint to the error of a store that cannot be opened.
-func storeMistake(err error) error {
-	var readOnly *store.ReadOnlyError
-	if err == nil || isFull(err) || errors.As(err, &readOnly) {
-		return err // these have hints of their own
-	}
-	return hint.Add(err, "name a folder that this user can write to with --root DIR or SINTER_ROOT")
-}
-
 // checkRegistryFlags finds what is wrong with the flags about registries, also
 // when no registry is going to be asked.
 func (a *app) checkRegistryFlags() error {
@@ -170,7 +158,7 @@ func (a *app) checkRegistryFlags() error {
 	switch {
 	case err != nil:
 	case a.retries < -1 || a.retryDelay < 0:
-		err = errors.New("--retry and --retry-delay cannot be less than nothing")
+		err = errors.New("--retry and --retry-delay must not be negative")
 	case slices.Contains(a.insecure, ""):
 		err = errors.New("--registry-insecure needs the HOST or HOST:PORT of a registry")
 	}
@@ -180,7 +168,7 @@ func (a *app) checkRegistryFlags() error {
 		}
 	}
 	if err != nil {
-		return &usageError{err: err, command: "sinter"}
+		return usage(err)
 	}
 	return nil
 }
@@ -312,11 +300,6 @@ func (a *app) closeStore(leave func(*store.Store) error) error {
 	return leave(s)
 }
 
-// exitError ends the program with a code, everything having been said.
-type exitError struct{ code int }
-
-func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
-
 // needPrivileges is called by commands that handle files of other users (those
 // that commands in a build have made). A plain user's process runs itself again
 // inside a user namespace; done then says that the work is over.
@@ -346,20 +329,4 @@ func (a *app) reexec(ctx context.Context, stdin *os.File) (done bool, err error)
 		return true, &exitError{code: code}
 	}
 	return true, nil
-}
-
-// usageError is a mistake in the command line.
-type usageError struct {
-	err error
-	// command is the one whose help says more; empty is the one that ran.
-	command string
-}
-
-func (e *usageError) Error() string { return e.err.Error() }
-
-// Unwrap returns the error itself.
-func (e *usageError) Unwrap() error { return e.err }
-
-func isInterrupted(ctx context.Context, err error) bool {
-	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx)))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -106,19 +105,6 @@ func (f *buildFlags) registerResult(s *pflag.FlagSet) {
 // imageFormats are the values of --format.
 var imageFormats = []string{"oci", "docker"}
 
-// wrongFlag is a mistake in the value of a flag.
-func wrongFlag(name, value, why string) error { return wrongValue("--"+name, value, why) }
-
-// wrongValue is a mistake in the value of a flag or a variable.
-func wrongValue(name, value, why string) error {
-	return &usageError{err: fmt.Errorf("invalid value %q for %s: %s", value, name, why), command: "sinter build"}
-}
-
-// badFlag is a mistake in the value of a flag, with the hint that err has.
-func badFlag(name, value string, err error) error {
-	return &usageError{err: fmt.Errorf("invalid value %q for --%s: %w", value, name, err), command: "sinter build"}
-}
-
 // display is the mode of the display. $BUILDKIT_PROGRESS stands for auto.
 func (f *buildFlags) display() (string, error) {
 	mode, from := f.progress, "--progress"
@@ -153,9 +139,9 @@ const (
 // check finds flags that do not go together.
 func (f *buildFlags) check() error {
 	if f.noCache && len(f.noCacheFilter) > 0 {
-		return &usageError{err: errors.New("--no-cache runs every step, so --no-cache-filter has nothing to choose: leave one out"), command: "sinter build"}
+		return usagef("--no-cache runs every step, so --no-cache-filter has nothing to choose: leave one out")
 	}
-	if err := checkContentTrust(f.given, "sinter build"); err != nil {
+	if err := checkContentTrust(f.given); err != nil {
 		return err
 	}
 	if f.maxParallelism < 0 {

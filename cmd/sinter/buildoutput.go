@@ -35,7 +35,7 @@ func (f *buildFlags) outputs(names []string) ([]export.Output, error) {
 			err = o.CheckDest(o.Stdout() && term.IsTerminal(int(os.Stdout.Fd())))
 		}
 		if err != nil {
-			return nil, &usageError{err: err, command: "sinter build"}
+			return nil, usage(err)
 		}
 		list = append(list, o)
 	}
@@ -53,10 +53,7 @@ func (f *buildFlags) outputs(names []string) ([]export.Output, error) {
 			list[i].Tagged = slices.ContainsFunc(f.tags, hasTag)
 		}
 		if o.Pushes() && len(names) == 0 && len(o.Names) == 0 {
-			return nil, &usageError{err: hint.Add(
-				errors.New("an image without a name cannot be pushed"),
-				"give it one with -t HOST/NAME:TAG",
-			), command: "sinter build"}
+			return nil, usage(hint.Add(errors.New("an image without a name cannot be pushed"), "give it one with -t HOST/NAME:TAG"))
 		}
 	}
 	return list, nil
@@ -109,7 +106,7 @@ func (b *building) checkOutputs(g *parser.Graph) (epoch *int64, err error) {
 		epoch = nil
 	}
 	if err := export.Check(b.outputs, b.assembly, targets); err != nil {
-		return nil, &usageError{err: err, command: "sinter build"}
+		return nil, usage(err)
 	}
 	return epoch, nil
 }

@@ -97,7 +97,7 @@ func (a *app) build(ctx context.Context, f *buildFlags) error {
 		return err
 	}
 	if b.screen, err = newScreen(a.stderr, mode); err != nil {
-		return &usageError{err: err, command: "sinter build"}
+		return usage(err)
 	}
 	defer b.screen.close()
 	// A process that may have to start again in a user namespace keeps

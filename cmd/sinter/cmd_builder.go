@@ -23,7 +23,7 @@ func newBuilderLsCmd(a *app) *cobra.Command {
 		Short: "List the builder, which is sinter itself",
 		Args:  exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			l := listing{command: c.CommandPath(), format: format, headers: map[string]string{
+			l := listing{format: format, headers: map[string]string{
 				"Name": "NAME/NODE", "DriverEndpoint": "DRIVER/ENDPOINT", "Status": "STATUS", "Buildkit": "BUILDKIT", "Platforms": "PLATFORMS",
 			}, table: []string{"Name", "DriverEndpoint", "Status", "Buildkit", "Platforms"}}
 			name := builderName
@@ -50,7 +50,7 @@ func newBuilderInspectCmd(a *app) *cobra.Command {
 		Args:  usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 && args[0] != builderName && args[0] != "default" {
-				return &usageError{err: fmt.Errorf("builder %q not found: sinter is its own builder", args[0]), command: c.CommandPath()}
+				return usagef("builder %q not found: sinter is its own builder", args[0])
 			}
 			if bootstrap {
 				a.warn("--bootstrap does nothing: sinter is always there")

@@ -83,7 +83,7 @@ func (a *app) builds(ctx context.Context, f *buildsFlags) error {
 	if f.quiet && isTable(f.format) {
 		return nil
 	}
-	l := listing{command: "sinter builds", format: f.format, headers: row{
+	l := listing{format: f.format, headers: row{
 		"ID": "BUILD", "Result": "RESULT", "Created": "CREATED", "CreatedAt": "CREATED AT", "Duration": "DURATION", "Ran": "RAN",
 		"Cached": "CACHED", "Name": "NAME", "Context": "CONTEXT", "Dockerfile": "DOCKERFILE", "Image": "IMAGE",
 	}, table: []string{"ID", "Name", "Result", "Created", "Duration", "Ran", "Cached", "Context"}}

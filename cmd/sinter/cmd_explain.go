@@ -94,7 +94,7 @@ func (a *app) explainTable(format string, b cache.Build, found []int) error {
 		}
 		rows = append(rows, r)
 	}
-	l := listing{command: "sinter explain", format: format, table: []string{"Number", "Verdict", "Duration", "Name", "Why"}, headers: row{
+	l := listing{format: format, table: []string{"Number", "Verdict", "Duration", "Name", "Why"}, headers: row{
 		"Number": "#", "Name": "STEP", "Verdict": "VERDICT", "Why": "WHY", "Duration": "DURATION", "Memory": "MEMORY", "Layer": "LAYER", "Size": "SIZE", "Key": "KEY",
 	}}
 	if isTable(format) {

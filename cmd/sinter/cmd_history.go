@@ -45,7 +45,7 @@ SIZE is that of the step's layer as it is pushed: compressed.`,
 func hostPlatform() ocispec.Platform { return platforms.Normalize(platforms.DefaultSpec()) }
 
 func (a *app) history(ctx context.Context, f *historyFlags, text string) error {
-	platform, err := platformFlag(f.platform, "sinter history")
+	platform, err := platformFlag(f.platform)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (a *app) history(ctx context.Context, f *historyFlags, text string) error {
 		}
 		return nil
 	}
-	l := listing{command: "sinter history", format: f.format, headers: map[string]string{
+	l := listing{format: f.format, headers: map[string]string{
 		"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY",
 		"Size": "SIZE", "Comment": "COMMENT",
 	}, table: []string{"ID", "CreatedSince", "CreatedBy", "Size", "Comment"}}

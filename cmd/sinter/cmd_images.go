@@ -88,7 +88,7 @@ func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) err
 		}
 		return nil
 	}
-	l := listing{command: "sinter images", format: f.format, headers: map[string]string{
+	l := listing{format: f.format, headers: map[string]string{
 		"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
 		"CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "Size": "SIZE",
 		"SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS",

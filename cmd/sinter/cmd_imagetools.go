@@ -22,17 +22,10 @@ func newImagetoolsCmd(a *app) *cobra.Command {
 		Use:   "imagetools",
 		Short: "Join and inspect images in registries and OCI layouts",
 		Args:  unknownSubcommand,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE:  showHelp,
 	}
 	c.AddCommand(newImagetoolsCreateCmd(a), newImagetoolsInspectCmd(a))
 	return c
-}
-
-func unknownSubcommand(c *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return &usageError{err: fmt.Errorf("unknown command %q", args[0]), command: c.CommandPath()}
-	}
-	return nil
 }
 
 const sourceHint = "a source is NAME[:TAG|@DIGEST], oci-layout://DIR[:TAG|@DIGEST], a digest, or a descriptor as JSON"

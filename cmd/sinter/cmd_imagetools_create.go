@@ -24,8 +24,6 @@ type createFlags struct {
 	progress, metadataFile              string
 }
 
-const createCommand = "sinter imagetools create"
-
 func newImagetoolsCreateCmd(a *app) *cobra.Command {
 	f := &createFlags{}
 	c := &cobra.Command{
@@ -94,19 +92,17 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 // read are the places of the new image and the sources, in order.
 func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.Ref, sources []imagetools.Source, err error) {
 	if len(args)+len(f.files) == 0 {
-		return nil, nil, &usageError{err: errors.New("no sources given"), command: createCommand}
+		return nil, nil, usagef("no sources given")
 	}
 	if len(f.tags) == 0 && (!f.dryRun || f.join) {
-		return nil, nil, &usageError{err: hint.Add(
-			errors.New("the new image has no name"), "give it one with --tag, or look at it with --dry-run",
-		), command: createCommand}
+		return nil, nil, usage(hint.Add(errors.New("the new image has no name"), "give it one with --tag, or look at it with --dry-run"))
 	}
 	for _, text := range f.tags {
 		if strings.HasPrefix(text, layoutScheme) {
-			return nil, nil, &usageError{err: hint.Add(
+			return nil, nil, usage(hint.Add(
 				fmt.Errorf("invalid value %q for --tag: sinter imagetools create only pushes to registries", text),
 				"name a repository, or make a layout with sinter build -o type=oci,dest=DIR,tar=false",
-			), command: createCommand}
+			))
 		}
 		if _, err := nameToGive(text); err != nil {
 			return nil, nil, err
@@ -143,12 +139,12 @@ func (f *createFlags) options() (imagetools.Options, error) {
 	for _, text := range f.annotations {
 		list, err := export.ParseAnnotation(text)
 		if err != nil {
-			return o, &usageError{err: err, command: createCommand}
+			return o, usage(err)
 		}
 		o.Annotations = append(o.Annotations, list...)
 	}
 	for _, text := range f.platforms {
-		p, err := platformFlag(text, createCommand)
+		p, err := platformFlag(text)
 		if err != nil {
 			return o, err
 		}

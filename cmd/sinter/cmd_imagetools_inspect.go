@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -23,8 +22,6 @@ import (
 	"github.com/sinter-build/sinter/builder/manifest"
 )
 
-const inspectCommand = "sinter imagetools inspect"
-
 func newImagetoolsInspectCmd(a *app) *cobra.Command {
 	var format string
 	var raw bool
@@ -40,7 +37,7 @@ by platform), and of images with attestations .Provenance and .SBOM.`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if raw && format != "" {
-				return &usageError{err: errors.New("--raw and --format do not go together"), command: inspectCommand}
+				return usagef("--raw and --format do not go together")
 			}
 			return a.inspectRemote(c.Context(), args[0], format, raw)
 		},
@@ -71,7 +68,7 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 	if format == "" || wholeManifest().MatchString(format) {
 		return r.print(a.stdout)
 	}
-	t, err := parseFormat(inspectCommand, format)
+	t, err := parseFormat(format)
 	if err != nil {
 		return err
 	}
@@ -82,7 +79,7 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 	}
 	var out bytes.Buffer
 	if err := t.Execute(&out, r.fields(name, parts)); err != nil {
-		return &usageError{err: fmt.Errorf("invalid --format: %w", err), command: inspectCommand}
+		return usagef("invalid --format: %w", err)
 	}
 	_, err = out.WriteTo(a.stdout)
 	return err

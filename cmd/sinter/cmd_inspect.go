@@ -20,8 +20,6 @@ import (
 	"github.com/sinter-build/sinter/builder/export"
 )
 
-const inspectImages = "sinter inspect"
-
 type inspectFlags struct {
 	format, platform, kind string
 	raw                    bool
@@ -35,7 +33,7 @@ func newInspectCmd(a *app) *cobra.Command {
 		Args:  usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.kind != "" && f.kind != "image" {
-				return &usageError{err: fmt.Errorf("invalid value %q for --type: sinter has only images", f.kind), command: inspectImages}
+				return wrongFlag("type", f.kind, "sinter has only images")
 			}
 			return a.inspect(c.Context(), f, args)
 		},
@@ -96,7 +94,7 @@ type inspectedMetadata struct {
 }
 
 func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error {
-	platform, err := platformFlag(f.platform, inspectImages)
+	platform, err := platformFlag(f.platform)
 	if err != nil {
 		return err
 	}
@@ -230,12 +228,12 @@ func (a *app) addNames(info *inspected, n namedImage) error {
 // parse reads --format; without a template it is nil.
 func (f *inspectFlags) parse() (*template.Template, error) {
 	if f.raw && f.format != "" {
-		return nil, &usageError{err: errors.New("--raw and --format do not go together"), command: inspectImages}
+		return nil, usagef("--raw and --format do not go together")
 	}
 	if f.format == "" || f.format == "json" {
 		return nil, nil
 	}
-	return parseFormat(inspectImages, f.format)
+	return parseFormat(f.format)
 }
 
 func (a *app) printInspected(format string, t *template.Template, list []inspected) error {
@@ -254,7 +252,7 @@ func (a *app) printInspected(format string, t *template.Template, list []inspect
 	for _, info := range list {
 		text, err := formatInspected(t, info)
 		if err != nil {
-			return &usageError{err: fmt.Errorf("invalid --format: %w", err), command: inspectImages}
+			return usagef("invalid --format: %w", err)
 		}
 		fmt.Fprintln(&out, text)
 	}

@@ -58,7 +58,7 @@ func (a *app) load(ctx context.Context, f *loadFlags) error {
 	}
 	if len(names) > 0 {
 		if len(loaded) > 1 {
-			return &usageError{err: fmt.Errorf("--tag is for one image, but there are %d", len(loaded)), command: "sinter load"}
+			return usagef("--tag is for one image, but there are %d", len(loaded))
 		}
 		loaded[0].Names = names
 	}
@@ -73,10 +73,7 @@ func (a *app) loadFrom(ctx context.Context, input string) ([]load.Image, error) 
 	in := a.stdin
 	if input == "" || input == "-" {
 		if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-			return nil, &usageError{err: hint.Add(
-				errors.New("standard input is a terminal"),
-				"name a file with --input FILE",
-			), command: "sinter load"}
+			return nil, usage(hint.Add(errors.New("stdin is a terminal"), "name a file with --input FILE"))
 		}
 		from := interruptible(ctx, in)
 		defer from.Close()

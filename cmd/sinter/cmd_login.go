@@ -116,12 +116,11 @@ func dockerConfig() (*configfile.ConfigFile, error) {
 
 // credentials completes user name and password, asking for them at a terminal.
 func (a *app) credentials(ctx context.Context, f *loginFlags, host string) error {
-	wrong := func(text string) error { return &usageError{err: errors.New(text), command: "sinter login"} }
 	switch {
 	case f.passwordStdin && f.password != "":
-		return wrong("--password and --password-stdin exclude each other")
+		return usagef("--password and --password-stdin exclude each other")
 	case f.passwordStdin && f.username == "":
-		return wrong("--password-stdin needs --username")
+		return usagef("--password-stdin needs --username")
 	case f.password != "":
 		a.warn("a password on the command line can be seen by others; --password-stdin is better")
 	}
@@ -138,7 +137,7 @@ func (a *app) credentials(ctx context.Context, f *loginFlags, host string) error
 		}
 	}
 	if f.username == "" || f.password == "" {
-		return wrong("user name and password must not be empty")
+		return usagef("user name and password must not be empty")
 	}
 	return nil
 }
@@ -146,10 +145,7 @@ func (a *app) credentials(ctx context.Context, f *loginFlags, host string) error
 func (a *app) ask(ctx context.Context, f *loginFlags, host string) error {
 	in, ok := a.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return &usageError{err: hint.Add(
-			errors.New("user name or password is missing, and standard input is not a terminal"),
-			"use --username NAME --password-stdin",
-		), command: "sinter login"}
+		return usage(hint.Add(errors.New("user name or password is missing, and stdin is not a terminal"), "use --username NAME --password-stdin"))
 	}
 	if f.username == "" {
 		fmt.Fprintf(a.stderr, "User name for %s: ", host)

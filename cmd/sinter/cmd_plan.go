@@ -108,11 +108,6 @@ func (b *building) plan(ctx context.Context, req parser.Request) error {
 	return nil
 }
 
-// planError says that a step would run that --fail-on names.
-type planError struct{ step string }
-
-func (e *planError) Error() string { return "would run: " + e.step }
-
 // refused returns the first step that would or may run and that --fail-on names; "" for
 // none.
 func (p *planning) refused(f *builder.Forecast) string {
@@ -174,7 +169,7 @@ func (b *building) printForecast(f *builder.Forecast) error {
 			"steps": steps, "run": counts["run"], "depends": counts["depends"], "cached": counts["cached"], "pull": f.Pull, "push": push,
 		})
 	}
-	l := listing{command: "sinter plan", format: b.flags.planning.format, table: []string{"Verdict", "Name", "Why"},
+	l := listing{format: b.flags.planning.format, table: []string{"Verdict", "Name", "Why"},
 		headers: row{"Name": "STEP", "Verdict": "VERDICT", "Why": "WHY"}}
 	if err := l.print(b.stdout, rows); err != nil || !isTable(l.format) {
 		return err

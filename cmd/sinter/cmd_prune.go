@@ -72,7 +72,7 @@ func newPruning(a *app, f *pruneFlags) *cobra.Command {
 		Use:  "prune [flags]",
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			o, err := f.options(time.Now(), c.CommandPath())
+			o, err := f.options(time.Now())
 			if err != nil {
 				return err
 			}
@@ -107,30 +107,27 @@ func (f *pruneFlags) registerCache(c *cobra.Command, all string) {
 }
 
 // options are what the flags of a command ask for.
-func (f *pruneFlags) options(now time.Time, command string) (gc.Options, error) {
+func (f *pruneFlags) options(now time.Time) (gc.Options, error) {
 	o := gc.Options{All: f.all, Only: f.only}
-	wrong := func(flag, value, why string) error {
-		return &usageError{err: fmt.Errorf("invalid value %q for --%s: %s", value, flag, why), command: command}
-	}
 	for _, text := range f.filters {
 		name, value, _ := strings.Cut(text, "=")
 		switch {
 		case name == "until":
 			until, err := parseUntil(value, now)
 			if err != nil {
-				return o, wrong("filter", text, untilWanted)
+				return o, wrongFlag("filter", text, untilWanted)
 			}
 			if o.Until.IsZero() || until.Before(o.Until) { // all filters must let it go
 				o.Until = until
 			}
 		case f.only != gc.OnlyImages:
-			return o, wrong("filter", text, "the only filter is until")
+			return o, wrongFlag("filter", text, "the only filter is until")
 		case name == "label":
 			f.labels.with = append(f.labels.with, value)
 		case name == "label!":
 			f.labels.without = append(f.labels.without, value)
 		default:
-			return o, wrong("filter", text, "the filters are until, label and label!")
+			return o, wrongFlag("filter", text, "the filters are until, label and label!")
 		}
 	}
 	for _, size := range []struct {
@@ -147,7 +144,7 @@ func (f *pruneFlags) options(now time.Time, command string) (gc.Options, error) 
 		}
 		n, err := units.FromHumanSize(size.text)
 		if err != nil || n < 0 {
-			return o, wrong(size.flag, size.text, "want a size such as 10GB")
+			return o, wrongFlag(size.flag, size.text, "want a size such as 10GB")
 		}
 		*size.to = n
 	}

@@ -33,7 +33,7 @@ func newPullCmd(a *app) *cobra.Command {
 by themselves; this is for having them before, and for push, save and inspect.`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := checkContentTrust(c.Flags(), "sinter pull"); err != nil {
+			if err := checkContentTrust(c.Flags()); err != nil {
 				return err
 			}
 			return a.pull(c.Context(), f, args[0])
@@ -49,14 +49,14 @@ by themselves; this is for having them before, and for push, save and inspect.`,
 func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
 	ref, err := registry.ParseRef(text)
 	if err != nil {
-		return &usageError{err: err}
+		return usage(err)
 	}
 	wanted := []ocispec.Platform{hostPlatform()}
 	if len(f.platforms) > 0 {
 		wanted = nil
 	}
 	for _, text := range f.platforms {
-		p, err := platformFlag(text, "sinter pull")
+		p, err := platformFlag(text)
 		if err != nil {
 			return err
 		}

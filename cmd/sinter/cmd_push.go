@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +29,7 @@ func newPushCmd(a *app) *cobra.Command {
 what the registry does not have is sent.`,
 		Args: usageArgs(cobra.RangeArgs(1, 2)),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := checkContentTrust(c.Flags(), "sinter push"); err != nil {
+			if err := checkContentTrust(c.Flags()); err != nil {
 				return err
 			}
 			if f.allTags {
@@ -50,14 +49,14 @@ what the registry does not have is sent.`,
 // pushAll pushes every tag of a repository.
 func (a *app) pushAll(ctx context.Context, f *pushFlags, args []string) error {
 	if len(args) > 1 {
-		return &usageError{err: errors.New("--all-tags and a NAME to push to do not go together"), command: "sinter push"}
+		return usagef("--all-tags and a NAME to push to do not go together")
 	}
 	ref, err := reference.ParseNormalizedNamed(args[0])
 	if err != nil {
 		return fmt.Errorf("%q is not an image name: %w", args[0], err)
 	}
 	if !reference.IsNameOnly(ref) {
-		return &usageError{err: fmt.Errorf("with --all-tags the repository is named without a tag, not %q", args[0]), command: "sinter push"}
+		return usagef("with --all-tags the repository is named without a tag, not %q", args[0])
 	}
 	a.reads = true
 	all, err := a.allImages(ctx)
@@ -84,13 +83,13 @@ func (a *app) pushAll(ctx context.Context, f *pushFlags, args []string) error {
 
 // push pushes the image that text stands for, as the name it is to have there.
 func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
-	platform, err := platformFlag(f.platform, "sinter push")
+	platform, err := platformFlag(f.platform)
 	if err != nil {
 		return err
 	}
 	name, err := registry.ParseRef(as)
 	if err != nil {
-		return &usageError{err: err}
+		return usage(err)
 	}
 	release, err := a.sharedToRead(ctx)
 	if err != nil {
@@ -137,7 +136,7 @@ func (a *app) showing(ctx context.Context, mode string, quiet bool, title string
 	}
 	s, err := newScreen(a.stderr, mode)
 	if err != nil {
-		return &usageError{err: err}
+		return usage(err)
 	}
 	a.rawJSON, a.screen = mode == rawJSON, s
 	defer s.close()

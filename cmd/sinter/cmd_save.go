@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -48,13 +47,13 @@ func (f *saveFlags) saveOutput() (export.Output, error) {
 	case "oci-dir":
 		o.Type, o.Directory = export.OCI, true
 	default:
-		return o, &usageError{err: fmt.Errorf("invalid value %q for --format: want docker, oci or oci-dir", f.format), command: "sinter save"}
+		return o, wrongFlag("format", f.format, "want docker, oci or oci-dir")
 	}
 	if o.Dest == "" {
 		o.Dest = "-"
 	}
 	if o.Directory && o.Stdout() {
-		return o, &usageError{err: errors.New("--format oci-dir needs --output DIRECTORY"), command: "sinter save"}
+		return o, usagef("--format oci-dir needs --output DIRECTORY")
 	}
 	return o, o.CheckDest(o.Stdout() && term.IsTerminal(int(os.Stdout.Fd())))
 }
@@ -64,7 +63,7 @@ func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	platform, err := platformFlag(f.platform, "sinter save")
+	platform, err := platformFlag(f.platform)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -45,10 +44,10 @@ func (a *app) tag(ctx context.Context, from, to string) error {
 func nameToGive(text string) (string, error) {
 	ref, err := registry.ParseRef(text)
 	if err != nil {
-		return "", &usageError{err: err}
+		return "", usage(err)
 	}
 	if ref.Digest != "" {
-		return "", &usageError{err: fmt.Errorf("%s: a name that is given cannot have a digest", text)}
+		return "", usagef("%s: a name that is given cannot have a digest", text)
 	}
 	return ref.String(), nil
 }

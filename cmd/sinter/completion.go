@@ -18,13 +18,7 @@ func addCompletions(a *app, root *cobra.Command) {
 	}
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
-			c.Args = cobra.ArbitraryArgs
-			c.RunE = func(c *cobra.Command, args []string) error {
-				if len(args) > 0 {
-					return commandMistake(c, args[0])
-				}
-				return c.Help()
-			}
+			c.Args, c.RunE = unknownSubcommand, showHelp
 		}
 	}
 	a.completeAll(root, fixed)

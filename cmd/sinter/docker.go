@@ -54,7 +54,7 @@ func group(name string, commands ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
 		Use: name, Short: "The commands of docker " + name + " that sinter has",
 		Args: unknownSubcommand,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: showHelp,
 	}
 	c.AddCommand(commands...)
 	return c
@@ -106,7 +106,7 @@ func refuse(list []*cobra.Command, words []string, why string) []*cobra.Command 
 	c := &cobra.Command{
 		Use: words[len(words)-1], Short: "Not in sinter: " + why, Hidden: true, DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return &usageError{err: fmt.Errorf("%q is not a command: %s", c.CommandPath(), why), command: "sinter"}
+			return &usageError{err: fmt.Errorf("%q is not a command: %s", c.CommandPath(), why), command: c.Root().Name()}
 		},
 	}
 	if len(words) == 1 {
@@ -138,10 +138,7 @@ func checkTLSVerify(given *pflag.FlagSet) error {
 	if err != nil || verify {
 		return err
 	}
-	return &usageError{err: hint.Add(
-		fmt.Errorf("--%s=false: TLS is verified unless a registry is named", tlsVerify),
-		"name those that need not be verified with --registry-insecure HOST",
-	), command: "sinter"}
+	return hintedFlag(tlsVerify, "false", "TLS is verified unless a registry is named", "name those that need not be verified with --registry-insecure HOST")
 }
 
 func (f *dockerFlags) register(a *app, s *pflag.FlagSet) {
@@ -170,14 +167,14 @@ func (f *dockerFlags) apply(a *app, given *pflag.FlagSet) error {
 			if name == "context" {
 				err = hint.Add(err, "a build context is given without a flag: sinter build DIR")
 			}
-			return &usageError{err: err, command: "sinter"}
+			return usage(err)
 		}
 	}
 	if err := checkTLSVerify(given); err != nil {
 		return err
 	}
 	if f.logLevel != "" && !slices.Contains([]string{"debug", "info", "warn", "error", "fatal"}, f.logLevel) {
-		return &usageError{err: fmt.Errorf("invalid value %q for --log-level: want debug, info, warn, error or fatal", f.logLevel), command: "sinter"}
+		return wrongFlag("log-level", f.logLevel, "want debug, info, warn, error or fatal")
 	}
 	if f.debug {
 		a.warn("--debug does nothing in sinter")

@@ -1,74 +1,284 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"github.com/moby/buildkit/util/suggest"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/runner"
+	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/layers/hint"
+	"github.com/sinter-build/sinter/layers/hostfile"
+	"github.com/sinter-build/sinter/layers/store"
 )
+
+// The exit codes, as the help of the root command and the README give them.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2 // a usageError
+	exitPush        = 3 // an export.PushError: the image is in the store
+	exitPlan        = 4 // a planError
+	exitInterrupted = 130
+)
+
+// exitCode is the code that the program ends with because of err.
+func exitCode(ctx context.Context, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if said, ok := errors.AsType[*exitError](err); ok {
+		return said.code
+	}
+	if isInterrupted(ctx, err) {
+		return exitInterrupted
+	}
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*export.PushError](err); ok {
+		return exitPush
+	}
+	if _, ok := errors.AsType[*planError](err); ok {
+		return exitPlan
+	}
+	return exitFailed
+}
+
+func isInterrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx)))
+}
+
+// exitError ends the program with a code, everything having been said.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// planError says that a step would run that --fail-on names.
+type planError struct{ step string }
+
+func (e *planError) Error() string { return "would run: " + e.step }
+
+// noImageError is a name or an ID that no image has.
+type noImageError struct{ text string }
+
+func (e *noImageError) Error() string {
+	return fmt.Sprintf("image %q is not in the store", e.text)
+}
+
+// Is makes it an fs.ErrNotExist.
+func (e *noImageError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// HintText says what to do.
+func (e *noImageError) HintText() string {
+	return "sinter images lists what there is; sinter pull gets an image from a registry"
+}
+
+// usageError is a mistake in the command line.
+type usageError struct {
+	err error
+	// command is the one whose help says more; "" is the one that ran.
+	command string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+// Unwrap returns the error itself.
+func (e *usageError) Unwrap() error { return e.err }
+
+// usage makes err a mistake in the command line.
+func usage(err error) error { return &usageError{err: err} }
+
+// usagef is usage of a new error.
+func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
+
+// wrongValue is a mistake in the value of a flag or a variable.
+func wrongValue(name, value, why string) error {
+	return usagef("invalid value %q for %s: %s", value, name, why)
+}
+
+// wrongFlag is a mistake in the value of a flag.
+func wrongFlag(name, value, why string) error { return wrongValue("--"+name, value, why) }
+
+// badFlag is wrongFlag with an error that says why, and may have a hint.
+func badFlag(name, value string, err error) error {
+	return usagef("invalid value %q for --%s: %w", value, name, err)
+}
+
+// hintedFlag is a flag whose value is well-formed and cannot be honoured.
+func hintedFlag(name, value, why, advice string) error {
+	return usage(hint.Add(fmt.Errorf("--%s %s: %s", name, value, why), advice))
+}
 
 // flagMistake makes pflag's errors usage errors, with the flag that was
 // probably meant, or the kind of value that is wanted.
 func flagMistake(c *cobra.Command, err error) error {
-	usage := &usageError{err: err, command: c.CommandPath()}
-	var invalid *pflag.InvalidValueError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		reason := invalid.Unwrap()
 		if wanted, ok := map[string]string{
 			"bool": "true or false", "int": "a whole number", "duration": "a duration such as 300ms or 2s",
 		}[invalid.GetFlag().Value.Type()]; ok {
 			reason = errors.New("want " + wanted)
 		}
-		usage.err = fmt.Errorf("invalid value %q for --%s: %w", invalid.GetValue(), invalid.GetFlag().Name, reason)
-		return usage
+		return badFlag(invalid.GetFlag().Name, invalid.GetValue(), reason)
 	}
 	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !unknown {
-		return usage
+		return usage(err)
 	}
 	if way := otherWay(c, name); way != "" {
-		usage.err = hint.Add(fmt.Errorf("sinter does not have the flag --%s", name), way)
-		return usage
+		return usage(hint.Add(fmt.Errorf("sinter does not have the flag --%s", name), way))
 	}
 	var names []string
 	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	if meant, ok := suggest.Search(name, names, true); ok && meant != name {
-		usage.err = hint.Add(err, "did you mean --"+meant+"?")
+		err = hint.Add(err, "did you mean --"+meant+"?")
 	}
-	return usage
+	return usage(err)
 }
 
-// commandMistake is the error for a command that does not exist.
+// commandMistake is the error for a command that root does not have.
 func commandMistake(root *cobra.Command, name string) error {
 	err := fmt.Errorf("unknown command %q", name)
 	root.SuggestionsMinimumDistance = 2
 	if meant := root.SuggestionsFor(name); len(meant) > 0 {
-		err = hint.Add(err, "did you mean sinter "+strings.Join(meant, ", or sinter ")+"?")
+		way := root.CommandPath() + " "
+		err = hint.Add(err, "did you mean "+way+strings.Join(meant, ", or "+way)+"?")
 	}
-	return &usageError{err: err, command: root.Name()}
+	return &usageError{err: err, command: root.CommandPath()}
 }
 
-// countMistake says what cobra says of a wrong number of arguments the way
-// people do.
-func countMistake(c *cobra.Command, args []string) error {
-	_, wanted, some := strings.Cut(strings.ReplaceAll(c.Use, " [flags]", ""), " ")
-	if !some {
-		wanted = "no argument"
+// unknownSubcommand checks the arguments of a command that only has others.
+func unknownSubcommand(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return commandMistake(c, args[0])
 	}
-	err := fmt.Errorf("%s takes %s, not %d arguments", c.CommandPath(), wanted, len(args))
+	return nil
+}
+
+// usageArgs marks the errors of check as mistakes in the command line, and says what
+// cobra says of a wrong number of arguments the way people do.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if check(c, args) == nil {
+			return nil
+		}
+		_, wanted, some := strings.Cut(strings.ReplaceAll(c.Use, " [flags]", ""), " ")
+		if !some {
+			wanted = "no argument"
+		}
+		switch {
+		case len(args) > 1:
+			return usagef("%s takes %s, not %d arguments", c.CommandPath(), wanted, len(args))
+		case len(args) == 1:
+			return usagef("%s takes %s, not %q", c.CommandPath(), wanted, args[0])
+		}
+		err := fmt.Errorf("%s needs %s", c.CommandPath(), wanted)
+		if c.Name() == "build" {
+			err = hint.Add(err, "the current directory as the context: sinter build .")
+		}
+		return usage(err)
+	}
+}
+
+// exactArgs wants n arguments; another number is a mistake in the command line.
+func exactArgs(n int) cobra.PositionalArgs { return usageArgs(cobra.ExactArgs(n)) }
+
+// storeMistake adds a hint to the error of a store that cannot be opened.
+func storeMistake(err error) error {
+	var readOnly *store.ReadOnlyError
+	if err == nil || isFull(err) || errors.As(err, &readOnly) {
+		return err // these have hints of their own
+	}
+	return hint.Add(err, "name a folder that this user can write to with --root DIR or SINTER_ROOT")
+}
+
+// hints say what to do about an error; some may be empty.
+func (a *app) hints(err error) []string {
+	switch full := a.fullDisk(err); {
+	case isFull(err):
+		return []string{full} // nothing else is the matter
+	case errors.Is(err, unix.EMFILE):
+		return []string{"raise the limit of open files (ulimit -n): every step that runs at the same time needs some; or run fewer at a time with --max-parallelism"}
+	default:
+		return []string{hint.Of(err), full}
+	}
+}
+
+// fullDisk says what to do when there was no room on a disk. A command that fails for
+// lack of it may say anything, so the store's disk was looked at when it ended; if
+// it had removed by then what it had written, its own words are all there is.
+func (a *app) fullDisk(err error) string {
+	var command *runner.CommandError
 	switch {
-	case len(args) == 0:
-		err = fmt.Errorf("%s needs %s", c.CommandPath(), wanted)
-	case len(args) == 1:
-		err = fmt.Errorf("%s takes %s, not %q", c.CommandPath(), wanted, args[0])
+	case isFull(err):
+		return fullHint(a.lack(err), a.isElsewhere(err))
+	case !errors.As(err, &command):
+		return ""
+	case command.Lack != hostfile.NoLack:
+		return fullHint(command.Lack, false)
+	case strings.Contains(strings.ToLower(command.Output), unix.ENOSPC.Error()):
+		return "the command found no room on a disk or in a tmpfs: if it was the store's disk, make room on it (sinter prune helps), or put the store elsewhere with SINTER_ROOT"
 	}
-	if c.Name() == "build" && len(args) == 0 {
-		err = hint.Add(err, "the current directory as the context: sinter build .")
+	return ""
+}
+
+// lack is what was lacking on the disk that err is about; NoLack when there is enough
+// again.
+func (a *app) lack(err error) hostfile.Lack {
+	var full *hostfile.FullError
+	if errors.As(err, &full) {
+		return full.Lack
 	}
-	return &usageError{err: err, command: c.CommandPath()}
+	if root, rootErr := a.root(); rootErr == nil && !a.isElsewhere(err) {
+		return hostfile.LackOf(root)
+	}
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return hostfile.LackOf(filepath.Dir(file.Path))
+	}
+	return hostfile.NoLack
+}
+
+// fullHint says what to do about a disk that lacks something. elsewhere says that it
+// is known not to be the store's.
+func fullHint(lack hostfile.Lack, elsewhere bool) string {
+	what := map[hostfile.Lack]string{
+		hostfile.Bytes:  "the disk is full: make room on it",
+		hostfile.Inodes: "the file system has no inodes left, however much room there is (see df -i): remove files on it",
+		hostfile.NoLack: "the disk is full, or has no inodes left (see df and df -i): make room on it",
+	}[lack]
+	if elsewhere {
+		return what + ", or choose another place"
+	}
+	return what + " (sinter prune helps when the store is there), or put the store elsewhere with SINTER_ROOT"
+}
+
+// isElsewhere reports whether err is about a file that is known not to be in the
+// store.
+func (a *app) isElsewhere(err error) bool {
+	var file *fs.PathError
+	var known *hostfile.FullError // of the store
+	root, rootErr := a.root()
+	if rootErr != nil || errors.As(err, &known) || !errors.As(err, &file) {
+		return false
+	}
+	path, pathErr := filepath.Abs(file.Path)
+	return pathErr == nil && path != root && !strings.HasPrefix(path, root+"/")
+}
+
+// isFull reports whether err is about a disk: of user namespaces the kernel says
+// the same when there may be no more.
+func isFull(err error) bool {
+	var refused *userns.RefusedError
+	return !errors.As(err, &refused) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -35,7 +34,7 @@ func addContentTrust(s *pflag.FlagSet) {
 
 // checkContentTrust refuses to leave a check out that the flag or the variable asks
 // for. As with docker, the flag counts before the variable.
-func checkContentTrust(s *pflag.FlagSet, command string) error {
+func checkContentTrust(s *pflag.FlagSet) error {
 	disabled, err := s.GetBool(contentTrust)
 	var what string
 	switch {
@@ -48,10 +47,7 @@ func checkContentTrust(s *pflag.FlagSet, command string) error {
 	default:
 		return nil
 	}
-	return &usageError{err: hint.Add(
-		errors.New(what+": sinter cannot check or make signatures of images"),
-		"to go on without: --"+contentTrust,
-	), command: command}
+	return usage(hint.Add(errors.New(what+": sinter cannot check or make signatures of images"), "to go on without: --"+contentTrust))
 }
 
 func (f *foreignFlags) register(s *pflag.FlagSet) {
@@ -133,12 +129,4 @@ func isDisabled(value string) bool {
 		}
 	}
 	return false
-}
-
-// hintedFlag is a flag whose value is well-formed and cannot be honoured.
-func hintedFlag(name, value, why, advice string) error {
-	return &usageError{
-		err:     hint.Add(fmt.Errorf("--%s %s: %s", name, value, why), advice),
-		command: "sinter build",
-	}
 }

@@ -64,10 +64,7 @@ func (f *foreignFlags) checkPolicies() error {
 		}
 	}
 	if file := os.Getenv(policyVariable); file != "" {
-		return &usageError{err: hint.Add(
-			fmt.Errorf("%s=%s: source policies are not supported", policyVariable, file),
-			"unset it to build without",
-		), command: "sinter build"}
+		return usage(hint.Add(fmt.Errorf("%s=%s: source policies are not supported", policyVariable, file), "unset it to build without"))
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -27,7 +26,7 @@ func newImageFilter(filters, args []string, now time.Time) (*imageFilter, error)
 	f := &imageFilter{}
 	for _, arg := range args {
 		if _, err := reference.ParseNormalizedNamed(strings.NewReplacer("*", "x", "?", "x", "[", "", "]", "").Replace(arg)); err != nil {
-			return nil, &usageError{err: fmt.Errorf("%q is not an image name: %w", arg, err), command: "sinter images"}
+			return nil, usagef("%q is not an image name: %w", arg, err)
 		}
 		f.references = append(f.references, arg)
 	}
@@ -37,12 +36,12 @@ func newImageFilter(filters, args []string, now time.Time) (*imageFilter, error)
 		case "dangling":
 			b := value == "true" || value == "1"
 			if !b && value != "false" && value != "0" {
-				return nil, wrongFilter(text, "want true or false")
+				return nil, wrongFlag("filter", text, "want true or false")
 			}
 			f.dangling = &b
 		case "reference":
 			if _, err := path.Match(value, ""); err != nil {
-				return nil, wrongFilter(text, err.Error())
+				return nil, wrongFlag("filter", text, err.Error())
 			}
 			f.references = append(f.references, value)
 		case "label":
@@ -54,18 +53,14 @@ func newImageFilter(filters, args []string, now time.Time) (*imageFilter, error)
 		case "until":
 			until, err := parseUntil(value, now)
 			if err != nil {
-				return nil, wrongFilter(text, untilWanted)
+				return nil, wrongFlag("filter", text, untilWanted)
 			}
 			f.madeBefore(until)
 		default:
-			return nil, wrongFilter(text, "the filters are dangling, reference, label, before, since and until")
+			return nil, wrongFlag("filter", text, "the filters are dangling, reference, label, before, since and until")
 		}
 	}
 	return f, nil
-}
-
-func wrongFilter(text, why string) error {
-	return &usageError{err: fmt.Errorf("invalid value %q for --filter: %s", text, why), command: "sinter images"}
 }
 
 func (f *imageFilter) madeBefore(t time.Time) {

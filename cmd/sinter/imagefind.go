@@ -151,29 +151,14 @@ func noSuchImage(text string, nameErr error) error {
 	return &noImageError{text}
 }
 
-// noImageError is a name or an ID that no image has.
-type noImageError struct{ text string }
-
-func (e *noImageError) Error() string {
-	return fmt.Sprintf("image %q is not in the store", e.text)
-}
-
-// Is makes it an fs.ErrNotExist.
-func (e *noImageError) Is(target error) bool { return target == fs.ErrNotExist }
-
-// HintText says what to do.
-func (e *noImageError) HintText() string {
-	return "sinter images lists what there is; sinter pull gets an image from a registry"
-}
-
 // platformFlag reads one --platform; nil when it was not given.
-func platformFlag(text, command string) (*ocispec.Platform, error) {
+func platformFlag(text string) (*ocispec.Platform, error) {
 	if text == "" {
 		return nil, nil
 	}
 	p, err := platforms.Parse(text)
 	if err != nil {
-		return nil, &usageError{err: fmt.Errorf("invalid value %q for --platform: %s", text, platformWanted), command: command}
+		return nil, wrongFlag("platform", text, platformWanted)
 	}
 	p = platforms.Normalize(p)
 	return &p, nil

@@ -122,7 +122,7 @@ func (o *opening) mainContext(ctx context.Context) error {
 	where, file := o.flags.context, o.flags.file
 	if where == "-" {
 		if file == "-" {
-			return &usageError{err: errors.New("context and Dockerfile cannot both be read from standard input"), command: "sinter build"}
+			return usagef("context and Dockerfile cannot both be read from standard input")
 		}
 		return o.stdinContext(ctx)
 	}

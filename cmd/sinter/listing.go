@@ -19,8 +19,6 @@ import (
 // listing is how a command prints things of one kind, as docker does it: as a
 // table, as JSON, or by a Go template.
 type listing struct {
-	// command is the one whose help says more.
-	command string
 	// format is the value of --format.
 	format string
 	// table are the columns that are shown without one; headers are the
@@ -55,7 +53,7 @@ func (l listing) render(w io.Writer, rows []row) error {
 	case strings.HasPrefix(text, "table "):
 		return l.renderTable(w, strings.TrimPrefix(text, "table "), rows)
 	}
-	t, err := parseFormat(l.command, text)
+	t, err := parseFormat(text)
 	if err != nil {
 		return err
 	}
@@ -84,27 +82,27 @@ var unescape = strings.NewReplacer(`\t`, "\t", `\n`, "\n")
 
 // parseFormat reads the template of a command's --format, in which docker's
 // functions can be called.
-func parseFormat(command, text string) (*template.Template, error) {
+func parseFormat(text string) (*template.Template, error) {
 	t, err := templates.New("format").Option("missingkey=error").Parse(unescape.Replace(text))
 	if err != nil {
-		return nil, &usageError{err: fmt.Errorf("invalid --format %q: %w", text, err), command: command}
+		return nil, usagef("invalid --format %q: %w", text, err)
 	}
 	return t, nil
 }
 
 func (l listing) line(w io.Writer, t *template.Template, r row) error {
 	if err := t.Execute(w, r); err != nil {
-		return &usageError{err: hint.Add(
+		return usage(hint.Add(
 			fmt.Errorf("invalid --format: %w", err),
 			"there are "+strings.Join(slices.Sorted(maps.Keys(l.headers)), ", "),
-		), command: l.command}
+		))
 	}
 	_, err := fmt.Fprintln(w)
 	return err
 }
 
 func (l listing) renderTable(w io.Writer, text string, rows []row) error {
-	t, err := parseFormat(l.command, text)
+	t, err := parseFormat(text)
 	if err != nil {
 		return err
 	}

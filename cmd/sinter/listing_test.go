@@ -75,7 +75,7 @@ func TestPruneOptions(t *testing.T) {
 		{pruneFlags{keep: "-1"}, gc.Options{}, "size"},
 		{pruneFlags{minFree: "much"}, gc.Options{}, "--min-free-space"},
 	} {
-		got, err := c.flags.options(now, "sinter prune")
+		got, err := c.flags.options(now)
 		switch {
 		case c.fails != "" && (err == nil || !strings.Contains(err.Error(), c.fails)):
 			t.Errorf("%+v: %v", c.flags, err)

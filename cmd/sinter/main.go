@@ -45,13 +45,12 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	ran, err := root.ExecuteContextC(ctx)
-	a.command = ran.CommandPath()
 	if failed := a.close(ctx); err == nil {
 		err = failed
 	} else if failed != nil {
 		a.warn(failed.Error())
 	}
-	return a.report(ctx, err)
+	return a.report(ctx, ran.CommandPath(), err)
 }
 
 // setHome sets HOME to the user's home directory where the environment lacks it, so

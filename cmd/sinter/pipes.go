@@ -71,10 +71,10 @@ func (a *app) checkPipes(f *buildFlags) error {
 			if in.flag == other.flag || !hostfile.SameStream(in.path, other.path) {
 				continue
 			}
-			return &usageError{command: "sinter build", err: hint.Add(
+			return usage(hint.Add(
 				fmt.Errorf("%s and %s name the same pipe, %s, which can be read only once", other.flag, in.flag, other.path),
 				"give each a pipe or a file of its own",
-			)}
+			))
 		}
 	}
 	return nil

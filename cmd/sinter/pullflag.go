@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -54,10 +53,9 @@ func (p *pullFlag) must() bool { return p.policy != nil && p.policy.Must }
 // checkArgs wants one argument. A policy that stands apart from --pull is another.
 func (f *buildFlags) checkArgs(c *cobra.Command, args []string) error {
 	err := exactArgs(1)(c, args)
-	var usage *usageError
-	if f.pull.policy != nil && len(args) == 2 && errors.As(err, &usage) {
+	if err != nil && f.pull.policy != nil && len(args) == 2 {
 		if _, policyErr := registry.ParsePolicy(args[0]); policyErr == nil {
-			usage.err = hint.Add(usage.err, "the policy belongs to the flag: --pull="+args[0])
+			err = hint.Add(err, "the policy belongs to the flag: --pull="+args[0])
 		}
 	}
 	return err

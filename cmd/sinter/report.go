@@ -6,40 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"path/filepath"
 	"strings"
 	"unicode"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sinter-build/sinter/builder"
-	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/runner"
-	"github.com/sinter-build/sinter/builder/sandbox/userns"
-	"github.com/sinter-build/sinter/layers/hint"
-	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/parser"
 )
 
-// The exit codes, as the help of the root command and the README give them.
-const (
-	exitOK          = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitPush        = 3
-	exitPlan        = 4
-	exitInterrupted = 130
-)
-
-// report prints err, with the place, the reason and the hint, and picks the
-// exit code.
-func (a *app) report(ctx context.Context, err error) int {
+// report prints err, with the place, the reason and the hint, and returns the exit
+// code. ran is the command that ended with it.
+func (a *app) report(ctx context.Context, ran string, err error) int {
 	if !a.rawJSON {
-		return a.explain(ctx, a.stderr, err)
+		return a.explain(ctx, a.stderr, ran, err)
 	}
 	var text strings.Builder
-	code := a.explain(ctx, &text, err)
+	code := a.explain(ctx, &text, ran, err)
 	if text.Len() > 0 {
 		a.say(failure(text.String()))
 	}
@@ -47,19 +29,18 @@ func (a *app) report(ctx context.Context, err error) int {
 }
 
 // explain is report in plain text.
-func (a *app) explain(ctx context.Context, w io.Writer, err error) int {
+func (a *app) explain(ctx context.Context, w io.Writer, ran string, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	var quiet *exitError
-	if errors.As(err, &quiet) {
-		return quiet.code
+	code := exitCode(ctx, err)
+	if _, quiet := errors.AsType[*exitError](err); quiet {
+		return code
 	}
-	if isInterrupted(ctx, err) {
+	if code == exitInterrupted {
 		fmt.Fprintln(w, "error: interrupted")
-		return exitInterrupted
+		return code
 	}
-	var usage *usageError
 	var parse *parser.Error
 	var step *builder.StepError
 	switch {
@@ -74,100 +55,10 @@ func (a *app) explain(ctx context.Context, w io.Writer, err error) int {
 			fmt.Fprintf(w, "hint: %s\n", parser.Redact(h))
 		}
 	}
-	if errors.As(err, &usage) {
-		fmt.Fprintf(w, "hint: see %s --help\n", cmp.Or(usage.command, a.command))
-		return exitUsage
+	if usage, ok := errors.AsType[*usageError](err); ok {
+		fmt.Fprintf(w, "hint: see %s --help\n", cmp.Or(usage.command, ran))
 	}
-	var push *export.PushError
-	if errors.As(err, &push) {
-		return exitPush
-	}
-	var plan *planError
-	if errors.As(err, &plan) {
-		return exitPlan
-	}
-	return exitFailed
-}
-
-// hints say what to do about an error; some may be empty.
-func (a *app) hints(err error) []string {
-	switch full := a.fullDisk(err); {
-	case isFull(err):
-		return []string{full} // nothing else is the matter
-	case errors.Is(err, unix.EMFILE):
-		return []string{"raise the limit of open files (ulimit -n): every step that runs at the same time needs some; or run fewer at a time with --max-parallelism"}
-	default:
-		return []string{hint.Of(err), full}
-	}
-}
-
-// fullDisk says what to do when there was no room on a disk. A command that fails for
-// lack of it may say anything, so the store's disk was looked at when it ended; if
-// it had removed by then what it had written, its own words are all there is.
-func (a *app) fullDisk(err error) string {
-	var command *runner.CommandError
-	switch {
-	case isFull(err):
-		return fullHint(a.lack(err), a.isElsewhere(err))
-	case !errors.As(err, &command):
-		return ""
-	case command.Lack != hostfile.NoLack:
-		return fullHint(command.Lack, false)
-	case strings.Contains(strings.ToLower(command.Output), unix.ENOSPC.Error()):
-		return "the command found no room on a disk or in a tmpfs: if it was the store's disk, make room on it (sinter prune helps), or put the store elsewhere with SINTER_ROOT"
-	}
-	return ""
-}
-
-// lack is what was lacking on the disk that err is about; NoLack when there is enough
-// again.
-func (a *app) lack(err error) hostfile.Lack {
-	var full *hostfile.FullError
-	if errors.As(err, &full) {
-		return full.Lack
-	}
-	if root, rootErr := a.root(); rootErr == nil && !a.isElsewhere(err) {
-		return hostfile.LackOf(root)
-	}
-	var file *fs.PathError
-	if errors.As(err, &file) {
-		return hostfile.LackOf(filepath.Dir(file.Path))
-	}
-	return hostfile.NoLack
-}
-
-// fullHint says what to do about a disk that lacks something. elsewhere says that it
-// is known not to be the store's.
-func fullHint(lack hostfile.Lack, elsewhere bool) string {
-	what := map[hostfile.Lack]string{
-		hostfile.Bytes:  "the disk is full: make room on it",
-		hostfile.Inodes: "the file system has no inodes left, however much room there is (see df -i): remove files on it",
-		hostfile.NoLack: "the disk is full, or has no inodes left (see df and df -i): make room on it",
-	}[lack]
-	if elsewhere {
-		return what + ", or choose another place"
-	}
-	return what + " (sinter prune helps when the store is there), or put the store elsewhere with SINTER_ROOT"
-}
-
-// isElsewhere reports whether err is about a file that is known not to be in the
-// store.
-func (a *app) isElsewhere(err error) bool {
-	var file *fs.PathError
-	var known *hostfile.FullError // of the store
-	root, rootErr := a.root()
-	if rootErr != nil || errors.As(err, &known) || !errors.As(err, &file) {
-		return false
-	}
-	path, pathErr := filepath.Abs(file.Path)
-	return pathErr == nil && path != root && !strings.HasPrefix(path, root+"/")
-}
-
-// isFull reports whether err is about a disk: of user namespaces the kernel says
-// the same when there may be no more.
-func isFull(err error) bool {
-	var refused *userns.RefusedError
-	return !errors.As(err, &refused) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
+	return code
 }
 
 // printStep shows the end of what a failing command printed, unless the display

@@ -48,7 +48,7 @@ func TestTooManyFiles(t *testing.T) {
 		fmt.Errorf("locking: %w", unix.ENFILE):                                            "error: locking: too many open files in system\n",
 	} {
 		var out strings.Builder
-		if (&app{stderr: &out}).report(t.Context(), err); out.String() != want {
+		if (&app{stderr: &out}).report(t.Context(), "sinter", err); out.String() != want {
 			t.Errorf("%s, not %s", out.String(), want)
 		}
 	}

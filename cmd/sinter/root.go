@@ -29,12 +29,7 @@ Exit codes:
   130  interrupted`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return commandMistake(c, args[0])
-			}
-			return nil
-		},
+		Args:          unknownSubcommand,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			if p := c.Flags().Lookup("progress"); p != nil {
 				a.rawJSON = p.Value.String() == rawJSON
@@ -44,7 +39,7 @@ Exit codes:
 			}
 			return a.checkRegistryFlags()
 		},
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: showHelp,
 	}
 	root.SetFlagErrorFunc(flagMistake)
 	flags := root.PersistentFlags()
@@ -73,6 +68,9 @@ Exit codes:
 	return root
 }
 
+// showHelp is what a command does that only has others.
+func showHelp(c *cobra.Command, _ []string) error { return c.Help() }
+
 // newHelpCmd is cobra's help, which takes a name that is none for a mistake.
 func newHelpCmd(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
@@ -100,7 +98,7 @@ func newVersionCmd(a *app) *cobra.Command {
 				format = "sinter {{.Version}}, commit {{.GitCommit}}, {{.GoVersion}} {{.Os}}/{{.Arch}}"
 			}
 			headers := row{"Version": "VERSION", "GitCommit": "COMMIT", "GoVersion": "GO", "Os": "OS", "Arch": "ARCHITECTURE"}
-			l := listing{command: "sinter version", format: format, headers: headers, table: []string{"Version", "GitCommit", "GoVersion", "Os", "Arch"}}
+			l := listing{format: format, headers: headers, table: []string{"Version", "GitCommit", "GoVersion", "Os", "Arch"}}
 			return l.print(a.stdout, []row{r})
 		},
 	}
@@ -139,16 +137,3 @@ func commit() string {
 }
 
 const unknown = "unknown"
-
-// exactArgs wants n arguments; another number is a mistake in the command line.
-func exactArgs(n int) cobra.PositionalArgs { return usageArgs(cobra.ExactArgs(n)) }
-
-// usageArgs marks the errors of check as mistakes in the command line.
-func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if err := check(c, args); err != nil {
-			return countMistake(c, args)
-		}
-		return nil
-	}
-}

@@ -41,10 +41,7 @@ func (o *opening) stdinContext(ctx context.Context) error {
 		return nil
 	}
 	if o.flags.file != "" {
-		return &usageError{
-			err:     errors.New("standard input is a Dockerfile, no archive: -f cannot name another one"),
-			command: "sinter build",
-		}
+		return usagef("standard input is a Dockerfile, no archive: -f cannot name another one")
 	}
 	s, err := o.store()
 	if err != nil {
