@@ -169,10 +169,6 @@ func (e *engine) put(id identity, name string, v value, took time.Duration) erro
 
 func newRecord(id identity, name string, v value) *cache.Record {
 	r := &cache.Record{Key: id.key, Name: name}
-	// The parts are for people; the key has been made.
-	for _, p := range id.recipe {
-		r.Parts.Add(p.Name, parser.Redact(p.Value))
-	}
 	for _, c := range v.chains {
 		r.Outputs = append(r.Outputs, cache.Output{Layers: layerNames(c)})
 	}

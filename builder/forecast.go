@@ -72,7 +72,7 @@ func (u undisturbed) Digest(ctx context.Context, in parser.Input, sel fileop.Sel
 }
 
 func (e *engine) foreseen(ctx context.Context, v Verdict) Foreseen {
-	s := Foreseen{Name: parser.Redact(v.Node.Name), State: v.State}
+	s := Foreseen{Name: v.Node.Name, State: v.State}
 	switch v.State {
 	case NotNeeded:
 		s.State = Cached
@@ -81,7 +81,7 @@ func (e *engine) foreseen(ctx context.Context, v Verdict) Foreseen {
 		s.Why = e.reasons(v.Node, id, v.Why, e.listings(ctx, v.Node, id))
 	case Unknown:
 		for _, n := range v.Until {
-			s.Until = append(s.Until, parser.Redact(neededName(e.plan.nodes[n].op, n)))
+			s.Until = append(s.Until, e.graph.Redact(neededName(e.plan.nodes[n].op, n)))
 		}
 	}
 	return s

@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -28,6 +27,7 @@ import (
 type Journal struct {
 	cache  *cache.Store
 	layers *store.Store
+	redact func(string) string
 	warn   func(string)
 
 	mu    sync.Mutex
@@ -52,11 +52,11 @@ type noted struct {
 	log     *stepLog
 }
 
-// NewJournal begins the journal of a build of something.
-func NewJournal(c *cache.Store, s *store.Store, of cache.Subject, warn func(string)) *Journal {
+// NewJournal begins the journal of a build of something. redact hides secrets in errors.
+func NewJournal(c *cache.Store, s *store.Store, of cache.Subject, redact func(string) string, warn func(string)) *Journal {
 	now := time.Now()
 	return &Journal{
-		cache: c, layers: s, warn: warn,
+		cache: c, layers: s, redact: redact, warn: warn,
 		build: cache.Build{ID: cache.NewBuildID(now, of), Of: of, Started: now.UTC()},
 		steps: map[*parser.Node]*noted{},
 		last:  sync.OnceValue(func() *cache.Build { return c.LastBuild(of) }),
@@ -177,7 +177,7 @@ func (j *Journal) planned(e *engine) {
 		step := e.stepNamed(n)
 		step.Verdict = cache.NotReached
 		if id, ok := s.known(); ok {
-			step.Key, step.Parts = id.key, shownParts(id.recipe)
+			step.Key, step.Parts = id.key, shownParts(e.graph, id.recipe)
 		}
 		switch e.jobs[n].shown.now() {
 		case showCached:
@@ -212,14 +212,14 @@ func (j *Journal) ran(step *cache.BuildStep, n *parser.Node) {
 	}
 }
 
-// verdictOf is how a step ended that ran under ctx and returned err. One that was stopped,
-// since the build ends, has not failed itself.
+// verdictOf is how a step ended that ran under ctx and returned err. One that was stopped
+// since the build ends has not failed itself.
 func verdictOf(ctx context.Context, err error) cache.Verdict {
 	switch {
 	case err == nil:
 		return cache.Ran
 	case ctx.Err() != nil:
-		return cache.NotReached
+		return cache.WasCanceled
 	}
 	return cache.RanAndFailed
 }
@@ -238,7 +238,7 @@ func (j *Journal) Close(ctx context.Context, tags []string, image string, err er
 	case ctx.Err() != nil:
 		b.Result = cache.Canceled
 	case err != nil:
-		b.Result, b.Error = cache.Failed, parser.Redact(err.Error())
+		b.Result, b.Error = cache.Failed, j.redact(err.Error())
 	}
 	if err := j.cache.PutBuild(b, j.dir); err != nil {
 		j.warn("this build is not kept for sinter builds: " + err.Error())
@@ -247,19 +247,23 @@ func (j *Journal) Close(ctx context.Context, tags []string, image string, err er
 
 // shownParts are the parts of a key for people: without what may be secret, and not too
 // long.
-func shownParts(r cache.Recipe) []cache.Part {
+func shownParts(g *parser.Graph, r cache.Recipe) []cache.Part {
 	const longest = 4 << 10 // bytes
 	list := slices.Clone(r)
 	for i := range list {
 		p := &list[i]
-		p.From = parser.Redact(p.From)
+		p.Name, p.From = g.Redact(p.Name), g.Redact(p.From)
+		hidden := cache.Hidden + shortSum(p.Name+"\x00"+p.Value)
+		shown := g.Redact(p.Value)
 		switch {
 		case p.Kind == cache.Variable && parser.LooksSecret(strings.TrimPrefix(p.Name, variablePart)):
-			p.Value = cache.Hidden + shortSum(p.Name+"\x00"+p.Value)
+			p.Value = hidden
 		case len(p.Value) > longest:
-			p.Value = string(bytes.ToValidUTF8([]byte(parser.Redact(p.Value[:longest/4])), nil)) + "… " + shortSum(p.Value)
-		default:
-			p.Value = parser.Redact(p.Value)
+			p.Value = strings.ToValidUTF8(shown[:min(len(shown), longest/4)], "") + "… " + shortSum(p.Value)
+		case shown != p.Value && strings.HasSuffix(shown, "\n"):
+			p.Value = shown + hidden + "\n"
+		case shown != p.Value:
+			p.Value = shown + " " + hidden
 		}
 	}
 	return list

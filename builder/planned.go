@@ -196,10 +196,7 @@ func (p *planner) identity(ctx context.Context, n *parser.Node,
 
 // provenance says for people what an input is, and where it comes from.
 func (p *planner) provenance(in input, from identity) (cache.PartKind, string) {
-	n := in.from.Node
-	for n != nil && p.nodes[n].op.kind() == chainKind && len(n.Inputs) > 0 {
-		n = n.Inputs[len(n.Inputs)-1].Node // what was added last
-	}
+	n := p.addedLast(in.from.Node)
 	switch {
 	case n == nil:
 		return cache.After, ""
@@ -211,6 +208,15 @@ func (p *planner) provenance(in input, from identity) (cache.PartKind, string) {
 		return cache.Content, ""
 	}
 	return cache.Content, n.Name
+}
+
+// addedLast is the step whose layers are the last of what n yields: n, or what a chain was
+// put together of.
+func (p *planner) addedLast(n *parser.Node) *parser.Node {
+	for n != nil && p.nodes[n].op.kind() == chainKind && len(n.Inputs) > 0 {
+		n = n.Inputs[len(n.Inputs)-1].Node
+	}
+	return n
 }
 
 // eachInput calls look with the index of each input: concurrently for those that other

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 
@@ -68,12 +69,12 @@ func (e *engine) reasons(n *parser.Node, id identity, why Why, listing func(stri
 	case why == NotAsked && n.NoCache:
 		return []cache.Reason{{Kind: cache.NoCacheAsked}}
 	case why == NotAsked:
-		return []cache.Reason{{Kind: cache.StepChanged, Name: e.below(n)}}
+		return []cache.Reason{{Kind: cache.NoCacheAsked, Name: e.below(n)}}
 	case why == Lost:
 		return []cache.Reason{{Kind: cache.Pruned}}
 	}
 	now := e.stepNamed(n)
-	now.Key, now.Parts = id.key, shownParts(id.recipe)
+	now.Key, now.Parts = id.key, shownParts(e.graph, id.recipe)
 	last := e.Journal.last()
 	if last == nil {
 		if near, ok := e.Journal.nearest(now); ok {
@@ -99,23 +100,27 @@ func (e *engine) replaced(n *parser.Node, last *cache.Build, list []cache.Reason
 			if in.sel != nil || in.from.Node == nil {
 				continue
 			}
-			if was, ok := e.before(in.from.Node, last); ok && was.Says() == r.Was {
-				list[i] = cache.Reason{Kind: cache.StepChanged, Name: cache.ShortName(parser.Redact(in.from.Node.Name))}
+			on := e.plan.addedLast(in.from.Node)
+			if was, ok := e.before(on, last); ok && was.Says() == r.Was {
+				list[i] = cache.Reason{Kind: cache.StepChanged, Name: cache.ShortName(on.Name)}
 			}
 		}
 	}
 	return list
 }
 
-// below is the step that n stands on and that is not to be cached, so that n is not
+// below is the lowest step that n stands on and that is not to be cached, so that n is not
 // either.
 func (e *engine) below(n *parser.Node) string {
-	for _, in := range e.plan.nodes[n].inputs {
-		if in.sel == nil && in.from.Node != nil && e.plan.nodes[in.from.Node].forced {
-			return cache.ShortName(parser.Redact(in.from.Node.Name))
+	for {
+		i := slices.IndexFunc(e.plan.nodes[n].inputs, func(in input) bool {
+			return in.sel == nil && in.from.Node != nil && e.plan.nodes[in.from.Node].forced
+		})
+		if n.NoCache || i < 0 {
+			return cache.ShortName(n.Name)
 		}
+		n = e.plan.nodes[n].inputs[i].from.Node
 	}
-	return n.Name
 }
 
 // named calls variables what they are in the Dockerfile.
@@ -152,11 +157,7 @@ func (e *engine) before(n *parser.Node, last *cache.Build) (cache.BuildStep, boo
 
 // stepNamed is a step of which there is only what people call it.
 func (e *engine) stepNamed(n *parser.Node) cache.BuildStep {
-	s := cache.BuildStep{Name: parser.Redact(n.Name)}
-	if text := e.graph.Text(n); text != "" {
-		s.Text = parser.Redact(text)
-	}
-	return s
+	return cache.BuildStep{Name: n.Name, Text: e.graph.Redact(e.graph.Text(n))}
 }
 
 // nearest returns the step of any build which is most like one.

@@ -72,7 +72,9 @@ const (
 	Ran Verdict = "ran"
 	// RanAndFailed is for the step that ended the build.
 	RanAndFailed Verdict = "failed"
-	// NotReached steps had not ended when the build failed.
+	// WasCanceled is for steps that were running when the build ended.
+	WasCanceled Verdict = "canceled"
+	// NotReached steps had not begun when the build ended.
 	NotReached Verdict = "not reached"
 )
 

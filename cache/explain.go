@@ -2,7 +2,13 @@ package cache
 
 import (
 	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Reason is one reason why a step ran.
@@ -43,14 +49,27 @@ const (
 // values apart.
 const Hidden = "(hidden) "
 
-// String is the reason as people read it.
+// String is the reason as people read it: one line without control characters, whatever
+// a record or the name of a file holds.
 func (r Reason) String() string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return unicode.ReplacementChar
+		}
+		return c
+	}, r.text())
+}
+
+func (r Reason) text() string {
 	switch r.Kind {
 	case FirstTime:
 		return "first build of this step here"
 	case NewStep:
 		return "new instruction"
 	case NoCacheAsked:
+		if r.Name != "" {
+			return "--no-cache for " + r.Name
+		}
 		return "--no-cache"
 	case Pruned:
 		return "its layer was pruned"
@@ -68,23 +87,88 @@ func (r Reason) String() string {
 		}
 		return fmt.Sprintf("%s changed before it", r.Name)
 	case InstructionChanged:
-		if r.Was == "" {
+		switch {
+		case r.Name != "":
+			return "instruction changed" + r.lines()
+		case r.Was == "":
 			return "instruction changed"
 		}
 		return "instruction changed, it was: " + firstLine(r.Was)
 	}
+	return r.setting()
+}
+
+// change says how the value of a variable changed.
+func (r Reason) change(name string) string {
+	if r.hidden() {
+		return name + " changed (its value is not shown)"
+	}
+	return fmt.Sprintf("%s: %s → %s", name, quoted(r.Was), quoted(r.Is))
+}
+
+func (r Reason) hidden() bool { return strings.Contains(r.Is+r.Was, Hidden) }
+
+// setting says how a setting changed: one of a single value, or one of several fields
+// with a line for each, such as a mount.
+func (r Reason) setting() string {
+	switch {
+	case r.Was == absent:
+		return added(r.Name, r.Is) + " added"
+	case r.Is == absent:
+		return added(r.Name, r.Was) + " removed"
+	case strings.HasSuffix(r.Is+r.Was, "\n"):
+		return r.Name + " changed" + r.lines()
+	}
 	return r.change(r.Name)
 }
 
-// change says how a named value changed.
-func (r Reason) change(name string) string {
-	switch {
-	case strings.HasPrefix(r.Is, Hidden) || strings.HasPrefix(r.Was, Hidden):
-		return name + " changed (its value is not shown)"
-	case strings.Contains(r.Is+r.Was, "\n"):
-		return name + " changed"
+// added is what a setting is called that was not there, or is not there any more.
+func added(name, value string) string {
+	if value == "" || strings.Contains(value, "\n") || strings.Contains(value, Hidden) {
+		return name
 	}
-	return fmt.Sprintf("%s: %s → %s", name, quoted(r.Was), quoted(r.Is))
+	return name + " " + quoted(value)
+}
+
+// lines says which lines of a value are not as they were.
+func (r Reason) lines() string {
+	if r.hidden() {
+		return " (what changed is not shown)"
+	}
+	was, is := splitLines(r.Was), splitLines(r.Is)
+	gone, come := without(was, is), without(is, was)
+	switch {
+	case gone == "" && come == "":
+		return ""
+	case gone == "":
+		return ": now also " + come
+	case come == "":
+		return ": no longer " + gone
+	}
+	return ": " + gone + " → " + come
+}
+
+// splitLines splits the value of a part into lines: its own, and those that are quoted in
+// one of them, such as the lines of a script.
+func splitLines(value string) (list []string) {
+	for line := range strings.Lines(value) {
+		text := unquote.Replace(strings.TrimSuffix(line, "\n"))
+		if _, quoted, ok := strings.Cut(strings.TrimSuffix(line, "\n"), `"`); ok {
+			if field, err := strconv.Unquote(`"` + quoted); err == nil && strings.Contains(field, "\n") {
+				text = field
+			}
+		}
+		list = append(list, strings.Split(text, "\n")...)
+	}
+	return list
+}
+
+// without returns those of the lines that others lack, as far as they fit in one line.
+func without(lines, others []string) string {
+	left := slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+		return strings.TrimSpace(line) == "" || slices.Contains(others, line)
+	})
+	return firstLine(strings.Join(left, ", "))
 }
 
 // absent stands for a value that is not there.
@@ -106,7 +190,7 @@ func (r Reason) base() string {
 	was, wasDigest := splitDigest(r.Was)
 	switch {
 	case name != was:
-		return fmt.Sprintf("base image is now %s, was %s", r.Is, r.Was)
+		return fmt.Sprintf("base image is now %s, was %s", shortBase(r.Is), shortBase(r.Was))
 	case is == wasDigest:
 		return fmt.Sprintf("base image %s changed", name)
 	}
@@ -131,6 +215,18 @@ func splitDigest(ref string) (name, digest string) {
 	return name, digest
 }
 
+// shortBase is the name of a base image with the beginning of its digest.
+func shortBase(ref string) string {
+	name, digest := splitDigest(ref)
+	switch {
+	case ref == "":
+		return "scratch"
+	case digest == "":
+		return name
+	}
+	return name + "@" + shortDigest(digest)
+}
+
 func shortDigest(d string) string {
 	const shown = len("sha256:") + 12
 	if len(d) > shown {
@@ -150,15 +246,24 @@ func (r Reason) files() string {
 	var list []string
 	for _, c := range r.Files {
 		if c.What == "added" || c.What == "gone" {
-			list = append(list, c.Path+" "+c.What)
+			list = append(list, legible(c.Path)+" "+c.What)
 		} else {
-			list = append(list, fmt.Sprintf("%s changed (%s)", c.Path, c.What))
+			list = append(list, fmt.Sprintf("%s changed (%s)", legible(c.Path), c.What))
 		}
 	}
 	if more := r.Changed - len(r.Files); more > 0 {
 		list = append(list, fmt.Sprintf("and %d more", more))
 	}
 	return fmt.Sprintf("%s%s, %d of %s", prefix, strings.Join(list, ", "), r.Changed, plural(r.Total, "file"))
+}
+
+// legible is a path as it is, or quoted if it holds what cannot be shown, such as a line
+// break.
+func legible(name string) string {
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }) {
+		return strconv.Quote(name)
+	}
+	return name
 }
 
 func plural(n int, word string) string {
@@ -189,25 +294,26 @@ func Explain(now, before BuildStep, listing func(digest string) Listing) []Reaso
 		}
 		return []Reason{{Kind: FailedBefore}}
 	}
-	changed := differences(now.Parts, before.Parts)
-	var list []Reason
-	instruction := false
-	for _, d := range changed {
-		if d.is.Kind == Does && !instruction {
-			list, instruction = append(list, instructionReason(now, before)), true
-		}
-	}
+	pairs := paired(now.Parts, before.Parts)
+	list, instruction := instructionReason(now, before, pairs)
 	told := map[string]bool{} // where files come from
-	for _, d := range changed {
+	for _, d := range pairs {
 		switch {
-		case d.is.Kind == Does:
-		case d.is.Kind != Content:
-			list = append(list, d.reason())
-		case instruction && (d.is.Value == absent || d.was.Value == absent):
-			// The instruction names other sources.
-		case !told[d.is.From]:
+		case d.is.Value == d.was.Value || d.is.Kind == Does:
+		case d.is.Kind == Content && d.lacksOne():
+			// What names other files is told of: the instruction, or a mount.
+		case d.is.Kind == Content && instruction && d.is.From != d.was.From:
+			// It takes them from another place.
+		case d.is.Kind == Content && !told[d.is.From]:
 			told[d.is.From] = true
-			list = append(list, filesReason(now.Parts, before.Parts, d.is.From, listing))
+			if r := filesReason(pairs, d.is.From, listing); r.Changed > 0 || !instruction {
+				list = append(list, r)
+			}
+		case d.is.Kind == Content:
+		case d.is.Kind == After && instruction && d.lacksOne():
+			// With --link it stands on nothing.
+		default:
+			list = append(list, d.reason())
 		}
 	}
 	if len(list) == 0 {
@@ -227,7 +333,13 @@ func Nearest(now BuildStep, builds []Build) (near BuildStep, ok bool) {
 			if _, was := s.instruction(); was != text || len(s.Parts) == 0 {
 				continue
 			}
-			if n := len(differences(now.Parts, s.Parts)); !ok || n < least {
+			n := 0
+			for _, d := range paired(now.Parts, s.Parts) {
+				if d.is.Value != d.was.Value {
+					n++
+				}
+			}
+			if !ok || n < least {
 				near, least, ok = s, n, true
 			}
 		}
@@ -235,12 +347,13 @@ func Nearest(now BuildStep, builds []Build) (near BuildStep, ok bool) {
 	return near, ok
 }
 
-// difference is a part that is not as it was.
-type difference struct{ is, was Part }
+// pair is a part as it is and as it was; the value of one that is not there is absent.
+type pair struct{ is, was Part }
 
-// differences compares parts by their names: one that comes several times is compared
-// in order.
-func differences(now, before []Part) (list []difference) {
+func (d pair) lacksOne() bool { return d.is.Value == absent || d.was.Value == absent }
+
+// paired puts parts of the same name together: one that comes several times in order.
+func paired(now, before []Part) (list []pair) {
 	rest := map[string][]Part{}
 	for _, p := range before {
 		rest[p.Name] = append(rest[p.Name], p)
@@ -248,86 +361,96 @@ func differences(now, before []Part) (list []difference) {
 	for _, p := range now {
 		same := rest[p.Name]
 		if len(same) == 0 {
-			list = append(list, difference{is: p, was: Part{Name: p.Name, Kind: p.Kind, Value: absent}})
+			list = append(list, pair{is: p, was: Part{Name: p.Name, Kind: p.Kind, Value: absent}})
 			continue
 		}
 		rest[p.Name] = same[1:]
-		if same[0].Value != p.Value {
-			list = append(list, difference{is: p, was: same[0]})
-		}
+		list = append(list, pair{is: p, was: same[0]})
 	}
 	for _, p := range before {
 		if gone := rest[p.Name]; len(gone) > 0 {
-			list = append(list, difference{is: Part{Name: p.Name, Kind: p.Kind, Value: absent}, was: gone[0]})
+			list = append(list, pair{is: Part{Name: p.Name, Kind: p.Kind, Value: absent}, was: gone[0]})
 			rest[p.Name] = gone[1:]
 		}
 	}
 	return list
 }
 
-// instructionReason says how an instruction changed: as it is written, or in what its
-// variables are expanded to.
-func instructionReason(now, before BuildStep) Reason {
+// instructionReason says how an instruction changed: as it is written, in what its
+// variables are expanded to, or else in what it comes to. changed reports whether it is
+// written differently.
+func instructionReason(now, before BuildStep, pairs []pair) (list []Reason, changed bool) {
 	_, is := now.instruction()
 	_, was := before.instruction()
-	if is == was {
-		_, is = SplitName(now.Name)
-		_, was = SplitName(before.Name)
+	changed = is != was && now.Text != "" && before.Text != ""
+	i := slices.IndexFunc(pairs, func(d pair) bool { return d.is.Kind == Does && d.is.Value != d.was.Value })
+	if i < 0 && !changed {
+		return nil, false
 	}
 	if is == was {
-		return Reason{Kind: InstructionChanged}
+		is, was = now.Says(), before.Says()
 	}
-	return Reason{Kind: InstructionChanged, Is: is, Was: was}
+	switch {
+	case is != was:
+		return []Reason{{Kind: InstructionChanged, Is: is, Was: was}}, true
+	case pairs[i].lacksOne():
+		return []Reason{{Kind: InstructionChanged}}, true
+	}
+	return []Reason{{Kind: InstructionChanged, Name: pairs[i].is.Name, Is: pairs[i].is.Value, Was: pairs[i].was.Value}}, false
 }
 
 // reason explains a difference of anything but an instruction and files.
-func (d difference) reason() Reason {
-	switch d.is.Kind {
-	case Variable:
+func (d pair) reason() Reason {
+	switch {
+	case d.is.Kind == Variable:
 		return Reason{Kind: VariableChanged, Name: d.is.Name, Was: d.was.Value, Is: d.is.Value}
-	case Base:
+	case d.is.Kind == Base && d.was.Kind == Base:
 		return Reason{Kind: BaseChanged, Was: d.was.From, Is: d.is.From}
-	case After:
+	case d.is.Kind == Base || d.is.Kind == After:
 		return d.after()
 	}
 	return Reason{Kind: SettingChanged, Name: d.is.Name, Was: d.was.Value, Is: d.is.Value}
 }
 
-func (d difference) after() Reason {
-	_, is := SplitName(d.is.From)
-	_, was := SplitName(d.was.From)
+func (d pair) after() Reason {
+	is, was := d.is.stoodOn(), d.was.stoodOn()
 	if is == was {
 		return Reason{Kind: StepChanged, Name: ShortName(d.is.From)}
 	}
-	return Reason{Kind: StepChanged, Name: d.is.Name, Is: orNothing(is), Was: orNothing(was)}
+	return Reason{Kind: StepChanged, Name: d.is.Name, Is: is, Was: was}
 }
 
-func orNothing(text string) string {
-	if text == "" {
+// stoodOn is what reasons call that on which a step stands.
+func (p Part) stoodOn() string {
+	_, text := SplitName(p.From)
+	switch {
+	case text == "":
 		return "nothing"
+	case p.Kind == Base:
+		return "the base image"
 	}
 	return text
 }
 
 // filesReason says which of the files changed that a step reads from one place.
-func filesReason(now, before []Part, from string, listing func(string) Listing) Reason {
+func filesReason(pairs []pair, from string, listing func(string) Listing) Reason {
 	r := Reason{Kind: FilesChanged, From: ShortName(from)}
+	is, was := Listing{}, Listing{}
 	known := true
-	all := func(parts []Part) Listing {
-		joined := Listing{}
-		for _, p := range parts {
-			if p.Kind != Content || p.From != from {
-				continue
-			}
-			one := listing(strings.TrimSpace(p.Value))
-			known = known && one != nil
-			for path, f := range one {
-				joined[path] = f
-			}
+	add := func(to Listing, p Part) {
+		if p.Value == absent {
+			return
 		}
-		return joined
+		one := listing(strings.TrimSpace(p.Value))
+		known = known && one != nil
+		maps.Copy(to, one)
 	}
-	is, was := all(now), all(before)
+	for _, d := range pairs {
+		if d.is.Kind == Content && d.is.From == from {
+			add(is, d.is)
+			add(was, d.was)
+		}
+	}
 	if !known {
 		return r
 	}
@@ -335,7 +458,7 @@ func filesReason(now, before []Part, from string, listing func(string) Listing) 
 	r.Total = is.total(was, changes)
 	if from != "" {
 		for i := range changes {
-			changes[i].Path = "/" + changes[i].Path
+			changes[i].Path = path.Join("/", changes[i].Path)
 		}
 	}
 	r.Files, r.Changed = changes[:min(len(changes), shownFiles)], len(changes)

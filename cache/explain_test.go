@@ -51,11 +51,24 @@ func step(name string, parts ...Part) BuildStep {
 	return BuildStep{Name: name, Key: Recipe(parts).Key(), Parts: parts, Verdict: Ran}
 }
 
+// written is step for an instruction as the Dockerfile has it.
+func written(text string, parts ...Part) BuildStep {
+	s := step("[1/2] "+text, parts...)
+	s.Text = text
+	return s
+}
+
 func TestExplain(t *testing.T) {
 	long := strings.Repeat("x", 200)
 	listings := map[string]Listing{
-		"sha256:1": {"a": {Path: "a", Type: "file", Content: "1", Mode: 0o644}, "b": {Path: "b", Type: "file"}, "d": {Path: "d", Type: "directory"}},
+		"sha256:1": {"a": {Path: "a", Type: "file", Content: "1", Mode: 0o644, Owner: "0:0"}, "b": {Path: "b", Type: "file"}, "d": {Path: "d", Type: "directory"}},
 		"sha256:2": {"a": {Path: "a", Type: "file", Content: "2", Mode: 0o755, Owner: "1:1"}, "c": {Path: "c", Type: "symlink"}, "d": {Path: "d", Type: "directory"}},
+		"sha256:4": {"a": {Path: "a", Type: "file"}},
+		"sha256:5": {"a": {Path: "a", Type: "file", Owner: "0:0"}},
+		"sha256:6": {".": {Path: ".", Type: "directory", Mode: 0o700}},
+		"sha256:7": {".": {Path: ".", Type: "directory", Mode: 0o755}},
+		"sha256:8": {"a\x1b[31m\n": {}, "b\xff": {}, "c d": {}},
+		"sha256:0": {},
 		"sha256:3": {"a": {Path: "a", Type: "symlink"}, "p": {}, "q": {}, "r": {}, "s": {}},
 	}
 	does := func(text string) Part { return Part{Name: "command", Kind: Does, Value: text} }
@@ -69,16 +82,25 @@ func TestExplain(t *testing.T) {
 		now, before BuildStep
 		want        string
 	}{
-		"nothing":            {step("RUN x", does("x")), step("RUN x", does("x")), "its layer was pruned"},
-		"instruction":        {step("[1/2] RUN y", does("y")), step("[1/1] RUN x", does("x")), "instruction changed, it was: RUN x"},
-		"its script alone":   {step("RUN <<E", does("y")), step("RUN <<E", does("x")), "instruction changed"},
-		"variable":           {step("RUN x", variable("1")), step("RUN x", variable("")), `variable A: "" → "1"`},
-		"new variable":       {step("RUN x", variable("1")), step("RUN x"), `variable A: not set → "1"`},
-		"variable that went": {step("RUN x"), step("RUN x", variable("1")), `variable A: "1" → not set`},
-		"long variable":      {step("RUN x", variable(long)), step("RUN x", variable("")), `variable A: "" → "` + long[:100] + `"…`},
-		"hidden variable":    {step("RUN x", variable(Hidden+"1")), step("RUN x", variable(Hidden+"2")), "variable A changed (its value is not shown)"},
-		"setting":            {step("RUN x", Part{Name: "user", Value: "1"}), step("RUN x", Part{Name: "user", Value: ""}), `user: "" → "1"`},
-		"fields":             {step("RUN x", Part{Name: "bind mount /a", Value: "read only\n"}), step("RUN x", Part{Name: "bind mount /a"}), "bind mount /a changed"},
+		"nothing":                    {step("RUN x", does("x")), step("RUN x", does("x")), "its layer was pruned"},
+		"instruction":                {step("[1/2] RUN y", does("y")), step("[1/1] RUN x", does("x")), "instruction changed, it was: RUN x"},
+		"its script alone":           {step("RUN <<E", does("a\\ny\n")), step("RUN <<E", does("a\\nx\n")), "instruction changed: x → y"},
+		"a script that is not shown": {step("RUN <<E", does("a\n"+Hidden+"1\n")), step("RUN <<E", does("a\n"+Hidden+"2\n")), "instruction changed (what changed is not shown)"},
+		"an inline document":         {step("COPY <<E", does("mkfile\ndata \"a\\ny\\n\"\n")), step("COPY <<E", does("mkfile\ndata \"a\\nx\\n\"\n")), "instruction changed: x → y"},
+		"where it is expanded":       {step("COPY x .", does("copy\ndestination \"/v\"\n")), step("COPY x .", does("copy\ndestination \"/w\"\n")), `instruction changed: destination "/w" → destination "/v"`},
+		"variable":                   {step("RUN x", variable("1")), step("RUN x", variable("")), `variable A: "" → "1"`},
+		"new variable":               {step("RUN x", variable("1")), step("RUN x"), `variable A: not set → "1"`},
+		"variable that went":         {step("RUN x"), step("RUN x", variable("1")), `variable A: "1" → not set`},
+		"long variable":              {step("RUN x", variable(long)), step("RUN x", variable("")), `variable A: "" → "` + long[:100] + `"…`},
+		"hidden variable":            {step("RUN x", variable(Hidden+"1")), step("RUN x", variable(Hidden+"2")), "variable A changed (its value is not shown)"},
+		"setting":                    {step("RUN x", Part{Name: "user", Value: "1"}), step("RUN x", Part{Name: "user", Value: ""}), `user: "" → "1"`},
+		"fields":                     {step("RUN x", Part{Name: "bind mount /a", Value: "read only\n"}), step("RUN x", Part{Name: "bind mount /a"}), "bind mount /a changed: now also read only"},
+		"fields that went":           {step("RUN x", Part{Name: "bind mount /a"}), step("RUN x", Part{Name: "bind mount /a", Value: "read only\n"}), "bind mount /a changed: no longer read only"},
+		"fields that differ":         {step("RUN x", Part{Name: "ulimit n", Value: "soft 2\nhard 2\n"}), step("RUN x", Part{Name: "ulimit n", Value: "soft 1\nhard 2\n"}), "ulimit n changed: soft 1 → soft 2"},
+		"a new setting":              {step("RUN x", Part{Name: "extra host", Value: "a"}), step("RUN x"), `extra host "a" added`},
+		"a setting that went":        {step("RUN x"), step("RUN x", Part{Name: "tmpfs mount /a", Value: "size 1\n"}), "tmpfs mount /a removed"},
+		"a value with several lines": {step("RUN x", variable("a\nb")), step("RUN x", variable("\x1b[31m")), `variable A: "\x1b[31m" → "a\nb"`},
+		"part of a value hidden":     {step("RUN x", variable("/xxxxx "+Hidden+"1")), step("RUN x", variable("/xxxxx "+Hidden+"2")), "variable A changed (its value is not shown)"},
 		"files": {step("COPY x", files("sha256:2", "")), step("COPY x", files("sha256:1", "")),
 			"a changed (content, mode, owner), b gone, c added, 3 of 3 files"},
 		"many files": {step("COPY x", files("sha256:3", "")), step("COPY x", files("sha256:1", "")),
@@ -90,7 +112,24 @@ func TestExplain(t *testing.T) {
 		"another step below":       {step("RUN x", after("2", "[1/2] RUN z")), step("RUN x", after("1", "[1/2] RUN y")), "it now follows RUN z, it followed RUN y"},
 		"base": {step("RUN x", base("2", "d:12@sha256:"+strings.Repeat("a", 64))), step("RUN x", base("1", "d:12@sha256:"+strings.Repeat("b", 64))),
 			"base image d:12 is now sha256:aaaaaaaaaaaa…, was sha256:bbbbbbbbbbbb…"},
-		"another base": {step("RUN x", base("2", "d:13")), step("RUN x", base("1", "d:12")), "base image is now d:13, was d:12"},
+		"another base":               {step("RUN x", base("2", "d:13")), step("RUN x", base("1", "d:12")), "base image is now d:13, was d:12"},
+		"another base with a digest": {step("RUN x", base("2", "d:13@sha256:"+strings.Repeat("a", 64))), step("RUN x", base("1", "")), "base image is now d:13@sha256:aaaaaaaaaaaa…, was scratch"},
+		"no step below any more":     {step("RUN x", base("2", "d:12")), step("RUN x", after("1", "[1/2] RUN y")), "it now follows the base image, it followed RUN y"},
+		"a step below the first":     {step("RUN x", after("2", "[1/2] RUN y")), step("RUN x", base("1", "d:12")), "it now follows RUN y, it followed the base image"},
+		"an instruction with --link": {written("COPY --link x", does("x")), written("COPY x", does("x"), after("1", "[1/2] RUN y")), "instruction changed, it was: COPY x"},
+		"a mount of files": {written("RUN --mount=target=/a x", Part{Name: "bind mount /a", Value: "read only\n"}, files("sha256:1", "")), written("RUN x"),
+			"instruction changed, it was: RUN x; bind mount /a added"},
+		"files of another stage": {written("COPY --from=b x", files("sha256:2", "[b 1/1] RUN y")), written("COPY --from=a x", files("sha256:1", "[a 1/1] RUN z")),
+			"instruction changed, it was: COPY --from=a x"},
+		"files of a stage with a new step": {step("COPY x", files("sha256:2", "[s 2/2] RUN z")), step("COPY x", files("sha256:1", "[s 1/1] RUN y")),
+			"[s 2/2] gave other files: /a changed (content, mode, owner), /b gone, /c added, 3 of 3 files"},
+		"an owner that counts no more": {written("COPY --chown=1 x", does("y"), files("sha256:4", "")), written("COPY x", does("x"), files("sha256:5", "")),
+			"instruction changed, it was: COPY x"},
+		"the root of a stage": {step("COPY x", files("sha256:6", "[s 1/1] RUN y")), step("COPY x", files("sha256:7", "[s 1/1] RUN y")),
+			"[s 1/1] gave other files: / changed (mode), 1 of 1 file"},
+		"names that cannot be shown": {step("COPY x", files("sha256:8", "")), step("COPY x", files("sha256:0", "")),
+			`"a\x1b[31m\n" added, "b\xff" added, c d added, 3 of 3 files`},
+		"control characters of a record": {step("RUN x", after("2", "[a\x1b[31m 1/2] RUN y")), step("RUN x", after("1", "[1/3] RUN y")), "[a\ufffd[31m 1/2] changed before it"},
 		"two reasons": {step("RUN x", variable("1"), after("2", "[1/2] RUN y")), step("RUN x", variable("2"), after("1", "[1/2] RUN y")),
 			`variable A: "2" → "1"; [1/2] changed before it`},
 	} {

@@ -28,6 +28,10 @@ const (
 	keptFor    = 30 * 24 * time.Hour
 )
 
+// longestBuild is the most bytes of a build's record that are read. Of a step it has some
+// kilobytes.
+const longestBuild = 64 << 20
+
 // A build is a folder in builds/, named by its ID, with the record and the logs of its
 // steps in it. Listings of contents, which builds refer to, are in listings/.
 const (
@@ -175,7 +179,12 @@ func (s *Store) Builds() ([]Build, error) {
 
 // Build returns the build of an ID. It fails with fs.ErrNotExist or ErrCorrupt.
 func (s *Store) Build(id string) (*Build, error) {
-	data, err := os.ReadFile(s.buildPath(id, buildRecord))
+	data, err := hostfile.Read(s.buildPath(id, buildRecord), longestBuild)
+	var kind *hostfile.KindError
+	var size *hostfile.SizeError
+	if errors.As(err, &kind) || errors.As(err, &size) {
+		return nil, fmt.Errorf("build %s: %w: %w", id, ErrCorrupt, err)
+	}
 	if err != nil {
 		return nil, err
 	}

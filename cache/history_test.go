@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+
+	"golang.org/x/sys/unix"
 )
 
 // built writes down a build that began at a time.
@@ -61,8 +63,25 @@ func TestDamagedBuildIsLeftOut(t *testing.T) {
 	if b := s.LastBuild(of); b == nil || b.ID != good {
 		t.Errorf("the last build is %+v", b)
 	}
-	if _, err := s.Build(bad); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("got %v", err)
+	for name, put := range map[string]func(path string) error{
+		"torn":        func(path string) error { return os.WriteFile(path, []byte("torn"), 0o600) },
+		"a pipe":      func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"a device":    func(path string) error { return os.Symlink("/dev/zero", path) },
+		"too long": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, longestBuild+1))
+		},
+	} {
+		path := s.buildPath(bad, buildRecord)
+		if err := errors.Join(os.Remove(path), put(path)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Build(bad); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if list, err := s.Builds(); err != nil || len(list) != 1 {
+			t.Errorf("%s: got %v, %v", name, list, err)
+		}
 	}
 }
 

@@ -85,7 +85,11 @@ func (r *Recipe) AddList(name string, values ...string) *Part {
 	return r.Add(name, b.String())
 }
 
-var quote = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
+// quote keeps a value of a list on one line; unquote is the reverse.
+var (
+	quote   = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
+	unquote = strings.NewReplacer(`\\`, `\`, `\n`, "\n")
+)
 
 // keyVersion is part of every key. Raise it when the same recipe begins to
 // mean another result.

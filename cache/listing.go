@@ -29,6 +29,9 @@ type File struct {
 // Listing is what a content digest was made of, by path.
 type Listing map[string]File
 
+// Files is the number of files, without directories.
+func (l Listing) Files() int { return l.total(nil, nil) }
+
 // total counts the files that there are now or were before, and of directories those that
 // changed.
 func (l Listing) total(before Listing, changes []Change) int {
@@ -85,7 +88,7 @@ func (f File) differs(was File) string {
 	}{
 		{"content", f.Content != was.Content},
 		{"mode", f.Mode != was.Mode},
-		{"owner", f.Owner != was.Owner},
+		{"owner", f.Owner != was.Owner && f.Owner != "" && was.Owner != ""},
 		{"attributes", f.Rest != was.Rest},
 	} {
 		if one.differs {
@@ -164,6 +167,9 @@ func readListing(r io.Reader) (Listing, error) {
 		f, err := parseFile(lines.Text())
 		if err != nil {
 			return nil, err
+		}
+		if _, twice := list[f.Path]; twice {
+			return nil, ErrCorrupt
 		}
 		list[f.Path] = f
 	}

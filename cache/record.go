@@ -18,8 +18,8 @@ type Record struct {
 	Kind Kind `json:"kind,omitempty"`
 	// Name is the step as people see it, such as "[build 3/7] RUN make".
 	Name string `json:"name"`
-	// Parts are those of the key, for people: passwords are not in them.
-	Parts Recipe `json:"parts"`
+	// Parts are what else is remembered; steps have none.
+	Parts Recipe `json:"parts,omitempty"`
 	// Outputs are the results of the step, each a root file system given
 	// by the names of its layers, the lowest first.
 	Outputs []Output `json:"outputs"`

@@ -18,6 +18,8 @@ type Graph struct {
 	Files []SourceFile
 	// args returns the names of build arguments.
 	args func() map[string]bool
+	// secrets hides values of build arguments; nil if none has to be hidden.
+	secrets *strings.Replacer
 }
 
 // IsArg reports whether a variable is a build argument: whether an ARG of the Dockerfile
@@ -25,7 +27,8 @@ type Graph struct {
 func (g *Graph) IsArg(name string) bool { return g.args != nil && g.args()[name] }
 
 // Text returns the instruction that a node comes from as it is written, before variables
-// are expanded; "" where that is not known. Triggers of a base image have none.
+// are expanded, but on one line, with one space between words and without comments; ""
+// where that is not known. Triggers of a base image have none.
 func (g *Graph) Text(n *Node) string {
 	if len(n.Pos) == 0 || n.Pos[0].File >= len(g.Files) {
 		return ""
@@ -35,11 +38,20 @@ func (g *Graph) Text(n *Node) string {
 	if at.Start.Line < 1 || at.End.Line > len(lines) || at.Start.Line > at.End.Line {
 		return ""
 	}
-	text := strings.TrimSpace(string(bytes.Join(lines[at.Start.Line-1:at.End.Line], nil)))
-	if word, _, _ := strings.Cut(text, " "); strings.EqualFold(word, "FROM") {
+	var words []string
+	continued := false
+	for _, line := range lines[at.Start.Line-1 : at.End.Line] {
+		text := strings.TrimSpace(string(line))
+		if continued && strings.HasPrefix(text, "#") {
+			continue
+		}
+		text, continued = strings.CutSuffix(text, `\`)
+		words = append(words, strings.Fields(text)...)
+	}
+	if len(words) > 0 && strings.EqualFold(words[0], "FROM") {
 		return ""
 	}
-	return text
+	return oneLine(strings.Join(words, " "))
 }
 
 // SourceFile is a text with positions in it.
@@ -73,7 +85,8 @@ type Node struct {
 	ID     digest.Digest
 	Op     Op
 	Inputs []Input
-	// Name is what the user sees, such as "[build 3/7] RUN go build".
+	// Name is what the user sees, such as "[build 3/7] RUN go build": one line without
+	// secrets (Graph.Redact) and without control characters.
 	Name string
 	// Pos are the places in Graph.Files that the step comes from.
 	Pos []Range

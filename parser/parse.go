@@ -51,7 +51,10 @@ func parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 	if err != nil {
 		return nil, fmt.Errorf("translating the frontend's answer: %w", err)
 	}
-	g.args = sync.OnceValue(e.declaredArgs)
+	g.args, g.secrets = sync.OnceValue(e.declaredArgs), secretValues(req.BuildArgs)
+	for _, n := range g.Nodes {
+		n.Name, n.GroupName = oneLine(g.Redact(n.Name)), oneLine(g.Redact(n.GroupName))
+	}
 	for i := range g.Files {
 		if g.Files[i].Name == e.source.Filename {
 			g.Files[i].Name = e.shown

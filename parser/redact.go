@@ -6,7 +6,9 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
 )
@@ -39,6 +41,55 @@ func Redact(text string) string {
 		}
 		return m[1] + user + "@"
 	})
+}
+
+// Redact is the function Redact, and hides also the values that were given for build
+// arguments whose names look like secrets.
+func (g *Graph) Redact(text string) string {
+	if g.secrets != nil {
+		text = g.secrets.Replace(text)
+	}
+	return Redact(text)
+}
+
+// shortestSecret is the least length in bytes of a value that is hidden within other
+// text. Shorter ones, such as 1 or yes, stand there by chance.
+const shortestSecret = 4
+
+// secretValues hides values of arguments as they are, and as they stand between quotes;
+// nil if none has to be hidden.
+func secretValues(args map[string]string) *strings.Replacer {
+	var values []string
+	for name, value := range args {
+		if len(value) < shortestSecret || !LooksSecret(name) {
+			continue
+		}
+		quoted := strconv.Quote(value)
+		values = append(values, value, quoted[1:len(quoted)-1], strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(value))
+	}
+	if values == nil {
+		return nil
+	}
+	// Of two that begin alike the longer one is looked for first.
+	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
+	var pairs []string
+	for _, v := range values {
+		pairs = append(pairs, v, mask)
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// oneLine replaces line breaks, and what a terminal would obey.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case unicode.IsControl(r):
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 // masked hides a part of an address, if that says anything.

@@ -173,15 +173,14 @@ func diff(d *pb.DiffOp, ins []Input) (Diff, []Input, error) {
 	return Diff{HasLower: hasLower, HasUpper: hasUpper}, []Input{lower, upper}, err
 }
 
-// describe sets what is shown of a node. It has no passwords.
+// describe sets what is shown of a node.
 func describe(n *Node, meta *pb.OpMetadata) {
 	if n.Name = meta.GetDescription()["llb.customname"]; n.Name == "" {
 		n.Name = defaultName(n)
 	}
-	n.Name = Redact(n.Name)
 	n.Internal = strings.HasPrefix(n.Name, "[internal]")
 	if g := meta.GetProgressGroup(); g != nil {
-		n.Group, n.GroupName = g.Id, Redact(g.Name)
+		n.Group, n.GroupName = g.Id, g.Name
 	}
 }
 

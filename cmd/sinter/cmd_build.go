@@ -210,7 +210,7 @@ func (b *building) run(ctx context.Context, req parser.Request, release func()) 
 		b.warn("commands have one user ID, so all that they make belongs to root: " + reason)
 	}
 	b.screen.show()
-	b.journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), b.warn)
+	b.journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), graph.Redact, b.warn)
 	config.Journal = b.journal
 	result, err := builder.Build(ctx, graph, config)
 	if err == nil {

@@ -189,7 +189,7 @@ func (a *app) buildLogs(ctx context.Context, args []string) error {
 			continue
 		}
 		if len(steps) > 1 {
-			if _, err := fmt.Fprintf(a.stdout, "=> %s\n", b.Steps[i].Name); err != nil {
+			if _, err := fmt.Fprintf(a.stdout, "=> %s\n", legible(b.Steps[i].Name)); err != nil {
 				return err
 			}
 		}

@@ -69,7 +69,7 @@ func (a *app) explainBuild(ctx context.Context, format string, args []string) er
 	}
 	if isTable(format) && step != "" {
 		for _, i := range found {
-			if err := printStepFully(a.stdout, i, b.Steps[i]); err != nil {
+			if err := printStepFully(a.stdout, records, i, b.Steps[i]); err != nil {
 				return err
 			}
 		}
@@ -115,43 +115,83 @@ func printBuildHead(w io.Writer, b cache.Build) error {
 		first, _, _ := strings.Cut(b.Error, "\n")
 		text += "error: " + first + "\n"
 	}
-	_, err := fmt.Fprint(w, text)
+	_, err := fmt.Fprint(w, legible(text))
 	return err
 }
 
 // printStepFully prints all that is known of one step.
-func printStepFully(w io.Writer, i int, s cache.BuildStep) error {
-	var b strings.Builder
-	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(&b, "  %-10s %s\n", name+":", value)
-		}
-	}
-	fmt.Fprintf(&b, "%d %s\n", i+1, s.Name)
-	line("verdict", string(s.Verdict))
-	line("why", cache.Text(s.Why))
+func printStepFully(w io.Writer, records *cache.Store, i int, s cache.BuildStep) error {
+	var head, parts fields
+	head.add("verdict:", string(s.Verdict))
+	head.add("why:", cache.Text(s.Why))
 	if s.Took > 0 {
-		line("duration", shortDuration(s.Took))
+		head.add("duration:", shortDuration(s.Took))
 	}
 	if s.Memory > 0 {
-		line("memory", humanSize(s.Memory))
+		head.add("memory:", humanSize(s.Memory))
 	}
-	line("layer", s.Layer)
+	head.add("layer:", s.Layer)
 	if s.Size > 0 {
-		line("size", humanSize(s.Size))
+		head.add("size:", humanSize(s.Size))
 	}
-	line("key", s.Key.String())
-	if len(s.Parts) > 0 {
-		b.WriteString("  made of:\n")
-	}
+	head.add("key:", s.Key.String())
 	for _, p := range s.Parts {
-		value := strings.ReplaceAll(strings.TrimRight(p.Value, "\n"), "\n", "\n      ")
-		from := ""
-		if p.From != "" {
-			from = ", of " + p.From
-		}
-		fmt.Fprintf(&b, "    %s%s\n      %s\n", p.Name, from, value)
+		parts.add(p.Name, partText(records, p))
 	}
-	_, err := io.WriteString(w, b.String())
+	text := fmt.Sprintf("%d %s\n", i+1, s.Name) + head.text("  ")
+	if len(parts) > 0 {
+		text += "  made of:\n" + parts.text("    ")
+	}
+	_, err := io.WriteString(w, legible(text))
 	return err
+}
+
+// partText is what a part of a key is for people: of files their number and where they
+// come from, of what a step stands on its name.
+func partText(records *cache.Store, p cache.Part) string {
+	from := ""
+	if p.From != "" {
+		from = " of " + p.From
+	}
+	switch p.Kind {
+	case cache.Content:
+		content := strings.TrimSpace(p.Value)
+		if list := records.Listing(content); list != nil {
+			return count(list.Files(), "file") + from + "\n" + content
+		}
+		return "files" + from + "\n" + content
+	case cache.After, cache.Base:
+		if p.From != "" {
+			return p.From
+		}
+	}
+	return strings.TrimRight(p.Value, "\n")
+}
+
+// fields are names with values, which are shown in two columns. Values may have several
+// lines.
+type fields [][2]string
+
+// add adds a field, if it has a value.
+func (f *fields) add(name, value string) {
+	if value != "" {
+		*f = append(*f, [2]string{name, value})
+	}
+}
+
+// text shows each field behind an indentation.
+func (f fields) text(indent string) string {
+	width := 0
+	for _, one := range f {
+		width = max(width, len([]rune(one[0])))
+	}
+	var b strings.Builder
+	for _, one := range f {
+		name := one[0]
+		for line := range strings.SplitSeq(one[1], "\n") {
+			fmt.Fprintf(&b, "%s%-*s  %s\n", indent, width, name, line)
+			name = ""
+		}
+	}
+	return b.String()
 }

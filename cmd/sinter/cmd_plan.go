@@ -92,7 +92,7 @@ func (b *building) plan(ctx context.Context, req parser.Request) error {
 	if config.Epoch, err = b.checkOutputs(graph); err != nil {
 		return err
 	}
-	config.Journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), b.warn)
+	config.Journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), graph.Redact, b.warn)
 	b.sources.LookOnly = true
 	f, err := builder.Foresee(ctx, graph, config)
 	b.screen.close()

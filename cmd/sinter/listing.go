@@ -116,7 +116,11 @@ func (l listing) renderTable(w io.Writer, text string, rows []row) error {
 		return err
 	}
 	for _, r := range rows {
-		if err := l.line(tw, t, r); err != nil {
+		cells := row{}
+		for name, text := range r {
+			cells[name] = strings.NewReplacer("\n", " ", "\t", " ").Replace(legible(text))
+		}
+		if err := l.line(tw, t, cells); err != nil {
 			return err
 		}
 	}
