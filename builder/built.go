@@ -12,6 +12,7 @@ import (
 
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // finish packs the layers of a target and finds out when it was built.
@@ -66,7 +67,7 @@ func (e *engine) lookUpBuilt(key cache.Key) (at time.Time, ok bool, err error) {
 	switch {
 	case err == nil:
 		return r.Created, true, nil
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, cache.ErrCorrupt):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, folder.ErrCorrupt):
 		return at, false, nil
 	}
 	return at, false, fmt.Errorf("reading when the image was built: %w", err)

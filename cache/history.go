@@ -19,6 +19,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -86,7 +87,7 @@ func (s *Store) PutBuild(b *Build, logs string) error {
 	if err != nil {
 		return fmt.Errorf("writing down the build: %w", err)
 	}
-	if err := s.write(s.buildPath(b.ID, buildRecord), seal(payload)); err != nil {
+	if err := s.write(s.buildPath(b.ID, buildRecord), folder.Seal(payload)); err != nil {
 		return err
 	}
 	for _, step := range b.Steps {
@@ -170,20 +171,20 @@ func (s *Store) Builds() ([]Build, error) {
 		switch {
 		case err == nil:
 			list = append(list, *b)
-		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrCorrupt):
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, folder.ErrCorrupt):
 			return nil, err
 		}
 	}
 	return list, nil
 }
 
-// Build returns the build of an ID. It fails with fs.ErrNotExist or ErrCorrupt.
+// Build returns the build of an ID. It fails with fs.ErrNotExist or folder.ErrCorrupt.
 func (s *Store) Build(id string) (*Build, error) {
 	data, err := hostfile.Read(s.buildPath(id, buildRecord), longestBuild)
 	var kind *hostfile.KindError
 	var size *hostfile.SizeError
 	if errors.As(err, &kind) || errors.As(err, &size) {
-		return nil, fmt.Errorf("build %s: %w: %w", id, ErrCorrupt, err)
+		return nil, fmt.Errorf("build %s: %w: %w", id, folder.ErrCorrupt, err)
 	}
 	if err != nil {
 		return nil, err
@@ -192,13 +193,13 @@ func (s *Store) Build(id string) (*Build, error) {
 }
 
 func decodeBuild(id string, data []byte) (*Build, error) {
-	payload, err := unseal(data)
+	payload, err := folder.Unseal(data)
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", id, err)
 	}
 	var b Build
 	if err := json.Unmarshal(payload, &b); err != nil {
-		return nil, fmt.Errorf("build %s: %w: %w", id, ErrCorrupt, err)
+		return nil, fmt.Errorf("build %s: %w: %w", id, folder.ErrCorrupt, err)
 	}
 	b.ID = id
 	return &b, nil
@@ -231,7 +232,7 @@ func (s *Store) OpenLog(id string, step int) (io.ReadCloser, error) {
 	zip, err := gzip.NewReader(f)
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return nil, fmt.Errorf("%w: %w", folder.ErrCorrupt, err)
 	}
 	return struct {
 		io.Reader

@@ -13,6 +13,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/sinter-build/sinter/layers/folder"
 	"golang.org/x/sys/unix"
 )
 
@@ -76,7 +77,7 @@ func TestDamagedBuildIsLeftOut(t *testing.T) {
 		if err := errors.Join(os.Remove(path), put(path)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Build(bad); !errors.Is(err, ErrCorrupt) {
+		if _, err := s.Build(bad); !errors.Is(err, folder.ErrCorrupt) {
 			t.Errorf("%s: got %v", name, err)
 		}
 		if list, err := s.Builds(); err != nil || len(list) != 1 {
@@ -195,7 +196,7 @@ func TestLogsComeBack(t *testing.T) {
 func FuzzDecodeBuild(f *testing.F) {
 	f.Add([]byte(`{"of":{"context":"/a"},"steps":[{"name":"RUN x","why":[{"kind":"files","files":[{"path":"a","what":"added"}],"changed":9}]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		b, err := decodeBuild("id", seal(data))
+		b, err := decodeBuild("id", folder.Seal(data))
 		if err != nil {
 			return
 		}

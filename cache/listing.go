@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // File is one file of a content digest, as far as it counts.
@@ -157,7 +159,7 @@ func readListing(r io.Reader) (Listing, error) {
 	lines := bufio.NewScanner(zip)
 	lines.Buffer(nil, maxLine)
 	if !lines.Scan() || lines.Text() != listingHead {
-		return nil, errors.Join(ErrCorrupt, lines.Err())
+		return nil, errors.Join(folder.ErrCorrupt, lines.Err())
 	}
 	list := Listing{}
 	for lines.Scan() {
@@ -169,7 +171,7 @@ func readListing(r io.Reader) (Listing, error) {
 			return nil, err
 		}
 		if _, twice := list[f.Path]; twice {
-			return nil, ErrCorrupt
+			return nil, folder.ErrCorrupt
 		}
 		list[f.Path] = f
 	}
@@ -196,7 +198,7 @@ func parseFile(line string) (f File, err error) {
 	quoted(&f.Rest)
 	bits, modeErr := strconv.ParseUint(mode, 8, 32)
 	if err = errors.Join(err, modeErr); err != nil || line != "" {
-		return f, errors.Join(ErrCorrupt, err)
+		return f, errors.Join(folder.ErrCorrupt, err)
 	}
 	f.Mode = uint32(bits)
 	return f, nil

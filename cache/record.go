@@ -1,13 +1,11 @@
 package cache
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Record says what a step yielded, or what else is remembered of layers. It is data to be distrusted: whoever uses
@@ -46,49 +44,26 @@ type Output struct {
 	Layers []string `json:"layers"`
 }
 
-// ErrCorrupt is what reading a torn or altered file of the store yields.
-var ErrCorrupt = errors.New("checksum does not match")
-
-// sealed files are a line with the sha256 of the rest, then the rest; so a torn
-// write, a flipped bit or a truncated file shows.
-func seal(payload []byte) []byte {
-	sum := sha256.Sum256(payload)
-	var b bytes.Buffer
-	b.WriteString(hex.EncodeToString(sum[:]))
-	b.WriteByte('\n')
-	b.Write(payload)
-	return b.Bytes()
-}
-
-func unseal(data []byte) ([]byte, error) {
-	head, payload, ok := bytes.Cut(data, []byte{'\n'})
-	sum := sha256.Sum256(payload)
-	if !ok || string(head) != hex.EncodeToString(sum[:]) {
-		return nil, ErrCorrupt
-	}
-	return payload, nil
-}
-
 func encodeRecord(r *Record) ([]byte, error) {
 	payload, err := json.Marshal(r)
 	if err != nil {
 		return nil, err
 	}
-	return seal(payload), nil
+	return folder.Seal(payload), nil
 }
 
-// decodeRecord reads a record for key; ErrCorrupt (wrapped) when it is not one.
+// decodeRecord reads a record for key; folder.ErrCorrupt (wrapped) when it is not one.
 func decodeRecord(key Key, data []byte) (*Record, error) {
-	payload, err := unseal(data)
+	payload, err := folder.Unseal(data)
 	if err != nil {
 		return nil, err
 	}
 	var r Record
 	if err := json.Unmarshal(payload, &r); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return nil, fmt.Errorf("%w: %w", folder.ErrCorrupt, err)
 	}
 	if r.Key != key {
-		return nil, fmt.Errorf("%w: it is about another key", ErrCorrupt)
+		return nil, fmt.Errorf("%w: it is about another key", folder.ErrCorrupt)
 	}
 	return &r, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -65,11 +66,11 @@ func (s *Store) stepPath(k Key) string {
 }
 
 // Get returns the record of a step. It fails with fs.ErrNotExist when there is
-// none and with ErrCorrupt when the file is damaged; both are a miss.
+// none and with folder.ErrCorrupt when the file is damaged; both are a miss.
 func (s *Store) Get(k Key) (*Record, error) {
 	data, err := os.ReadFile(s.stepPath(k))
 	if errors.Is(err, unix.EISDIR) {
-		return nil, fmt.Errorf("record %s: %w: %w", k, ErrCorrupt, err)
+		return nil, fmt.Errorf("record %s: %w: %w", k, folder.ErrCorrupt, err)
 	}
 	if err != nil {
 		return nil, err
@@ -172,7 +173,7 @@ func (s *Store) Content(layers []string, selection string) (digest.Digest, bool)
 	if err != nil {
 		return "", false
 	}
-	payload, err := unseal(data)
+	payload, err := folder.Unseal(data)
 	if err != nil {
 		return "", false
 	}
@@ -186,7 +187,7 @@ func (s *Store) Content(layers []string, selection string) (digest.Digest, bool)
 
 // PutContent remembers such a digest.
 func (s *Store) PutContent(layers []string, selection string, d digest.Digest) error {
-	return s.write(s.contentPath(layers, selection), seal([]byte(d.String())))
+	return s.write(s.contentPath(layers, selection), folder.Seal([]byte(d.String())))
 }
 
 func (s *Store) contentPath(layers []string, selection string) string {
@@ -195,29 +196,6 @@ func (s *Store) contentPath(layers []string, selection string) string {
 	r.Add("selection", selection)
 	h := r.Key().String()
 	return filepath.Join(s.root, "content", h[:2], h)
-}
-
-// place renames a file. The folder is made when it is missing, as often as collection
-// removes it, and a directory that has the file's name, which no process of ours made,
-// goes.
-func place(from, path string) error {
-	for {
-		err := os.Rename(from, path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			if _, err := os.Lstat(from); err != nil {
-				return err
-			}
-			err = os.MkdirAll(filepath.Dir(path), 0o755)
-		case errors.Is(err, fs.ErrExist):
-			err = os.RemoveAll(path)
-		default:
-			return err
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // writeNameless makes a file where there is none. It has no name before it is
@@ -247,19 +225,7 @@ func (s *Store) write(path string, data []byte) error {
 		return fmt.Errorf("writing to the cache store: %w", err)
 	}
 	defer held.Close()
-	f, err := os.CreateTemp(filepath.Join(s.root, "tmp"), "record-")
-	if err != nil {
-		return fmt.Errorf("writing to the cache store: %w", err)
-	}
-	_, err = f.Write(data)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = place(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := folder.WriteFile(filepath.Join(s.root, "tmp", "record-"), path, data, 0o600); err != nil {
 		return fmt.Errorf("writing to the cache store: %w", err)
 	}
 	return nil

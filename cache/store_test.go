@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 func open(t *testing.T) *Store {
@@ -81,7 +83,7 @@ func TestDamagedRecordIsAMiss(t *testing.T) {
 		if err := os.WriteFile(path, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Get(r.Key); !errors.Is(err, ErrCorrupt) {
+		if _, err := s.Get(r.Key); !errors.Is(err, folder.ErrCorrupt) {
 			t.Errorf("%s record: %v", name, err)
 		}
 	}
@@ -166,7 +168,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(good)
-	f.Add(seal([]byte(`{"key":"00"}`)))
+	f.Add(folder.Seal([]byte(`{"key":"00"}`)))
 	f.Add([]byte("\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		got, err := decodeRecord(r.Key, data)
@@ -174,7 +176,7 @@ func FuzzDecodeRecord(f *testing.F) {
 			t.Errorf("a record about another key: %v", got.Key)
 		}
 		// The seal keeps most input from the decoder, so it is put on as well.
-		if got, err := decodeRecord(r.Key, seal(data)); err == nil && got.Key != r.Key {
+		if got, err := decodeRecord(r.Key, folder.Seal(data)); err == nil && got.Key != r.Key {
 			t.Errorf("a record about another key: %v", got.Key)
 		}
 	})

@@ -28,6 +28,7 @@ import (
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/archive/archivetest"
+	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/store"
 )
 
@@ -261,7 +262,7 @@ func TestLayout(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "blobs/sha256", layer), []byte("other"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Layout(context.Background(), openStore(t), dir); !errors.Is(err, store.ErrCorrupt) {
+	if _, err := Layout(context.Background(), openStore(t), dir); !errors.Is(err, folder.ErrCorrupt) {
 		t.Errorf("a damaged layer: %v", err)
 	}
 	if _, err := Layout(context.Background(), openStore(t), t.TempDir()); err == nil || !strings.Contains(err.Error(), "not an OCI layout") {

@@ -14,6 +14,7 @@ import (
 	"github.com/sinter-build/sinter/builder/source/web"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
@@ -238,7 +239,7 @@ func (c layerCheck) check(ctx context.Context, chain layers.Chain) (wrong []erro
 			err = c.store.VerifyDiffID(ctx, l)
 			c.done[l.ID] = err
 		}
-		if err != nil && !errors.Is(err, store.ErrCorrupt) {
+		if err != nil && !errors.Is(err, folder.ErrCorrupt) {
 			wrong = append(wrong, err)
 		}
 	}

@@ -37,7 +37,7 @@ var forbidden = map[string][]string{
 
 // leaves have one small matter each, which all packages may use, and use none of
 // ours themselves.
-var leaves = []string{"builder/manifest", "builder/transfer", "layers/hint", "layers/hostfile"}
+var leaves = []string{"builder/manifest", "builder/transfer", "layers/folder", "layers/hint", "layers/hostfile"}
 
 // frontend may be imported by the parser alone.
 const frontend = "github.com/moby/buildkit/frontend"

@@ -1,8 +1,6 @@
 // Package folder is for folders that several processes use at once: it writes
 // files that are there as a whole or not at all, and measures and removes trees. What the files
 // hold is for others to say; locks and private folders are hostfile's.
-//
-// Package cache, which knows nothing of layers, has its own way to write them.
 package folder
 
 import (
@@ -50,13 +48,39 @@ func write(temp, path string, data []byte, mode fs.FileMode, before func(*os.Fil
 	}
 	err = errors.Join(err, f.Chmod(mode), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = Place(f.Name(), path)
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())
 	}
 	return err
 }
+
+// Place renames a file to path. The folder is made when it is missing, as often as
+// others remove it, and a directory of that name, which is never ours, is removed.
+func Place(from, path string) error {
+	for {
+		err := os.Rename(from, path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			if _, err := os.Lstat(from); err != nil {
+				return err
+			}
+			err = os.MkdirAll(filepath.Dir(path), 0o755)
+		case errors.Is(err, fs.ErrExist):
+			err = os.RemoveAll(path)
+		default:
+			return err
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// ErrCorrupt is what reading a stored file yields whose bytes are not what its digest or
+// checksum says.
+var ErrCorrupt = errors.New("the content does not match its digest")
 
 // Seal puts a line with its checksum before payload, so that a torn or altered file
 // shows.
@@ -65,11 +89,13 @@ func Seal(payload []byte) []byte {
 	return append([]byte(hex.EncodeToString(sum[:])+"\n"), payload...)
 }
 
-// Unseal returns what Seal was given, unless data was torn or altered since.
-func Unseal(data []byte) (payload []byte, ok bool) {
+// Unseal returns what Seal was given, or ErrCorrupt if data was torn or altered since.
+func Unseal(data []byte) (payload []byte, err error) {
 	head, payload, ok := bytes.Cut(data, []byte{'\n'})
-	sum := sha256.Sum256(payload)
-	return payload, ok && string(head) == hex.EncodeToString(sum[:])
+	if sum := sha256.Sum256(payload); !ok || string(head) != hex.EncodeToString(sum[:]) {
+		return nil, ErrCorrupt
+	}
+	return payload, nil
 }
 
 // Measure adds up the lengths in bytes of the regular files at and below path, and

@@ -193,8 +193,8 @@ func (s *Images) readCopy() *ocispec.Index {
 	if err != nil {
 		return nil
 	}
-	payload, ok := folder.Unseal(data)
-	if !ok {
+	payload, err := folder.Unseal(data)
+	if err != nil {
 		return nil
 	}
 	idx, err := decodeIndex(payload)

@@ -182,7 +182,7 @@ func (s *Store) verified(id layers.ID) bool {
 }
 
 // VerifyDiffID inflates the blob of a layer and fails with ErrDiffID when it has
-// another diff ID, with ErrCorrupt when it is damaged. Nothing of it is kept.
+// another diff ID, with folder.ErrCorrupt when it is damaged. Nothing of it is kept.
 func (s *Store) VerifyDiffID(ctx context.Context, l layers.Layer) error {
 	return ofLayer(l, s.readThrough(ctx, l, func(blob io.Reader) error {
 		plain, _, err := archive.Decompress(blob)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -110,13 +111,7 @@ func (s *Store) placeBlob(path string, d digest.Digest) error {
 		return err
 	}
 	defer done()
-	err = os.Rename(path, s.blobPath(d))
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(s.blobPath(d)), 0o755); err == nil {
-			err = os.Rename(path, s.blobPath(d))
-		}
-	}
-	return err
+	return folder.Place(path, s.blobPath(d))
 }
 
 // whole claims a blob and reports whether it is there with its full length; one that
@@ -205,7 +200,7 @@ func (s *Store) fetch(ctx context.Context, l layers.Layer) error {
 			return err
 		}
 		err = errors.Join(s.PutBlob(ctx, l.Descriptor, r), r.Close())
-		if !errors.Is(err, ErrCorrupt) || n >= fetchAttempts {
+		if !errors.Is(err, folder.ErrCorrupt) || n >= fetchAttempts {
 			return err
 		}
 		s.opt.Warn(fmt.Sprintf("the blob of layer %s arrived damaged and is fetched again: %v", l.ID, err))
@@ -229,7 +224,7 @@ type verifier struct {
 	n    int64
 }
 
-// Verified passes on a blob, and at its end fails with ErrCorrupt unless it is the one
+// Verified passes on a blob, and at its end fails with folder.ErrCorrupt unless it is the one
 // that is wanted.
 func Verified(r io.ReadCloser, want ocispec.Descriptor) io.ReadCloser {
 	return readCloser{verify(want, r), r}
@@ -239,10 +234,6 @@ func verify(want ocispec.Descriptor, r io.Reader) io.Reader {
 	return &verifier{r: r, want: want, sum: want.Digest.Verifier()}
 }
 
-// ErrCorrupt is what reading a blob or file yields whose bytes are not what
-// its digest says.
-var ErrCorrupt = errors.New("the content does not match its digest")
-
 func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p)
 	v.n += int64(n)
@@ -250,13 +241,13 @@ func (v *verifier) Read(p []byte) (int, error) {
 	_, _ = v.sum.Write(p[:n])
 	switch {
 	case v.n > v.want.Size:
-		return n, fmt.Errorf("%w: more than the %d bytes of %s", ErrCorrupt, v.want.Size, v.want.Digest)
+		return n, fmt.Errorf("%w: more than the %d bytes of %s", folder.ErrCorrupt, v.want.Size, v.want.Digest)
 	case err != io.EOF:
 		return n, err
 	case v.n < v.want.Size:
-		return n, fmt.Errorf("%w: %d of the %d bytes of %s: %w", ErrCorrupt, v.n, v.want.Size, v.want.Digest, io.ErrUnexpectedEOF)
+		return n, fmt.Errorf("%w: %d of the %d bytes of %s: %w", folder.ErrCorrupt, v.n, v.want.Size, v.want.Digest, io.ErrUnexpectedEOF)
 	case !v.sum.Verified():
-		return n, fmt.Errorf("%w %s", ErrCorrupt, v.want.Digest)
+		return n, fmt.Errorf("%w %s", folder.ErrCorrupt, v.want.Digest)
 	}
 	return n, io.EOF
 }
@@ -269,7 +260,7 @@ type damaged struct {
 
 func (d damaged) Read(p []byte) (int, error) {
 	n, err := d.r.Read(p)
-	if errors.Is(err, ErrCorrupt) {
+	if errors.Is(err, folder.ErrCorrupt) {
 		d.layer.Origins = nil // what they sent was verified
 		err = ofLayer(d.layer, err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Wanted says how the blob of a layer shall be.
@@ -201,7 +202,7 @@ func (s *Store) convert(ctx context.Context, l layers.Layer, w Wanted) (variant,
 	case l.ID.IsBase():
 		return variant{}, ofLayer(l, checkDiffID(l, p.DiffID))
 	default:
-		return variant{}, ErrCorrupt
+		return variant{}, folder.ErrCorrupt
 	}
 	desc := ocispec.Descriptor{MediaType: w.Compression.MediaType(), Digest: p.Digest, Size: p.Size}
 	return variant{DiffID: p.DiffID, Descriptor: desc}, s.placeBlob(f.Name(), p.Digest)

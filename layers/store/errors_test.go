@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // A layer's error says once which layer it is, and has a way out unless the disk
@@ -19,8 +20,8 @@ func TestLayerError(t *testing.T) {
 		err        error
 		text, hint string
 	}{
-		{pulled, ErrCorrupt, "layer abc of host/base: " + ErrCorrupt.Error(), "the image in host/base is at fault"},
-		{layers.Layer{ID: "abc"}, ErrCorrupt, "layer abc: " + ErrCorrupt.Error(), "sinter verify --repair"},
+		{pulled, folder.ErrCorrupt, "layer abc of host/base: " + folder.ErrCorrupt.Error(), "the image in host/base is at fault"},
+		{layers.Layer{ID: "abc"}, folder.ErrCorrupt, "layer abc: " + folder.ErrCorrupt.Error(), "sinter verify --repair"},
 		{pulled, fmt.Errorf("%w: %w", fs.ErrNotExist, errUnclaimed), "a prune may have removed it meanwhile", "try again"},
 		{pulled, fmt.Errorf("%w: %w", fs.ErrNotExist, errCannotGet), "can only be read", "in a store that can be written to"},
 		{pulled, &fs.PathError{Op: "write", Path: "x", Err: fs.ErrPermission}, "layer abc of host/base: write x", ""},

@@ -2,22 +2,11 @@ package store
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 
 	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
-
-var errDamaged = errors.New("checksum does not match")
-
-func unseal(data []byte) ([]byte, error) {
-	payload, ok := folder.Unseal(data)
-	if !ok {
-		return nil, errDamaged
-	}
-	return payload, nil
-}
 
 // Lock takes the named lock, against this process's other goroutines as well
 // as other processes. what names for people what they wait for.

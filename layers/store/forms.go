@@ -15,6 +15,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -51,7 +52,7 @@ func (s *Store) inflate(ctx context.Context, l layers.Layer) error {
 func (s *Store) withSoundBlob(l layers.Layer, read func() error) error {
 	had := s.Has(l.Descriptor)
 	err := read()
-	if err == nil || !had || !errors.Is(err, ErrCorrupt) || len(l.Origins) == 0 || s.opt.Fetch == nil {
+	if err == nil || !had || !errors.Is(err, folder.ErrCorrupt) || len(l.Origins) == 0 || s.opt.Fetch == nil {
 		return err
 	}
 	s.opt.Warn(fmt.Sprintf("the blob of layer %s is damaged and is got again: %v", l.ID, err))
@@ -104,7 +105,7 @@ func (s *Store) readThrough(ctx context.Context, l layers.Layer, read func(blob 
 	// The blob's own digest shows at its end. When it is wrong, it is the
 	// reason for whatever else is.
 	_, wrong := io.Copy(io.Discard, archive.ContextReader(ctx, blob))
-	if errors.Is(wrong, ErrCorrupt) {
+	if errors.Is(wrong, folder.ErrCorrupt) {
 		return wrong
 	}
 	return errors.Join(err, wrong)

@@ -100,7 +100,7 @@ func (s *Store) knownDir(dir string) (*knownDir, error) {
 		s.dirs.forget(dir)
 	}
 	m, err := readMark(dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errDamaged) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, folder.ErrCorrupt) {
 		return nil, nil
 	}
 	if err != nil {
@@ -142,9 +142,9 @@ func readMark(dir string) (archive.Mark, error) {
 	if err != nil {
 		return m, err
 	}
-	payload, err := unseal(data)
+	payload, err := folder.Unseal(data)
 	if err == nil && json.Unmarshal(payload, &m) != nil {
-		err = errDamaged
+		err = folder.ErrCorrupt
 	}
 	return m, err
 }
@@ -297,7 +297,7 @@ func (s *Store) changed(dir string, m archive.Mark, reason error) error {
 // error, of a disk or of a lack of open files, says nothing about it.
 func isDamage(err error) bool {
 	for _, shown := range []error{
-		errDiffers, errDamaged, ErrCorrupt, layers.ErrTreeData, fs.ErrNotExist, unix.ENOTDIR, unix.EISDIR, unix.ELOOP,
+		errDiffers, folder.ErrCorrupt, layers.ErrTreeData, fs.ErrNotExist, unix.ENOTDIR, unix.EISDIR, unix.ELOOP,
 	} {
 		if errors.Is(err, shown) {
 			return true

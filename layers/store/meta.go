@@ -120,7 +120,7 @@ func (s *Store) decodeMeta(id layers.ID) (meta, error) {
 	if err != nil {
 		return m, err
 	}
-	payload, err := unseal(data)
+	payload, err := folder.Unseal(data)
 	if err == nil {
 		err = json.Unmarshal(payload, &m)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // Pack returns the layer with a diff ID and a blob, made of whatever form there
@@ -87,7 +88,7 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 		return err
 	}
 	if m.Layer.DiffID != "" && m.Layer.DiffID != p.DiffID {
-		return fmt.Errorf("%w: packed again it is %s, not %s", ErrCorrupt, p.DiffID, m.Layer.DiffID)
+		return fmt.Errorf("%w: packed again it is %s, not %s", folder.ErrCorrupt, p.DiffID, m.Layer.DiffID)
 	}
 	if err := s.placeBlob(blob.Name(), p.Digest); err != nil {
 		return err

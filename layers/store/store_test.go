@@ -221,7 +221,7 @@ func TestWrongBlobIsRefused(t *testing.T) {
 			if err := s.Known(t.Context(), l); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Tree(ctx, l); !errors.Is(err, ErrCorrupt) {
+			if _, err := s.Tree(ctx, l); !errors.Is(err, folder.ErrCorrupt) {
 				t.Errorf("got %v", err)
 			}
 			if s.Has(l.Descriptor) {
