@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers/folder"
-	"golang.org/x/sys/unix"
 )
 
 // built writes down a build that began at a time.

@@ -1,292 +1,261 @@
-// Package export makes images of root file systems and brings them where they
-// are wanted: the store, a registry, an OCI layout, an archive for docker, a
-// directory, a tar.
+// Package export brings what was built where it is wanted: the store, a registry, an OCI
+// layout, an archive for docker, a directory, a tar. What stands under its final name is
+// complete.
 //
-// The invariant: the same layers and configs give the same bytes everywhere, and
-// what stands under its final name is complete. The package does not know how
-// layers came about (builder) nor how a registry is spoken to
-// (builder/registry).
+// The packages below it have a matter each: assemble makes images, output says what is
+// wanted, layout and files write, and place is how files of the user's are written.
 package export
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
+	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/export/files"
+	"github.com/sinter-build/sinter/builder/export/layout"
+	"github.com/sinter-build/sinter/builder/export/output"
+	"github.com/sinter-build/sinter/builder/export/place"
 	"github.com/sinter-build/sinter/builder/manifest"
-	"github.com/sinter-build/sinter/layers"
-	"github.com/sinter-build/sinter/layers/archive"
-	"github.com/sinter-build/sinter/layers/hint"
+	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/builder/stored"
+	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
+	"github.com/sinter-build/sinter/parser"
 )
 
-// Image is what an image of one platform is made of.
-type Image struct {
-	Platform ocispec.Platform
-	// Config is the image config as JSON, as the frontend made it: without
-	// rootfs and times of the new history entries. Without one, the image
-	// gets a config that says only the platform.
-	Config []byte
-	// BaseConfig is the config of the base image (JSON), if any: its
-	// history keeps its times.
-	BaseConfig []byte
-	// Chain are the layers.
-	Chain layers.Chain
-	// Built is when this image was built for the first time. Without it (zero)
-	// the image has the time of its last layer.
-	Built time.Time
-	// Epoch (seconds since 1970) is the latest time that may be in config,
-	// history and files, but for those of the base image; optional.
-	Epoch *int64
+// Env is what outputs are written with. Images is needed for Store outputs,
+// Registry for those that push, Stdout for those with the destination "-".
+type Env struct {
+	Store    *store.Store
+	Images   *image.Images
+	Registry *registry.Client
+	Stdout   io.Writer
+	// Events gets what happens; optional.
+	Events progress.Func
 }
 
-// Options say what the image of the same layers shall look like.
-type Options struct {
-	// DockerTypes uses Docker's media types (schema 2) in place of OCI's.
-	DockerTypes bool
-	// Index makes an index even for one platform.
-	Index bool
-	// Compression is that of all layers made here; with ForceCompression
-	// also of those that were made elsewhere.
-	Compression      archive.Compression
-	ForceCompression bool
-	// KeepTimes leaves the times of files as they are, also with an epoch, but
-	// for those that have no time of their own.
-	KeepTimes   bool
-	Annotations Annotations
+// Written says what Write has done.
+type Written struct {
+	// Image is the one of the first output that is an image; nil when none
+	// is. Desc describes it as that output does, Names are those it has: of one
+	// that is pushed by digest, the repositories.
+	Image *stored.Image
+	Desc  ocispec.Descriptor
+	Names []string
+	// Places are the files, directories and references that were written,
+	// in the order of the outputs.
+	Places []string
 }
 
-// Manifest is the image of one platform.
-type Manifest struct {
-	// Desc describes the manifest, Config the config.
-	Desc, Config ocispec.Descriptor
-	// Platform and Created are what the config says; zero when it does not.
-	Platform ocispec.Platform
-	Created  time.Time
-	// Layers have the descriptors that are in the manifest.
-	Layers layers.Chain
-}
-
-// Built is a complete image in a store: a manifest, or an index with several.
-// It is what registry.Client.Push takes.
-type Built struct {
-	// Desc describes the index or the only manifest.
-	Desc      ocispec.Descriptor
-	Manifests []Manifest
-	// Missing are manifests of an index that the store has not.
-	Missing []ocispec.Descriptor
-
-	store *store.Store
-	// attached are blobs of manifests that are no images (attestations).
-	attached []ocispec.Descriptor
-	byDigest map[digest.Digest]layers.Layer
-}
-
-// Digest is that of the index or the only manifest.
-func (b *Built) Digest() digest.Digest { return b.Desc.Digest }
-
-// Root describes the index or the only manifest.
-func (b *Built) Root() ocispec.Descriptor { return b.Desc }
-
-// Created is when the youngest of the images was made.
-func (b *Built) Created() time.Time {
-	var last time.Time
-	for _, m := range b.Manifests {
-		if m.Created.After(last) {
-			last = m.Created
-		}
+// Write brings what was built to all outputs. names (full references) are the
+// image's; an output with names of its own uses those when there are none.
+func Write(ctx context.Context, env Env, targets []assemble.Part, opts assemble.Options, outputs []output.Spec, names []string) (*Written, error) {
+	if env.Events == nil {
+		env.Events = func(progress.Event) {}
 	}
-	return last
-}
-
-// Size is the length of all distinct blobs together, in bytes.
-func (b *Built) Size() int64 {
-	var n int64
-	for _, d := range b.Blobs() {
-		n += d.Size
-	}
-	return n
-}
-
-// Blobs describes every blob of the image once: layers first, the root last, so
-// that whoever copies them in this order never has a manifest without what it
-// names.
-func (b *Built) Blobs() []ocispec.Descriptor {
-	var list []ocispec.Descriptor
-	seen := map[digest.Digest]bool{}
-	add := func(d ocispec.Descriptor) {
-		if !seen[d.Digest] {
-			seen[d.Digest] = true
-			list = append(list, d)
-		}
-	}
-	for _, m := range b.Manifests {
-		for _, l := range m.Layers {
-			add(l.Descriptor)
-		}
-	}
-	for _, m := range b.Manifests {
-		add(m.Config)
-	}
-	for _, d := range b.attached {
-		add(d)
-	}
-	for _, m := range b.Manifests {
-		add(m.Desc)
-	}
-	add(b.Desc)
-	return list
-}
-
-// Open returns the bytes of a blob; a base layer that is not in the store is
-// got, and must have the diff ID that its image claims. The reader fails at its end
-// when the bytes are not those of the digest.
-func (b *Built) Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	l, ok := b.byDigest[desc.Digest]
-	if !ok {
-		l = layers.Layer{ID: layers.ID(desc.Digest.Encoded()), Descriptor: desc}
-	}
-	l.Descriptor = desc
-	r, err := b.store.OpenBlob(ctx, l)
-	if err != nil {
+	if err := output.Check(outputs, opts, assemble.Platforms(targets)); err != nil {
 		return nil, err
 	}
-	// A base layer may have come only now.
-	if err := b.store.CheckDiffID(ctx, l); err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	return r, nil
-}
-
-// Origins are repositories that are known to have the blob.
-func (b *Built) Origins(d digest.Digest) []string { return b.byDigest[d].Origins }
-
-func (b *Built) remember() {
-	b.byDigest = map[digest.Digest]layers.Layer{}
-	for _, m := range b.Manifests {
-		for _, l := range m.Layers {
-			b.byDigest[l.Descriptor.Digest] = l
+	w := &writing{Env: env, targets: targets, opts: opts, names: names, done: &Written{}}
+	for _, o := range outputs {
+		if err := w.output(ctx, o); err != nil {
+			return nil, err
 		}
 	}
+	return w.done, nil
 }
 
-// Assemble makes the image of imgs, one for each platform: it writes configs,
-// manifests and, for several platforms, an index into the store.
-func Assemble(ctx context.Context, s *store.Store, imgs []Image, o Options) (*Built, error) {
-	if len(imgs) == 0 {
-		return nil, errors.New("there is nothing to make an image of")
+// writing is one call of Write.
+type writing struct {
+	Env
+	targets []assemble.Part
+	opts    assemble.Options
+	names   []string
+	built   []assembled
+	done    *Written
+	// current is the step that is shown, the last of steps.
+	current progress.Step
+	steps   int
+}
+
+// assembled remembers an image by what it was asked to look like: most outputs
+// ask for the same.
+type assembled struct {
+	opts  assemble.Options
+	image *stored.Image
+}
+
+func (w *writing) output(ctx context.Context, o output.Spec) error {
+	if o.Type == output.CacheOnly {
+		return nil
 	}
-	if err := o.check(platformsOf(imgs)); err != nil {
-		return nil, err
-	}
-	b := &Built{store: s}
-	for _, img := range imgs {
-		m, err := assembleOne(ctx, s, img, o)
+	return w.step(ctx, title(o.Type), func(part func(string) func()) error {
+		if !o.NeedsBlobs() {
+			return w.files(ctx, o, part)
+		}
+		built, err := w.image(ctx, o, part)
 		if err != nil {
-			return nil, fmt.Errorf("assembling the image: %w", err)
+			return err
 		}
-		b.Manifests = append(b.Manifests, m)
-	}
-	b.Desc = b.Manifests[0].Desc
-	if len(imgs) > 1 || o.Index {
-		var err error
-		if b.Desc, err = putIndex(ctx, s, b.Manifests, o); err != nil {
-			return nil, fmt.Errorf("assembling the image: %w", err)
+		names := w.names
+		if len(names) == 0 {
+			names = o.Names
 		}
-	}
-	b.remember()
-	return b, nil
+		if w.done.Image == nil {
+			w.done.Image, w.done.Names = built, toldNames(o, names)
+			w.done.Desc = built.Desc
+			if o.Type == output.OCI || o.Type == output.Docker {
+				w.done.Desc = layout.Describe(built, nil)
+			}
+		}
+		return w.put(ctx, o, built, names, part)
+	})
 }
 
-func assembleOne(ctx context.Context, s *store.Store, img Image, o Options) (Manifest, error) {
-	img, chain, base, err := dropEmpty(img)
+// title is what people see while an output is written.
+func title(t output.Type) string {
+	switch t {
+	case output.OCI:
+		return "exporting to oci image format"
+	case output.Docker:
+		return "exporting to docker image format"
+	case output.Local:
+		return "exporting to client directory"
+	case output.Tar:
+		return "exporting to client tarball"
+	}
+	return "exporting to image"
+}
+
+// step shows do as one step; part shows a part of it until the function that
+// it returns is called.
+func (w *writing) step(ctx context.Context, title string, do func(part func(string) func()) error) error {
+	w.steps++
+	id, began := progress.StepOf(fmt.Sprintf("export %d %s", w.steps, title)), time.Now()
+	w.current = id
+	w.Events(progress.Declared{Step: id, Name: title})
+	w.Events(progress.Started{Step: id, Name: title, Time: began})
+	err := do(func(name string) func() {
+		p := progress.Update{Step: id, ID: name, Started: time.Now()}
+		w.Events(p)
+		return func() {
+			p.Done = time.Now()
+			w.Events(p)
+		}
+	})
+	w.Events(progress.End(ctx, id, title, err))
+	return err
+}
+
+// image assembles the image as o wants it.
+func (w *writing) image(ctx context.Context, o output.Spec, part func(string) func()) (*stored.Image, error) {
+	opts := o.Options(w.opts)
+	for _, a := range w.built {
+		if reflect.DeepEqual(a.opts, opts) {
+			return a.image, nil
+		}
+	}
+	done := part("exporting layers")
+	built, err := assemble.Image(ctx, w.Store, w.targets, opts)
 	if err != nil {
-		return Manifest{}, err
+		return nil, err
 	}
-	if chain, err = o.layersOf(ctx, s, chain, base, img.Epoch); err != nil {
-		return Manifest{}, err
+	done()
+	for _, m := range built.Manifests {
+		part("exporting manifest " + m.Desc.Digest.String())()
+		part("exporting config " + m.Config.Digest.String())()
 	}
-	config, err := finishConfig(img, chain)
-	if err != nil {
-		return Manifest{}, err
+	if manifest.IsIndex(built.Desc.MediaType) {
+		part("exporting manifest list " + built.Desc.Digest.String())()
 	}
-	m := Manifest{Platform: platformOf(img.Platform, config), Created: createdOf(config), Layers: chain}
-	manifestType, configType := ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig
-	if o.DockerTypes {
-		manifestType, configType = manifest.DockerManifest, manifest.DockerConfig
-	}
-	if m.Config, err = putBlob(ctx, s, config, configType); err != nil {
-		return m, err
-	}
-	doc := ocispec.Manifest{
-		Versioned: versioned, MediaType: manifestType, Config: m.Config,
-		Annotations: o.Annotations.of(annotateManifest, &m.Platform),
-		Layers:      []ocispec.Descriptor{},
-	}
-	for _, l := range chain {
-		doc.Layers = append(doc.Layers, l.Descriptor)
-	}
-	if m.Desc, err = putJSON(ctx, s, doc, manifestType); err != nil {
-		return m, err
-	}
-	m.Desc.Annotations = o.Annotations.of(annotateManifestDescriptor, &m.Platform)
-	m.Desc.Platform = &m.Platform
-	return m, nil
+	w.built = append(w.built, assembled{opts, built})
+	return built, nil
 }
 
-// parallelConversions is how many layers are brought into the wanted form at
-// once; each uses all cores.
-const parallelConversions = 2
-
-// layersOf are the layers as they belong into the manifest. The first base of
-// them are the base image's: their files keep their times.
-func (o Options) layersOf(ctx context.Context, s *store.Store, chain layers.Chain, base int, epoch *int64) (layers.Chain, error) {
-	out := make(layers.Chain, len(chain))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallelConversions)
-	for i, l := range chain {
-		w := store.Wanted{Compression: o.Compression, Force: o.ForceCompression}
-		if i >= base && epoch != nil {
-			w.Epoch = &layers.Epoch{Seconds: *epoch, Keep: o.KeepTimes}
+// put brings an image to its place.
+func (w *writing) put(ctx context.Context, o output.Spec, built *stored.Image, names []string, part func(string) func()) error {
+	list := []layout.Named{{Image: built, Names: names}}
+	switch o.Type {
+	case output.Registry, output.Store:
+		return w.keep(ctx, o, built, names, part)
+	case output.Docker:
+		if o.Dest == "" {
+			done := part("loading into the Docker engine")
+			place, err := layout.LoadIntoEngine(ctx, list)
+			done()
+			w.place(err, place)
+			return err
 		}
-		group.Go(func() (err error) {
-			// What Convert compares are OCI types.
-			l.Descriptor.MediaType = layers.OCIType(l.Descriptor.MediaType)
-			if err := s.CheckDiffID(ctx, l); err != nil {
-				return err
-			}
-			if l, err = s.Convert(ctx, l, w); err != nil {
-				return err
-			}
-			l.Descriptor = ocispec.Descriptor{
-				MediaType: layerType(l.Descriptor.MediaType, o.DockerTypes),
-				Digest:    l.Descriptor.Digest, Size: l.Descriptor.Size,
-			}
-			if o.DockerTypes && l.Descriptor.MediaType == ocispec.MediaTypeImageLayerZstd {
-				return hint.Add(fmt.Errorf("layer %s is compressed with zstd, for which Docker's media types have no name", l.Descriptor.Digest),
-					"leave oci-mediatypes=false out, or add compression=gzip,force-compression=true")
-			}
-			out[i] = l
-			return nil
-		})
 	}
-	return out, group.Wait()
+	done := part("writing " + o.Dest)
+	err := WriteImages(ctx, w.Stdout, list, o, w.warn)
+	done()
+	if !o.Stdout() {
+		w.place(err, o.Dest)
+	}
+	return err
 }
 
-// putBlob keeps a config, manifest or index. What is larger than anybody reads again
-// is refused.
-func putBlob(ctx context.Context, s *store.Store, data []byte, mediaType string) (ocispec.Descriptor, error) {
-	if len(data) > manifest.MaxBytes {
-		return ocispec.Descriptor{}, hint.Add(fmt.Errorf("the image's config or manifest has %d bytes, and must not have more than %d", len(data), manifest.MaxBytes),
-			"long values of environment variables and labels belong in files of the image")
+// WriteImages writes images to the file, the directory or the standard output of
+// an OCI or Docker output. warn gets what people should know.
+func WriteImages(ctx context.Context, stdout io.Writer, list []layout.Named, o output.Spec, warn func(text string)) error {
+	if o.Directory {
+		return layout.WriteDir(ctx, list, o.Dest, warn)
 	}
-	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	return desc, s.PutBlob(ctx, desc, bytes.NewReader(data))
+	return writeFile(ctx, stdout, o, func(f io.Writer) error { return layout.WriteArchive(ctx, f, list, o.Type == output.Docker) })
+}
+
+// writeFile lets write fill the file or the standard output that is the output's.
+func writeFile(ctx context.Context, stdout io.Writer, o output.Spec, write func(io.Writer) error) error {
+	if o.Stdout() {
+		return place.Fill(stdout, write)
+	}
+	return place.WriteFile(ctx, o.Dest, write)
+}
+
+// files writes the outputs that are files.
+func (w *writing) files(ctx context.Context, o output.Spec, part func(string) func()) error {
+	split := len(w.targets) > 1 || w.opts.Index
+	if o.PlatformSplit != nil {
+		split = *o.PlatformSplit
+	}
+	f, err := files.Open(ctx, w.Store, w.targets, o.Source, split)
+	if err != nil {
+		return err
+	}
+	done := part("copying files")
+	if o.Type == output.Local {
+		var skipped []string
+		skipped, err = f.WriteTo(ctx, files.Directory{Dest: o.Dest, Delete: o.Delete, Warn: w.warn})
+		for _, p := range skipped {
+			w.Events(progress.Output{Step: w.current, Stream: 2, Time: time.Now(),
+				Data: []byte("/" + p + " is a device, which only root may make: left out\n")})
+		}
+	} else {
+		err = writeFile(ctx, w.Stdout, o, func(out io.Writer) error { return f.WriteTar(ctx, out) })
+	}
+	if err != nil {
+		return fmt.Errorf("writing the files: %w", err)
+	}
+	done()
+	if !o.Stdout() {
+		w.place(nil, o.Dest)
+	}
+	return nil
+}
+
+func (w *writing) warn(text string) {
+	w.Events(progress.Warned{Warning: parser.Warning{Short: text}})
+}
+
+func (w *writing) place(err error, place string) {
+	if err == nil {
+		w.done.Places = append(w.done.Places, place)
+	}
 }

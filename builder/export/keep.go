@@ -7,12 +7,14 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/sinter-build/sinter/builder/export/output"
 	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // keep stores and pushes.
-func (w *writing) keep(ctx context.Context, o Output, built *Built, names []string, part func(string) func()) error {
+func (w *writing) keep(ctx context.Context, o output.Spec, built *stored.Image, names []string, part func(string) func()) error {
 	if o.Pushes() && len(names) == 0 {
 		return hint.Add(errors.New("pushing needs a name"), "give one with -t HOST/NAME:TAG")
 	}
@@ -20,7 +22,7 @@ func (w *writing) keep(ctx context.Context, o Output, built *Built, names []stri
 		names = append(slices.Clone(names), o.Dangling+"@"+built.Digest().String())
 	}
 	if o.Keep {
-		for _, name := range o.keptNames(built, names) {
+		for _, name := range keptNames(o, built, names) {
 			done := func() {}
 			if name != "" {
 				done = part("naming to " + name)
@@ -34,7 +36,7 @@ func (w *writing) keep(ctx context.Context, o Output, built *Built, names []stri
 	if !o.Pushes() {
 		return nil
 	}
-	pushed := o.pushedNames(built, names)
+	pushed := pushedNames(o, built, names)
 	for i, name := range pushed {
 		if err := w.push(ctx, o, built, name, part); err != nil {
 			return w.pushFailed(ctx, o, built, pushed[i:], err)
@@ -43,7 +45,7 @@ func (w *writing) keep(ctx context.Context, o Output, built *Built, names []stri
 	return nil
 }
 
-func (w *writing) push(ctx context.Context, o Output, built *Built, name string, part func(string) func()) error {
+func (w *writing) push(ctx context.Context, o output.Spec, built *stored.Image, name string, part func(string) func()) error {
 	client := w.Registry
 	if ref, err := reference.ParseNormalizedNamed(name); err == nil && o.Insecure {
 		client = client.WithInsecure(reference.Domain(ref))
@@ -62,7 +64,7 @@ func (w *writing) push(ctx context.Context, o Output, built *Built, name string,
 }
 
 // keptNames are those that the image gets in the store; "" is none.
-func (o Output) keptNames(built *Built, names []string) []string {
+func keptNames(o output.Spec, built *stored.Image, names []string) []string {
 	if len(names) == 0 {
 		return []string{""}
 	}
@@ -79,8 +81,8 @@ func (o Output) keptNames(built *Built, names []string) []string {
 }
 
 // pushedNames are those under which the image is pushed.
-func (o Output) pushedNames(built *Built, names []string) []string {
-	list := o.toldNames(names)
+func pushedNames(o output.Spec, built *stored.Image, names []string) []string {
+	list := toldNames(o, names)
 	if !o.ByDigest {
 		return list
 	}
@@ -91,7 +93,7 @@ func (o Output) pushedNames(built *Built, names []string) []string {
 }
 
 // toldNames are those that a caller is told of.
-func (o Output) toldNames(names []string) []string {
+func toldNames(o output.Spec, names []string) []string {
 	if !o.ByDigest {
 		return names
 	}
@@ -102,4 +104,13 @@ func (o Output) toldNames(names []string) []string {
 		}
 	}
 	return list
+}
+
+// repository is a full reference without tag and digest.
+func repository(name string) string {
+	ref, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return name
+	}
+	return ref.Name()
 }

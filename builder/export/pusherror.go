@@ -3,6 +3,9 @@ package export
 import (
 	"context"
 	"fmt"
+
+	"github.com/sinter-build/sinter/builder/export/output"
+	"github.com/sinter-build/sinter/builder/stored"
 )
 
 // PushError is a push that failed for good. The image is in the store.
@@ -25,7 +28,7 @@ func (e *PushError) Unwrap() error { return e.Err }
 
 // pushFailed keeps an image that could not be pushed under names, and returns the
 // error for that: building it may have taken long.
-func (w *writing) pushFailed(ctx context.Context, o Output, built *Built, names []string, err error) error {
+func (w *writing) pushFailed(ctx context.Context, o output.Spec, built *stored.Image, names []string, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}

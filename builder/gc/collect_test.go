@@ -13,7 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -289,7 +290,7 @@ func TestApply(t *testing.T) {
 	ctx := context.Background()
 	env := openEnv(t)
 	kept, lost := buildImage(t, env, "kept"), buildImage(t, env, "lost")
-	for ref, b := range map[string]*export.Built{"docker.io/library/kept:1": kept, "": lost} {
+	for ref, b := range map[string]*stored.Image{"docker.io/library/kept:1": kept, "": lost} {
 		if err := env.Images.Put(ctx, ref, b.Desc); err != nil {
 			t.Fatal(err)
 		}
@@ -315,7 +316,7 @@ func TestApply(t *testing.T) {
 	if problems, err := env.Store.Verify(ctx); err != nil || len(problems) > 0 {
 		t.Errorf("afterwards: %v, %v", problems, err)
 	}
-	again, err := export.Stored(ctx, env.Store, kept.Desc)
+	again, err := stored.Open(ctx, env.Store, kept.Desc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +352,7 @@ func openEnv(t *testing.T) Env {
 	return Env{Store: s, Cache: c, Images: image.Open(s.Root(), s)}
 }
 
-func buildImage(t *testing.T, env Env, content string) *export.Built {
+func buildImage(t *testing.T, env Env, content string) *stored.Image {
 	t.Helper()
 	w, err := env.Store.NewWriter(context.Background(), store.Forms{Blob: true, Dir: true}, archive.Compression{})
 	if err != nil {
@@ -364,7 +365,7 @@ func buildImage(t *testing.T, env Env, content string) *export.Built {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := export.Assemble(context.Background(), env.Store, []export.Image{{Chain: layers.Chain{l}, Platform: ocispec.Platform{OS: "linux", Architecture: content}}}, export.Options{})
+	b, err := assemble.Image(context.Background(), env.Store, []assemble.Part{{Chain: layers.Chain{l}, Platform: ocispec.Platform{OS: "linux", Architecture: content}}}, assemble.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,16 +1,15 @@
 package gc
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"errors"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/stored"
 )
 
 // What is damaged of an image costs only that; what cannot be read just now stops
@@ -24,10 +23,10 @@ func TestNeedsOfDamagedImages(t *testing.T) {
 	}
 	torn := func(path string) error { return os.Truncate(path, 3) }
 	directory := func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o755)) }
-	manifest := func(b *export.Built) ocispec.Descriptor { return b.Desc }
-	config := func(b *export.Built) ocispec.Descriptor { return b.Manifests[0].Config }
+	manifest := func(b *stored.Image) ocispec.Descriptor { return b.Desc }
+	config := func(b *stored.Image) ocispec.Descriptor { return b.Manifests[0].Config }
 	for name, c := range map[string]struct {
-		of      func(*export.Built) ocispec.Descriptor
+		of      func(*stored.Image) ocispec.Descriptor
 		damage  func(string) error
 		blobs   int
 		diffIDs int

@@ -21,7 +21,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/export/annotation"
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 )
@@ -41,7 +41,7 @@ type Options struct {
 	// of an index of one.
 	KeepManifest bool
 	// Annotations can be those of the index and of its descriptors.
-	Annotations export.Annotations
+	Annotations annotation.List
 	// Platforms leaves out all others; nil leaves out none.
 	Platforms []ocispec.Platform
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/export/annotation"
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 )
@@ -188,7 +188,7 @@ func TestJoinFromSeveralRegistries(t *testing.T) {
 func TestJoinTypes(t *testing.T) {
 	s := newServer(t)
 	oci, docker := s.push(t, "oci:1", "linux/amd64", false), s.push(t, "docker:1", "linux/arm64", true)
-	note := export.Annotations{{Level: "index", Key: "a", Value: "b"}}
+	note := annotation.List{{Level: "index", Key: "a", Value: "b"}}
 	for _, c := range []struct {
 		name string
 		refs []registry.Ref
@@ -220,7 +220,7 @@ func TestJoinTypes(t *testing.T) {
 func TestJoinIndexes(t *testing.T) {
 	s := newServer(t)
 	a, b, c := s.push(t, "a:1", "linux/amd64", false), s.push(t, "b:1", "linux/arm64", false), s.push(t, "c:1", "linux/riscv64", false)
-	two := join(t, Options{Annotations: export.Annotations{{Level: "index", Key: "old", Value: "1"}}}, a, b)
+	two := join(t, Options{Annotations: annotation.List{{Level: "index", Key: "old", Value: "1"}}}, a, b)
 	client := newClient()
 	if err := client.Push(t.Context(), s.host+"/two:1", two, nil); err != nil {
 		t.Fatal(err)
@@ -233,7 +233,7 @@ func TestJoinIndexes(t *testing.T) {
 	if got := platformsOf(three); got != "linux/amd64 linux/arm64 linux/riscv64" {
 		t.Errorf("joined they are for %s", got)
 	}
-	noted := join(t, Options{Annotations: export.Annotations{{Level: "index", Key: "new", Value: "2"}}}, ref)
+	noted := join(t, Options{Annotations: annotation.List{{Level: "index", Key: "new", Value: "2"}}}, ref)
 	if got := indexOf(t, noted).Annotations; got["old"] != "1" || got["new"] != "2" {
 		t.Errorf("annotated it has %v", got)
 	}
@@ -277,9 +277,9 @@ func TestJoinRefuses(t *testing.T) {
 	s := newServer(t)
 	ref := s.push(t, "a:1", "linux/amd64", false)
 	for want, o := range map[string]Options{
-		"cannot be annotated": {Annotations: export.Annotations{{Level: "manifest", Key: "a"}}},
-		"no index descriptor": {Annotations: export.Annotations{{Level: "index-descriptor", Key: "a"}}},
-		"does not have":       {Annotations: export.Annotations{{Level: "manifest-descriptor", Platform: &ocispec.Platform{OS: "linux", Architecture: "arm"}, Key: "a"}}},
+		"cannot be annotated": {Annotations: annotation.List{{Level: "manifest", Key: "a"}}},
+		"no index descriptor": {Annotations: annotation.List{{Level: "index-descriptor", Key: "a"}}},
+		"does not have":       {Annotations: annotation.List{{Level: "manifest-descriptor", Platform: &ocispec.Platform{OS: "linux", Architecture: "arm"}, Key: "a"}}},
 		"none of the wanted":  {Platforms: []ocispec.Platform{{OS: "linux", Architecture: "arm64"}}},
 		"which is not wanted": {KeepManifest: true, Platforms: []ocispec.Platform{{OS: "linux", Architecture: "arm64"}}},
 	} {
@@ -349,7 +349,7 @@ func FuzzRoot(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := read{desc: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(data), Size: int64(len(data))}, data: data}
 		o := Options{
-			Annotations: export.Annotations{{Level: "index", Key: "a"}, {Level: "manifest-descriptor", Key: "b"}},
+			Annotations: annotation.List{{Level: "index", Key: "a"}, {Level: "manifest-descriptor", Key: "b"}},
 			Platforms:   []ocispec.Platform{{OS: "linux", Architecture: "arm64"}},
 		}
 		root, err := o.root([]read{r, r})

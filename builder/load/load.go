@@ -24,8 +24,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/manifest"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
@@ -252,9 +252,9 @@ func addImage(images []Image, d ocispec.Descriptor, name string) []Image {
 }
 
 // complete fails when a blob of an image did not come with it.
-func complete(ctx context.Context, s *store.Store, images []Image) error {
-	for _, img := range images {
-		b, err := export.Stored(ctx, s, img.Desc)
+func complete(ctx context.Context, s *store.Store, loaded []Image) error {
+	for _, img := range loaded {
+		b, err := stored.Open(ctx, s, img.Desc)
 		if err != nil {
 			return err
 		}
@@ -298,7 +298,7 @@ func copyImage(ctx context.Context, s *store.Store, dir string, root ocispec.Des
 		return err
 	}
 	return manifest.Walker{
-		Read: func(d ocispec.Descriptor) ([]byte, error) { return export.ReadBlob(ctx, s, d) },
+		Read: func(d ocispec.Descriptor) ([]byte, error) { return stored.ReadBlob(ctx, s, d) },
 		Want: func(d ocispec.Descriptor) (bool, error) {
 			err := copyBlob(ctx, s, dir, d)
 			if errors.Is(err, fs.ErrNotExist) {

@@ -23,8 +23,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/export/layout"
 	"github.com/sinter-build/sinter/builder/manifest"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/archive/archivetest"
@@ -47,10 +49,10 @@ func openStore(t testing.TB) *store.Store {
 }
 
 // sample is an image of one layer in a store of its own.
-func sample(t testing.TB, platforms ...string) *export.Built {
+func sample(t testing.TB, platforms ...string) *stored.Image {
 	t.Helper()
 	s := openStore(t)
-	var imgs []export.Image
+	var imgs []assemble.Part
 	for _, arch := range platforms {
 		w, err := s.NewWriter(context.Background(), store.Forms{Blob: true}, archive.Compression{})
 		if err != nil {
@@ -64,19 +66,19 @@ func sample(t testing.TB, platforms ...string) *export.Built {
 		if err != nil {
 			t.Fatal(err)
 		}
-		imgs = append(imgs, export.Image{Platform: ocispec.Platform{OS: "linux", Architecture: arch}, Chain: layers.Chain{l}})
+		imgs = append(imgs, assemble.Part{Platform: ocispec.Platform{OS: "linux", Architecture: arch}, Chain: layers.Chain{l}})
 	}
-	b, err := export.Assemble(context.Background(), s, imgs, export.Options{})
+	b, err := assemble.Image(context.Background(), s, imgs, assemble.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-func written(t testing.TB, typ export.Type, images ...export.Named) []byte {
+func written(t testing.TB, docker bool, list ...layout.Named) []byte {
 	t.Helper()
 	var buf bytes.Buffer
-	if err := export.WriteArchive(context.Background(), &buf, images, typ); err != nil {
+	if err := layout.WriteArchive(context.Background(), &buf, list, docker); err != nil {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
@@ -87,7 +89,7 @@ const app1, app2 = "docker.io/library/app:1", "docker.io/library/app:2"
 // readAll reads every blob of a loaded image, which verifies it.
 func readAll(t *testing.T, s *store.Store, img Image) {
 	t.Helper()
-	b, err := export.Stored(context.Background(), s, img.Desc)
+	b, err := stored.Open(context.Background(), s, img.Desc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,11 +124,11 @@ func TestOwnArchivesComeBack(t *testing.T) {
 		digest digest.Digest
 		names  string
 	}{
-		{"docker", written(t, export.Docker, export.Named{Built: one, Names: []string{app1, app2}}), one.Digest(), app1 + " " + app2},
-		{"oci", written(t, export.OCI, export.Named{Built: one, Names: []string{app1}}), one.Digest(), app1},
-		{"without a name", written(t, export.OCI, export.Named{Built: one}), one.Digest(), ""},
-		{"two platforms", written(t, export.OCI, export.Named{Built: two, Names: []string{app1}}), two.Digest(), app1},
-		{"compressed", gz(written(t, export.Docker, export.Named{Built: one, Names: []string{app1}})), one.Digest(), app1},
+		{"docker", written(t, true, layout.Named{Image: one, Names: []string{app1, app2}}), one.Digest(), app1 + " " + app2},
+		{"oci", written(t, false, layout.Named{Image: one, Names: []string{app1}}), one.Digest(), app1},
+		{"without a name", written(t, false, layout.Named{Image: one}), one.Digest(), ""},
+		{"two platforms", written(t, false, layout.Named{Image: two, Names: []string{app1}}), two.Digest(), app1},
+		{"compressed", gz(written(t, true, layout.Named{Image: one, Names: []string{app1}})), one.Digest(), app1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := openStore(t)
@@ -143,8 +145,8 @@ func TestOwnArchivesComeBack(t *testing.T) {
 }
 
 func TestSeveralImages(t *testing.T) {
-	data := written(t, export.Docker,
-		export.Named{Built: sample(t, "amd64"), Names: []string{app1}}, export.Named{Built: sample(t, "arm64"), Names: []string{app2}})
+	data := written(t, true,
+		layout.Named{Image: sample(t, "amd64"), Names: []string{app1}}, layout.Named{Image: sample(t, "arm64"), Names: []string{app2}})
 	images, err := Archive(context.Background(), openStore(t), bytes.NewReader(data))
 	if err != nil || len(images) != 2 {
 		t.Fatalf("%+v, %v", images, err)
@@ -175,7 +177,7 @@ func TestDockerFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := export.Stored(context.Background(), s, images[0].Desc)
+	b, err := stored.Open(context.Background(), s, images[0].Desc)
 	if err != nil || b.Manifests[0].Config.Digest.String() != want.String() || len(images[0].Names) != 1 {
 		t.Fatalf("%+v, %v", images, err)
 	}
@@ -245,7 +247,7 @@ func TestLegacyDockerFormat(t *testing.T) {
 
 func TestLayout(t *testing.T) {
 	b, dir := sample(t, "amd64", "arm64"), t.TempDir()
-	if err := export.WriteLayout(context.Background(), []export.Named{{Built: b, Names: []string{app1}}}, dir, func(string) {}); err != nil {
+	if err := layout.WriteDir(context.Background(), []layout.Named{{Image: b, Names: []string{app1}}}, dir, func(string) {}); err != nil {
 		t.Fatal(err)
 	}
 	// A layout need not have all platforms of an index.
@@ -271,7 +273,7 @@ func TestLayout(t *testing.T) {
 }
 
 func TestArchiveRefuses(t *testing.T) {
-	whole := written(t, export.OCI, export.Named{Built: sample(t, "amd64")})
+	whole := written(t, false, layout.Named{Image: sample(t, "amd64")})
 	lostBlob := `{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"` + digest.FromString("x").String() + `","size":1}]}`
 	for _, c := range []struct {
 		name string
@@ -331,7 +333,7 @@ func TestArchiveOfHugeFiles(t *testing.T) {
 }
 
 func FuzzArchive(f *testing.F) {
-	f.Add(written(f, export.Docker, export.Named{Built: sample(f, "amd64"), Names: []string{app1}}))
+	f.Add(written(f, true, layout.Named{Image: sample(f, "amd64"), Names: []string{app1}}))
 	layer := string(archiveOf(f, member{name: "file", data: "x"}))
 	f.Add(legacy(f, digest.FromString(layer), layer))
 	f.Add([]byte("index.json"))

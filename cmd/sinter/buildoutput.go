@@ -21,16 +21,21 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/export/annotation"
+	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/export/output"
+	"github.com/sinter-build/sinter/builder/export/place"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
 
 // outputs are those that -o, --push and --load ask for; without any, the image
 // stays in the store.
-func (f *buildFlags) outputs(names []string) ([]export.Output, error) {
-	var list []export.Output
+func (f *buildFlags) outputs(names []string) ([]output.Spec, error) {
+	var list []output.Spec
 	for _, text := range f.output {
-		o, err := export.ParseOutput(text)
+		o, err := output.Parse(text)
 		if err == nil {
 			err = o.CheckDest(o.Stdout() && term.IsTerminal(int(os.Stdout.Fd())))
 		}
@@ -43,10 +48,10 @@ func (f *buildFlags) outputs(names []string) ([]export.Output, error) {
 		list = pushing(list)
 	}
 	if f.load {
-		list = append(list, export.Output{Type: export.Docker})
+		list = append(list, output.Spec{Type: output.Docker})
 	}
 	if len(list) == 0 {
-		list = append(list, export.Output{Type: export.Store, Keep: true})
+		list = append(list, output.Spec{Type: output.Store, Keep: true})
 	}
 	for i, o := range list {
 		if len(names) > 0 {
@@ -66,7 +71,7 @@ func hasTag(name string) bool {
 }
 
 // unused are warnings about flags and attributes of outputs that do nothing.
-func (f *buildFlags) unused(outputs []export.Output) []string {
+func (f *buildFlags) unused(outputs []output.Spec) []string {
 	var out []string
 	image := false
 	for _, o := range outputs {
@@ -105,7 +110,7 @@ func (b *building) checkOutputs(g *parser.Graph) (epoch *int64, err error) {
 	if !clamps {
 		epoch = nil
 	}
-	if err := export.Check(b.outputs, b.assembly, targets); err != nil {
+	if err := output.Check(b.outputs, b.assembly, targets); err != nil {
 		return nil, usage(err)
 	}
 	return epoch, nil
@@ -114,24 +119,24 @@ func (b *building) checkOutputs(g *parser.Graph) (epoch *int64, err error) {
 // pushing makes the outputs that are images pushed, as --push does in docker;
 // without such an output there is one more, which also stays in the store, as with
 // docker's default.
-func pushing(list []export.Output) []export.Output {
+func pushing(list []output.Spec) []output.Spec {
 	for i := range list {
-		if list[i].Type == export.Store {
+		if list[i].Type == output.Store {
 			list[i].Push = true
 			return list
 		}
-		if list[i].Type == export.Registry {
+		if list[i].Type == output.Registry {
 			return list
 		}
 	}
-	return append(list, export.Output{Type: export.Store, Keep: true, Push: true})
+	return append(list, output.Spec{Type: output.Store, Keep: true, Push: true})
 }
 
 // assembly is what all images of the build shall look like.
-func (f *buildFlags) assembly() (export.Options, error) {
-	o := export.Options{DockerTypes: f.format == "docker"}
+func (f *buildFlags) assembly() (assemble.Options, error) {
+	o := assemble.Options{DockerTypes: f.format == "docker"}
 	for _, text := range f.annotations {
-		a, err := export.ParseAnnotation(text)
+		a, err := annotation.Parse(text)
 		if err != nil {
 			return o, badFlag("annotation", text, err)
 		}
@@ -143,8 +148,8 @@ func (f *buildFlags) assembly() (export.Options, error) {
 // checkFiles refuses files about an image when none is made, and those that
 // cannot be written. Those that are there from an earlier build go, so that none
 // is left when this one fails.
-func (f *buildFlags) checkFiles(outputs []export.Output) error {
-	image := slices.ContainsFunc(outputs, func(o export.Output) bool { return o.NeedsBlobs() })
+func (f *buildFlags) checkFiles(outputs []output.Spec) error {
+	image := slices.ContainsFunc(outputs, func(o output.Spec) bool { return o.NeedsBlobs() })
 	for _, file := range []struct {
 		name, path string
 		ofImage    bool
@@ -165,7 +170,7 @@ func (f *buildFlags) checkFiles(outputs []export.Output) error {
 // checkFile finds out whether a file can be written, and removes the one that is
 // there.
 func checkFile(flag, path string) error {
-	if err := export.CheckFile(path); err != nil {
+	if err := place.Check(path); err != nil {
 		return badFlag(flag, path, err)
 	}
 	info, err := os.Stat(path)
@@ -202,7 +207,7 @@ func cause(err error) string {
 
 // imageID is what docker calls so: the digest of the config, or of the index when
 // there is one.
-func imageID(b *export.Built) digest.Digest {
+func imageID(b *stored.Image) digest.Digest {
 	if len(b.Manifests) == 1 && b.Root().Digest == b.Manifests[0].Desc.Digest {
 		return b.Manifests[0].Config.Digest
 	}
@@ -257,7 +262,7 @@ func metadata(w *export.Written) map[string]any {
 
 // replaceFile writes a file, which is there as a whole or not at all.
 func replaceFile(ctx context.Context, path string, data []byte) error {
-	return export.WriteFile(ctx, path, func(w io.Writer) error {
+	return place.WriteFile(ctx, path, func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})

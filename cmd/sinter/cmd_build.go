@@ -13,6 +13,8 @@ import (
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/cdi"
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/export/output"
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/runner"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
@@ -55,7 +57,7 @@ type building struct {
 	*app
 	flags   *buildFlags
 	inputs  *inputs
-	outputs []export.Output
+	outputs []output.Spec
 	names   []string
 	// files reads what the flags name.
 	files   hostfile.Streams
@@ -67,7 +69,7 @@ type building struct {
 	// ignore are the rules of --ignorefile; nil without that.
 	ignore []byte
 	// assembly is what all images shall look like.
-	assembly export.Options
+	assembly assemble.Options
 	began    time.Time
 	journal  *builder.Journal
 	// image is the digest of what was built; "" for none.
@@ -312,9 +314,9 @@ func (b *building) export(ctx context.Context, result *builder.Result) error {
 	if env.Registry, err = b.registry(); err != nil {
 		return err
 	}
-	targets := make([]export.Image, len(result.Targets))
+	targets := make([]assemble.Part, len(result.Targets))
 	for i, t := range result.Targets {
-		targets[i] = export.Image{
+		targets[i] = assemble.Part{
 			Platform: t.Target.Platform, Config: t.Target.Config, BaseConfig: t.Target.BaseConfig,
 			Chain: t.Chain, Built: t.Built, Epoch: t.Target.Epoch,
 		}

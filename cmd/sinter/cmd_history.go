@@ -13,7 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/stored"
 )
 
 type historyFlags struct {
@@ -68,7 +68,7 @@ func (a *app) history(ctx context.Context, f *historyFlags, text string) error {
 		return fmt.Errorf("of image %s no platform is in the store", displayName(n))
 	}
 	m := forThisMachine(built)
-	data, err := export.ReadBlob(ctx, a.layers, m.Config)
+	data, err := stored.ReadBlob(ctx, a.layers, m.Config)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (a *app) history(ctx context.Context, f *historyFlags, text string) error {
 }
 
 // rows are the entries of a history, the latest first; that one is the image.
-func (f *historyFlags) rows(n namedImage, m export.Manifest, history []ocispec.History) []row {
+func (f *historyFlags) rows(n namedImage, m stored.Manifest, history []ocispec.History) []row {
 	rows := make([]row, len(history))
 	layer := 0
 	for i, h := range history {

@@ -13,7 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/stored"
 )
 
 type imagesFlags struct {
@@ -100,12 +100,12 @@ func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) err
 }
 
 // config is the image config of the only platform, or of the first of several.
-func (a *app) config(ctx context.Context, b *export.Built) (ocispec.Image, error) {
+func (a *app) config(ctx context.Context, b *stored.Image) (ocispec.Image, error) {
 	var img ocispec.Image
 	if len(b.Manifests) == 0 {
 		return img, nil
 	}
-	data, err := export.ReadBlob(ctx, a.layers, b.Manifests[0].Config)
+	data, err := stored.ReadBlob(ctx, a.layers, b.Manifests[0].Config)
 	if err == nil {
 		err = json.Unmarshal(data, &img)
 	}

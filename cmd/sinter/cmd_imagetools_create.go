@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/export/annotation"
 	"github.com/sinter-build/sinter/builder/imagetools"
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
@@ -137,7 +137,7 @@ func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.
 func (f *createFlags) options() (imagetools.Options, error) {
 	o := imagetools.Options{KeepManifest: !f.preferIndex}
 	for _, text := range f.annotations {
-		list, err := export.ParseAnnotation(text)
+		list, err := annotation.Parse(text)
 		if err != nil {
 			return o, usage(err)
 		}

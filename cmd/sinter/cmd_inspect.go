@@ -17,7 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/stored"
 )
 
 type inspectFlags struct {
@@ -119,7 +119,7 @@ func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error
 			return err
 		}
 		if f.raw {
-			data, err := export.ReadBlob(ctx, a.layers, n.Desc)
+			data, err := stored.ReadBlob(ctx, a.layers, n.Desc)
 			if err == nil {
 				_, err = a.stdout.Write(data)
 			}
@@ -148,13 +148,13 @@ func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error
 
 // inspected tells of the image for this machine's platform, or else of the
 // first.
-func (a *app) inspected(ctx context.Context, n namedImage, built *export.Built) (info inspected, err error) {
+func (a *app) inspected(ctx context.Context, n namedImage, built *stored.Image) (info inspected, err error) {
 	all := built.Manifests
 	if len(all) == 0 {
 		return info, fmt.Errorf("of image %s no platform is in the store", displayName(n))
 	}
 	one := forThisMachine(built)
-	data, err := export.ReadBlob(ctx, a.layers, one.Config)
+	data, err := stored.ReadBlob(ctx, a.layers, one.Config)
 	if err != nil {
 		return info, err
 	}
@@ -190,7 +190,7 @@ func (a *app) inspected(ctx context.Context, n namedImage, built *export.Built) 
 }
 
 // forThisMachine is the manifest that this machine would run.
-func forThisMachine(b *export.Built) export.Manifest {
+func forThisMachine(b *stored.Image) stored.Manifest {
 	if one, err := b.Only(hostPlatform()); err == nil {
 		return one.Manifests[0]
 	}

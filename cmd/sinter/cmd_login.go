@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/export/place"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers/hint"
 )
@@ -108,7 +108,7 @@ func dockerConfig() (*configfile.ConfigFile, error) {
 		return nil, err
 	}
 	// It is written by way of the symlink that it may be.
-	if err := export.CheckFile(file.Filename); err != nil {
+	if err := place.Check(file.Filename); err != nil {
 		return nil, fmt.Errorf("docker's configuration: %w", err)
 	}
 	return file, nil

@@ -12,8 +12,8 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/gc"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/image"
@@ -272,7 +272,7 @@ func (a *app) sayFreed(plan *gc.Plan, f *pruneFlags) error {
 // hasLabels reports whether an image is one that the filter asks for. One that cannot
 // be read is not.
 func (a *app) hasLabels(ctx context.Context, img image.Image, labels labelFilter) bool {
-	built, err := export.Stored(ctx, a.layers, img.Desc)
+	built, err := stored.Open(ctx, a.layers, img.Desc)
 	if err != nil {
 		return false
 	}

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/export/layout"
+	"github.com/sinter-build/sinter/builder/export/output"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/hint"
 )
 
@@ -37,15 +40,15 @@ or to an OCI layout.`,
 }
 
 // saveOutput is where the flags say that the images go.
-func (f *saveFlags) saveOutput() (export.Output, error) {
-	o := export.Output{Dest: f.output}
+func (f *saveFlags) saveOutput() (output.Spec, error) {
+	o := output.Spec{Dest: f.output}
 	switch f.format {
 	case "docker", "docker-archive":
-		o.Type = export.Docker
+		o.Type = output.Docker
 	case "oci", "oci-archive":
-		o.Type = export.OCI
+		o.Type = output.OCI
 	case "oci-dir":
-		o.Type, o.Directory = export.OCI, true
+		o.Type, o.Directory = output.OCI, true
 	default:
 		return o, wrongFlag("format", f.format, "want docker, oci or oci-dir")
 	}
@@ -72,7 +75,7 @@ func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {
 		return err
 	}
 	defer release()
-	var images []export.Named
+	var images []layout.Named
 	for _, arg := range args {
 		n, err := a.find(ctx, arg)
 		if err != nil {
@@ -91,8 +94,8 @@ func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {
 }
 
 // fitsArchive finds images that docker's archives cannot hold.
-func fitsArchive(o export.Output, n namedImage, b *export.Built) error {
-	if o.Type != export.Docker || len(b.Manifests) == 1 {
+func fitsArchive(o output.Spec, n namedImage, b *stored.Image) error {
+	if o.Type != output.Docker || len(b.Manifests) == 1 {
 		return nil
 	}
 	return hint.Add(
@@ -102,11 +105,11 @@ func fitsArchive(o export.Output, n namedImage, b *export.Built) error {
 }
 
 // addNamed adds an image, or another name to one that is there already.
-func addNamed(images []export.Named, b *export.Built, name string) []export.Named {
-	i := slices.IndexFunc(images, func(n export.Named) bool { return n.Digest() == b.Digest() })
+func addNamed(images []layout.Named, b *stored.Image, name string) []layout.Named {
+	i := slices.IndexFunc(images, func(n layout.Named) bool { return n.Digest() == b.Digest() })
 	if i < 0 {
 		i = len(images)
-		images = append(images, export.Named{Built: b})
+		images = append(images, layout.Named{Image: b})
 	}
 	if name != "" && !slices.Contains(images[i].Names, name) {
 		images[i].Names = append(images[i].Names, name)

@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/gc"
 	"github.com/sinter-build/sinter/builder/source/web"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/folder"
@@ -199,7 +199,7 @@ func verifyImage(ctx context.Context, env gc.Env, img image.Image, layersOf laye
 }
 
 func imageProblems(ctx context.Context, s *store.Store, img image.Image, layersOf layerCheck) (wrong []error) {
-	built, err := export.Stored(ctx, s, img.Desc)
+	built, err := stored.Open(ctx, s, img.Desc)
 	if err != nil {
 		return []error{err}
 	}

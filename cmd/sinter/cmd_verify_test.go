@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/store"
 )
 
@@ -31,7 +31,7 @@ func TestVerifyRemovedImage(t *testing.T) {
 		t.Fatalf("%d images, %v", len(list), err)
 	}
 	img := list[0]
-	built, err := export.Stored(t.Context(), env.Store, img.Desc)
+	built, err := stored.Open(t.Context(), env.Store, img.Desc)
 	if err != nil {
 		t.Fatal(err)
 	}

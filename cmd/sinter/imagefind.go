@@ -14,9 +14,9 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
@@ -25,7 +25,7 @@ import (
 // namedImage is an image of the store by one of its names.
 type namedImage struct {
 	image.Image
-	built *export.Built
+	built *stored.Image
 }
 
 // id is what docker calls the image's ID: the digest of the config, or of the
@@ -62,7 +62,7 @@ func (a *app) allImages(ctx context.Context) ([]namedImage, error) {
 		if img.Ref == "" && slices.ContainsFunc(list, func(o image.Image) bool { return o.Ref != "" && o.Desc.Digest == img.Desc.Digest }) {
 			continue
 		}
-		built, err := export.Stored(ctx, s, img.Desc)
+		built, err := stored.Open(ctx, s, img.Desc)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
@@ -101,7 +101,7 @@ func (a *app) findAll(ctx context.Context, text string) ([]namedImage, error) {
 			if err != nil {
 				return nil, err
 			}
-			built, err := export.Stored(ctx, s, desc)
+			built, err := stored.Open(ctx, s, desc)
 			img := image.Image{Ref: ref.String(), Desc: desc}
 			if errors.Is(err, fs.ErrNotExist) && !isNamed(images, img) {
 				return nil, noSuchImage(text, nil) // another process has removed it
@@ -167,7 +167,7 @@ func platformFlag(text string) (*ocispec.Platform, error) {
 // whole is the image, or that of one platform of it, if all of it is there. Of a
 // pulled image often only this machine's platform is: that is then taken, with a
 // warning.
-func (a *app) whole(n namedImage, platform *ocispec.Platform) (*export.Built, error) {
+func (a *app) whole(n namedImage, platform *ocispec.Platform) (*stored.Image, error) {
 	if platform != nil {
 		return n.built.Only(*platform)
 	}

@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -371,4 +372,13 @@ func (s *Images) writeLayout() error {
 		return nil
 	}
 	return s.writeFile(path, data)
+}
+
+// Familiar is a full reference as people write it: app:1 for docker.io/library/app:1.
+func Familiar(name string) string {
+	ref, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return name
+	}
+	return reference.FamiliarString(ref)
 }

@@ -1,4 +1,7 @@
-package export
+// Package place writes files and directories to places of the user's: under its name
+// stands what was there or the whole new thing, builds into one directory take turns,
+// and nothing that others have planted leads a write elsewhere.
+package place
 
 import (
 	"bufio"
@@ -36,7 +39,7 @@ func WriteFile(ctx context.Context, path string, write func(io.Writer) error) er
 	case inner != nil:
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	return placed(path, err)
+	return Error(path, err)
 }
 
 func writeFile(ctx context.Context, path string, write func(io.Writer) error) error {
@@ -55,11 +58,11 @@ func writeFile(ctx context.Context, path string, write func(io.Writer) error) er
 	if p.Open || err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return writeInto(ctx, p, write)
 	}
-	return replace(p, write)
+	return Replace(p, write)
 }
 
-// replace makes the file at p, in place of what is there.
-func replace(p *hostfile.Place, write func(io.Writer) error) error {
+// Replace makes the file at p, in place of what is there.
+func Replace(p *hostfile.Place, write func(io.Writer) error) error {
 	if err := removeStale(p); err != nil {
 		return err
 	}
@@ -68,7 +71,7 @@ func replace(p *hostfile.Place, write func(io.Writer) error) error {
 		return err
 	}
 	defer t.close()
-	if err := fill(t.file, write); err != nil {
+	if err := Fill(t.file, write); err != nil {
 		return err
 	}
 	return t.rename()
@@ -82,7 +85,7 @@ func writeInto(ctx context.Context, p *hostfile.Place, write func(io.Writer) err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = f.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
-	return errors.Join(fill(f, write), f.Close())
+	return errors.Join(Fill(f, write), f.Close())
 }
 
 // errNoReader is a pipe that nobody has opened for reading.
@@ -120,8 +123,8 @@ func isPipe(p *hostfile.Place) bool {
 	return err == nil && !p.Open && st.Mode&unix.S_IFMT == unix.S_IFIFO
 }
 
-// fill writes to f in few large pieces.
-func fill(f io.Writer, write func(io.Writer) error) error {
+// Fill writes to f in few large pieces.
+func Fill(f io.Writer, write func(io.Writer) error) error {
 	w := bufio.NewWriterSize(f, 1<<20)
 	if err := write(w); err != nil {
 		return err
@@ -129,8 +132,18 @@ func fill(f io.Writer, write func(io.Writer) error) error {
 	return w.Flush()
 }
 
-// placed adds a hint to the error of a place that cannot be written to.
-func placed(path string, err error) error {
+// Check refuses a place that WriteFile would not use because of what another
+// user has put there.
+func Check(path string) error {
+	var foreign *hostfile.ForeignError
+	if err := hostfile.Check(path); errors.As(err, &foreign) {
+		return Error(path, err)
+	}
+	return nil
+}
+
+// Error adds a hint to the error of a place that cannot be written to.
+func Error(path string, err error) error {
 	var foreign *hostfile.ForeignError
 	if errors.As(err, &foreign) {
 		return err

@@ -1,13 +1,13 @@
-package export
+package files
 
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -15,18 +15,12 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/export/exporttest"
+	"github.com/sinter-build/sinter/builder/export/place"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
 )
-
-func unpackTar(t *testing.T, file, to string) {
-	t.Helper()
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("tar", "-xf", file, "-C", to).CombinedOutput(); err != nil {
-		t.Fatalf("tar: %v\n%s", err, out)
-	}
-}
 
 // listing is what a directory holds: mode, path, content or target.
 func listing(t *testing.T, dir string) (lines []string) {
@@ -72,22 +66,41 @@ var sampleFiles = []string{
 	"link -> bin/sh", "dtrwx------ secret", "urwxr-xr-x secret/set setuid",
 }
 
-func writeTo(t *testing.T, dest string, imgs []Image, w *writing, o string) error {
+// sample is an image of two layers.
+func sample(t *testing.T, s *store.Store, p ocispec.Platform) assemble.Part {
 	t.Helper()
-	out, err := ParseOutput(o + ",dest=" + dest)
+	config, chain := exporttest.Sample(t, s, p)
+	return assemble.Part{Platform: p, Config: config, Chain: chain}
+}
+
+// how says how files are written.
+type how struct {
+	source             string
+	split, tar, delete bool
+	warn               func(string)
+}
+
+func writeTo(t *testing.T, s *store.Store, dest string, h how, parts ...assemble.Part) error {
+	t.Helper()
+	f, err := Open(t.Context(), s, parts, h.source, h.split)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	_, err = Write(context.Background(), w.Env, imgs, Options{}, []Output{out}, nil)
+	if h.tar {
+		return place.WriteFile(t.Context(), dest, func(w io.Writer) error { return f.WriteTar(t.Context(), w) })
+	}
+	if h.warn == nil {
+		h.warn = func(text string) { t.Logf("warned: %s", text) }
+	}
+	_, err = f.WriteTo(t.Context(), Directory{Dest: dest, Delete: h.delete, Warn: h.warn})
 	return err
 }
 
 func TestLocal(t *testing.T) {
-	s, dir := openStore(t), filepath.Join(t.TempDir(), "new", "root")
-	img := sample(t, s, amd64)
-	w := &writing{Env: Env{Store: s}}
+	s, dir := exporttest.OpenStore(t), filepath.Join(t.TempDir(), "new", "root")
+	img := sample(t, s, exporttest.AMD64)
 	for range 2 {
-		if err := writeTo(t, dir, []Image{img}, w, "type=local"); err != nil {
+		if err := writeTo(t, s, dir, how{}, img); err != nil {
 			t.Fatal(err)
 		}
 		if got := listing(t, dir); !reflect.DeepEqual(got, sampleFiles) {
@@ -109,7 +122,7 @@ func TestLocal(t *testing.T) {
 		t.Errorf("two names of a file are two files: %v", err)
 	}
 	for _, p := range []string{"bin/sh", "secret"} {
-		if info, err := os.Stat(filepath.Join(dir, p)); err != nil || !info.ModTime().Equal(noon) {
+		if info, err := os.Stat(filepath.Join(dir, p)); err != nil || !info.ModTime().Equal(exporttest.Noon) {
 			t.Errorf("%s has the time %v, %v", p, info.ModTime(), err)
 		}
 	}
@@ -118,7 +131,7 @@ func TestLocal(t *testing.T) {
 // TestLocalOverOther writes over a directory in which everything is of another
 // kind; a symlink that leads out of it must not be followed.
 func TestLocalOverOther(t *testing.T) {
-	s, dir, outside := openStore(t), t.TempDir(), t.TempDir()
+	s, dir, outside := exporttest.OpenStore(t), t.TempDir(), t.TempDir()
 	for _, err := range []error{
 		os.Symlink(outside, filepath.Join(dir, "bin")), os.MkdirAll(filepath.Join(dir, "link/x"), 0o755),
 		os.WriteFile(filepath.Join(dir, "secret"), nil, 0o644), os.WriteFile(filepath.Join(dir, "other"), nil, 0o644),
@@ -128,9 +141,8 @@ func TestLocalOverOther(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w := &writing{Env: Env{Store: s}}
-	img := sample(t, s, amd64)
-	if err := writeTo(t, dir, []Image{img}, w, "type=local"); err != nil {
+	img := sample(t, s, exporttest.AMD64)
+	if err := writeTo(t, s, dir, how{}, img); err != nil {
 		t.Fatal(err)
 	}
 	if data, err := os.ReadFile(filepath.Join(outside, "sh")); err != nil || string(data) != "mine" {
@@ -139,7 +151,7 @@ func TestLocalOverOther(t *testing.T) {
 	if got := listing(t, dir); len(got) != len(sampleFiles)+1 {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))
 	}
-	if err := writeTo(t, dir, []Image{img}, w, "type=local,mode=delete"); err != nil {
+	if err := writeTo(t, s, dir, how{delete: true}, img); err != nil {
 		t.Fatal(err)
 	}
 	if got := listing(t, dir); !reflect.DeepEqual(got, sampleFiles) {
@@ -148,10 +160,9 @@ func TestLocalOverOther(t *testing.T) {
 }
 
 func TestFilesOfPlatforms(t *testing.T) {
-	s, dir := openStore(t), t.TempDir()
-	imgs := []Image{sample(t, s, arm64), sample(t, s, amd64)}
-	w := &writing{Env: Env{Store: s}}
-	if err := writeTo(t, dir+"/local", imgs, w, "type=local,src=/bin"); err != nil {
+	s, dir := exporttest.OpenStore(t), t.TempDir()
+	imgs := []assemble.Part{sample(t, s, exporttest.ARM64), sample(t, s, exporttest.AMD64)}
+	if err := writeTo(t, s, dir+"/local", how{source: "/bin", split: true}, imgs...); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
@@ -161,18 +172,18 @@ func TestFilesOfPlatforms(t *testing.T) {
 	if got := listing(t, dir+"/local"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))
 	}
-	if err := writeTo(t, dir+"/root.tar", imgs, w, "type=tar,src=bin"); err != nil {
+	if err := writeTo(t, s, dir+"/root.tar", how{tar: true, source: "bin", split: true}, imgs...); err != nil {
 		t.Fatal(err)
 	}
-	unpackTar(t, dir+"/root.tar", dir+"/tar")
+	exporttest.UnpackTar(t, dir+"/root.tar", dir+"/tar")
 	if got := listing(t, dir+"/tar"); !reflect.DeepEqual(got, want) {
 		t.Errorf("tar has\n%s", strings.Join(got, "\n"))
 	}
-	err := writeTo(t, dir+"/one", imgs, w, "type=local,platform-split=false")
+	err := writeTo(t, s, dir+"/one", how{}, imgs...)
 	if err == nil || !strings.Contains(err.Error(), "both have /bin/sh") {
 		t.Errorf("got %v", err)
 	}
-	err = writeTo(t, dir+"/none", imgs, w, "type=local,src=/bin/sh")
+	err = writeTo(t, s, dir+"/none", how{source: "/bin/sh", split: true}, imgs...)
 	if err == nil || !strings.Contains(err.Error(), "not a directory") {
 		t.Errorf("got %v", err)
 	}
@@ -181,14 +192,14 @@ func TestFilesOfPlatforms(t *testing.T) {
 // TestHardlinkWhoseFirstNameIsGone: the layer above hides the name that has the
 // content; the other name keeps it.
 func TestHardlinkWhoseFirstNameIsGone(t *testing.T) {
-	s, dir := openStore(t), t.TempDir()
-	below := layer(t, s, noon, regular("a", "content"), file{layers.Entry{Path: "b", Kind: layers.Hardlink, Link: "a"}, ""},
-		file{layers.Entry{Path: "c", Kind: layers.Hardlink, Link: "a"}, ""},
-		file{layers.Entry{Path: "p", Kind: layers.Fifo}, ""}, file{layers.Entry{Path: "q", Kind: layers.Hardlink, Link: "p"}, ""},
-		file{layers.Entry{Path: "s", Kind: layers.Symlink, Target: "a"}, ""}, file{layers.Entry{Path: "t", Kind: layers.Hardlink, Link: "s"}, ""})
-	above := layer(t, s, noon, regular("a", "another"))
-	img := Image{Platform: amd64, Chain: layers.Chain{below, above}}
-	if err := writeTo(t, dir+"/root.tar", []Image{img}, &writing{Env: Env{Store: s}}, "type=tar"); err != nil {
+	s, dir := exporttest.OpenStore(t), t.TempDir()
+	below := exporttest.Layer(t, s, exporttest.Noon, exporttest.Regular("a", "content"), exporttest.File{Entry: layers.Entry{Path: "b", Kind: layers.Hardlink, Link: "a"}},
+		exporttest.File{Entry: layers.Entry{Path: "c", Kind: layers.Hardlink, Link: "a"}},
+		exporttest.File{Entry: layers.Entry{Path: "p", Kind: layers.Fifo}}, exporttest.File{Entry: layers.Entry{Path: "q", Kind: layers.Hardlink, Link: "p"}},
+		exporttest.File{Entry: layers.Entry{Path: "s", Kind: layers.Symlink, Target: "a"}}, exporttest.File{Entry: layers.Entry{Path: "t", Kind: layers.Hardlink, Link: "s"}})
+	above := exporttest.Layer(t, s, exporttest.Noon, exporttest.Regular("a", "another"))
+	img := assemble.Part{Platform: exporttest.AMD64, Chain: layers.Chain{below, above}}
+	if err := writeTo(t, s, dir+"/root.tar", how{tar: true}, img); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.Open(dir + "/root.tar")
@@ -221,18 +232,18 @@ func TestLinkToWhatIsLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	l := localWriter{root: root, skipped: []string{"c"}}
+	l := writer{root: root, skipped: []string{"c"}}
 	if err := l.link(layers.Entry{Path: "c2", Kind: layers.Hardlink, Link: "c"}); err != nil || len(l.skipped) != 2 {
 		t.Errorf("%v, left out: %v", err, l.skipped)
 	}
 }
 
 func TestEpochInFiles(t *testing.T) {
-	s, dir := openStore(t), t.TempDir()
-	img := sample(t, s, amd64)
+	s, dir := exporttest.OpenStore(t), t.TempDir()
+	img := sample(t, s, exporttest.AMD64)
 	epoch := int64(1000)
 	img.Epoch = &epoch
-	if err := writeTo(t, dir, []Image{img}, &writing{Env: Env{Store: s}}, "type=local"); err != nil {
+	if err := writeTo(t, s, dir, how{}, img); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []string{"bin", "bin/sh", "link", "secret/set"} {
@@ -251,11 +262,54 @@ func TestPlatformDir(t *testing.T) {
 	}
 }
 
-func TestEmptyImage(t *testing.T) {
-	s, dir := openStore(t), t.TempDir()
-	b := assemble(t, s, Options{}, Image{Platform: ocispec.Platform{OS: "linux", Architecture: "riscv64"}})
-	if err := WriteLayout(context.Background(), []Named{{Built: b}}, dir, func(string) {}); err != nil {
+func openRoot(t *testing.T, dir string) *os.Root {
+	t.Helper()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	validateLayout(t, dir)
+	t.Cleanup(func() { root.Close() })
+	return root
 }
+
+// TestLocalKeepsLivingTemps: a build that looks for leftovers leaves the files that
+// another one is writing.
+func TestLocalKeepsLivingTemps(t *testing.T) {
+	dir := t.TempDir()
+	one, other := &writer{root: openRoot(t, dir)}, &writer{root: openRoot(t, dir)}
+	e := layers.Entry{Path: "file", Mode: 0o644, ModTime: exporttest.Noon.UnixNano()}
+	err := one.file(t.Context(), e, 0, func(context.Context, layers.Entry, int) (io.ReadCloser, error) {
+		return io.NopCloser(readerFunc(func([]byte) (int, error) {
+			if err := other.removeTemps("."); err != nil {
+				return 0, err
+			}
+			return 0, io.EOF
+		})), nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	// From its last byte to its name.
+	f, err := os.Create(filepath.Join(dir, localTemp+"0123456789ab"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := place.KeepLocked(f)
+	if err := errors.Join(err, f.Close(), other.removeTemps(".")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(f.Name()); err != nil {
+		t.Error(err)
+	}
+	release()
+	if err := other.removeTemps("."); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(f.Name()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a leftover stays: %v", err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

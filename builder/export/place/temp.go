@@ -1,4 +1,4 @@
-package export
+package place
 
 import (
 	"crypto/rand"
@@ -25,8 +25,8 @@ type temp struct {
 	dir        int
 	name, last string
 	nameless   bool
-	// hold keeps the lock when file is closed.
-	hold int
+	// release ends the lock, which stays when file is closed.
+	release func()
 }
 
 // tempTries is how often another name is tried when somebody else locks the file
@@ -47,35 +47,38 @@ func openTemp(p *hostfile.Place) (*temp, error) {
 // tryTemp reports that the file was lost when who looked for leftovers came
 // between its name and its lock.
 func tryTemp(p *hostfile.Place) (_ *temp, lost bool, err error) {
-	t := &temp{dir: int(p.Dir.Fd()), last: p.Name, hold: -1}
-	if t.name, err = tempName(p.Name); err != nil {
-		return nil, false, err
-	}
+	t := &temp{dir: int(p.Dir.Fd()), last: p.Name, name: tempPrefix(p.Name) + Random() + tempSuffix}
 	if t.file, t.nameless = openNameless(t.dir); !t.nameless {
 		// O_CREAT leaves the mode to the umask, as os.CreateTemp would not.
 		if t.file, err = openAt(t.dir, t.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o666); err != nil {
 			return nil, false, err
 		}
 	}
-	// Some file systems have no locks; there, age decides.
-	err = unix.Flock(int(t.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) || !t.nameless && !hostfile.NamesAt(t.dir, t.name, t.file) {
+	t.release, err = KeepLocked(t.file)
+	if errors.Is(err, unix.EWOULDBLOCK) || err == nil && !t.nameless && !hostfile.NamesAt(t.dir, t.name, t.file) {
 		t.close()
 		return nil, true, nil
 	}
-	if t.hold, err = unix.FcntlInt(t.file.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+	if err != nil {
 		t.close()
 		return nil, false, err
 	}
 	return t, false, nil
 }
 
-// keepLocked locks a new file, where the file system has locks. The lock stays until
-// release is called, also when f is closed before.
-func keepLocked(f *os.File) (release func(), err error) {
-	_ = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+// KeepLocked locks a new file, where the file system has locks; elsewhere age decides
+// what is a leftover. The lock stays until release is called, also when f is closed
+// before. It fails with EWOULDBLOCK when somebody takes f for a leftover.
+func KeepLocked(f *os.File) (release func(), err error) {
+	release = func() {}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return release, err
+	}
 	hold, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	return func() { _ = unix.Close(hold) }, err
+	if err == nil {
+		release = func() { _ = unix.Close(hold) }
+	}
+	return release, err
 }
 
 // openAt is os.OpenFile in an open directory. It follows no symlink and waits for
@@ -132,27 +135,23 @@ func (t *temp) close() {
 		_ = unix.Unlinkat(t.dir, t.name, 0)
 	}
 	_ = t.file.Close()
-	if t.hold >= 0 {
-		_ = unix.Close(t.hold)
-	}
+	t.release()
 }
 
-// tempBytes is how many random bytes a temporary name has.
-const tempBytes = 6
+// randomBytes is how many random bytes a temporary name has.
+const randomBytes = 6
 
-// tempName is a new name for what is to be called name.
-func tempName(name string) (string, error) {
-	var b [tempBytes]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%s%x%s", tempPrefix(name), b, tempSuffix), nil
+// Random returns what a temporary name is made unique with.
+func Random() string {
+	var b [randomBytes]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
 }
 
-// isRandom reports whether s is what temporary names are made unique with.
-func isRandom(s string) bool {
+// IsRandom reports whether s is what Random returns.
+func IsRandom(s string) bool {
 	b, err := hex.DecodeString(s)
-	return err == nil && len(b) == tempBytes
+	return err == nil && len(b) == randomBytes
 }
 
 const tempSuffix = ".tmp"
@@ -167,11 +166,11 @@ const stale = time.Hour
 // removeStale removes what a process left that was killed before the file had
 // its last name.
 func removeStale(p *hostfile.Place) error {
-	return removeStaleIn(int(p.Dir.Fd()), tempPrefix(p.Name))
+	return RemoveStale(int(p.Dir.Fd()), tempPrefix(p.Name))
 }
 
-// removeStaleIn does so for all temporary names in dir that begin with prefix.
-func removeStaleIn(dir int, prefix string) error {
+// RemoveStale does so for all temporary names in dir that begin with prefix.
+func RemoveStale(dir int, prefix string) error {
 	d, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		// A directory may be written to and not read.
@@ -184,18 +183,18 @@ func removeStaleIn(dir int, prefix string) error {
 	for _, e := range entries {
 		name, isTemp := strings.CutSuffix(e.Name(), tempSuffix)
 		dot := strings.LastIndexByte(name, '.')
-		if !isTemp || !strings.HasPrefix(name, prefix) || dot+1 < len(prefix) || !isRandom(name[dot+1:]) || !e.Type().IsRegular() {
+		if !isTemp || !strings.HasPrefix(name, prefix) || dot+1 < len(prefix) || !IsRandom(name[dot+1:]) || !e.Type().IsRegular() {
 			continue
 		}
-		if err := removeUnheld(dir, e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := RemoveUnheld(dir, e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeUnheld removes a file of ours unless a living process writes it.
-func removeUnheld(dir int, name string) error {
+// RemoveUnheld removes a file of ours unless a living process writes it.
+func RemoveUnheld(dir int, name string) error {
 	f, err := openAt(dir, name, unix.O_RDONLY, 0)
 	if err != nil {
 		// Another user's, perhaps; or it is gone.

@@ -1,4 +1,4 @@
-package export
+package assemble
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ import (
 // diff IDs, the times of history entries, the time of the image. What it does
 // not know of the config stays as it is. The rules are those of BuildKit
 // (exporter/containerimage/writer.go).
-func finishConfig(img Image, chain layers.Chain) ([]byte, error) {
+func finishConfig(img Part, chain layers.Chain) ([]byte, error) {
 	data := img.Config
 	if len(data) == 0 {
 		var err error
@@ -80,7 +80,7 @@ func emptyConfig(p ocispec.Platform) ([]byte, error) {
 
 // made is when the image was built, as it may be told; nil when that is not
 // known.
-func (img Image) made() *time.Time {
+func (img Part) made() *time.Time {
 	t := img.Built.UTC()
 	switch {
 	case img.Epoch != nil:

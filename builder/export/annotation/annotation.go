@@ -1,4 +1,6 @@
-package export
+// Package annotation reads what people write about annotations of images, and says
+// which belong where.
+package annotation
 
 import (
 	"errors"
@@ -16,14 +18,14 @@ import (
 
 // The places of an image that can be annotated.
 const (
-	annotateManifest           = "manifest"
-	annotateManifestDescriptor = "manifest-descriptor"
-	annotateIndex              = "index"
-	annotateIndexDescriptor    = "index-descriptor"
+	Manifest           = "manifest"
+	ManifestDescriptor = "manifest-descriptor"
+	Index              = "index"
+	IndexDescriptor    = "index-descriptor"
 )
 
-// Annotation is one annotation of an image.
-type Annotation struct {
+// One is one annotation of an image.
+type One struct {
 	// Level is "manifest", "manifest-descriptor", "index" or
 	// "index-descriptor".
 	Level string
@@ -32,48 +34,48 @@ type Annotation struct {
 	Key, Value string
 }
 
-// Annotations are applied in order: of two with one key the later counts, and
+// List has annotations that are applied in order: of two with one key the later counts, and
 // one with a platform counts more than one without.
-type Annotations []Annotation
+type List []One
 
-const annotationHint = "write [LEVEL[PLATFORM],…:]KEY=VALUE, where LEVEL is manifest, manifest-descriptor, index or index-descriptor"
+const usage = "write [LEVEL[PLATFORM],…:]KEY=VALUE, where LEVEL is manifest, manifest-descriptor, index or index-descriptor"
 
 // levelPattern is a level with an optional platform in brackets.
 var levelPattern = regexp.MustCompile(`^([a-z-]+)(?:\[([A-Za-z0-9_/-]+)\])?$`)
 
-// ParseAnnotation reads "[LEVEL[PLATFORM],…:]KEY=VALUE" as docker's --annotation
+// Parse reads "[LEVEL[PLATFORM],…:]KEY=VALUE" as docker's --annotation
 // does; without a level it is one of the manifest.
-func ParseAnnotation(text string) (Annotations, error) {
+func Parse(text string) (List, error) {
 	key, value, ok := strings.Cut(text, "=")
 	if !ok {
-		return nil, hint.Add(fmt.Errorf("annotation %q has no value", text), annotationHint)
+		return nil, hint.Add(fmt.Errorf("annotation %q has no value", text), usage)
 	}
 	levels, name, ok := strings.Cut(key, ":")
 	if !ok {
-		levels, name = annotateManifest, key
+		levels, name = Manifest, key
 	}
 	if name == "" {
-		return nil, hint.Add(fmt.Errorf("annotation %q has no key", text), annotationHint)
+		return nil, hint.Add(fmt.Errorf("annotation %q has no key", text), usage)
 	}
-	var list Annotations
+	var list List
 	for level := range strings.SplitSeq(levels, ",") {
-		a := Annotation{Key: name, Value: value}
+		a := One{Key: name, Value: value}
 		if err := a.at(level); err != nil {
-			return nil, hint.Add(fmt.Errorf("annotation %q: %w", text, err), annotationHint)
+			return nil, hint.Add(fmt.Errorf("annotation %q: %w", text, err), usage)
 		}
 		list = append(list, a)
 	}
 	return list, nil
 }
 
-func (a *Annotation) at(level string) error {
+func (a *One) at(level string) error {
 	groups := levelPattern.FindStringSubmatch(level)
 	if groups == nil {
 		return fmt.Errorf("unknown level %q", level)
 	}
 	a.Level = groups[1]
 	switch a.Level {
-	case annotateManifest, annotateManifestDescriptor, annotateIndex, annotateIndexDescriptor:
+	case Manifest, ManifestDescriptor, Index, IndexDescriptor:
 	default:
 		return fmt.Errorf("unknown level %q", a.Level)
 	}
@@ -89,9 +91,9 @@ func (a *Annotation) at(level string) error {
 	return nil
 }
 
-// outputAnnotation reads an attribute of an output such as
+// OfOutput reads an attribute of an output such as
 // "annotation-manifest[linux/amd64].KEY". ok is false for any other attribute.
-func outputAnnotation(name, value string) (a Annotation, ok bool, err error) {
+func OfOutput(name, value string) (a One, ok bool, err error) {
 	rest, ok := strings.CutPrefix(name, "annotation")
 	if !ok || rest == "" || !strings.ContainsRune(".-[", rune(rest[0])) {
 		return a, false, nil
@@ -100,13 +102,13 @@ func outputAnnotation(name, value string) (a Annotation, ok bool, err error) {
 	// A platform has no dot in it, a key may have any number.
 	switch {
 	case level == "":
-		level = annotateManifest
+		level = Manifest
 	case level[0] == '-':
 		level = level[1:]
 	default:
-		level = annotateManifest + level
+		level = Manifest + level
 	}
-	a = Annotation{Key: key, Value: value}
+	a = One{Key: key, Value: value}
 	if err := a.at(level); err != nil {
 		return a, true, err
 	}
@@ -116,9 +118,9 @@ func outputAnnotation(name, value string) (a Annotation, ok bool, err error) {
 	return a, true, nil
 }
 
-// of are the annotations at a level, for a platform where that is one of a
+// At are the annotations at a level, for a platform where that is one of a
 // manifest; nil when there are none.
-func (list Annotations) of(level string, p *ocispec.Platform) map[string]string {
+func (list List) At(level string, p *ocispec.Platform) map[string]string {
 	var m map[string]string
 	for _, general := range []bool{true, false} {
 		for _, a := range list {
@@ -146,29 +148,29 @@ func samePlatform(a, b ocispec.Platform) bool {
 
 // Annotate adds the annotations to an index of manifests that are there already,
 // so that only it and its descriptors can have any. Its media type is OCI's.
-func (list Annotations) Annotate(index *ocispec.Index) error {
-	if list.at(annotateManifest) {
+func (list List) Annotate(index *ocispec.Index) error {
+	if list.has(Manifest) {
 		return hint.Add(errors.New("the manifests are there already and cannot be annotated"),
 			"annotate the index (index:KEY=VALUE) or its descriptors (manifest-descriptor:KEY=VALUE)")
 	}
-	if list.at(annotateIndexDescriptor) {
+	if list.has(IndexDescriptor) {
 		return hint.Add(errors.New("an image in a registry has no index descriptor"), "annotate the index: index:KEY=VALUE")
 	}
 	if err := list.forPlatforms(index.Manifests); err != nil {
 		return err
 	}
-	index.Annotations = mergeAnnotations(index.Annotations, list.of(annotateIndex, nil))
+	index.Annotations = mergeAnnotations(index.Annotations, list.At(Index, nil))
 	for i, d := range index.Manifests {
 		if d.Platform == nil {
 			d.Platform = &ocispec.Platform{}
 		}
-		index.Manifests[i].Annotations = mergeAnnotations(d.Annotations, list.of(annotateManifestDescriptor, d.Platform))
+		index.Manifests[i].Annotations = mergeAnnotations(d.Annotations, list.At(ManifestDescriptor, d.Platform))
 	}
 	return nil
 }
 
 // forPlatforms refuses an annotation for a platform that no manifest has.
-func (list Annotations) forPlatforms(manifests []ocispec.Descriptor) error {
+func (list List) forPlatforms(manifests []ocispec.Descriptor) error {
 	for _, a := range list {
 		has := func(d ocispec.Descriptor) bool { return d.Platform != nil && samePlatform(*d.Platform, *a.Platform) }
 		if a.Platform != nil && !slices.ContainsFunc(manifests, has) {
@@ -193,17 +195,17 @@ func mergeAnnotations(old, added map[string]string) map[string]string {
 	return merged
 }
 
-func (list Annotations) at(levels ...string) bool {
-	return slices.ContainsFunc(list, func(a Annotation) bool { return slices.Contains(levels, a.Level) })
+func (list List) has(levels ...string) bool {
+	return slices.ContainsFunc(list, func(a One) bool { return slices.Contains(levels, a.Level) })
 }
 
-// check refuses annotations that would have no place.
-func (list Annotations) check(targets []ocispec.Platform, index, docker bool) error {
-	if !index && list.at(annotateIndex, annotateIndexDescriptor) {
+// Check refuses annotations that would have no place.
+func (list List) Check(targets []ocispec.Platform, index, docker bool) error {
+	if !index && list.has(Index, IndexDescriptor) {
 		return hint.Add(errors.New("index annotations are not possible for an image of one platform"),
 			"it has no index: annotate the manifest, or build for several platforms")
 	}
-	if docker && list.at(annotateIndex, annotateIndexDescriptor, annotateManifestDescriptor) {
+	if docker && list.has(Index, IndexDescriptor, ManifestDescriptor) {
 		return hint.Add(errors.New("these annotations do not go with Docker's media types (oci-mediatypes=false)"),
 			"Docker's media types have no place for them: leave one of the two out")
 	}

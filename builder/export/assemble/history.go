@@ -1,4 +1,4 @@
-package export
+package assemble
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package export
+package output
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/sinter-build/sinter/builder/export/annotation"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
 )
@@ -37,8 +38,8 @@ func imageAttributes() []string {
 }
 
 // set reads one attribute, except for the level of compression.
-func (o *Output) set(key, value string) error {
-	annotation, isAnnotation, err := outputAnnotation(key, value)
+func (o *Spec) set(key, value string) error {
+	note, isAnnotation, err := annotation.OfOutput(key, value)
 	allowed := slices.Contains(o.Type.attributes(), key) ||
 		o.Type.isImage() && (isAnnotation || slices.Contains(imageAttributes(), key))
 	switch {
@@ -47,7 +48,7 @@ func (o *Output) set(key, value string) error {
 	case err != nil:
 		return fmt.Errorf("%s: %w", key, err)
 	case isAnnotation:
-		o.Annotations = append(o.Annotations, annotation)
+		o.Annotations = append(o.Annotations, note)
 		return nil
 	}
 	switch key {
@@ -72,7 +73,7 @@ func (o *Output) set(key, value string) error {
 	return nil
 }
 
-func (o *Output) unknown(key string) error {
+func (o *Spec) unknown(key string) error {
 	known := o.Type.attributes()
 	if o.Type.isImage() {
 		known = append(append(known, imageAttributes()...), "annotation.KEY")
@@ -96,7 +97,7 @@ func (o *Output) unknown(key string) error {
 	return hint.Add(fmt.Errorf("option %q is not known for type=%s", key, o.Type), advice)
 }
 
-func (o *Output) setMode(value string) error {
+func (o *Spec) setMode(value string) error {
 	switch strings.ToLower(value) {
 	case "copy":
 		o.Delete = false
@@ -108,7 +109,7 @@ func (o *Output) setMode(value string) error {
 	return nil
 }
 
-func (o *Output) setNames(value string) error {
+func (o *Spec) setNames(value string) error {
 	o.Names, o.Tagged = nil, false
 	if value == "" {
 		return nil
@@ -124,7 +125,7 @@ func (o *Output) setNames(value string) error {
 	return nil
 }
 
-func (o *Output) setCompression(value string) error {
+func (o *Spec) setCompression(value string) error {
 	switch value {
 	case "estargz", "nydus", "overlaybd":
 		return hint.Add(fmt.Errorf("compression=%s is not supported: sinter does not make layers for lazy pulling", value),
@@ -140,7 +141,7 @@ func (o *Output) setCompression(value string) error {
 
 // setLevel reads compression-level, when compression is known. The reference
 // has a level 0: of gzip it does not compress, of zstd it is the fastest.
-func (o *Output) setLevel(value string) error {
+func (o *Spec) setLevel(value string) error {
 	if value == "" {
 		return nil
 	}
@@ -164,7 +165,7 @@ func emptyIsTrue() []string {
 		"danging-name-empty-only", "dangling-name-empty-only", "tar", "force-compression"}
 }
 
-func (o *Output) setBool(key, value string) error {
+func (o *Spec) setBool(key, value string) error {
 	b, err := strconv.ParseBool(value)
 	if value == "" && slices.Contains(emptyIsTrue(), key) {
 		b, err = true, nil

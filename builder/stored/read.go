@@ -1,4 +1,4 @@
-package export
+package stored
 
 import (
 	"context"
@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/containerd/platforms"
-	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/manifest"
@@ -18,50 +16,10 @@ import (
 	"github.com/sinter-build/sinter/layers/store"
 )
 
-var versioned = specs.Versioned{SchemaVersion: 2}
-
-// layerType is the name that OCI, or Docker, has for a layer's media type of OCI's.
-// One that Docker has no name for stays.
-func layerType(mediaType string, docker bool) string {
-	switch {
-	case docker && mediaType == ocispec.MediaTypeImageLayer:
-		return layers.DockerLayer
-	case docker && mediaType == ocispec.MediaTypeImageLayerGzip:
-		return layers.DockerLayerGzip
-	}
-	return mediaType
-}
-
-// putIndex writes the index of several manifests.
-func putIndex(ctx context.Context, s *store.Store, manifests []Manifest, o Options) (ocispec.Descriptor, error) {
-	mediaType := ocispec.MediaTypeImageIndex
-	if o.DockerTypes {
-		mediaType = manifest.DockerIndex
-	}
-	index := ocispec.Index{
-		Versioned: versioned, MediaType: mediaType,
-		Annotations: o.Annotations.of(annotateIndex, nil),
-	}
-	for _, m := range manifests {
-		index.Manifests = append(index.Manifests, m.Desc)
-	}
-	desc, err := putJSON(ctx, s, index, mediaType)
-	desc.Annotations = o.Annotations.of(annotateIndexDescriptor, nil)
-	return desc, err
-}
-
-func putJSON(ctx context.Context, s *store.Store, v any, mediaType string) (ocispec.Descriptor, error) {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	return putBlob(ctx, s, data, mediaType)
-}
-
-// Stored is an image whose manifest or index is in the store. Of an index that
+// Open reads the image whose manifest or index is in the store. Of an index that
 // was pulled, the manifests of other platforms may not be there: see Missing.
-func Stored(ctx context.Context, s *store.Store, desc ocispec.Descriptor) (*Built, error) {
-	b := &Built{store: s, Desc: desc}
+func Open(ctx context.Context, s *store.Store, desc ocispec.Descriptor) (*Image, error) {
+	b := &Image{Store: s, Desc: desc}
 	if err := s.ClaimImage(desc.Digest); err != nil {
 		return nil, err
 	}
@@ -72,11 +30,11 @@ func Stored(ctx context.Context, s *store.Store, desc ocispec.Descriptor) (*Buil
 	return b, nil
 }
 
-func (b *Built) read(ctx context.Context, root ocispec.Descriptor) error {
+func (b *Image) read(ctx context.Context, root ocispec.Descriptor) error {
 	return manifest.Walker{
-		Read: func(d ocispec.Descriptor) ([]byte, error) { return ReadBlob(ctx, b.store, d) },
+		Read: func(d ocispec.Descriptor) ([]byte, error) { return ReadBlob(ctx, b.Store, d) },
 		Want: func(d ocispec.Descriptor) (bool, error) {
-			has := b.store.Has(d)
+			has := b.Store.Has(d)
 			if !has {
 				b.Missing = append(b.Missing, d)
 			}
@@ -100,17 +58,17 @@ func (b *Built) read(ctx context.Context, root ocispec.Descriptor) error {
 
 // attach adds the blobs of what is not an image. It is missing as a whole where one
 // of them is.
-func (b *Built) attach(d *manifest.Document) {
+func (b *Image) attach(d *manifest.Document) {
 	blobs := d.Blobs()
-	if slices.ContainsFunc(blobs, func(d ocispec.Descriptor) bool { return !b.store.Has(d) }) {
+	if slices.ContainsFunc(blobs, func(d ocispec.Descriptor) bool { return !b.Store.Has(d) }) {
 		b.Missing = append(b.Missing, d.Desc)
 		return
 	}
 	b.attached = append(append(b.attached, blobs...), d.Desc)
 }
 
-func (b *Built) readManifest(ctx context.Context, d *manifest.Document) error {
-	config, err := ReadBlob(ctx, b.store, *d.Config)
+func (b *Image) readManifest(ctx context.Context, d *manifest.Document) error {
+	config, err := ReadBlob(ctx, b.Store, *d.Config)
 	if err != nil {
 		return err
 	}
@@ -125,20 +83,21 @@ func (b *Built) readManifest(ctx context.Context, d *manifest.Document) error {
 	if desc.Platform == nil {
 		desc.Platform = &img.Platform
 	}
-	m := Manifest{Desc: desc, Config: *d.Config, Platform: platformOf(img.Platform, config), Created: createdOf(config)}
+	m := ManifestOf(img)
+	m.Desc, m.Config = desc, *d.Config
 	for i, l := range d.Layers {
 		diffID := img.RootFS.DiffIDs[i]
 		if err := diffID.Validate(); err != nil {
 			return fmt.Errorf("config %s: diff ID %q: %w", d.Config.Digest, diffID, err)
 		}
-		m.Layers = append(m.Layers, b.store.Base(l, diffID))
+		m.Layers = append(m.Layers, b.Store.Base(l, diffID))
 	}
 	b.Manifests = append(b.Manifests, m)
 	return nil
 }
 
 // Platforms are those of the images, as people write them.
-func (b *Built) Platforms() []string {
+func (b *Image) Platforms() []string {
 	list := make([]string, len(b.Manifests))
 	for i, m := range b.Manifests {
 		list[i] = platforms.FormatAll(m.Platform)
@@ -148,7 +107,7 @@ func (b *Built) Platforms() []string {
 
 // Only is the image of one platform of b: the manifest of that which fits it
 // best.
-func (b *Built) Only(p ocispec.Platform) (*Built, error) {
+func (b *Image) Only(p ocispec.Platform) (*Image, error) {
 	list := make([]ocispec.Platform, len(b.Manifests))
 	for i, m := range b.Manifests {
 		list[i] = m.Platform
@@ -159,9 +118,7 @@ func (b *Built) Only(p ocispec.Platform) (*Built, error) {
 			"it is for "+strings.Join(b.Platforms(), ", "))
 	}
 	best := b.Manifests[at]
-	one := &Built{store: b.store, Desc: best.Desc, Manifests: []Manifest{best}}
-	one.remember()
-	return one, nil
+	return New(b.Store, best.Desc, []Manifest{best}), nil
 }
 
 // ReadBlob returns a manifest, index or config of the store, verified.
@@ -172,22 +129,4 @@ func ReadBlob(ctx context.Context, s *store.Store, desc ocispec.Descriptor) ([]b
 	}
 	defer r.Close()
 	return manifest.Read(r, desc)
-}
-
-// platformOf is what the config says of the platform, or p.
-func platformOf(p ocispec.Platform, config []byte) ocispec.Platform {
-	var img ocispec.Image
-	if json.Unmarshal(config, &img) == nil && img.OS != "" && img.Architecture != "" {
-		p = img.Platform
-	}
-	return platforms.Normalize(p)
-}
-
-// createdOf is when the config says that the image was made.
-func createdOf(config []byte) time.Time {
-	var img ocispec.Image
-	if json.Unmarshal(config, &img) != nil || img.Created == nil {
-		return time.Time{}
-	}
-	return *img.Created
 }

@@ -1,4 +1,5 @@
-package export
+// Package files writes the files of root file systems: into a directory, or as a tar.
+package files
 
 import (
 	"context"
@@ -12,76 +13,61 @@ import (
 
 	"github.com/containerd/platforms"
 
+	"github.com/sinter-build/sinter/builder/export/assemble"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
+	"github.com/sinter-build/sinter/layers/store"
 )
 
 // rootfs is the root file system of one platform, or a directory of it, as it
 // goes into an output.
 type rootfs struct {
-	image Image
-	view  *layers.View
+	part assemble.Part
+	view *layers.View
 	// source is the directory that is the output's root.
 	source string
 	// prefix is where it goes in the output.
 	prefix string
 }
 
-// files writes the outputs that are files.
-func (w *writing) files(ctx context.Context, o Output, part func(string) func()) error {
-	roots, err := w.roots(ctx, o)
-	if err != nil {
-		return err
-	}
-	done := part("copying files")
-	switch {
-	case o.Type == Local:
-		err = w.writeLocal(ctx, o, roots)
-	case o.Stdout():
-		err = fill(w.Stdout, func(f io.Writer) error { return w.writeTar(ctx, f, roots) })
-	default:
-		err = WriteFile(ctx, o.Dest, func(f io.Writer) error { return w.writeTar(ctx, f, roots) })
-	}
-	if err != nil {
-		return fmt.Errorf("writing the files: %w", err)
-	}
-	done()
-	if !o.Stdout() {
-		w.place(nil, o.Dest)
-	}
-	return nil
+// Files are the root file systems of an output, in the order of their places in it.
+type Files struct {
+	store *store.Store
+	roots []rootfs
 }
 
-// roots opens the file systems, in the order of their prefixes.
-func (w *writing) roots(ctx context.Context, o Output) ([]rootfs, error) {
-	split := len(w.targets) > 1 || w.opts.Index
-	if o.PlatformSplit != nil {
-		split = *o.PlatformSplit
-	}
-	var roots []rootfs
-	for _, img := range w.targets {
-		view, err := w.Store.View(ctx, img.Chain)
+// Open opens the files of parts: of each only the directory source, which is the
+// output's root; "" is all. With split there is a directory for each platform.
+func Open(ctx context.Context, s *store.Store, parts []assemble.Part, source string, split bool) (*Files, error) {
+	f := &Files{store: s}
+	for _, p := range parts {
+		view, err := s.View(ctx, p.Chain)
 		if err != nil {
 			return nil, err
 		}
-		r := rootfs{image: img, view: view}
-		if r.source, err = view.Resolve(o.Source, true); err != nil {
-			return nil, fmt.Errorf("src=%s: %w", o.Source, err)
+		r := rootfs{part: p, view: view}
+		if r.source, err = view.Resolve(source, true); err != nil {
+			return nil, fmt.Errorf("src=%s: %w", source, err)
 		}
 		if e, _, ok := view.Lookup(r.source); !ok || e.Kind != layers.Dir {
-			return nil, fmt.Errorf("src=%s is not a directory of the image", o.Source)
+			return nil, fmt.Errorf("src=%s is not a directory of the image", source)
 		}
 		if split {
-			r.prefix = platformDir(platforms.FormatAll(platformOf(img.Platform, img.Config)))
+			r.prefix = platformDir(r.platform())
 		}
-		roots = append(roots, r)
+		f.roots = append(f.roots, r)
 	}
-	slices.SortStableFunc(roots, func(a, b rootfs) int { return layers.ComparePaths(a.prefix, b.prefix) })
-	if !split && len(roots) > 1 {
-		return roots, distinct(roots)
+	slices.SortStableFunc(f.roots, func(a, b rootfs) int { return layers.ComparePaths(a.prefix, b.prefix) })
+	if !split && len(f.roots) > 1 {
+		return f, distinct(f.roots)
 	}
-	return roots, nil
+	return f, nil
+}
+
+// platform is the file system's, as people write it.
+func (r rootfs) platform() string {
+	return platforms.FormatAll(assemble.PlatformOf(r.part))
 }
 
 // platformDir is a platform as one component of a path.
@@ -97,7 +83,7 @@ func platformDir(platform string) string {
 func distinct(roots []rootfs) error {
 	seen := map[string]string{}
 	for _, r := range roots {
-		name := platforms.FormatAll(platformOf(r.image.Platform, r.image.Config))
+		name := r.platform()
 		err := r.walk(func(e layers.Entry, _ int) error {
 			if e.Kind == layers.Dir {
 				return nil
@@ -141,8 +127,8 @@ func (r rootfs) walk(fn func(e layers.Entry, layer int) error) error {
 
 // clamp gives e the time that the build was given, if any.
 func (r rootfs) clamp(e *layers.Entry) {
-	if r.image.Epoch != nil {
-		e.ModTime = layers.UnixNano(time.Unix(*r.image.Epoch, 0))
+	if r.part.Epoch != nil {
+		e.ModTime = layers.UnixNano(time.Unix(*r.part.Epoch, 0))
 	}
 }
 
@@ -151,20 +137,20 @@ func (r rootfs) outputPath(p string) string {
 }
 
 // open returns the content of a file that walk passed.
-func (w *writing) open(ctx context.Context, r rootfs, e layers.Entry, layer int) (io.ReadCloser, error) {
+func (f *Files) open(ctx context.Context, r rootfs, e layers.Entry, layer int) (io.ReadCloser, error) {
 	inside := strings.TrimPrefix(strings.TrimPrefix(e.Path, r.prefix), "/")
 	e.Path = path.Join(r.source, inside)
 	stored, at, ok := r.view.Lookup(e.Path)
 	if !ok || at != layer {
 		return nil, fmt.Errorf("file /%s is not there any more", e.Path)
 	}
-	return w.Store.OpenFile(ctx, r.image.Chain[layer], stored)
+	return f.store.OpenFile(ctx, r.part.Chain[layer], stored)
 }
 
-// writeTar writes the files as one tar.
-func (w *writing) writeTar(ctx context.Context, out io.Writer, roots []rootfs) error {
+// WriteTar writes the files as one tar.
+func (f *Files) WriteTar(ctx context.Context, out io.Writer) error {
 	tw := archive.NewWriter(out, nil)
-	for _, r := range roots {
+	for _, r := range f.roots {
 		err := r.walk(func(e layers.Entry, layer int) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -172,12 +158,12 @@ func (w *writing) writeTar(ctx context.Context, out io.Writer, roots []rootfs) e
 			if e.Kind != layers.File {
 				return tw.Add(e, nil)
 			}
-			f, err := w.open(ctx, r, e, layer)
+			content, err := f.open(ctx, r, e, layer)
 			if err != nil {
 				return err
 			}
-			err = tw.Add(e, f)
-			return errors.Join(err, f.Close())
+			err = tw.Add(e, content)
+			return errors.Join(err, content.Close())
 		})
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-package export
+package assemble
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 // image, and marks their history entries as such. Those of the base image stay:
 // its layers are used again as they are; base is how many these are. Where the
 // history of the base image tells of fewer layers, entries are added.
-func dropEmpty(img Image) (_ Image, chain layers.Chain, base int, err error) {
+func dropEmpty(img Part) (_ Part, chain layers.Chain, base int, err error) {
 	chain = img.Chain
 	if len(img.Config) == 0 {
 		return img, withoutEmpty(chain, nil, 0), 0, nil

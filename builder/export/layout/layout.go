@@ -1,4 +1,6 @@
-package export
+// Package layout writes images as OCI layouts: archives, also those of docker save,
+// directories, and what a Docker engine loads.
+package layout
 
 import (
 	"archive/tar"
@@ -14,11 +16,14 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/manifest"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
+	"github.com/sinter-build/sinter/layers/image"
 )
 
 // annotationFullName is where containerd and docker look for a full name; the
@@ -28,27 +33,27 @@ const annotationFullName = "io.containerd.image.name"
 // Named is an image with the full references that it shall have; it may have
 // none.
 type Named struct {
-	*Built
+	*stored.Image
 	Names []string
 }
 
-// layoutIndex is the index.json of a layout with images, once for each name.
-func layoutIndex(images []Named) ocispec.Index {
-	index := ocispec.Index{Versioned: versioned, MediaType: ocispec.MediaTypeImageIndex}
-	for _, img := range images {
+// indexOf is the index.json of a layout with images, once for each name.
+func indexOf(list []Named) ocispec.Index {
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	for _, img := range list {
 		for _, name := range img.Names {
 			index.Manifests = append(index.Manifests,
-				img.layoutEntry(map[string]string{annotationFullName: name, ocispec.AnnotationRefName: tagOf(name)}))
+				Describe(img.Image, map[string]string{annotationFullName: name, ocispec.AnnotationRefName: tagOf(name)}))
 		}
 		if len(img.Names) == 0 {
-			index.Manifests = append(index.Manifests, img.layoutEntry(nil))
+			index.Manifests = append(index.Manifests, Describe(img.Image, nil))
 		}
 	}
 	return index
 }
 
-// layoutEntry describes the image in the index.json of a layout.
-func (b *Built) layoutEntry(extra map[string]string) ocispec.Descriptor {
+// Describe describes the image in the index.json of a layout.
+func Describe(b *stored.Image, extra map[string]string) ocispec.Descriptor {
 	d := b.Desc
 	d.Annotations = map[string]string{}
 	if at := b.Created(); !at.IsZero() {
@@ -69,32 +74,13 @@ func tagOf(name string) string {
 	return name
 }
 
-// repository is a full reference without tag and digest.
-func repository(name string) string {
-	ref, err := reference.ParseNormalizedNamed(name)
-	if err != nil {
-		return name
-	}
-	return ref.Name()
-}
-
-// familiar is a full reference as people write it: app:1 for
-// docker.io/library/app:1.
-func familiar(name string) string {
-	ref, err := reference.ParseNormalizedNamed(name)
-	if err != nil {
-		return name
-	}
-	return reference.FamiliarString(ref)
-}
-
 func blobPath(d digest.Digest) string {
 	return path.Join(ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
-func dockerManifestJSON(images []Named) ([]byte, error) {
+func dockerManifestJSON(list []Named) ([]byte, error) {
 	var entries []manifest.DockerEntry
-	for _, img := range images {
+	for _, img := range list {
 		if len(img.Manifests) != 1 {
 			return nil, hint.Add(fmt.Errorf("a docker archive holds images of one platform, but %s has %d", img.Digest(), len(img.Manifests)),
 				"choose one, or use the format oci")
@@ -105,26 +91,26 @@ func dockerManifestJSON(images []Named) ([]byte, error) {
 			e.Layers = append(e.Layers, blobPath(l.Descriptor.Digest))
 		}
 		for _, name := range img.Names {
-			e.RepoTags = append(e.RepoTags, familiar(name))
+			e.RepoTags = append(e.RepoTags, image.Familiar(name))
 		}
 		entries = append(entries, e)
 	}
 	return json.Marshal(entries)
 }
 
-// layoutFiles are the small files of a layout, by name.
-func layoutFiles(images []Named, t Type) (map[string][]byte, error) {
+// smallFiles are the small files of a layout, by name.
+func smallFiles(list []Named, docker bool) (map[string][]byte, error) {
 	version, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 	if err != nil {
 		return nil, err
 	}
-	index, err := json.Marshal(layoutIndex(images))
+	index, err := json.Marshal(indexOf(list))
 	if err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{ocispec.ImageLayoutFile: version, ocispec.ImageIndexFile: index}
-	if t == Docker {
-		if files["manifest.json"], err = dockerManifestJSON(images); err != nil {
+	if docker {
+		if files["manifest.json"], err = dockerManifestJSON(list); err != nil {
 			return nil, err
 		}
 	}
@@ -133,23 +119,23 @@ func layoutFiles(images []Named, t Type) (map[string][]byte, error) {
 
 // content is a blob and the image that can open it.
 type content struct {
-	image *Built
+	image *stored.Image
 	desc  ocispec.Descriptor
 }
 
 // WriteArchive writes images as a tar: an OCI layout, with what docker load
-// needs when t is Docker. The bytes depend on images and names alone.
-func WriteArchive(ctx context.Context, w io.Writer, images []Named, t Type) error {
-	files, err := layoutFiles(images, t)
+// needs with docker. The bytes depend on images and names alone.
+func WriteArchive(ctx context.Context, w io.Writer, list []Named, docker bool) error {
+	files, err := smallFiles(list, docker)
 	if err != nil {
 		return err
 	}
 	blobs := map[string]content{}
 	paths := map[string]bool{ocispec.ImageBlobsDir + "/": true}
-	for _, img := range images {
+	for _, img := range list {
 		for _, d := range img.Blobs() {
 			p := blobPath(d.Digest)
-			blobs[p] = content{img.Built, d}
+			blobs[p] = content{img.Image, d}
 			paths[p], paths[path.Dir(p)+"/"] = true, true
 		}
 	}

@@ -1,4 +1,4 @@
-package export
+package files
 
 import (
 	"fmt"
@@ -9,10 +9,8 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/sandbox/userns"
 	"github.com/sinter-build/sinter/layers"
-	"github.com/sinter-build/sinter/parser"
 )
 
 // exposed collects the files of a local output that give rights to whoever reaches
@@ -50,7 +48,7 @@ func givesRights(e layers.Entry) bool {
 const shownExposed = 3
 
 // warn tells once of those files that others can reach below dir.
-func (x *exposed) warn(dir string, events progress.Func) {
+func (x *exposed) warn(dir string, tell func(text string)) {
 	paths := slices.DeleteFunc(x.paths, func(p string) bool {
 		return !openToOthers(filepath.Dir(filepath.Join(dir, p)))
 	})
@@ -66,9 +64,9 @@ func (x *exposed) warn(dir string, events progress.Func) {
 	if len(paths) != 1 {
 		files = strconv.Itoa(len(paths)) + " files in %s give"
 	}
-	events(progress.Warned{Warning: parser.Warning{Short: fmt.Sprintf(
+	tell(fmt.Sprintf(
 		files+" other users rights on this machine (set-user-ID and set-group-ID programs, capabilities, devices): /%s%s; chmod 700 the directory, or write a tar with type=tar",
-		dir, strings.Join(shown, ", /"), more)}})
+		dir, strings.Join(shown, ", /"), more))
 }
 
 // openToOthers reports whether others can enter dir: it and all above it are

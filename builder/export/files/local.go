@@ -1,9 +1,7 @@
-package export
+package files
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,58 +10,63 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/builder/export/place"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 )
 
-// writeLocal writes the files into the directory o.Dest, over what is there: all
-// belong to the user, as with BuildKit. A file gets its name when it is
-// complete; the directory as a whole is not exchanged at once.
-func (w *writing) writeLocal(ctx context.Context, o Output, roots []rootfs) error {
-	if err := os.MkdirAll(o.Dest, 0o755); err != nil {
-		return placed(o.Dest, err)
-	}
-	root, err := openDest(o.Dest)
-	if err != nil {
-		return placed(o.Dest, err)
-	}
-	defer root.Close()
-	release, err := turns{w.Store, maxDirWait, w.warn}.take(ctx, root)
-	if err != nil {
-		return err
-	}
-	defer release()
-	l := &localWriter{root: root, written: map[string]bool{}}
-	if err := l.removeTemps("."); err != nil {
-		return err
-	}
-	for _, r := range roots {
-		err := l.write(ctx, r, func(ctx context.Context, e layers.Entry, layer int) (io.ReadCloser, error) {
-			return w.open(ctx, r, e, layer)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	l.exposed.warn(o.Dest, w.Events)
-	for _, p := range l.skipped {
-		w.Events(progress.Output{Step: w.current, Stream: 2, Time: time.Now(),
-			Data: []byte("/" + p + " is a device, which only root may make: left out\n")})
-	}
-	if o.Delete {
-		return l.deleteOthers(ctx)
-	}
-	return nil
+// Directory is where files are written to.
+type Directory struct {
+	Dest string
+	// Delete removes what else is there.
+	Delete bool
+	// Warn gets what people should know.
+	Warn func(text string)
 }
 
-// localWriter writes files below a directory; no symlink leads it outside.
-type localWriter struct {
+// WriteTo writes the files into a directory, over what is there: all belong to the
+// user, as with BuildKit. A file gets its name when it is complete; the directory as a
+// whole is not exchanged at once. It returns the devices that were left out, since only
+// root may make them.
+func (f *Files) WriteTo(ctx context.Context, d Directory) (skipped []string, err error) {
+	if err := os.MkdirAll(d.Dest, 0o755); err != nil {
+		return nil, place.Error(d.Dest, err)
+	}
+	root, err := place.OpenDir(d.Dest)
+	if err != nil {
+		return nil, place.Error(d.Dest, err)
+	}
+	defer root.Close()
+	release, err := place.Turns{Store: f.store, Wait: place.MaxWait, Warn: d.Warn}.Take(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	l := &writer{root: root, written: map[string]bool{}}
+	if err := l.removeTemps("."); err != nil {
+		return nil, err
+	}
+	for _, r := range f.roots {
+		err := l.write(ctx, r, func(ctx context.Context, e layers.Entry, layer int) (io.ReadCloser, error) {
+			return f.open(ctx, r, e, layer)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	l.exposed.warn(d.Dest, d.Warn)
+	if d.Delete {
+		err = l.deleteOthers(ctx)
+	}
+	return l.skipped, err
+}
+
+// writer writes files below a directory; no symlink leads it outside.
+type writer struct {
 	root    *os.Root
 	written map[string]bool
 	skipped []string
@@ -74,7 +77,7 @@ type localWriter struct {
 // localCopies is how many files are copied at once.
 const localCopies = 4
 
-func (l *localWriter) write(ctx context.Context, r rootfs, open func(context.Context, layers.Entry, int) (io.ReadCloser, error)) error {
+func (l *writer) write(ctx context.Context, r rootfs, open func(context.Context, layers.Entry, int) (io.ReadCloser, error)) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(localCopies)
 	var links []layers.Entry
@@ -122,7 +125,7 @@ func (l *localWriter) write(ctx context.Context, r rootfs, open func(context.Con
 }
 
 // link makes another name of a file, if that could be made.
-func (l *localWriter) link(e layers.Entry) error {
+func (l *writer) link(e layers.Entry) error {
 	if slices.Contains(l.skipped, e.Link) {
 		l.skipped = append(l.skipped, e.Path)
 		return nil
@@ -139,7 +142,7 @@ func named(e layers.Entry, err error) error {
 
 // dir makes a directory, or uses the one that is there. What else is there
 // goes, also a symlink to a directory.
-func (l *localWriter) dir(e layers.Entry) error {
+func (l *writer) dir(e layers.Entry) error {
 	l.dirs = append(l.dirs, e)
 	info, err := l.root.Lstat(e.Path)
 	switch {
@@ -160,7 +163,7 @@ func (l *localWriter) dir(e layers.Entry) error {
 	return l.root.Mkdir(e.Path, 0o700)
 }
 
-func (l *localWriter) file(ctx context.Context, e layers.Entry, layer int, open func(context.Context, layers.Entry, int) (io.ReadCloser, error)) error {
+func (l *writer) file(ctx context.Context, e layers.Entry, layer int, open func(context.Context, layers.Entry, int) (io.ReadCloser, error)) error {
 	r, err := open(ctx, e, layer)
 	if err != nil {
 		return err
@@ -173,7 +176,7 @@ func (l *localWriter) file(ctx context.Context, e layers.Entry, layer int, open 
 		if err != nil {
 			return err
 		}
-		if release, err = keepLocked(f); err != nil {
+		if release, err = place.KeepLocked(f); err != nil {
 			return errors.Join(err, f.Close())
 		}
 		_, err = io.Copy(f, archive.ContextReader(ctx, r))
@@ -196,7 +199,7 @@ func setXattrs(f *os.File, e layers.Entry) {
 }
 
 // special makes symlinks, pipes and devices.
-func (l *localWriter) special(e layers.Entry) error {
+func (l *writer) special(e layers.Entry) error {
 	err := l.place(e.Path, func(tmp string) error {
 		if e.Kind == layers.Symlink {
 			return errors.Join(l.root.Symlink(e.Target, tmp), l.setTime(tmp, e))
@@ -229,7 +232,7 @@ const localTemp = ".sinter-"
 // removeTemps removes what a killed build left in a directory in which this one
 // has written nothing yet. Living ones take turns; should one not have waited, the
 // files that it writes are locked.
-func (l *localWriter) removeTemps(dir string) error {
+func (l *writer) removeTemps(dir string) error {
 	d, err := l.root.Open(dir)
 	if err != nil {
 		return err
@@ -241,7 +244,7 @@ func (l *localWriter) removeTemps(dir string) error {
 	}
 	for _, name := range names {
 		random, ok := strings.CutPrefix(name, localTemp)
-		if !ok || !isRandom(random) || l.written[path.Join(dir, name)] {
+		if !ok || !place.IsRandom(random) || l.written[path.Join(dir, name)] {
 			continue
 		}
 		if err := l.removeTemp(d, path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -252,24 +255,20 @@ func (l *localWriter) removeTemps(dir string) error {
 }
 
 // removeTemp removes what is at name, in the open directory d.
-func (l *localWriter) removeTemp(d *os.File, name string) error {
+func (l *writer) removeTemp(d *os.File, name string) error {
 	info, err := l.root.Lstat(name)
 	if err != nil {
 		return err
 	}
 	if info.Mode().IsRegular() {
-		return removeUnheld(int(d.Fd()), path.Base(name))
+		return place.RemoveUnheld(int(d.Fd()), path.Base(name))
 	}
 	return l.root.Remove(name)
 }
 
 // place lets make write under a temporary name, which then becomes name.
-func (l *localWriter) place(name string, make func(tmp string) error) error {
-	var b [tempBytes]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return err
-	}
-	tmp := path.Join(path.Dir(name), localTemp+hex.EncodeToString(b[:]))
+func (l *writer) place(name string, make func(tmp string) error) error {
+	tmp := path.Join(path.Dir(name), localTemp+place.Random())
 	err := make(tmp)
 	if err == nil {
 		err = l.root.Rename(tmp, name)
@@ -287,14 +286,14 @@ func (l *localWriter) place(name string, make func(tmp string) error) error {
 }
 
 // finish sets mode and time.
-func (l *localWriter) finish(name string, e layers.Entry) error {
+func (l *writer) finish(name string, e layers.Entry) error {
 	if err := l.root.Chmod(name, layers.FileMode(e.Mode)); err != nil {
 		return err
 	}
 	return l.setTime(name, e)
 }
 
-func (l *localWriter) setTime(name string, e layers.Entry) error {
+func (l *writer) setTime(name string, e layers.Entry) error {
 	return l.inDir(name, func(dir int, base string) error {
 		at := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(e.ModTime)}
 		return unix.UtimesNanoAt(dir, base, at, unix.AT_SYMLINK_NOFOLLOW)
@@ -302,7 +301,7 @@ func (l *localWriter) setTime(name string, e layers.Entry) error {
 }
 
 // inDir calls do with the directory that holds name.
-func (l *localWriter) inDir(name string, do func(dir int, base string) error) error {
+func (l *writer) inDir(name string, do func(dir int, base string) error) error {
 	dir, err := l.root.Open(path.Dir(name))
 	if err != nil {
 		return err
@@ -311,7 +310,7 @@ func (l *localWriter) inDir(name string, do func(dir int, base string) error) er
 }
 
 // deleteOthers removes what was not written.
-func (l *localWriter) deleteOthers(ctx context.Context) error {
+func (l *writer) deleteOthers(ctx context.Context) error {
 	return fs.WalkDir(l.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
 		if err := errors.Join(err, ctx.Err()); err != nil || p == "." || l.written[p] {
 			return err

@@ -1,4 +1,4 @@
-package export
+package place
 
 import (
 	"context"
@@ -50,14 +50,14 @@ func TestOutputFollowsNoForeignLink(t *testing.T) {
 	}
 	err := WriteFile(t.Context(), path, writeText("output"))
 	var foreign *hostfile.ForeignError
-	var hint interface{ HintText() string }
-	if !errors.As(err, &foreign) || !errors.As(err, &hint) || hint.HintText() == "" {
+	var hinted interface{ HintText() string }
+	if !errors.As(err, &foreign) || !errors.As(err, &hinted) || hinted.HintText() == "" {
 		t.Errorf("got %v", err)
 	}
 	if data, err := os.ReadFile(victim); string(data) != "precious" || err != nil {
 		t.Errorf("the file holds %q, %v", data, err)
 	}
-	if err := (Output{Type: Tar, Dest: path}).CheckDest(false); !errors.As(err, &foreign) {
+	if err := Check(path); !errors.As(err, &foreign) {
 		t.Errorf("before the build: got %v", err)
 	}
 }
@@ -181,10 +181,10 @@ func TestOutputIntoSocket(t *testing.T) {
 		}})
 		ctx, cancel := context.WithCancel(ctx)
 		cancel()
-		var hint interface{ HintText() string }
+		var hinted interface{ HintText() string }
 		// A wait would end with the context.
 		err := writeFile(ctx, path, writeText("output"))
-		if !errors.Is(err, unix.ENXIO) || !errors.As(placed(path, err), &hint) || hint.HintText() == "" {
+		if !errors.Is(err, unix.ENXIO) || !errors.As(Error(path, err), &hinted) || hinted.HintText() == "" {
 			t.Errorf("%s: got %v", path, err)
 		}
 	}

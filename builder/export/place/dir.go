@@ -1,4 +1,4 @@
-package export
+package place
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"github.com/sinter-build/sinter/layers/store"
 )
 
-// openDest opens the directory of an output. Nothing that is done in it leaves it.
+// OpenDir opens the directory of an output. Nothing that is done in it leaves it.
 // A symlink at dest is followed as hostfile.Find does.
-func openDest(dest string) (*os.Root, error) {
+func OpenDir(dest string) (*os.Root, error) {
 	p, err := hostfile.Find(dest)
 	if err != nil {
 		return nil, err
@@ -53,23 +53,23 @@ func openPlace(p *hostfile.Place, dest string) (*os.Root, error) {
 	return root, nil
 }
 
-// maxDirWait is how long a build waits for a directory that others can lock.
-const maxDirWait = 30 * time.Second
+// MaxWait is how long a build waits for a directory that others can lock.
+const MaxWait = 30 * time.Second
 
-// turns makes builds that write into one directory take turns.
-type turns struct {
-	store *store.Store
-	// wait is how long to wait for a directory that others can lock; warn gets
+// Turns makes builds that write into one directory take turns.
+type Turns struct {
+	Store *store.Store
+	// Wait is how long to wait for a directory that others can lock; Warn gets
 	// what happens when that was not enough.
-	wait time.Duration
-	warn func(text string)
+	Wait time.Duration
+	Warn func(text string)
 }
 
-// take waits until no other build writes into the directory; until release is
+// Take waits until no other build writes into the directory; until release is
 // called none does. Builds of one store have a lock in it. Those of different stores
 // and users lock the directory itself, which whoever can open it can do for ever:
 // then the build goes on after a while.
-func (t turns) take(ctx context.Context, root *os.Root) (release func(), err error) {
+func (t Turns) Take(ctx context.Context, root *os.Root) (release func(), err error) {
 	d, err := root.Open(".")
 	if err != nil {
 		return nil, err
@@ -86,20 +86,20 @@ func (t turns) take(ctx context.Context, root *os.Root) (release func(), err err
 
 // lock takes the store's lock, which it returns, and that of the directory d, which
 // ends when d is closed.
-func (t turns) lock(ctx context.Context, d *os.File, name string) (unlock func(), err error) {
+func (t Turns) lock(ctx context.Context, d *os.File, name string) (unlock func(), err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(d.Fd()), &st); err != nil {
 		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
 	}
 	what := "the directory " + name + ", which another build is writing into"
-	unlock, err = t.store.Lock(ctx, fmt.Sprintf("output-%x-%x", st.Dev, st.Ino), what)
+	unlock, err = t.Store.Lock(ctx, fmt.Sprintf("output-%x-%x", st.Dev, st.Ino), what)
 	if err != nil {
 		return nil, err
 	}
 	bounded := ctx
 	if int(st.Uid) != os.Geteuid() || st.Mode&0o044 != 0 {
 		var cancel func()
-		bounded, cancel = context.WithTimeout(ctx, t.wait)
+		bounded, cancel = context.WithTimeout(ctx, t.Wait)
 		defer cancel()
 	}
 	// Some file systems have no locks: another error stops nobody.
@@ -110,14 +110,14 @@ func (t turns) lock(ctx context.Context, d *os.File, name string) (unlock func()
 		unlock()
 		return nil, context.Cause(ctx)
 	case bounded.Err() != nil:
-		t.warn(fmt.Sprintf("another process has kept the directory %s locked for %v: writing into it anyway; if that process is a build, the two may overwrite each other's files", name, t.wait))
+		t.Warn(fmt.Sprintf("another process has kept the directory %s locked for %v: writing into it anyway; if that process is a build, the two may overwrite each other's files", name, t.Wait))
 	}
 	return unlock, nil
 }
 
-// placeIn is the place of a file below root. What has its name now is replaced,
+// In is the place of a file below root. What has its name now is replaced,
 // never followed.
-func placeIn(root *os.Root, dir, name string) (*hostfile.Place, error) {
+func In(root *os.Root, dir, name string) (*hostfile.Place, error) {
 	d, err := root.Open(dir)
 	if err != nil {
 		return nil, err

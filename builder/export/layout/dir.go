@@ -1,4 +1,4 @@
-package export
+package layout
 
 import (
 	"bytes"
@@ -16,27 +16,29 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/export/place"
+	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/image"
 )
 
-// WriteLayout writes the image into the OCI layout at dir, which is made when it
+// WriteDir writes the image into the OCI layout at dir, which is made when it
 // is not there. Images that the layout has stay, except those whose names the
 // new one takes. index.json comes last and in one rename; of a layout that cannot
 // be written nothing new stays. No symlink in the layout leads out of it. warn gets
 // what people should know.
-func WriteLayout(ctx context.Context, images []Named, dir string, warn func(text string)) error {
-	return writeLayout(ctx, images, dir, turns{images[0].store, maxDirWait, warn})
+func WriteDir(ctx context.Context, list []Named, dir string, warn func(text string)) error {
+	return write(ctx, list, dir, place.Turns{Store: list[0].Store, Wait: place.MaxWait, Warn: warn})
 }
 
-func writeLayout(ctx context.Context, images []Named, dir string, t turns) error {
+func write(ctx context.Context, list []Named, dir string, t place.Turns) error {
 	var made []string
 	if err := makeDirs(dir, &made); err != nil {
-		return placed(dir, err)
+		return place.Error(dir, err)
 	}
-	err := writeLayoutIn(ctx, images, dir, t)
+	err := writeIn(ctx, list, dir, t)
 	if err != nil {
 		for _, name := range slices.Backward(made) {
 			// A directory goes when nothing else is in it.
@@ -46,19 +48,19 @@ func writeLayout(ctx context.Context, images []Named, dir string, t turns) error
 	return err
 }
 
-func writeLayoutIn(ctx context.Context, images []Named, dir string, t turns) error {
-	root, err := openDest(dir)
+func writeIn(ctx context.Context, list []Named, dir string, t place.Turns) error {
+	root, err := place.OpenDir(dir)
 	if err != nil {
-		return placed(dir, err)
+		return place.Error(dir, err)
 	}
 	defer root.Close()
-	release, err := t.take(ctx, root)
+	release, err := t.Take(ctx, root)
 	if err != nil {
 		return err
 	}
 	defer release()
-	w := &layoutWriter{root: root}
-	if err := w.write(ctx, images); err != nil {
+	w := &writer{root: root}
+	if err := w.write(ctx, list); err != nil {
 		for _, name := range slices.Backward(w.made) {
 			_ = root.Remove(name)
 		}
@@ -67,31 +69,31 @@ func writeLayoutIn(ctx context.Context, images []Named, dir string, t turns) err
 	return nil
 }
 
-// layoutWriter writes below root. made is what is new there, directories first.
-type layoutWriter struct {
+// writer writes below root. made is what is new there, directories first.
+type writer struct {
 	root *os.Root
 	made []string
 }
 
-func (w *layoutWriter) write(ctx context.Context, images []Named) error {
-	files, err := layoutFiles(images, OCI)
+func (w *writer) write(ctx context.Context, list []Named) error {
+	files, err := smallFiles(list, false)
 	if err != nil {
 		return err
 	}
-	index, err := mergeLayout(w.root, layoutIndex(images))
+	index, err := mergeIndex(w.root, indexOf(list))
 	if err != nil {
 		return err
 	}
 	// What a killed process left may be of a blob that nobody writes again.
 	if d, err := w.root.Open(path.Join(ocispec.ImageBlobsDir, string(digest.SHA256))); err == nil {
-		err := removeStaleIn(int(d.Fd()), ".")
+		err := place.RemoveStale(int(d.Fd()), ".")
 		if err := errors.Join(err, d.Close()); err != nil {
 			return err
 		}
 	}
-	for _, img := range images {
+	for _, img := range list {
 		for _, d := range img.Blobs() {
-			if err := w.blob(ctx, img.Built, d); err != nil {
+			if err := w.blob(ctx, img.Image, d); err != nil {
 				return err
 			}
 		}
@@ -103,19 +105,19 @@ func (w *layoutWriter) write(ctx context.Context, images []Named) error {
 }
 
 // file writes a file, in place of what has its name.
-func (w *layoutWriter) file(name string, r io.Reader) error {
-	p, err := placeIn(w.root, path.Dir(name), path.Base(name))
+func (w *writer) file(name string, r io.Reader) error {
+	p, err := place.In(w.root, path.Dir(name), path.Base(name))
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	return replace(p, func(out io.Writer) error {
+	return place.Replace(p, func(out io.Writer) error {
 		_, err := io.Copy(out, r)
 		return err
 	})
 }
 
-func (w *layoutWriter) blob(ctx context.Context, b *Built, d ocispec.Descriptor) error {
+func (w *writer) blob(ctx context.Context, b *stored.Image, d ocispec.Descriptor) error {
 	name := blobPath(d.Digest)
 	info, err := w.root.Lstat(name)
 	there := err == nil
@@ -139,7 +141,7 @@ func (w *layoutWriter) blob(ctx context.Context, b *Built, d ocispec.Descriptor)
 }
 
 // dir makes a directory with those above it.
-func (w *layoutWriter) dir(name string) error {
+func (w *writer) dir(name string) error {
 	if info, err := w.root.Stat(name); err == nil && info.IsDir() {
 		return nil
 	}
@@ -172,8 +174,8 @@ func makeDirs(dir string, made *[]string) error {
 	return err
 }
 
-// mergeLayout is the index.json of root with the entries of added.
-func mergeLayout(root *os.Root, added ocispec.Index) ([]byte, error) {
+// mergeIndex is the index.json of root with the entries of added.
+func mergeIndex(root *os.Root, added ocispec.Index) ([]byte, error) {
 	var old ocispec.Index
 	data, err := hostfile.ReadIn(root, ocispec.ImageIndexFile, image.MaxIndex)
 	switch {

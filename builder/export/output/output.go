@@ -1,4 +1,5 @@
-package export
+// Package output says where results go, and what they shall look like there.
+package output
 
 import (
 	"encoding/csv"
@@ -6,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sinter-build/sinter/builder/export/annotation"
+	"github.com/sinter-build/sinter/builder/export/assemble"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
 )
@@ -24,8 +27,8 @@ const (
 	CacheOnly Type = "cacheonly" // nothing
 )
 
-// Output is one place that a result goes to.
-type Output struct {
+// Spec is one place that a result goes to.
+type Spec struct {
 	Type Type
 	// Dest is a file, a directory, "-" (standard output), or "" for the
 	// Docker engine, a registry and the store.
@@ -60,23 +63,23 @@ type Output struct {
 	DockerTypes  *bool
 	Force        bool
 	RewriteTimes *bool
-	Annotations  Annotations
+	Annotations  annotation.List
 	compression  archive.Compression
 
 	// Notes say which attributes do nothing, and why.
 	Notes []string
 }
 
-// ParseOutput reads the value of -o: a directory, "-", or "type=TYPE,KEY=VALUE,…"
+// Parse reads the value of -o: a directory, "-", or "type=TYPE,KEY=VALUE,…"
 // in CSV, as docker buildx does.
-func ParseOutput(text string) (Output, error) {
-	var o Output
+func Parse(text string) (Spec, error) {
+	var o Spec
 	if strings.TrimSpace(text) == "" {
-		return o, hint.Add(fmt.Errorf("invalid output %q: it is empty", text), outputHint)
+		return o, hint.Add(fmt.Errorf("invalid output %q: it is empty", text), usage)
 	}
 	fields, err := csv.NewReader(strings.NewReader(text)).Read()
 	if err != nil {
-		return o, hint.Add(fmt.Errorf("invalid output %q: %w", text, err), outputHint)
+		return o, hint.Add(fmt.Errorf("invalid output %q: %w", text, err), usage)
 	}
 	if len(fields) == 1 && fields[0] == text && !strings.HasPrefix(text, "type=") {
 		o.Type, o.Dest = Local, text
@@ -89,7 +92,7 @@ func ParseOutput(text string) (Output, error) {
 	for _, field := range fields {
 		key, value, ok := strings.Cut(field, "=")
 		if !ok {
-			return o, hint.Add(fmt.Errorf("invalid output %q: %q has no value", text, field), outputHint)
+			return o, hint.Add(fmt.Errorf("invalid output %q: %q has no value", text, field), usage)
 		}
 		// An annotation's key keeps its case.
 		key = strings.TrimSpace(key)
@@ -109,15 +112,15 @@ func ParseOutput(text string) (Output, error) {
 	return o, nil
 }
 
-const outputHint = "an output is a directory, - or type=oci|docker|local|tar|registry|image|cacheonly with options: type=oci,dest=image.tar"
+const usage = "an output is a directory, - or type=oci|docker|local|tar|registry|image|cacheonly with options: type=oci,dest=image.tar"
 
-func (o *Output) setAll(attrs [][2]string) error {
+func (o *Spec) setAll(attrs [][2]string) error {
 	switch o.Type {
 	case "":
-		return hint.Add(errors.New("type is required"), outputHint)
+		return hint.Add(errors.New("type is required"), usage)
 	case OCI, Docker, Local, Tar, Registry, Store, CacheOnly:
 	default:
-		return hint.Add(fmt.Errorf("type %q is not known", o.Type), outputHint)
+		return hint.Add(fmt.Errorf("type %q is not known", o.Type), usage)
 	}
 	var level string
 	for _, a := range attrs {
@@ -135,7 +138,7 @@ func (o *Output) setAll(attrs [][2]string) error {
 	return o.checkPlace()
 }
 
-func (o *Output) checkPlace() error {
+func (o *Spec) checkPlace() error {
 	dir := o.Type == Local || o.Directory
 	switch {
 	case dir && o.Dest == "":
@@ -153,19 +156,19 @@ func (o *Output) checkPlace() error {
 
 // NeedsBlobs reports whether the output is an image, so that layers have to be
 // compressed; otherwise it is files, or nothing.
-func (o Output) NeedsBlobs() bool { return o.Type.isImage() }
+func (o Spec) NeedsBlobs() bool { return o.Type.isImage() }
 
 // Stdout reports whether the output goes to standard output.
-func (o Output) Stdout() bool { return o.Dest == "-" }
+func (o Spec) Stdout() bool { return o.Dest == "-" }
 
 // Compression is that of the image's layers.
-func (o Output) Compression() archive.Compression { return o.compression }
+func (o Spec) Compression() archive.Compression { return o.compression }
 
 // Pushes reports whether the output goes to a registry.
-func (o Output) Pushes() bool { return o.Type == Registry || o.Type == Store && o.Push }
+func (o Spec) Pushes() bool { return o.Type == Registry || o.Type == Store && o.Push }
 
-// options are o's own wishes added to those that all outputs share.
-func (o Output) options(shared Options) Options {
+// Options are o's own wishes added to those that all outputs share.
+func (o Spec) Options(shared assemble.Options) assemble.Options {
 	if o.DockerTypes != nil {
 		shared.DockerTypes = *o.DockerTypes
 	}

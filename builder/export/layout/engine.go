@@ -1,4 +1,4 @@
-package export
+package layout
 
 import (
 	"context"
@@ -31,13 +31,13 @@ const engineTimeout = 5 * time.Second
 
 // LoadIntoEngine gives images to the Docker engine of DOCKER_HOST, or else of
 // this machine, as docker load does. It returns where that was.
-func LoadIntoEngine(ctx context.Context, images []Named) (place string, err error) {
+func LoadIntoEngine(ctx context.Context, list []Named) (place string, err error) {
 	e, err := findEngine(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer e.client.CloseIdleConnections()
-	if err := e.load(ctx, images); err != nil {
+	if err := e.load(ctx, list); err != nil {
 		return "", fmt.Errorf("loading into the Docker engine at %s: %w", e.address, err)
 	}
 	return "the Docker engine at " + e.address, nil
@@ -120,9 +120,9 @@ func (e *engine) ping(ctx context.Context) error {
 	return nil
 }
 
-func (e *engine) load(ctx context.Context, images []Named) error {
+func (e *engine) load(ctx context.Context, list []Named) error {
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(WriteArchive(ctx, w, images, Docker)) }()
+	go func() { w.CloseWithError(WriteArchive(ctx, w, list, true)) }()
 	defer r.Close()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.base+"/images/load?quiet=1", r)
 	if err != nil {

@@ -1,4 +1,4 @@
-package export
+package place
 
 import (
 	"errors"
@@ -83,8 +83,31 @@ func TestUnwritablePlaceHasAWayOut(t *testing.T) {
 	}
 	path := filepath.Join(dir, "file", "out")
 	err := WriteFile(t.Context(), path, func(io.Writer) error { return nil })
-	var hint interface{ HintText() string }
-	if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), tempSuffix) || !errors.As(err, &hint) || hint.HintText() == "" {
+	var hinted interface{ HintText() string }
+	if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), tempSuffix) || !errors.As(err, &hinted) || hinted.HintText() == "" {
 		t.Fatalf("got %v", err)
+	}
+}
+
+func TestFailedFileOutputLeavesTheOldOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.tar")
+	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err := WriteFile(t.Context(), path, func(w io.Writer) error {
+		_, err := w.Write(make([]byte, 2<<20))
+		if err != nil {
+			return err
+		}
+		return io.ErrUnexpectedEOF
+	})
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatalf("got %v", err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "old" {
+		t.Errorf("it has %q, %v", data, err)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
+		t.Errorf("left over: %v", left)
 	}
 }

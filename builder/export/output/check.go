@@ -1,23 +1,22 @@
-package export
+package output
 
 import (
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/export/place"
 	"github.com/sinter-build/sinter/layers/hint"
-	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // Check finds out what cannot be written before anything is built: shared are
 // the wishes that all outputs share, targets the platforms of the image.
-func Check(outputs []Output, shared Options, targets []ocispec.Platform) error {
+func Check(outputs []Spec, shared assemble.Options, targets []ocispec.Platform) error {
 	stdout := 0
 	for _, o := range outputs {
 		if o.Stdout() {
@@ -33,7 +32,7 @@ func Check(outputs []Output, shared Options, targets []ocispec.Platform) error {
 		if !o.Type.isImage() {
 			continue
 		}
-		if err := o.options(shared).check(targets); err != nil {
+		if err := o.Options(shared).Check(targets); err != nil {
 			return err
 		}
 	}
@@ -45,7 +44,7 @@ func Check(outputs []Output, shared Options, targets []ocispec.Platform) error {
 
 // checkPush refuses attributes of a push, or of keeping, that does not take
 // place.
-func (o Output) checkPush() error {
+func (o Spec) checkPush() error {
 	if o.Type != Store && o.Type != Registry {
 		return nil
 	}
@@ -65,17 +64,9 @@ func (o Output) checkPush() error {
 	return nil
 }
 
-func (o Options) check(targets []ocispec.Platform) error {
-	if o.DockerTypes && o.Compression.Type == archive.Zstd {
-		return hint.Add(errors.New("compression=zstd does not go with Docker's media types (oci-mediatypes=false)"),
-			"Docker's media types have no name for zstd: leave one of the two out")
-	}
-	return o.Annotations.check(targets, len(targets) > 1 || o.Index, o.DockerTypes)
-}
-
 // CheckDest finds out whether the destination can be written, so that it shows
 // before a long build. terminal says that standard output is one.
-func (o Output) CheckDest(terminal bool) error {
+func (o Spec) CheckDest(terminal bool) error {
 	switch {
 	case o.Stdout() && terminal:
 		return hint.Add(fmt.Errorf("type=%s will not be written to a terminal", o.Type),
@@ -88,7 +79,7 @@ func (o Output) CheckDest(terminal bool) error {
 		return hint.Add(fmt.Errorf("destination %s of type=%s is the root directory of this machine: the image's files would take the place of its own", o.Dest, o.Type),
 			"choose a directory; if it is meant, unpack a tar: -o type=tar,dest=- … | tar -C / -x")
 	}
-	if err := CheckFile(o.Dest); err != nil {
+	if err := place.Check(o.Dest); err != nil {
 		return err
 	}
 	info, err := os.Stat(o.Dest)
@@ -96,7 +87,7 @@ func (o Output) CheckDest(terminal bool) error {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
 	case err != nil:
-		return placed(o.Dest, err)
+		return place.Error(o.Dest, err)
 	case directory && !info.IsDir():
 		return hint.Add(fmt.Errorf("destination %s of type=%s is a file, not a directory", o.Dest, o.Type),
 			"choose a directory, or an output that is a file: type=tar or type=oci")
@@ -107,29 +98,8 @@ func (o Output) CheckDest(terminal bool) error {
 	return nil
 }
 
-// CheckFile refuses a place that WriteFile would not use because of what another
-// user has put there.
-func CheckFile(path string) error {
-	var foreign *hostfile.ForeignError
-	if err := hostfile.Check(path); errors.As(err, &foreign) {
-		return placed(path, err)
-	}
-	return nil
-}
-
 // isRoot reports whether dir is the root directory.
 func isRoot(dir string) bool {
 	abs, err := filepath.Abs(dir)
 	return err == nil && abs == "/"
-}
-
-// platformsOf are the platforms of images.
-func platformsOf(imgs []Image) []ocispec.Platform {
-	return slices.Collect(func(yield func(ocispec.Platform) bool) {
-		for _, img := range imgs {
-			if !yield(platformOf(img.Platform, img.Config)) {
-				return
-			}
-		}
-	})
 }

@@ -1,4 +1,4 @@
-package export
+package output
 
 import (
 	"errors"
@@ -10,12 +10,15 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/export/annotation"
+	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/export/exporttest"
 	"github.com/sinter-build/sinter/layers/archive"
 )
 
-func TestParseOutput(t *testing.T) {
+func TestParse(t *testing.T) {
 	yes, no := true, false
-	for in, want := range map[string]Output{
+	for in, want := range map[string]Spec{
 		"out":                             {Type: Local, Dest: "out"},
 		"-":                               {Type: Tar, Dest: "-"},
 		"type=local,dest=out":             {Type: Local, Dest: "out"},
@@ -42,17 +45,17 @@ func TestParseOutput(t *testing.T) {
 		"type=registry,unpack=false":                                                             {Type: Registry, Push: true},
 		"type=tar,platform-split=true":                                                           {Type: Tar, Dest: "-", PlatformSplit: &yes},
 		"type=local,dest=d,platform-split=false,mode=delete,src=/x":                              {Type: Local, Dest: "d", PlatformSplit: &no, Delete: true, Source: "/x"},
-		"type=image,annotation.A.b=c,annotation-index.d=e":                                       {Type: Store, Annotations: Annotations{{Level: "manifest", Key: "A.b", Value: "c"}, {Level: "index", Key: "d", Value: "e"}}},
-		"type=image,annotation-manifest[linux/arm64].k=v":                                        {Type: Store, Annotations: Annotations{{Level: "manifest", Platform: &arm64, Key: "k", Value: "v"}}},
+		"type=image,annotation.A.b=c,annotation-index.d=e":                                       {Type: Store, Annotations: annotation.List{{Level: "manifest", Key: "A.b", Value: "c"}, {Level: "index", Key: "d", Value: "e"}}},
+		"type=image,annotation-manifest[linux/arm64].k=v":                                        {Type: Store, Annotations: annotation.List{{Level: "manifest", Platform: &exporttest.ARM64, Key: "k", Value: "v"}}},
 	} {
 		want.Keep = want.Keep || want.Type == Store && !strings.Contains(in, "store=false")
-		if got, err := ParseOutput(in); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("ParseOutput(%q) = %+v, %v; want %+v", in, got, err, want)
+		if got, err := Parse(in); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Parse(%q) = %+v, %v; want %+v", in, got, err, want)
 		}
 	}
 }
 
-func TestParseOutputRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		"type=moon": "moon", "type=": "type is required", "dest=x,foo=y": "type is required", "type=local": "dest is required",
 		"type=local,dest=-": "standard output", "type=oci,tar=false": "dest is required", "type=oci,foo": "no value",
@@ -64,8 +67,8 @@ func TestParseOutputRefuses(t *testing.T) {
 		"type=oci,push=true": "push", "type=local,dest=x,src=": "src", "type=registry,push=false": "does nothing",
 		"type=image,annotation-moon.a=b": "moon", "": "invalid output",
 	} {
-		if o, err := ParseOutput(in); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("ParseOutput(%q) = %+v, %v; want an error with %q", in, o, err, want)
+		if o, err := Parse(in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Parse(%q) = %+v, %v; want an error with %q", in, o, err, want)
 		}
 	}
 }
@@ -82,7 +85,7 @@ func TestOutputCompression(t *testing.T) {
 		"type=oci,compression=zstd,compression-level=22": {Type: archive.Zstd, Level: 22},
 		"type=oci,compression=uncompressed":              {Type: archive.Uncompressed},
 	} {
-		o, err := ParseOutput(in)
+		o, err := Parse(in)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,37 +96,37 @@ func TestOutputCompression(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	one, two := []ocispec.Platform{amd64}, []ocispec.Platform{amd64, arm64}
+	one, two := []ocispec.Platform{exporttest.AMD64}, []ocispec.Platform{exporttest.AMD64, exporttest.ARM64}
 	for _, c := range []struct {
 		outputs string // separated by blanks
 		targets []ocispec.Platform
-		shared  Options
+		shared  assemble.Options
 		want    string // in the error; "" is none
 	}{
-		{"type=oci type=local,dest=x", two, Options{}, ""},
-		{"type=image,push-by-digest=true", one, Options{}, "without a push"},
-		{"type=image,push-by-digest=true,push=true,name=a", one, Options{}, ""},
-		{"type=image,push-by-digest=true,push=true,name=a:1", one, Options{}, "under a name with a tag"},
-		{"type=image,registry.insecure=true", one, Options{}, "without a push"},
-		{"type=image,store=false", one, Options{}, "does nothing"},
-		{"type=image,store=false,push=true", one, Options{}, ""},
-		{"type=image,dangling-name-empty-only=true", one, Options{}, "does nothing alone"},
-		{"type=docker,dest=x", two, Options{}, "several platforms"},
-		{"type=docker,dest=x", one, Options{Index: true}, "several platforms"},
-		{"type=oci - ", one, Options{}, "several outputs go to standard output"},
-		{"type=oci,annotation-index.a=b", one, Options{}, "one platform"},
-		{"type=oci,annotation-index.a=b", one, Options{Index: true}, ""},
-		{"type=oci,annotation-index[linux/arm64].a=b", two, Options{}, ""},
-		{"type=oci,annotation[linux/arm64].a=b", one, Options{}, "not built"},
-		{"type=oci,oci-mediatypes=false,annotation.a=b", one, Options{}, ""},
-		{"type=oci,oci-mediatypes=false,annotation-manifest-descriptor.a=b", one, Options{}, "oci-mediatypes=false"},
-		{"type=oci,oci-mediatypes=false,compression=zstd", one, Options{}, "oci-mediatypes=false"},
-		{"type=local,dest=x", one, Options{Annotations: Annotations{{Level: annotateIndex, Key: "a"}}}, ""},
-		{"type=image", one, Options{Annotations: Annotations{{Level: annotateIndex, Key: "a"}}}, "one platform"},
+		{"type=oci type=local,dest=x", two, assemble.Options{}, ""},
+		{"type=image,push-by-digest=true", one, assemble.Options{}, "without a push"},
+		{"type=image,push-by-digest=true,push=true,name=a", one, assemble.Options{}, ""},
+		{"type=image,push-by-digest=true,push=true,name=a:1", one, assemble.Options{}, "under a name with a tag"},
+		{"type=image,registry.insecure=true", one, assemble.Options{}, "without a push"},
+		{"type=image,store=false", one, assemble.Options{}, "does nothing"},
+		{"type=image,store=false,push=true", one, assemble.Options{}, ""},
+		{"type=image,dangling-name-empty-only=true", one, assemble.Options{}, "does nothing alone"},
+		{"type=docker,dest=x", two, assemble.Options{}, "several platforms"},
+		{"type=docker,dest=x", one, assemble.Options{Index: true}, "several platforms"},
+		{"type=oci - ", one, assemble.Options{}, "several outputs go to standard output"},
+		{"type=oci,annotation-index.a=b", one, assemble.Options{}, "one platform"},
+		{"type=oci,annotation-index.a=b", one, assemble.Options{Index: true}, ""},
+		{"type=oci,annotation-index[linux/arm64].a=b", two, assemble.Options{}, ""},
+		{"type=oci,annotation[linux/arm64].a=b", one, assemble.Options{}, "not built"},
+		{"type=oci,oci-mediatypes=false,annotation.a=b", one, assemble.Options{}, ""},
+		{"type=oci,oci-mediatypes=false,annotation-manifest-descriptor.a=b", one, assemble.Options{}, "oci-mediatypes=false"},
+		{"type=oci,oci-mediatypes=false,compression=zstd", one, assemble.Options{}, "oci-mediatypes=false"},
+		{"type=local,dest=x", one, assemble.Options{Annotations: annotation.List{{Level: annotation.Index, Key: "a"}}}, ""},
+		{"type=image", one, assemble.Options{Annotations: annotation.List{{Level: annotation.Index, Key: "a"}}}, "one platform"},
 	} {
-		var list []Output
+		var list []Spec
 		for _, text := range strings.Fields(c.outputs) {
-			o, err := ParseOutput(text)
+			o, err := Parse(text)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,12 +139,12 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func FuzzParseOutput(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, s := range []string{"out", "-", "type=oci,dest=x", `type=image,"name=a,b"`, "type=image,annotation-index[a/b].k=v"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		o, err := ParseOutput(text)
+		o, err := Parse(text)
 		if err != nil {
 			return
 		}
@@ -151,44 +154,19 @@ func FuzzParseOutput(f *testing.F) {
 	})
 }
 
-func FuzzParseAnnotation(f *testing.F) {
-	for _, s := range []string{"a=b", "index,manifest[linux/amd64]:a=b", ":=", "manifest-descriptor:a.b=c=d"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		list, err := ParseAnnotation(text)
-		if err != nil {
-			return
-		}
-		for _, a := range list {
-			if a.Key == "" || !strings.HasSuffix(text, "="+a.Value) {
-				t.Errorf("%q is %+v", text, a)
-			}
-		}
-	})
-}
-
-func TestParseAnnotationRefuses(t *testing.T) {
-	for _, text := range []string{"a", "=b", "moon:a=b", "manifest:=x", "manifest[[x]]:a=b", "manifest[a/b/c/d]:a=b", "Index:a=b"} {
-		if list, err := ParseAnnotation(text); err == nil {
-			t.Errorf("ParseAnnotation(%q) = %+v", text, list)
-		}
-	}
-}
-
 // The files of an image do not take the place of those of this machine.
 func TestRootDirectoryIsNoDestination(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink("/usr/..", link); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []Output{{Type: Local, Dest: "/"}, {Type: Local, Dest: link}, {Type: OCI, Directory: true, Dest: "/usr/../"}} {
-		var hint interface{ HintText() string }
-		if err := o.CheckDest(false); err == nil || !strings.Contains(err.Error(), "root directory") || !errors.As(err, &hint) {
+	for _, o := range []Spec{{Type: Local, Dest: "/"}, {Type: Local, Dest: link}, {Type: OCI, Directory: true, Dest: "/usr/../"}} {
+		var hinted interface{ HintText() string }
+		if err := o.CheckDest(false); err == nil || !strings.Contains(err.Error(), "root directory") || !errors.As(err, &hinted) {
 			t.Errorf("%+v: got %v", o, err)
 		}
 	}
-	if err := (Output{Type: Local, Dest: filepath.Dir(link)}).CheckDest(false); err != nil {
+	if err := (Spec{Type: Local, Dest: filepath.Dir(link)}).CheckDest(false); err != nil {
 		t.Error(err)
 	}
 }
