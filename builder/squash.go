@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -103,26 +104,12 @@ func (e *engine) joinLayers(ctx context.Context, c layers.Chain, base int) (laye
 	}
 	defer w.Abort()
 	for _, n := range layers.Squash(trees, base) {
-		if err := e.copyEntry(ctx, w, n, c); err != nil {
-			return layers.Layer{}, fmt.Errorf("file %q: %w", n.Path, err)
+		open := func() (io.ReadCloser, error) { return e.Layers.OpenUnverified(ctx, c[n.Layer], n.Entry) }
+		if err := archive.Add(ctx, w, n.Entry, open); err != nil {
+			return layers.Layer{}, err
 		}
 	}
 	return w.Commit(time.Now().UTC())
-}
-
-func (e *engine) copyEntry(ctx context.Context, w *store.Writer, n layers.Named, c layers.Chain) (err error) {
-	if n.Kind != layers.File {
-		return w.Add(n.Entry, nil)
-	}
-	var content io.ReadCloser
-	if content, err = e.Layers.OpenFile(ctx, c[n.Layer], n.Entry); err != nil {
-		return err
-	}
-	if err := w.Add(n.Entry, content); err != nil {
-		content.Close()
-		return err
-	}
-	return content.Close()
 }
 
 // squashHistory leaves the target's own history entries without layers, and

@@ -25,6 +25,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -40,9 +41,7 @@ type Input struct {
 }
 
 // Writer takes the entries of a new layer in the order of layers.ComparePaths.
-type Writer interface {
-	Add(e layers.Entry, content io.Reader) error
-}
+type Writer = archive.Adder
 
 // Output is a result: what it stands on, and whether a layer on top of that
 // was written.

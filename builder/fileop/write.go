@@ -2,12 +2,13 @@ package fileop
 
 import (
 	"context"
-	"fmt"
+	"io"
 	"maps"
 	"slices"
 
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // step is one entry of a layer, with its content.
@@ -38,28 +39,7 @@ func (w *stepWriter) write(ctx context.Context, s step) error {
 			return err
 		}
 	}
-	if err := s.write(ctx, w.to); err != nil {
-		return fmt.Errorf("writing /%s: %w", s.entry.Path, err)
-	}
-	return nil
-}
-
-func (s step) write(ctx context.Context, w Writer) error {
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	if s.content == nil {
-		return w.Add(s.entry, nil)
-	}
-	r, err := s.content.open(ctx, s.from)
-	if err != nil {
-		return err
-	}
-	err = w.Add(s.entry, r)
-	if cerr := r.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return archive.Add(ctx, w.to, s.entry, func() (io.ReadCloser, error) { return s.content.open(ctx, s.from) })
 }
 
 // plan gives the entries of the layer that the edits make to emit, in their order,

@@ -97,7 +97,7 @@ func (m mounter) fill(ctx context.Context, dir string, c layers.Chain, selector 
 		return err
 	}
 	open := func(entry layers.Entry) (io.ReadCloser, error) {
-		return m.Layers.OpenFile(ctx, c[from[entry.Path]], entry)
+		return m.Layers.OpenUnverified(ctx, c[from[entry.Path]], entry)
 	}
 	return archive.Unpack(ctx, tree, open, dir, archive.UnpackOptions{SingleUser: m.SingleUser})
 }

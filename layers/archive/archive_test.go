@@ -306,7 +306,7 @@ func TestAddRefuses(t *testing.T) {
 		"reserved":     {file("x/.wh.y"), "abc", "stand for deleted files"},
 		"root file":    {file(""), "abc", "root"},
 		"late target":  {layers.Entry{Path: "n", Kind: layers.Hardlink, Link: "o"}, "", "not a file before it"},
-		"other digest": {layers.Entry{Path: "x", Size: 3, Sum: layers.SumOf(digest.FromString("abd"))}, "abc", "changed while"},
+		"other digest": {layers.Entry{Path: "x", Size: 3, Sum: layers.SumOf(digest.FromString("abd"))}, "abc", "does not match its digest"},
 		"kind":         {layers.Entry{Path: "x", Kind: 99}, "", "not known"},
 	} {
 		w := NewWriter(io.Discard, nil)

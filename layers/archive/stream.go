@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/folder"
 )
 
 // The names that stand for deletions in a layer's tar (OCI image spec,
@@ -60,11 +61,10 @@ func newStream(w io.Writer, epoch *layers.Epoch, cut *chunker) *stream {
 // header ends, so that the borders between entries can be found again.
 func (s *stream) add(e layers.Entry, content io.Reader) error {
 	e, err := s.write(e, content)
-	if err != nil {
-		return fmt.Errorf("writing layer entry %q: %w", e.Path, err)
+	if err == nil {
+		s.tree.Append(e)
 	}
-	s.tree.Append(e)
-	return nil
+	return err
 }
 
 func (s *stream) write(e layers.Entry, content io.Reader) (layers.Entry, error) {
@@ -164,8 +164,8 @@ func contentSize(e layers.Entry) int64 {
 }
 
 // content copies exactly e.Size bytes and returns their digest. More or
-// fewer, or other bytes than the digest that e already has, mean that the
-// file was changed while it was being read.
+// fewer mean that the file was changed while it was being read, other bytes
+// than the digest that e already has are folder.ErrCorrupt.
 func (s *stream) content(e layers.Entry, content io.Reader) (layers.Sum, error) {
 	if s.buf == nil {
 		s.buf = make([]byte, copyBufferSize)
@@ -199,7 +199,7 @@ func (s *stream) content(e layers.Entry, content io.Reader) (layers.Sum, error) 
 	}
 	sum := layers.Sum(s.sum.Sum(nil))
 	if e.Sum.Known() && sum != e.Sum {
-		return layers.Sum{}, fmt.Errorf("content has digest %s, not %s: the file changed while it was being read", sum, e.Sum)
+		return layers.Sum{}, fmt.Errorf("%w %s", folder.ErrCorrupt, e.Sum)
 	}
 	return sum, nil
 }

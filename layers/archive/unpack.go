@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path"
@@ -43,18 +42,14 @@ type UnpackOptions struct {
 // way to a path is one that Unpack has made itself.
 func Unpack(ctx context.Context, t *layers.Tree, open func(layers.Entry) (io.ReadCloser, error), dir string, o UnpackOptions) error {
 	if err := t.Validate(); err != nil {
-		return fmt.Errorf("unpacking layer: %w", err)
+		return err
 	}
 	root, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return fmt.Errorf("unpacking layer: %w", &os.PathError{Op: "open", Path: dir, Err: err})
+		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	u := &unpacker{root: root, o: o, open: open, dirs: map[string]bool{"": true}, missing: map[string]bool{}}
-	err = errors.Join(u.all(ctx, t), unix.Close(root))
-	if err != nil {
-		return fmt.Errorf("unpacking layer: %w", err)
-	}
-	return nil
+	return errors.Join(u.all(ctx, t), unix.Close(root))
 }
 
 type unpacker struct {
@@ -313,11 +308,7 @@ func (u *unpacker) file(ctx context.Context, e *layers.Entry, buf []byte) (err e
 	}
 	w := os.NewFile(uintptr(fd), e.Path)
 	defer func() { err = errors.Join(err, w.Close()) }()
-	verify := newVerifier(e)
-	if err := copySparsely(ctx, w, io.TeeReader(content, verify), buf); err != nil {
-		return entryError(e, "write", err)
-	}
-	if err := verify.check(); err != nil {
+	if err := copySparsely(ctx, w, Verify(content, ContentOf(*e)), buf); err != nil {
 		return entryError(e, "write", err)
 	}
 	return u.fdMetadata(fd, e, "")

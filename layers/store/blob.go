@@ -88,7 +88,7 @@ func (s *Store) ReplaceBlob(ctx context.Context, desc ocispec.Descriptor, r io.R
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", desc.Digest, err)
 	}
-	_, err = io.Copy(f, archive.ContextReader(ctx, verify(desc, r)))
+	_, err = io.Copy(f, archive.ContextReader(ctx, archive.Verify(r, desc)))
 	if err == nil {
 		err = f.Chmod(0o644)
 	}
@@ -158,7 +158,7 @@ func (s *Store) OpenBlob(ctx context.Context, l layers.Layer) (io.ReadCloser, er
 	if err != nil {
 		return nil, ofLayer(l, err)
 	}
-	return archive.ContextReadCloser(ctx, readCloser{damaged{l, verify(l.Descriptor, f)}, f}), nil
+	return archive.ContextReadCloser(ctx, readCloser{damaged{l, archive.Verify(f, l.Descriptor)}, f}), nil
 }
 
 // haveBlob gets the blob of a layer if it is not on disk.
@@ -213,43 +213,6 @@ func (s *Store) RemoveBlob(d digest.Digest) error {
 		return err
 	}
 	return errors.Join(removeIfThere(s.blobPath(d)), s.unmark(blobMark(d)))
-}
-
-// verifier passes on what it reads, and at the end fails when that had not the
-// wanted length and digest.
-type verifier struct {
-	r    io.Reader
-	want ocispec.Descriptor
-	sum  digest.Verifier
-	n    int64
-}
-
-// Verified passes on a blob, and at its end fails with folder.ErrCorrupt unless it is the one
-// that is wanted.
-func Verified(r io.ReadCloser, want ocispec.Descriptor) io.ReadCloser {
-	return readCloser{verify(want, r), r}
-}
-
-func verify(want ocispec.Descriptor, r io.Reader) io.Reader {
-	return &verifier{r: r, want: want, sum: want.Digest.Verifier()}
-}
-
-func (v *verifier) Read(p []byte) (int, error) {
-	n, err := v.r.Read(p)
-	v.n += int64(n)
-	// Writing to a hash cannot fail.
-	_, _ = v.sum.Write(p[:n])
-	switch {
-	case v.n > v.want.Size:
-		return n, fmt.Errorf("%w: more than the %d bytes of %s", folder.ErrCorrupt, v.want.Size, v.want.Digest)
-	case err != io.EOF:
-		return n, err
-	case v.n < v.want.Size:
-		return n, fmt.Errorf("%w: %d of the %d bytes of %s: %w", folder.ErrCorrupt, v.n, v.want.Size, v.want.Digest, io.ErrUnexpectedEOF)
-	case !v.sum.Verified():
-		return n, fmt.Errorf("%w %s", folder.ErrCorrupt, v.want.Digest)
-	}
-	return n, io.EOF
 }
 
 // damaged says which layer it is whose blob in the store has gone bad.

@@ -217,21 +217,8 @@ func (s *Store) packTree(ctx context.Context, l layers.Layer, blob io.Writer, w 
 	p := archive.NewPacker(blob, w.Compression, nil, w.Epoch)
 	defer p.Abort()
 	for _, e := range t.Entries {
-		if ctx.Err() != nil {
-			return archive.Packed{}, context.Cause(ctx)
-		}
-		if e.Kind != layers.File {
-			if err := p.Add(e, nil); err != nil {
-				return archive.Packed{}, err
-			}
-			continue
-		}
-		r, err := s.OpenFile(ctx, l, e)
-		if err != nil {
-			return archive.Packed{}, err
-		}
-		err = p.Add(e, r)
-		if err = errors.Join(err, r.Close()); err != nil {
+		open := func() (io.ReadCloser, error) { return s.OpenUnverified(ctx, l, e) }
+		if err := archive.Add(ctx, p, e, open); err != nil {
 			return archive.Packed{}, err
 		}
 	}

@@ -248,10 +248,7 @@ func (s *Store) makeDir(ctx context.Context, l layers.Layer, t *layers.Tree, dir
 	if err != nil {
 		return err
 	}
-	open := func(e layers.Entry) (io.ReadCloser, error) {
-		r, err := s.openForm(l.ID, e)
-		return verified(l, e, r, err)
-	}
+	open := func(e layers.Entry) (io.ReadCloser, error) { return s.openForm(l.ID, e) }
 	if err := s.unpack(ctx, t, open, tmp); err != nil {
 		return errors.Join(hostfile.Full(err, tmp), s.RemoveTemp(tmp))
 	}

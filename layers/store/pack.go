@@ -121,25 +121,11 @@ func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blo
 	w := archive.NewPacker(blob, c, nil, nil)
 	defer w.Abort()
 	for _, e := range t.Entries {
-		if ctx.Err() != nil {
-			return nil, archive.Packed{}, context.Cause(ctx)
-		}
-		if err := s.addFrom(ctx, w, root, e); err != nil {
+		open := func() (io.ReadCloser, error) { return s.openStored(root, e) }
+		if err := archive.Add(ctx, w, e, open); err != nil {
 			return nil, archive.Packed{}, err
 		}
 	}
 	p, err := w.Close()
 	return w.Tree(), p, err
-}
-
-func (s *Store) addFrom(ctx context.Context, w *archive.Packer, root string, e layers.Entry) error {
-	if e.Kind != layers.File {
-		return w.Add(e, nil)
-	}
-	f, err := s.openStored(root, e)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return w.Add(e, archive.ContextReader(ctx, f))
 }

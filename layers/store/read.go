@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
@@ -29,22 +28,21 @@ func (t *openTar) close() error { return errors.Join(t.Tar.Close(), t.file.Close
 // there is. It fails at its end when the content is not what e.Sum says, and when
 // ctx ends.
 func (s *Store) OpenFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
-	r, err := s.openFile(ctx, l, e)
-	if r, err = verified(l, e, r, err); err != nil {
+	r, err := s.OpenUnverified(ctx, l, e)
+	if err != nil {
 		return nil, err
 	}
-	return archive.ContextReadCloser(ctx, r), nil
+	return archive.ContextReadCloser(ctx, archive.Verified(r, archive.ContentOf(e))), nil
 }
 
-// verified is r, the content of e, held against the digest that is known.
-func verified(l layers.Layer, e layers.Entry, r io.ReadCloser, err error) (io.ReadCloser, error) {
+// OpenUnverified is OpenFile for those who compare the content with e.Sum themselves:
+// archive.Unpack, and everything that writes entries.
+func (s *Store) OpenUnverified(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
+	r, err := s.openFile(ctx, l, e)
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: file %q: %w", l.ID, e.Path, err)
 	}
-	if !e.Sum.Known() {
-		return r, nil
-	}
-	return readCloser{verify(ocispec.Descriptor{Digest: e.Sum.Digest(), Size: e.Size}, r), r}, nil
+	return r, nil
 }
 
 func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {

@@ -192,7 +192,7 @@ func verifyFile(ctx context.Context, path string, want ocispec.Descriptor) error
 		return err
 	}
 	defer f.Close()
-	_, err = io.Copy(io.Discard, archive.ContextReader(ctx, verify(want, f)))
+	_, err = io.Copy(io.Discard, archive.ContextReader(ctx, archive.Verify(f, want)))
 	return err
 }
 
@@ -336,16 +336,8 @@ func verifyDir(ctx context.Context, dir string, t *layers.Tree) error {
 		if err != nil {
 			return fmt.Errorf("file %q: %w", e.Path, err)
 		}
-		var r io.Reader = f
-		if e.Sum.Known() {
-			r = verify(ocispec.Descriptor{Digest: e.Sum.Digest(), Size: e.Size}, f)
-		}
-		n, err := io.Copy(io.Discard, archive.ContextReader(ctx, r))
-		err = errors.Join(err, f.Close())
-		if err == nil && n != e.Size {
-			err = fmt.Errorf("it has %d bytes, not %d", n, e.Size)
-		}
-		if err != nil {
+		_, err = io.Copy(io.Discard, archive.ContextReader(ctx, archive.Verify(f, archive.ContentOf(e))))
+		if err := errors.Join(err, f.Close()); err != nil {
 			return fmt.Errorf("file %q: %w", e.Path, err)
 		}
 	}

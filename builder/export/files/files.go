@@ -3,7 +3,6 @@ package files
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -136,34 +135,26 @@ func (r rootfs) outputPath(p string) string {
 	return path.Join(r.prefix, strings.TrimPrefix(strings.TrimPrefix(p, r.source), "/"))
 }
 
-// open returns the content of a file that walk passed.
-func (f *Files) open(ctx context.Context, r rootfs, e layers.Entry, layer int) (io.ReadCloser, error) {
+// open returns the content of a file that walk passed; how is the store's OpenFile or
+// OpenUnverified.
+func (r rootfs) open(ctx context.Context, how opener, e layers.Entry, layer int) (io.ReadCloser, error) {
 	inside := strings.TrimPrefix(strings.TrimPrefix(e.Path, r.prefix), "/")
 	e.Path = path.Join(r.source, inside)
 	stored, at, ok := r.view.Lookup(e.Path)
 	if !ok || at != layer {
 		return nil, fmt.Errorf("file /%s is not there any more", e.Path)
 	}
-	return f.store.OpenFile(ctx, r.part.Chain[layer], stored)
+	return how(ctx, r.part.Chain[layer], stored)
 }
+
+type opener func(context.Context, layers.Layer, layers.Entry) (io.ReadCloser, error)
 
 // WriteTar writes the files as one tar.
 func (f *Files) WriteTar(ctx context.Context, out io.Writer) error {
 	tw := archive.NewWriter(out, nil)
 	for _, r := range f.roots {
 		err := r.walk(func(e layers.Entry, layer int) error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if e.Kind != layers.File {
-				return tw.Add(e, nil)
-			}
-			content, err := f.open(ctx, r, e, layer)
-			if err != nil {
-				return err
-			}
-			err = tw.Add(e, content)
-			return errors.Join(err, content.Close())
+			return archive.Add(ctx, tw, e, func() (io.ReadCloser, error) { return r.open(ctx, f.store.OpenUnverified, e, layer) })
 		})
 		if err != nil {
 			return err

@@ -52,7 +52,7 @@ func (f *Files) WriteTo(ctx context.Context, d Directory) (skipped []string, err
 	}
 	for _, r := range f.roots {
 		err := l.write(ctx, r, func(ctx context.Context, e layers.Entry, layer int) (io.ReadCloser, error) {
-			return f.open(ctx, r, e, layer)
+			return r.open(ctx, f.store.OpenFile, e, layer)
 		})
 		if err != nil {
 			return nil, err

@@ -17,9 +17,9 @@ import (
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/image"
-	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -69,7 +69,7 @@ func (l Layout) Open(desc ocispec.Descriptor) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("OCI layout %s: %w", l.Dir, err)
 	}
-	return store.Verified(f, desc), nil
+	return archive.Verified(f, desc), nil
 }
 
 // ResolveLayout is Resolve for an image in the OCI layout that AddLayout named.
