@@ -32,7 +32,7 @@ func Open(ctx context.Context, s *store.Store, desc ocispec.Descriptor) (*Image,
 
 func (b *Image) read(ctx context.Context, root ocispec.Descriptor) error {
 	return manifest.Walker{
-		Read: func(d ocispec.Descriptor) ([]byte, error) { return ReadBlob(ctx, b.Store, d) },
+		Read: func(d ocispec.Descriptor) ([]byte, error) { return b.Read(ctx, d) },
 		Want: func(d ocispec.Descriptor) (bool, error) {
 			has := b.Store.Has(d)
 			if !has {
@@ -68,7 +68,7 @@ func (b *Image) attach(d *manifest.Document) {
 }
 
 func (b *Image) readManifest(ctx context.Context, d *manifest.Document) error {
-	config, err := ReadBlob(ctx, b.Store, *d.Config)
+	config, err := b.Read(ctx, *d.Config)
 	if err != nil {
 		return err
 	}
@@ -119,6 +119,11 @@ func (b *Image) Only(p ocispec.Platform) (*Image, error) {
 	}
 	best := b.Manifests[at]
 	return New(b.Store, best.Desc, []Manifest{best}), nil
+}
+
+// Read returns a manifest, index or config of the image, verified.
+func (b *Image) Read(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	return ReadBlob(ctx, b.Store, desc)
 }
 
 // ReadBlob returns a manifest, index or config of the store, verified.

@@ -45,8 +45,7 @@ type app struct {
 	// retries is -1, and retryDelay 0, when they were not given.
 	retries    int
 	retryDelay time.Duration
-	// policy is for base images that are known; nil when neither a flag nor
-	// the configuration says.
+	// policy is for base images that are known; nil leaves it to the configuration.
 	policy *registry.Policy
 
 	// silent says that no display shows what commands print.
@@ -66,10 +65,9 @@ type app struct {
 	layers  *store.Store
 	records *cache.Store
 	index   *image.Images
+	config  *registry.Config
 	client  *registry.Client
 	sources *baseimage.Finder
-	// parallel is how many commands run at once, as the configuration says.
-	parallel int
 }
 
 // root is the folder that holds everything.
@@ -183,6 +181,19 @@ func (a *app) openRegistry() (*registry.Client, error) {
 	if a.client != nil {
 		return a.client, nil
 	}
+	c, err := a.openConfig()
+	if err != nil {
+		return nil, err
+	}
+	a.client = registry.New(*c)
+	return a.client, nil
+}
+
+// openConfig returns what the configuration files and the flags say.
+func (a *app) openConfig() (*registry.Config, error) {
+	if a.config != nil {
+		return a.config, nil
+	}
 	c, faults := registry.LoadConfig()
 	for _, err := range faults {
 		a.warn(fmt.Sprintf("a configuration file is not used: %v", err))
@@ -190,18 +201,17 @@ func (a *app) openRegistry() (*registry.Client, error) {
 	if err := c.AddMirrors(a.mirrors); err != nil {
 		return nil, err
 	}
-	a.parallel = c.MaxParallelism
 	c.Insecure = append(c.Insecure, a.insecure...)
 	c.CAFiles = append(c.CAFiles, a.caFiles...)
 	c.UserAgent = "sinter/" + version()
 	c.Warn = a.warn
 	c.HelperProcess = userns.AsUser
 	c.Attempts, c.RetryDelay = a.retries+1, a.retryDelay
-	if a.policy == nil {
-		a.policy = c.Pull
+	if a.policy != nil {
+		c.Pull = a.policy
 	}
-	a.client = registry.New(c)
-	return a.client, nil
+	a.config = &c
+	return a.config, nil
 }
 
 func (a *app) cache() (*cache.Store, error) {
@@ -249,6 +259,17 @@ func (a *app) openImages() (*image.Images, error) {
 	return a.index, nil
 }
 
+// maxParallelism is how many commands a build runs at once, as the configuration says.
+func (a *app) maxParallelism() (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c, err := a.openConfig()
+	if err != nil {
+		return 0, err
+	}
+	return c.MaxParallelism, nil
+}
+
 func (a *app) imageSources() (*baseimage.Finder, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -263,14 +284,18 @@ func (a *app) imageSources() (*baseimage.Finder, error) {
 	if err != nil {
 		return nil, err
 	}
+	c, err := a.openConfig()
+	if err != nil {
+		return nil, err
+	}
 	client, err := a.openRegistry()
 	if err != nil {
 		return nil, err
 	}
 	a.sources = baseimage.NewFinder(s, images, client)
 	a.sources.Warn = a.warn
-	if a.policy != nil {
-		a.sources.Pull = *a.policy
+	if c.Pull != nil {
+		a.sources.Pull = *c.Pull
 	}
 	return a.sources, nil
 }

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/sinter-build/sinter/layers/hostfile"
@@ -33,7 +33,8 @@ type buildFlags struct {
 	labels, annotations            []string
 	call                           string
 	iidFile, digestFile            string
-	metadataFile, progress         string
+	metadataFile                   string
+	progress                       displayMode
 	timestamp, format              string
 
 	addHosts, ulimits, volumes     []string
@@ -47,58 +48,81 @@ type buildFlags struct {
 	planning *planning
 }
 
-func (f *buildFlags) register(s *pflag.FlagSet) {
+func (f *buildFlags) register(c *cobra.Command) {
+	s := c.Flags()
+	s.SortFlags = false
 	f.given = s
-	f.registerInput(s)
-	f.registerResult(s)
-	f.registerRun(s)
-	f.foreign.register(s)
+	flagGroup(s, "What is built", f.registerInput)
+	flagGroup(s, "Cache and base images", f.registerCache)
+	flagGroup(s, "The image", f.registerImage)
+	flagGroup(s, "Where it goes", f.registerOutput)
+	flagGroup(s, "RUN commands", f.registerRun)
+	flagGroup(s, "Limits of each RUN command", f.registerLimits)
+	flagGroup(s, "Display", f.registerDisplay)
+	f.foreign = newForeignFlags()
+	s.AddFlagSet(f.foreign.FlagSet)
 	s.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "jobs" { // Buildah's name
 			name = "max-parallelism"
 		}
 		return pflag.NormalizedName(name)
 	})
+	completeProgress(c)
+	complete(c, "network", "default", "host", "none")
+	complete(c, "call", "build", "check", "outline", "targets")
+	complete(c, "pull", "always", "missing", "never", "newer")
+	complete(c, "allow", "network.host", "security.insecure", "device")
 }
 
-// registerInput registers what says what is built.
 func (f *buildFlags) registerInput(s *pflag.FlagSet) {
-	s.StringVarP(&f.file, "file", "f", "", "`NAME` of the Dockerfile (default PATH/Dockerfile, else PATH/Containerfile; - reads it from standard input)")
-	s.StringVar(&f.ignoreFile, "ignorefile", "", "`FILE` with ignore rules, in place of .dockerignore")
+	s.StringVarP(&f.file, "file", "f", "", "`FILE` to build from, - for standard input (default PATH/Dockerfile, else PATH/Containerfile)")
 	s.StringVar(&f.target, "target", "", "build this `STAGE`")
-	s.StringVar(&f.from, "from", "", "`IMAGE` in place of the one in the first FROM")
-	s.StringArrayVar(&f.buildArgs, "build-arg", nil, "set the build argument `NAME=VALUE` (NAME alone: from the environment)")
-	s.StringArrayVar(&f.buildArgFiles, "build-arg-file", nil, "`FILE` with a build argument NAME=VALUE in each line (repeatable; --build-arg wins)")
-	s.StringArrayVar(&f.contexts, "build-context", nil, "named context `NAME=DIR|URL|docker-image://REF|oci-layout://DIR[:TAG]|target:STAGE` (repeatable)")
-	s.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, such as linux/amd64 (default $DOCKER_DEFAULT_PLATFORM)")
-	s.BoolVar(&f.noCache, "no-cache", false, "run every step")
-	s.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "run every step of these `STAGES`")
-	pull := s.VarPF(&f.pull, "pull", "", "ask the registry for base images that are known: `POLICY` always, missing, newer, never, or after a time such as 12h (default 24h; --pull alone: always)")
+	s.StringSliceVar(&f.platforms, "platform", nil, "build for these `PLATFORMS`, such as linux/amd64,linux/arm64 (default $DOCKER_DEFAULT_PLATFORM, else this machine's)")
+	s.StringArrayVar(&f.buildArgs, "build-arg", nil, "set a build argument; `NAME=VALUE`, or NAME to take the value from the environment (repeatable)")
+	s.StringArrayVar(&f.buildArgFiles, "build-arg-file", nil, "read build arguments from `FILE`, one NAME=VALUE in each line (repeatable; --build-arg wins)")
+	s.StringArrayVar(&f.contexts, "build-context", nil, "`NAME=SOURCE` of a named context: a directory, a URL, docker-image://REF, oci-layout://DIR[:TAG] or target:STAGE (repeatable)")
+	s.StringVar(&f.ignoreFile, "ignorefile", "", "read ignore rules from `FILE` in place of .dockerignore")
+	s.StringVar(&f.from, "from", "", "use `IMAGE` in place of the one in the first FROM")
+	s.StringVar(&f.call, "call", "build", "`METHOD`: build, or report on the Dockerfile: check, outline, targets; ,format=json may follow")
+	s.BoolFunc("check", "check the Dockerfile and build nothing (same as --call=check)", whenTrue(func() error {
+		f.call = string(parser.Check)
+		return nil
+	}))
+}
+
+func (f *buildFlags) registerCache(s *pflag.FlagSet) {
+	s.BoolVar(&f.noCache, "no-cache", false, "do not use the cache")
+	s.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "do not use the cache for these `STAGES`")
+	pull := s.VarPF(&f.pull, "pull", "", "ask the registry for base images that are in the store: always, missing, newer, never, or after a time such as 12h (default 24h; --pull alone: always)")
 	pull.NoOptDefVal = "always"
 	for _, policy := range []string{"always", "never"} { // Buildah's names
-		alias := s.VarPF(&pullAlias{&f.pull, policy}, "pull-"+policy, "", "same as --pull="+policy)
-		alias.NoOptDefVal, alias.Hidden = "true", true
+		s.BoolFunc("pull-"+policy, "same as --pull="+policy, whenTrue(func() error { return f.pull.Set(policy) }))
+		hide(s, "pull-"+policy)
 	}
-	s.StringVar(&f.call, "call", "build", "`METHOD[,format=json]`: build, or tell about the Dockerfile: check, outline, targets")
-	check := s.VarPF(&callAlias{f}, "check", "", "check the Dockerfile and build nothing (same as --call=check)")
-	check.NoOptDefVal = "true"
 }
 
-// registerResult registers what says what becomes of it, and how that is shown.
-func (f *buildFlags) registerResult(s *pflag.FlagSet) {
-	s.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the image (repeatable)")
-	s.StringArrayVarP(&f.output, "output", "o", nil, "where the result goes: `DIR`, - or type=oci|docker|local|tar|registry|image|cacheonly[,dest=PATH][,ATTRIBUTE=VALUE…] (repeatable)")
-	s.BoolVar(&f.push, "push", false, "push to the registry, and keep the image in the store, as docker does (same as -o type=image,push=true; -o type=registry keeps nothing)")
-	s.BoolVar(&f.load, "load", false, "load into the Docker engine (same as -o type=docker)")
-	s.StringArrayVar(&f.labels, "label", nil, "add the label `NAME=VALUE`")
-	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `[LEVEL[PLATFORM],…:]NAME=VALUE`, where LEVEL is manifest (the default), manifest-descriptor, index or index-descriptor")
+func (f *buildFlags) registerImage(s *pflag.FlagSet) {
+	s.StringArrayVarP(&f.tags, "tag", "t", nil, "name the image `NAME[:TAG]` (repeatable)")
+	s.StringArrayVar(&f.labels, "label", nil, "add the label `NAME=VALUE` (repeatable)")
+	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `NAME=VALUE`, or LEVEL[PLATFORM],…:NAME=VALUE, where LEVEL is manifest (the default), manifest-descriptor, index or index-descriptor (repeatable)")
 	s.BoolVar(&f.squash, "squash", false, "make one layer of all that the build adds to the base image")
-	s.StringVar(&f.format, "format", "oci", "media types of images: `oci` or docker (same as the attribute oci-mediatypes=false of an output)")
-	s.StringVar(&f.timestamp, "timestamp", "", "nothing new in the image is younger than `SECONDS` since 1970 (same as --build-arg SOURCE_DATE_EPOCH=SECONDS)")
+	s.StringVar(&f.timestamp, "timestamp", "", "clamp timestamps to `SECONDS` since 1970 (same as --build-arg SOURCE_DATE_EPOCH=SECONDS)")
+	s.StringVar(&f.format, "format", "oci", "media `TYPES`: oci or docker (same as the attribute oci-mediatypes=false of an output)")
+}
+
+func (f *buildFlags) registerOutput(s *pflag.FlagSet) {
+	s.StringArrayVarP(&f.output, "output", "o", nil, "write the result to `OUTPUT`: a directory, - for a tar archive, or type=TYPE[,dest=PATH][,ATTRIBUTE=VALUE…], where TYPE is oci, docker, local, tar, registry, image or cacheonly (repeatable)")
+	s.BoolVar(&f.push, "push", false, "push to the registry and keep the image in the store (same as -o type=image,push=true; -o type=registry keeps nothing)")
+	s.BoolVar(&f.load, "load", false, "load into the Docker engine (same as -o type=docker)")
 	s.StringVar(&f.iidFile, "iidfile", "", "write the image's ID to `FILE`")
 	s.StringVar(&f.digestFile, "digest-file", "", "write the image's digest to `FILE`")
 	s.StringVar(&f.metadataFile, "metadata-file", "", "write what was built, as JSON, to `FILE`")
-	s.StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet, none or rawjson (default $BUILDKIT_PROGRESS)")
+}
+
+func (f *buildFlags) registerDisplay(s *pflag.FlagSet) {
+	f.progress.register(s)
+	progress := s.Lookup("progress")
+	progress.Usage, progress.DefValue = progress.Usage+" (default $"+progressVariable+", else auto)", ""
 	s.BoolVarP(&f.quiet, "quiet", "q", false, "print only the image's ID")
 }
 
@@ -106,28 +130,21 @@ func (f *buildFlags) registerResult(s *pflag.FlagSet) {
 var imageFormats = []string{"oci", "docker"}
 
 // display is the mode of the display. $BUILDKIT_PROGRESS stands for auto.
-func (f *buildFlags) display() (string, error) {
-	mode, from := f.progress, "--progress"
+func (f *buildFlags) display() (displayMode, error) {
+	mode := f.progress
 	if env := os.Getenv(progressVariable); env != "" && mode == "auto" {
-		mode, from = env, progressVariable
-	}
-	if f.quiet {
-		if f.given.Changed("progress") && mode != "auto" && mode != "quiet" {
-			return "", wrongFlag("progress", mode, "it does not go with --quiet")
+		if err := mode.Set(env); err != nil {
+			return "", wrongValue(progressVariable, env, err.Error())
 		}
-		return "quiet", nil
 	}
-	switch mode {
-	case "none":
-		return "quiet", nil
-	case "quiet":
-		// As in docker, the same as --quiet.
-		f.quiet = true
-		return mode, nil
-	case "auto", "tty", "plain", "rawjson":
-		return mode, nil
+	if f.quiet && f.given.Changed("progress") && mode != "auto" && mode != quiet {
+		return "", wrongFlag("progress", string(mode), "it does not go with --quiet")
 	}
-	return "", wrongValue(from, mode, "want auto, tty, plain, quiet, none or rawjson")
+	// As in docker, the two are the same.
+	if f.quiet = f.quiet || mode == quiet; f.quiet {
+		return quiet, nil
+	}
+	return mode, nil
 }
 
 // The variables that stand for flags which were not given.
@@ -188,8 +205,6 @@ func (f *buildFlags) request(ctx context.Context, files *hostfile.Streams) (pars
 	return r, f.runRequest(&r)
 }
 
-const platformWanted = "want OS/ARCHITECTURE[/VARIANT], such as linux/amd64 or linux/arm/v7"
-
 func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 	var list []ocispec.Platform
 	wanted, from := f.platforms, "--platform"
@@ -201,11 +216,11 @@ func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 			list = append(list, hostPlatform())
 			continue
 		}
-		p, err := platforms.Parse(text)
-		if err != nil {
-			return nil, wrongValue(from, text, platformWanted)
+		var p platformFlag
+		if err := p.Set(text); err != nil {
+			return nil, wrongValue(from, text, err.Error())
 		}
-		list = append(list, platforms.Normalize(p))
+		list = append(list, *p.Platform)
 	}
 	return list, nil
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/export/annotation"
@@ -31,13 +30,16 @@ import (
 )
 
 // outputs are those that -o, --push and --load ask for; without any, the image
-// stays in the store.
-func (f *buildFlags) outputs(names []string) ([]output.Spec, error) {
+// stays in the store. terminal says that standard output is one.
+func (f *buildFlags) outputs(names []string, terminal bool) ([]output.Spec, error) {
 	var list []output.Spec
 	for _, text := range f.output {
 		o, err := output.Parse(text)
+		if err == nil && o.Stdout() && terminal {
+			err = hint.Add(fmt.Errorf("an output of type=%s is not written to a terminal", o.Type), fmt.Sprintf("write it to a file: type=%s,dest=FILE", o.Type))
+		}
 		if err == nil {
-			err = o.CheckDest(o.Stdout() && term.IsTerminal(int(os.Stdout.Fd())))
+			err = o.CheckDest()
 		}
 		if err != nil {
 			return nil, usage(err)

@@ -2,32 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/parser"
 )
-
-// callAlias is the flag --check: --call=check unless it is false.
-type callAlias struct{ flags *buildFlags }
-
-func (c *callAlias) String() string   { return "" }
-func (c *callAlias) Type() string     { return "bool" }
-func (c *callAlias) IsBoolFlag() bool { return true }
-
-// Set implements pflag.Value.
-func (c *callAlias) Set(s string) error {
-	on, err := strconv.ParseBool(s)
-	if err != nil {
-		return errors.New("want true or false")
-	}
-	if on {
-		c.flags.call = string(parser.Check)
-	}
-	return nil
-}
 
 // calling is what --call asks for.
 type calling struct {
@@ -74,13 +55,9 @@ func (f *buildFlags) called() (calling, error) {
 
 // call prints what the frontend has to say about the Dockerfile, as docker
 // buildx does. Findings of a check make it fail.
-func (b *building) call(ctx context.Context, req parser.Request, c calling) error {
-	config, err := b.config(ctx)
-	if err != nil {
-		return err
-	}
+func (b *building) call(ctx context.Context, req parser.Request, r *builder.Resolver, c calling) error {
 	b.screen.show()
-	answer, err := parser.Call(ctx, req, b.resolver(config), c.method)
+	answer, err := parser.Call(ctx, req, r, c.method)
 	b.screen.close()
 	if err != nil {
 		return err

@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	baseimage "github.com/sinter-build/sinter/builder/source/image"
 
 	"github.com/containerd/platforms"
 	"github.com/spf13/cobra"
@@ -21,6 +25,7 @@ import (
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hostfile"
+	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -38,25 +43,27 @@ Dockerfile. With - the context is read from standard input: a tar archive (plain
 or compressed), or a Dockerfile on its own.
 
 Docker's environment variables count: DOCKER_DEFAULT_PLATFORM, BUILDKIT_PROGRESS,
-BUILDKIT_COLORS, NO_COLOR, SOURCE_DATE_EPOCH, BUILDX_GIT_LABELS; so do the proxies in docker's
-config.json, for RUN alone.
+BUILDKIT_COLORS, NO_COLOR, SOURCE_DATE_EPOCH, BUILDX_GIT_LABELS. RUN gets the
+proxies in docker's config.json.
 
 Without -o, --push or --load the image is kept in sinter's own store.`,
+		Example: `  sinter build -t app .
+  sinter build -t registry.example.com/app:1 --platform linux/amd64,linux/arm64 --push .
+  sinter build -o type=oci,dest=app.tar https://github.com/org/app.git#main`,
 		Args: f.checkArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			f.context = args[0]
 			return a.build(c.Context(), f)
 		},
 	}
-	f.register(c.Flags())
+	f.register(c)
 	return c
 }
 
-// building is one run of the build command.
+// building is one run of the build command: what its flags say, and the display.
 type building struct {
 	*app
 	flags   *buildFlags
-	inputs  *inputs
 	outputs []output.Spec
 	names   []string
 	// files reads what the flags name.
@@ -71,9 +78,6 @@ type building struct {
 	// assembly is what all images shall look like.
 	assembly assemble.Options
 	began    time.Time
-	journal  *builder.Journal
-	// image is the digest of what was built; "" for none.
-	image string
 }
 
 func (a *app) build(ctx context.Context, f *buildFlags) error {
@@ -99,31 +103,14 @@ func (a *app) build(ctx context.Context, f *buildFlags) error {
 		return err
 	}
 	if b.screen, err = newScreen(a.stderr, mode); err != nil {
-		return usage(err)
-	}
-	defer b.screen.close()
-	// A process that may have to start again in a user namespace keeps
-	// quiet until that is decided.
-	if !userns.Needed() {
-		b.screen.show()
-	}
-	release, err := a.shared(ctx)
-	if err != nil {
 		return err
 	}
-	defer release()
-	if b.inputs, err = b.openInputs(ctx, &req); err != nil {
-		return err
-	}
-	defer b.inputs.close()
 	a.events, a.silent = b.screen.event, b.screen.words == nil && !a.rawJSON
-	if call.method != "" {
-		return b.call(ctx, req, call)
+	again, stdin, err := b.run(ctx, call, req)
+	if again {
+		_, err = a.reexec(ctx, stdin)
 	}
-	if f.planning != nil {
-		return b.plan(ctx, req)
-	}
-	return b.run(ctx, req, release)
+	return err
 }
 
 // read makes sense of the flags. What is wrong with them is found before
@@ -142,7 +129,7 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	if b.names, err = tagNames(f.tags); err != nil {
 		return call, req, err
 	}
-	if b.outputs, err = f.outputs(b.names); err != nil {
+	if b.outputs, err = f.outputs(b.names, isTerminal(b.stdout)); err != nil {
 		return call, req, err
 	}
 	if err = f.checkFiles(b.outputs); err != nil {
@@ -176,7 +163,7 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 		return call, req, err
 	}
 	b.assembly.Index = req.MultiPlatform
-	warnings := append(f.foreign.warnings(f.given), withoutEffect(req.BuildArgs)...)
+	warnings := append(f.foreign.warnings(), withoutEffect(req.BuildArgs)...)
 	for _, w := range append(warnings, f.unused(b.outputs)...) {
 		b.warn(w)
 	}
@@ -184,41 +171,71 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	return call, req, nil
 }
 
-// run builds. release gives up the hold on the store.
-func (b *building) run(ctx context.Context, req parser.Request, release func()) error {
-	config, err := b.config(ctx)
+// run does what the flags ask for. again says that only a process in a user namespace
+// can: it has to begin again, with stdin as its standard input.
+func (b *building) run(ctx context.Context, call calling, req parser.Request) (again bool, stdin *os.File, err error) {
+	defer b.screen.close()
+	// A process that may have to start again in a user namespace keeps
+	// quiet until that is decided.
+	if !userns.Needed() {
+		b.screen.show()
+	}
+	release, err := b.shared(ctx)
 	if err != nil {
-		return err
+		return false, nil, err
 	}
-	graph, err := parser.Parse(ctx, req, b.resolver(config), b.found)
+	defer release()
+	in, err := b.openInputs(ctx, &req)
 	if err != nil {
-		return err
+		return false, nil, err
 	}
-	if err := b.allowed.Check(graph, b.devices); err != nil {
-		return err
+	defer in.close()
+	resolver, err := b.resolver(ctx, in)
+	switch {
+	case err != nil:
+		return false, nil, err
+	case call.method != "":
+		return false, nil, b.call(ctx, req, resolver, call)
+	case b.flags.planning != nil:
+		return false, nil, b.plan(ctx, req, resolver)
 	}
-	if config.Epoch, err = b.checkOutputs(graph); err != nil {
-		return err
+	graph, config, err := b.parse(ctx, req, resolver)
+	if err != nil {
+		return false, nil, err
 	}
 	if b.wantsPrivileges(ctx, graph, config) {
 		b.screen.discard()
-		b.inputs.close()
-		release()
-		if done, err := b.reexec(ctx, b.inputs.stdin); done || err != nil {
-			return err
-		}
+		return true, in.stdin, nil
 	}
+	return false, nil, b.act(ctx, graph, config)
+}
+
+// parse returns the graph, and the configuration with what only that decides.
+func (b *building) parse(ctx context.Context, req parser.Request, r *builder.Resolver) (*parser.Graph, builder.Config, error) {
+	config := r.Build
+	graph, err := parser.Parse(ctx, req, r, b.found)
+	if err == nil {
+		err = b.allowed.Check(graph, b.devices)
+	}
+	if err == nil {
+		config.Epoch, err = b.checkOutputs(graph)
+	}
+	return graph, config, err
+}
+
+// act runs the steps and writes the outputs.
+func (b *building) act(ctx context.Context, graph *parser.Graph, config builder.Config) error {
 	if reason := userns.Reason(); reason != "" && builder.Runs(graph) {
 		b.warn("commands have one user ID, so all that they make belongs to root: " + reason)
 	}
 	b.screen.show()
-	b.journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), graph.Redact, b.warn)
-	config.Journal = b.journal
+	config.Journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), graph.Redact, b.warn)
+	image := ""
 	result, err := builder.Build(ctx, graph, config)
 	if err == nil {
-		err = b.export(ctx, result)
+		image, err = b.export(ctx, config.Layers, result)
 	}
-	b.journal.Close(ctx, b.names, b.image, err)
+	config.Journal.Close(ctx, b.names, image, err)
 	return err
 }
 
@@ -238,11 +255,19 @@ func (b *building) subject(g *parser.Graph) cache.Subject {
 // found shows a finding about the Dockerfile.
 func (b *building) found(w parser.Warning) { b.screen.event(progress.Warned{Warning: w}) }
 
-// resolver answers the frontend.
-func (b *building) resolver(c builder.Config) *builder.Resolver {
-	return &builder.Resolver{
-		Images: b.sources, Locals: b.inputs.locals, Ignore: b.ignore, Containerfile: b.inputs.containerfile, Events: b.screen.event, Build: c,
+// resolver opens what a build works with. It answers the frontend.
+func (b *building) resolver(ctx context.Context, in *inputs) (*builder.Resolver, error) {
+	sources, err := b.imageSources()
+	if err != nil {
+		return nil, err
 	}
+	for name, dir := range in.layouts {
+		sources.AddLayout(name, dir)
+	}
+	config, err := b.builderConfig(ctx, in, sources)
+	return &builder.Resolver{
+		Images: sources, Locals: in.locals, Ignore: b.ignore, Containerfile: in.containerfile, Events: b.screen.event, Build: config,
+	}, err
 }
 
 // wantsPrivileges reports whether the build has to handle files of users other
@@ -251,45 +276,33 @@ func (b *building) wantsPrivileges(ctx context.Context, g *parser.Graph, c build
 	if !userns.Needed() || !builder.Runs(g) {
 		return false
 	}
-	for _, o := range b.outputs {
-		if !o.NeedsBlobs() {
-			return true
-		}
-	}
-	return !builder.Planned(ctx, g, c)
+	onlyBlobs := !slices.ContainsFunc(b.outputs, func(o output.Spec) bool { return !o.NeedsBlobs() })
+	return !onlyBlobs || !builder.Planned(ctx, g, c)
 }
 
-// config is what the builder works with.
-func (b *building) config(ctx context.Context) (builder.Config, error) {
-	var c builder.Config
-	var err error
+// builderConfig is what the builder works with.
+func (b *building) builderConfig(ctx context.Context, in *inputs, sources *baseimage.Finder) (c builder.Config, err error) {
 	if c.Layers, err = b.store(); err != nil {
 		return c, err
 	}
 	if c.Cache, err = b.cache(); err != nil {
 		return c, err
 	}
-	if _, err = b.imageSources(); err != nil {
-		return c, err
+	c.Parallel = b.flags.maxParallelism
+	if !b.flags.given.Changed("max-parallelism") {
+		if c.Parallel, err = b.maxParallelism(); err != nil {
+			return c, err
+		}
 	}
 	c.Compression = b.compression()
-	for name, dir := range b.inputs.layouts {
-		b.sources.AddLayout(name, dir)
-	}
-	for _, o := range b.outputs {
-		c.Blobs = c.Blobs || o.NeedsBlobs()
-	}
-	c.Images, c.Locals, c.Git, c.Web = b.sources, b.inputs.locals, b.inputs.git, b.inputs.web
+	c.Blobs = slices.ContainsFunc(b.outputs, output.Spec.NeedsBlobs)
+	c.Images, c.Locals, c.Git, c.Web = sources, in.locals, in.git, in.web
 	c.Given = runner.Given{
 		Secrets: b.secrets.reader(ctx, &b.files), SSH: b.agents.serve, Devices: b.devices, Volumes: b.volumes,
 	}
 	c.Squash = b.flags.squash
 	c.Events = b.screen.event
 	c.SingleUser, c.UnusualIDs = userns.CommandIDs()
-	c.Parallel = b.flags.maxParallelism
-	if !b.flags.given.Changed("max-parallelism") {
-		c.Parallel = b.parallel
-	}
 	return c, nil
 }
 
@@ -304,15 +317,16 @@ func (b *building) compression() archive.Compression {
 	return archive.Compression{}
 }
 
-// export writes all outputs, then says what was built.
-func (b *building) export(ctx context.Context, result *builder.Result) error {
+// export writes all outputs, then says what was built. It returns the image's digest;
+// "" for none.
+func (b *building) export(ctx context.Context, layers *store.Store, result *builder.Result) (image string, err error) {
 	images, err := b.images()
 	if err != nil {
-		return err
+		return "", err
 	}
-	env := export.Env{Store: b.layers, Images: images, Stdout: b.stdout, Events: b.screen.event}
+	env := export.Env{Store: layers, Images: images, Stdout: b.stdout, Events: b.screen.event}
 	if env.Registry, err = b.registry(); err != nil {
-		return err
+		return "", err
 	}
 	targets := make([]assemble.Part, len(result.Targets))
 	for i, t := range result.Targets {
@@ -323,16 +337,16 @@ func (b *building) export(ctx context.Context, result *builder.Result) error {
 	}
 	written, err := export.Write(ctx, env, targets, b.assembly, b.outputs, b.names)
 	if err != nil {
-		return err
+		return "", err
 	}
 	b.screen.close()
 	if written.Image != nil {
-		b.image = written.Image.Digest().String()
+		image = written.Image.Digest().String()
 	}
 	if err := b.flags.writeFiles(ctx, written, b.allWarnings()); err != nil {
-		return err
+		return image, err
 	}
-	return b.summary(written, result.Stats)
+	return image, b.summary(written, result.Stats)
 }
 
 // summary is the last line: what was built, its digest, its size, how many

@@ -23,7 +23,7 @@ func newBuilderLsCmd(a *app) *cobra.Command {
 		Short: "List the builder, which is sinter itself",
 		Args:  exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			l := listing{format: format, headers: map[string]string{
+			l := listing{format: format, headers: row{
 				"Name": "NAME/NODE", "DriverEndpoint": "DRIVER/ENDPOINT", "Status": "STATUS", "Buildkit": "BUILDKIT", "Platforms": "PLATFORMS",
 			}, table: []string{"Name", "DriverEndpoint", "Status", "Buildkit", "Platforms"}}
 			name := builderName

@@ -72,14 +72,14 @@ func (a *app) diskUsage(ctx context.Context, f *duFlags) error {
 	if f.verbose {
 		return pieceListing(f.format, "ID", "Type", "Reclaimable", "Size", "LastUsed", "Description").print(a.stdout, pieces(stock, plan))
 	}
-	return listing{format: f.format, headers: map[string]string{
+	return listing{format: f.format, headers: row{
 		"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
 	}, table: []string{"Type", "TotalCount", "Active", "Size", "Reclaimable"}}.print(a.stdout, totals(stock, plan))
 }
 
 // pieceListing lists pieces of the cache.
 func pieceListing(format string, table ...string) listing {
-	return listing{format: format, headers: map[string]string{
+	return listing{format: format, headers: row{
 		"ID": "ID", "Type": "TYPE", "Reclaimable": "RECLAIMABLE", "Size": "SIZE", "LastUsed": "LAST USED", "Description": "DESCRIPTION",
 	}, table: table}
 }

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/containerd/platforms"
 	"github.com/docker/go-units"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
@@ -17,7 +15,8 @@ import (
 )
 
 type historyFlags struct {
-	format, platform      string
+	format                string
+	platform              platformFlag
 	quiet, noTrunc, human bool
 }
 
@@ -29,70 +28,39 @@ func newHistoryCmd(a *app) *cobra.Command {
 		Long: `Show the steps that an image was made of, the latest first.
 
 SIZE is that of the step's layer as it is pushed: compressed.`,
-		Args: exactArgs(1),
+		Args:              exactArgs(1),
+		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.history(c.Context(), f, args[0])
 		},
 	}
 	c.Flags().StringVar(&f.format, "format", "", fmt.Sprintf(formatUsage, "CreatedBy"))
-	c.Flags().StringVar(&f.platform, "platform", "", "show this `PLATFORM` of the image (default this machine's, or the first)")
+	c.Flags().Var(&f.platform, "platform", "show this `PLATFORM` of the image (default this machine's, or the first)")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only IDs")
 	c.Flags().BoolVar(&f.noTrunc, "no-trunc", false, "print everything in full")
 	c.Flags().BoolVarP(&f.human, "human", "H", true, "print sizes and times for people")
 	return c
 }
 
-func hostPlatform() ocispec.Platform { return platforms.Normalize(platforms.DefaultSpec()) }
-
 func (a *app) history(ctx context.Context, f *historyFlags, text string) error {
-	platform, err := platformFlag(f.platform)
-	if err != nil {
-		return err
-	}
-	release, err := a.sharedToRead(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	n, err := a.find(ctx, text)
-	if err != nil {
-		return err
-	}
-	built := n.built
-	if platform != nil {
-		if built, err = built.Only(*platform); err != nil {
+	return a.readImage(ctx, text, func(_ library, n namedImage) error {
+		_, m, err := n.shown(f.platform.Platform)
+		if err != nil {
 			return err
 		}
-	}
-	if len(built.Manifests) == 0 {
-		return fmt.Errorf("of image %s no platform is in the store", displayName(n))
-	}
-	m := forThisMachine(built)
-	data, err := stored.ReadBlob(ctx, a.layers, m.Config)
-	if err != nil {
-		return err
-	}
-	var config ocispec.Image
-	if err := json.Unmarshal(data, &config); err != nil {
-		return fmt.Errorf("reading the config of %s: %w", displayName(n), err)
-	}
-	rows := f.rows(n, m, config.History)
-	if f.quiet && isTable(f.format) {
-		for _, r := range rows {
-			if _, err := fmt.Fprintln(a.stdout, r["ID"]); err != nil {
-				return err
-			}
+		var config ocispec.Image
+		if err := n.readConfig(ctx, m, &config); err != nil {
+			return err
 		}
-		return nil
-	}
-	l := listing{format: f.format, headers: map[string]string{
-		"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY",
-		"Size": "SIZE", "Comment": "COMMENT",
-	}, table: []string{"ID", "CreatedSince", "CreatedBy", "Size", "Comment"}}
-	if !f.human {
-		l.table[1] = "CreatedAt"
-	}
-	return l.print(a.stdout, rows)
+		l := listing{format: f.format, quiet: f.quiet, headers: row{
+			"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "CreatedBy": "CREATED BY",
+			"Size": "SIZE", "Comment": "COMMENT",
+		}, table: []string{"ID", "CreatedSince", "CreatedBy", "Size", "Comment"}}
+		if !f.human {
+			l.table[1] = "CreatedAt"
+		}
+		return l.print(a.stdout, f.rows(n, m, config.History))
+	})
 }
 
 // rows are the entries of a history, the latest first; that one is the image.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path"
 	"slices"
@@ -12,8 +11,6 @@ import (
 	"github.com/docker/go-units"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
-
-	"github.com/sinter-build/sinter/builder/stored"
 )
 
 type imagesFlags struct {
@@ -52,43 +49,31 @@ func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) err
 	if err != nil {
 		return err
 	}
-	release, err := a.sharedToRead(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if err := a.datesOf(ctx, filter); err != nil {
-		return err
-	}
-	all, err := a.allImages(ctx)
-	if err != nil {
-		return err
-	}
-	slices.SortStableFunc(all, func(x, y namedImage) int { return y.Updated.Compare(x.Updated) })
-	var rows []row
-	for _, n := range all {
-		config, err := a.config(ctx, n.built)
+	return a.readLibrary(ctx, func(lib library) error {
+		if err := filter.readDates(ctx, lib); err != nil {
+			return err
+		}
+		all, err := lib.all(ctx)
 		if err != nil {
 			return err
 		}
-		if filter.matches(n, config) {
-			rows = append(rows, imageRow(n, config, f.noTrunc))
-		}
-	}
-	if f.quiet && isTable(f.format) {
-		var seen []string
-		for _, r := range rows {
-			if slices.Contains(seen, r["ID"]) {
-				continue
-			}
-			seen = append(seen, r["ID"])
-			if _, err := fmt.Fprintln(a.stdout, r["ID"]); err != nil {
+		slices.SortStableFunc(all, func(x, y namedImage) int { return y.Updated.Compare(x.Updated) })
+		var rows []row
+		for _, n := range all {
+			config, err := n.config(ctx)
+			if err != nil {
 				return err
 			}
+			if filter.matches(n, config) {
+				rows = append(rows, imageRow(n, config, f.noTrunc))
+			}
 		}
-		return nil
-	}
-	l := listing{format: f.format, headers: map[string]string{
+		return f.listing().print(a.stdout, rows)
+	})
+}
+
+func (f *imagesFlags) listing() listing {
+	l := listing{format: f.format, quiet: f.quiet, headers: row{
 		"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
 		"CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "Size": "SIZE",
 		"SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS",
@@ -96,20 +81,7 @@ func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) err
 	if f.digests {
 		l.table = slices.Insert(l.table, 2, "Digest")
 	}
-	return l.print(a.stdout, rows)
-}
-
-// config is the image config of the only platform, or of the first of several.
-func (a *app) config(ctx context.Context, b *stored.Image) (ocispec.Image, error) {
-	var img ocispec.Image
-	if len(b.Manifests) == 0 {
-		return img, nil
-	}
-	data, err := stored.ReadBlob(ctx, a.layers, b.Manifests[0].Config)
-	if err == nil {
-		err = json.Unmarshal(data, &img)
-	}
-	return img, err
+	return l
 }
 
 const (

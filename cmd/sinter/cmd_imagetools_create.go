@@ -19,9 +19,11 @@ import (
 )
 
 type createFlags struct {
-	tags, files, annotations, platforms []string
-	join, dryRun, preferIndex, quiet    bool
-	progress, metadataFile              string
+	showFlags
+	tags, files, annotations  []string
+	platforms                 platformsFlag
+	join, dryRun, preferIndex bool
+	metadataFile              string
 }
 
 func newImagetoolsCreateCmd(a *app) *cobra.Command {
@@ -41,13 +43,12 @@ has all manifests. What the target's repository does not have is copied there.`,
 	s.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the new image (repeatable)")
 	s.StringArrayVarP(&f.files, "file", "f", nil, "read a source from `FILE` (repeatable)")
 	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `LEVEL:NAME=VALUE`, where LEVEL is index or manifest-descriptor")
-	s.StringSliceVarP(&f.platforms, "platform", "p", nil, "leave out what is not for these `PLATFORMS`")
+	s.VarP(&f.platforms, "platform", "p", "leave out what is not for these `PLATFORMS`")
 	s.BoolVar(&f.join, "append", false, "add the sources to the image that the first tag is now")
 	s.BoolVar(&f.dryRun, "dry-run", false, "print the new index or manifest and push nothing")
 	s.BoolVar(&f.preferIndex, "prefer-index", true, "make an index also of a single manifest; with false it is copied")
 	s.StringVar(&f.metadataFile, "metadata-file", "", "write what was made, as JSON, to `FILE`")
-	s.BoolVarP(&f.quiet, "quiet", "q", false, "print only the digest")
-	s.StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet, none or rawjson")
+	f.register(c)
 	return c
 }
 
@@ -73,7 +74,7 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 		return err
 	}
 	for _, tag := range tags {
-		err := a.showing(ctx, f.progress, f.quiet, "pushing "+tag.String(), func(report func(progress.Update)) error {
+		err := a.showing(ctx, f.showFlags, "pushing "+tag.String(), func(report func(progress.Update)) error {
 			return client.Push(ctx, tag.String(), img, report)
 		})
 		if err != nil {
@@ -135,22 +136,13 @@ func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.
 }
 
 func (f *createFlags) options() (imagetools.Options, error) {
-	o := imagetools.Options{KeepManifest: !f.preferIndex}
+	o := imagetools.Options{KeepManifest: !f.preferIndex, Platforms: f.platforms}
 	for _, text := range f.annotations {
 		list, err := annotation.Parse(text)
 		if err != nil {
 			return o, usage(err)
 		}
 		o.Annotations = append(o.Annotations, list...)
-	}
-	for _, text := range f.platforms {
-		p, err := platformFlag(text)
-		if err != nil {
-			return o, err
-		}
-		if p != nil {
-			o.Platforms = append(o.Platforms, *p)
-		}
 	}
 	return o, nil
 }

@@ -16,21 +16,21 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
-
-	"github.com/sinter-build/sinter/builder/stored"
 )
 
 type inspectFlags struct {
-	format, platform, kind string
-	raw                    bool
+	format, kind string
+	platform     platformFlag
+	raw          bool
 }
 
 func newInspectCmd(a *app) *cobra.Command {
 	f := &inspectFlags{}
 	c := &cobra.Command{
-		Use:   "inspect [flags] IMAGE…",
-		Short: "Show what an image is made of",
-		Args:  usageArgs(cobra.MinimumNArgs(1)),
+		Use:               "inspect [flags] IMAGE…",
+		Short:             "Show what an image is made of",
+		Args:              usageArgs(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
 			if f.kind != "" && f.kind != "image" {
 				return wrongFlag("type", f.kind, "sinter has only images")
@@ -41,7 +41,7 @@ func newInspectCmd(a *app) *cobra.Command {
 	c.Flags().StringVar(&f.kind, "type", "", "kind of what is shown: image")
 	c.Flags().BoolP("size", "s", false, "no effect: the size of images is always shown")
 	c.Flags().StringVarP(&f.format, "format", "f", "", "Go template such as '{{.Config.Env}}', or json")
-	c.Flags().StringVar(&f.platform, "platform", "", "show this `PLATFORM` of the image (default this machine's, or the first)")
+	c.Flags().Var(&f.platform, "platform", "show this `PLATFORM` of the image (default this machine's, or the first)")
 	c.Flags().BoolVar(&f.raw, "raw", false, "print the manifest or index as it is")
 	return c
 }
@@ -94,67 +94,50 @@ type inspectedMetadata struct {
 }
 
 func (a *app) inspect(ctx context.Context, f *inspectFlags, args []string) error {
-	platform, err := platformFlag(f.platform)
-	if err != nil {
-		return err
-	}
 	format, err := f.parse()
 	if err != nil {
 		return err
 	}
-	release, err := a.sharedToRead(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	var list []inspected
-	var missing []error
-	for _, arg := range args {
-		n, err := a.find(ctx, arg)
-		if errors.Is(err, fs.ErrNotExist) {
-			missing = append(missing, err)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if f.raw {
-			data, err := stored.ReadBlob(ctx, a.layers, n.Desc)
-			if err == nil {
-				_, err = a.stdout.Write(data)
+	return a.readLibrary(ctx, func(lib library) error {
+		var list []inspected
+		var missing []error
+		for _, arg := range args {
+			n, err := lib.find(ctx, arg)
+			if errors.Is(err, fs.ErrNotExist) {
+				missing = append(missing, err)
+				continue
+			}
+			if err == nil && f.raw {
+				err = a.printRaw(ctx, n)
+			} else if err == nil {
+				var info inspected
+				info, err = inspectOne(ctx, lib, n, f.platform)
+				list = append(list, info)
 			}
 			if err != nil {
 				return err
 			}
-			continue
 		}
-		built := n.built
-		if platform != nil {
-			if built, err = built.Only(*platform); err != nil {
-				return err
-			}
+		if len(list) > 0 {
+			missing = append(missing, a.printInspected(f.format, format, list))
 		}
-		info, err := a.inspected(ctx, n, built)
-		if err != nil {
-			return err
-		}
-		list = append(list, info)
-	}
-	if !f.raw && len(list) > 0 {
-		missing = append(missing, a.printInspected(f.format, format, list))
-	}
-	return errors.Join(missing...)
+		return errors.Join(missing...)
+	})
 }
 
-// inspected tells of the image for this machine's platform, or else of the
-// first.
-func (a *app) inspected(ctx context.Context, n namedImage, built *stored.Image) (info inspected, err error) {
-	all := built.Manifests
-	if len(all) == 0 {
-		return info, fmt.Errorf("of image %s no platform is in the store", displayName(n))
+// printRaw prints the index or the only manifest of an image.
+func (a *app) printRaw(ctx context.Context, n namedImage) error {
+	data, err := n.built.Read(ctx, n.Desc)
+	if err == nil {
+		_, err = a.stdout.Write(data)
 	}
-	one := forThisMachine(built)
-	data, err := stored.ReadBlob(ctx, a.layers, one.Config)
+	return err
+}
+
+// inspectOne tells of an image: of what it has for a platform, if one is named, or else for this
+// machine's or the first.
+func inspectOne(ctx context.Context, lib library, n namedImage, p platformFlag) (info inspected, err error) {
+	built, one, err := n.shown(p.Platform)
 	if err != nil {
 		return info, err
 	}
@@ -162,8 +145,8 @@ func (a *app) inspected(ctx context.Context, n namedImage, built *stored.Image) 
 	var raw struct {
 		Config json.RawMessage `json:"config"`
 	}
-	if err := errors.Join(json.Unmarshal(data, &config), json.Unmarshal(data, &raw)); err != nil {
-		return info, fmt.Errorf("reading the config of %s: %w", displayName(n), err)
+	if err := n.readConfig(ctx, one, &config, &raw); err != nil {
+		return info, err
 	}
 	info = inspected{
 		ID: n.id().String(), RepoTags: []string{}, RepoDigests: []string{},
@@ -181,25 +164,17 @@ func (a *app) inspected(ctx context.Context, n namedImage, built *stored.Image) 
 	if h := config.History; len(h) > 0 {
 		info.Comment = h[len(h)-1].Comment
 	}
-	if len(all) > 1 {
+	if all := built.Manifests; len(all) > 1 {
 		for _, m := range all {
 			info.Platforms = append(info.Platforms, m.Platform)
 		}
 	}
-	return info, a.addNames(&info, n)
-}
-
-// forThisMachine is the manifest that this machine would run.
-func forThisMachine(b *stored.Image) stored.Manifest {
-	if one, err := b.Only(hostPlatform()); err == nil {
-		return one.Manifests[0]
-	}
-	return b.Manifests[0]
+	return info, info.addNames(lib, n)
 }
 
 // addNames adds all names that the image has.
-func (a *app) addNames(info *inspected, n namedImage) error {
-	list, err := a.index.List()
+func (info *inspected) addNames(lib library, n namedImage) error {
+	list, err := lib.images.List()
 	if err != nil {
 		return err
 	}

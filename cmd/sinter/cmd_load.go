@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"github.com/sinter-build/sinter/builder/load"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
+	"github.com/sinter-build/sinter/layers/store"
 )
 
 type loadFlags struct {
@@ -47,29 +49,26 @@ func (a *app) load(ctx context.Context, f *loadFlags) error {
 		}
 		names = append(names, name)
 	}
-	release, err := a.shared(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	loaded, err := a.loadFrom(ctx, f.input)
-	if err != nil {
-		return err
-	}
-	if len(names) > 0 {
-		if len(loaded) > 1 {
-			return usagef("--tag is for one image, but there are %d", len(loaded))
+	return a.withLibrary(ctx, func(lib library) error {
+		loaded, err := a.loadFrom(ctx, lib.store, f.input)
+		if err != nil {
+			return err
 		}
-		loaded[0].Names = names
-	}
-	return a.keepLoaded(ctx, loaded, f.quiet)
+		if len(names) > 0 {
+			if len(loaded) > 1 {
+				return usagef("--tag is for one image, but there are %d", len(loaded))
+			}
+			loaded[0].Names = names
+		}
+		out := a.stdout
+		if f.quiet {
+			out = io.Discard
+		}
+		return lib.keep(ctx, out, loaded)
+	})
 }
 
-func (a *app) loadFrom(ctx context.Context, input string) ([]load.Image, error) {
-	s, err := a.store()
-	if err != nil {
-		return nil, err
-	}
+func (a *app) loadFrom(ctx context.Context, s *store.Store, input string) ([]load.Image, error) {
 	in := a.stdin
 	if input == "" || input == "-" {
 		if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -94,29 +93,22 @@ func (a *app) loadFrom(ctx context.Context, input string) ([]load.Image, error) 
 	return loaded, nil
 }
 
-// keepLoaded gives the images their names.
-func (a *app) keepLoaded(ctx context.Context, loaded []load.Image, quiet bool) error {
-	images, err := a.images()
-	if err != nil {
-		return err
-	}
+// keep gives loaded images their names, and says so to out.
+func (lib library) keep(ctx context.Context, out io.Writer, loaded []load.Image) error {
 	for _, img := range loaded {
 		names := img.Names
 		if len(names) == 0 {
 			names = []string{""}
 		}
 		for _, name := range names {
-			if err := images.Put(ctx, name, img.Desc); err != nil {
+			if err := lib.images.Put(ctx, name, img.Desc); err != nil {
 				return err
-			}
-			if quiet {
-				continue
 			}
 			text := "Loaded image: " + familiar(name)
 			if name == "" {
 				text = "Loaded image ID: " + img.Desc.Digest.String()
 			}
-			if _, err := fmt.Fprintln(a.stdout, text); err != nil {
+			if _, err := fmt.Fprintln(out, text); err != nil {
 				return err
 			}
 		}

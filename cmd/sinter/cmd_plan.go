@@ -40,7 +40,7 @@ no image, output or record is written.`,
 			return a.build(c.Context(), f)
 		},
 	}
-	f.register(c.Flags())
+	f.register(c)
 	c.Flags().StringArrayVar(&f.planning.failOn, "fail-on", nil, fmt.Sprintf("`run[=PATTERN]`: end with code %d if a step would run, or may run, whose stage, instruction or name matches (* stands for any text; repeatable)", exitPlan))
 	format := c.Flags().Lookup("format")
 	format.Usage = fmt.Sprintf(formatUsage, "Why")
@@ -76,13 +76,9 @@ func (p *planning) take(f *buildFlags) error {
 }
 
 // plan prints what the build would do.
-func (b *building) plan(ctx context.Context, req parser.Request) error {
-	config, err := b.config(ctx)
-	if err != nil {
-		return err
-	}
+func (b *building) plan(ctx context.Context, req parser.Request, r *builder.Resolver) error {
 	b.screen.show()
-	graph, err := parser.Parse(ctx, req, b.resolver(config), b.found)
+	graph, config, err := b.parse(ctx, req, r)
 	if err != nil {
 		return err
 	}
@@ -93,7 +89,7 @@ func (b *building) plan(ctx context.Context, req parser.Request) error {
 		return err
 	}
 	config.Journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), graph.Redact, b.warn)
-	b.sources.LookOnly = true
+	r.Images.LookOnly = true
 	f, err := builder.Foresee(ctx, graph, config)
 	b.screen.close()
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/image"
+	"github.com/sinter-build/sinter/layers/store"
 )
 
 type pruneFlags struct {
@@ -218,7 +219,7 @@ func (a *app) prune(ctx context.Context, o gc.Options, f *pruneFlags) error {
 		return err
 	}
 	if !f.labels.isEmpty() {
-		o.Match = func(img image.Image) bool { return a.hasLabels(ctx, img, f.labels) }
+		o.Match = func(img image.Image) bool { return hasLabels(ctx, env.Store, img, f.labels) }
 	}
 	if o.Keep.MinFree > 0 {
 		if o.Keep.Free, err = hostfile.Free(env.Store.Root()); err != nil {
@@ -271,11 +272,11 @@ func (a *app) sayFreed(plan *gc.Plan, f *pruneFlags) error {
 
 // hasLabels reports whether an image is one that the filter asks for. One that cannot
 // be read is not.
-func (a *app) hasLabels(ctx context.Context, img image.Image, labels labelFilter) bool {
-	built, err := stored.Open(ctx, a.layers, img.Desc)
+func hasLabels(ctx context.Context, s *store.Store, img image.Image, labels labelFilter) bool {
+	built, err := stored.Open(ctx, s, img.Desc)
 	if err != nil {
 		return false
 	}
-	config, err := a.config(ctx, built)
+	config, err := namedImage{img, built}.config(ctx)
 	return err == nil && labels.matches(config.Config.Labels)
 }

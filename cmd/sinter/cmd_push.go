@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
@@ -16,8 +15,9 @@ import (
 )
 
 type pushFlags struct {
-	platform, progress string
-	quiet, allTags     bool
+	showFlags
+	platform platformFlag
+	allTags  bool
 }
 
 func newPushCmd(a *app) *cobra.Command {
@@ -27,7 +27,8 @@ func newPushCmd(a *app) *cobra.Command {
 		Short: "Push an image to a registry",
 		Long: `Push an image to the registry that its name says, or under another NAME. Only
 what the registry does not have is sent.`,
-		Args: usageArgs(cobra.RangeArgs(1, 2)),
+		Args:              usageArgs(cobra.RangeArgs(1, 2)),
+		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := checkContentTrust(c.Flags()); err != nil {
 				return err
@@ -39,10 +40,9 @@ what the registry does not have is sent.`,
 		},
 	}
 	addContentTrust(c.Flags())
-	c.Flags().StringVar(&f.platform, "platform", "", "push only this `PLATFORM` of the image")
+	c.Flags().Var(&f.platform, "platform", "push only this `PLATFORM` of the image")
 	c.Flags().BoolVarP(&f.allTags, "all-tags", "a", false, "push all tags that the store has of a repository")
-	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only the digest")
-	c.Flags().StringVar(&f.progress, "progress", "auto", "display: auto, tty, plain, quiet, none or rawjson")
+	f.register(c)
 	return c
 }
 
@@ -53,54 +53,46 @@ func (a *app) pushAll(ctx context.Context, f *pushFlags, args []string) error {
 	}
 	ref, err := reference.ParseNormalizedNamed(args[0])
 	if err != nil {
-		return fmt.Errorf("%q is not an image name: %w", args[0], err)
+		return usagef("%q is not an image name: %w", args[0], err)
 	}
 	if !reference.IsNameOnly(ref) {
 		return usagef("with --all-tags the repository is named without a tag, not %q", args[0])
 	}
-	a.reads = true
-	all, err := a.allImages(ctx)
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, n := range all {
-		if strings.HasPrefix(n.Ref, ref.Name()+":") {
-			names = append(names, n.Ref)
-		}
-	}
-	if len(names) == 0 {
-		return &noImageError{args[0]}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if err := a.push(ctx, f, name, name); err != nil {
+	return a.readLibrary(ctx, func(lib library) error {
+		all, err := lib.all(ctx)
+		if err != nil {
 			return err
 		}
-	}
-	return nil
+		all = slices.DeleteFunc(all, func(n namedImage) bool { return !strings.HasPrefix(n.Ref, ref.Name()+":") })
+		if len(all) == 0 {
+			return &noImageError{args[0]}
+		}
+		slices.SortFunc(all, func(x, y namedImage) int { return strings.Compare(x.Ref, y.Ref) })
+		for _, n := range all {
+			if err := a.pushImage(ctx, f, lib, n, n.Ref, n.Ref); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
-// push pushes the image that text stands for, as the name it is to have there.
+// push pushes the image that text stands for, under the name as.
 func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
-	platform, err := platformFlag(f.platform)
-	if err != nil {
-		return err
-	}
-	name, err := registry.ParseRef(as)
-	if err != nil {
+	if _, err := registry.ParseRef(as); err != nil {
 		return usage(err)
 	}
-	release, err := a.sharedToRead(ctx)
+	return a.readImage(ctx, text, func(lib library, n namedImage) error {
+		return a.pushImage(ctx, f, lib, n, text, as)
+	})
+}
+
+func (a *app) pushImage(ctx context.Context, f *pushFlags, lib library, n namedImage, text, as string) error {
+	name, err := registry.ParseRef(as)
 	if err != nil {
 		return err
 	}
-	defer release()
-	n, err := a.find(ctx, text)
-	if err != nil {
-		return err
-	}
-	built, err := a.whole(n, platform)
+	built, err := lib.whole(n, f.platform.Platform)
 	if err != nil {
 		return err
 	}
@@ -108,12 +100,12 @@ func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 	if err != nil {
 		return err
 	}
-	err = a.showing(ctx, f.progress, f.quiet, "pushing "+name.String(), func(report func(progress.Update)) error {
+	err = a.showing(ctx, f.showFlags, "pushing "+name.String(), func(report func(progress.Update)) error {
 		err := client.Push(ctx, name.String(), built, report)
 		if err == nil || isInterrupted(ctx, err) {
 			return err
 		}
-		return &export.PushError{Names: []string{as}, Source: text, Platform: f.platform, Err: err}
+		return &export.PushError{Names: []string{as}, Source: text, Platform: f.platform.String(), Err: err}
 	})
 	if err != nil {
 		return err
@@ -123,31 +115,5 @@ func (a *app) push(ctx context.Context, f *pushFlags, text, as string) error {
 	} else {
 		_, err = fmt.Fprintf(a.stdout, "%s: digest: %s size: %s\n", name, built.Digest(), humanSize(built.Size()))
 	}
-	return err
-}
-
-// showing shows do as one step, with the transfers in it.
-func (a *app) showing(ctx context.Context, mode string, quiet bool, title string, do func(report func(progress.Update)) error) error {
-	if quiet {
-		mode = "quiet"
-	}
-	if mode == "none" { // buildx's other name
-		mode = "quiet"
-	}
-	s, err := newScreen(a.stderr, mode)
-	if err != nil {
-		return usage(err)
-	}
-	a.rawJSON, a.screen = mode == rawJSON, s
-	defer s.close()
-	s.show()
-	step := progress.StepOf(title)
-	s.event(progress.Declared{Step: step, Name: title})
-	s.event(progress.Started{Step: step, Name: title, Time: time.Now()})
-	err = do(func(p progress.Update) {
-		p.Step = step
-		s.event(p)
-	})
-	s.event(progress.End(ctx, step, title, err))
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"github.com/spf13/cobra"
@@ -21,17 +22,20 @@ func newRmiCmd(a *app) *cobra.Command {
 		Short:   "Remove images",
 		Long: `Remove the names of images. An image without any name is not listed any more;
 the room that it takes is freed by sinter prune.`,
-		Args: usageArgs(cobra.MinimumNArgs(1)),
+		Args:              usageArgs(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
-			var failed []error
-			for _, arg := range args {
-				err := a.removeImage(c.Context(), arg, force)
-				if force && errors.Is(err, fs.ErrNotExist) {
-					continue
+			return a.withLibrary(c.Context(), func(lib library) error {
+				var failed []error
+				for _, arg := range args {
+					err := lib.remove(c.Context(), a.stdout, arg, force)
+					if force && errors.Is(err, fs.ErrNotExist) {
+						continue
+					}
+					failed = append(failed, err)
 				}
-				failed = append(failed, err)
-			}
-			return errors.Join(failed...)
+				return errors.Join(failed...)
+			})
 		},
 	}
 	c.Flags().Bool("no-prune", false, "no effect: what the image was made of is removed by sinter prune alone")
@@ -39,31 +43,20 @@ the room that it takes is freed by sinter prune.`,
 	return c
 }
 
-func (a *app) removeImage(ctx context.Context, text string, force bool) error {
-	release, err := a.shared(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	images, err := a.images()
-	if err != nil {
-		return err
-	}
-	found, err := a.listed(ctx, images, text)
+// remove takes its names from the image that text stands for, and says so to out.
+func (lib library) remove(ctx context.Context, out io.Writer, text string, force bool) error {
+	found, err := lib.listed(ctx, text)
 	if err != nil {
 		return err
 	}
 	if len(found) > 1 && !force {
-		return hint.Add(
-			fmt.Errorf("image %s has several names", text),
-			"remove them one by one, or all with --force",
-		)
+		return hint.Add(fmt.Errorf("image %s has several names", text), "remove them one by one, or all with --force")
 	}
 	list := make([]image.Image, len(found))
 	for i, n := range found {
 		list[i] = n.Image
 	}
-	if err := images.Remove(ctx, list...); err != nil {
+	if err := lib.images.Remove(ctx, list...); err != nil {
 		return err
 	}
 	for _, n := range found {
@@ -71,7 +64,7 @@ func (a *app) removeImage(ctx context.Context, text string, force bool) error {
 		if n.Ref != "" || n.built != nil {
 			name = displayName(n)
 		}
-		if _, err := fmt.Fprintln(a.stdout, "Untagged:", name); err != nil {
+		if _, err := fmt.Fprintln(out, "Untagged:", name); err != nil {
 			return err
 		}
 	}
@@ -80,18 +73,18 @@ func (a *app) removeImage(ctx context.Context, text string, force bool) error {
 
 // listed returns what text stands for in the list of images. An image that cannot be
 // read is known by its names and its digest; it has nothing built then.
-func (a *app) listed(ctx context.Context, images *image.Images, text string) ([]namedImage, error) {
+func (lib library) listed(ctx context.Context, text string) ([]namedImage, error) {
 	if ref, err := registry.ParseRef(text); err == nil && ref.Digest == "" {
-		img, err := images.Find(ref.String())
+		img, err := lib.images.Find(ref.String())
 		if !errors.Is(err, fs.ErrNotExist) {
 			return []namedImage{{Image: img}}, err
 		}
 	}
-	found, err := a.findAll(ctx, text)
+	found, err := lib.findAll(ctx, text)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return found, err
 	}
-	all, listErr := images.List()
+	all, listErr := lib.images.List()
 	if listErr != nil {
 		return nil, listErr
 	}

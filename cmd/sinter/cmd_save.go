@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/export/layout"
@@ -18,7 +17,8 @@ import (
 )
 
 type saveFlags struct {
-	output, format, platform string
+	output, format string
+	platform       platformFlag
 }
 
 func newSaveCmd(a *app) *cobra.Command {
@@ -28,19 +28,20 @@ func newSaveCmd(a *app) *cobra.Command {
 		Short: "Write images to an archive",
 		Long: `Write images to an archive that docker load, podman load and sinter load read,
 or to an OCI layout.`,
-		Args: usageArgs(cobra.MinimumNArgs(1)),
+		Args:              usageArgs(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.save(c.Context(), f, args)
 		},
 	}
 	c.Flags().StringVarP(&f.output, "output", "o", "", "write to `FILE` (or the directory of oci-dir) in place of standard output")
 	c.Flags().StringVar(&f.format, "format", "docker", "docker, oci or oci-dir")
-	c.Flags().StringVar(&f.platform, "platform", "", "save only this `PLATFORM` of the images")
+	c.Flags().Var(&f.platform, "platform", "save only this `PLATFORM` of the images")
 	return c
 }
 
 // saveOutput is where the flags say that the images go.
-func (f *saveFlags) saveOutput() (output.Spec, error) {
+func (f *saveFlags) saveOutput(terminal bool) (output.Spec, error) {
 	o := output.Spec{Dest: f.output}
 	switch f.format {
 	case "docker", "docker-archive":
@@ -58,39 +59,35 @@ func (f *saveFlags) saveOutput() (output.Spec, error) {
 	if o.Directory && o.Stdout() {
 		return o, usagef("--format oci-dir needs --output DIRECTORY")
 	}
-	return o, o.CheckDest(o.Stdout() && term.IsTerminal(int(os.Stdout.Fd())))
+	if o.Stdout() && terminal {
+		return o, usage(hint.Add(errors.New("an archive is not written to a terminal"), "name a file with --output FILE"))
+	}
+	return o, o.CheckDest()
 }
 
 func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {
-	o, err := f.saveOutput()
+	o, err := f.saveOutput(isTerminal(a.stdout))
 	if err != nil {
 		return err
 	}
-	platform, err := platformFlag(f.platform)
-	if err != nil {
-		return err
-	}
-	release, err := a.sharedToRead(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	var images []layout.Named
-	for _, arg := range args {
-		n, err := a.find(ctx, arg)
-		if err != nil {
-			return err
+	return a.readLibrary(ctx, func(lib library) error {
+		var images []layout.Named
+		for _, arg := range args {
+			n, err := lib.find(ctx, arg)
+			if err != nil {
+				return err
+			}
+			built, err := lib.whole(n, f.platform.Platform)
+			if err != nil {
+				return err
+			}
+			if err := fitsArchive(o, n, built); err != nil {
+				return err
+			}
+			images = addNamed(images, built, n.Ref)
 		}
-		built, err := a.whole(n, platform)
-		if err != nil {
-			return err
-		}
-		if err := fitsArchive(o, n, built); err != nil {
-			return err
-		}
-		images = addNamed(images, built, n.Ref)
-	}
-	return export.WriteImages(ctx, a.stdout, images, o, a.warn)
+		return export.WriteImages(ctx, a.stdout, images, o, a.warn)
+	})
 }
 
 // fitsArchive finds images that docker's archives cannot hold.

@@ -10,9 +10,10 @@ import (
 
 func newTagCmd(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "tag SOURCE TARGET",
-		Short: "Give an image another name",
-		Args:  exactArgs(2),
+		Use:               "tag SOURCE TARGET",
+		Short:             "Give an image another name",
+		Args:              exactArgs(2),
+		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.tag(c.Context(), args[0], args[1])
 		},
@@ -24,20 +25,13 @@ func (a *app) tag(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	release, err := a.shared(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	n, err := a.find(ctx, from)
-	if err != nil {
-		return err
-	}
-	images, err := a.images()
-	if err != nil {
-		return err
-	}
-	return images.Put(ctx, name, n.Desc)
+	return a.withLibrary(ctx, func(lib library) error {
+		n, err := lib.find(ctx, from)
+		if err != nil {
+			return err
+		}
+		return lib.images.Put(ctx, name, n.Desc)
+	})
 }
 
 // nameToGive is text as a full reference that an image can get.

@@ -28,7 +28,7 @@ func newDockerCmds(a *app) []*cobra.Command {
 			newVersionCmd(a), newBuilderLsCmd(a), newBuilderInspectCmd(a))
 		// Where it stands before the command's name; build has one of its own.
 		c.PersistentFlags().String("builder", "", "no effect: `NAME` of a builder")
-		_ = c.PersistentFlags().MarkHidden("builder")
+		hide(c.PersistentFlags(), "builder")
 		list = append(list, c)
 	}
 	for _, r := range absences() {
@@ -138,7 +138,8 @@ func checkTLSVerify(given *pflag.FlagSet) error {
 	if err != nil || verify {
 		return err
 	}
-	return hintedFlag(tlsVerify, "false", "TLS is verified unless a registry is named", "name those that need not be verified with --registry-insecure HOST")
+	return usage(hint.Add(fmt.Errorf("--%s=false: TLS is verified unless a registry is named", tlsVerify),
+		"name those that need not be verified with --registry-insecure HOST"))
 }
 
 func (f *dockerFlags) register(a *app, s *pflag.FlagSet) {

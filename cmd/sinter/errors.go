@@ -125,7 +125,7 @@ func flagMistake(c *cobra.Command, err error) error {
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		reason := invalid.Unwrap()
 		if wanted, ok := map[string]string{
-			"bool": "true or false", "int": "a whole number", "duration": "a duration such as 300ms or 2s",
+			"bool": "true or false", "boolfunc": "true or false", "int": "a whole number", "duration": "a duration such as 300ms or 2s",
 		}[invalid.GetFlag().Value.Type()]; ok {
 			reason = errors.New("want " + wanted)
 		}

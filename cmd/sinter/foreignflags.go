@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,14 +14,42 @@ import (
 )
 
 // foreignFlags are flags that scripts written for docker may give, and that ask
-// for what sinter has not, or has no need of.
-type foreignFlags struct {
-	rm, forceRm, compress  bool
-	layers                 bool
-	isolation              string
-	provenance, sbom       string
-	cacheFrom, cacheTo     []string
-	attest, policy, secure []string
+// for what sinter has not, or has no need of. They are not in the help.
+type foreignFlags struct{ *pflag.FlagSet }
+
+// noEffect begins the usage of a flag without which the same image is built.
+const noEffect = "no effect: "
+
+func newForeignFlags() foreignFlags {
+	s := pflag.NewFlagSet("", pflag.ContinueOnError)
+	s.Bool("rm", true, noEffect+"sinter has no intermediate containers")
+	s.Bool("force-rm", false, noEffect+"sinter has no intermediate containers")
+	s.Bool("compress", false, noEffect+"the context is not sent anywhere")
+	s.Bool("layers", true, noEffect+"every instruction has a layer and is cached")
+	s.String("isolation", "", noEffect+"commands always run in a sandbox")
+	s.StringSlice("security-opt", nil, noEffect+"commands always run in a sandbox")
+	s.StringArray("cache-from", nil, noEffect+"the cache is in the store")
+	addContentTrust(s)
+	s.String("builder", "", "sinter is the builder")
+	s.StringArray("cache-to", nil, "cache export is not supported")
+	s.String("provenance", "", "attestations are not supported")
+	s.String("sbom", "", "attestations are not supported")
+	s.StringArray("attest", nil, "attestations are not supported")
+	s.StringArray("policy", nil, "source policies are not supported")
+	s.VisitAll(func(f *pflag.Flag) { f.Hidden = true })
+	return foreignFlags{s}
+}
+
+// list is the value of a flag, or its values.
+func (f foreignFlags) list(name string) []string {
+	v := f.Lookup(name).Value
+	if list, ok := v.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	if v.String() == "" {
+		return nil
+	}
+	return []string{v.String()}
 }
 
 // contentTrust is the flag of docker's build, push and pull that turns a check
@@ -28,8 +58,8 @@ const contentTrust = "disable-content-trust"
 
 // addContentTrust registers that flag.
 func addContentTrust(s *pflag.FlagSet) {
-	s.Bool(contentTrust, true, "no effect: signatures are not checked")
-	_ = s.MarkHidden(contentTrust)
+	s.Bool(contentTrust, true, noEffect+"signatures are not checked")
+	hide(s, contentTrust)
 }
 
 // checkContentTrust refuses to leave a check out that the flag or the variable asks
@@ -50,67 +80,40 @@ func checkContentTrust(s *pflag.FlagSet) error {
 	return usage(hint.Add(errors.New(what+": sinter cannot check or make signatures of images"), "to go on without: --"+contentTrust))
 }
 
-func (f *foreignFlags) register(s *pflag.FlagSet) {
-	s.BoolVar(&f.rm, "rm", true, "no effect: sinter has no intermediate containers")
-	s.BoolVar(&f.forceRm, "force-rm", false, "no effect: sinter has no intermediate containers")
-	s.BoolVar(&f.compress, "compress", false, "no effect: the context is not sent anywhere")
-	s.BoolVar(&f.layers, "layers", true, "no effect: every instruction has a layer and is cached")
-	addContentTrust(s)
-	s.StringVar(&f.isolation, "isolation", "", "no effect: `TECHNOLOGY`")
-	s.StringSliceVar(&f.secure, "security-opt", nil, "no effect: `OPTION`")
-	s.String("builder", "", "no effect: `NAME` of a builder")
-	s.StringArrayVar(&f.cacheFrom, "cache-from", nil, "no effect: `SOURCE` of a cache")
-	s.StringArrayVar(&f.cacheTo, "cache-to", nil, "not supported: `DESTINATION` of a cache")
-	s.StringVar(&f.provenance, "provenance", "", "only false is supported: no attestation is made")
-	s.StringVar(&f.sbom, "sbom", "", "only false is supported: no attestation is made")
-	s.StringArrayVar(&f.attest, "attest", nil, "only type=`TYPE`,disabled=true is supported: no attestation is made")
-	s.StringArrayVar(&f.policy, "policy", nil, "only disabled=true and reset=true are supported: `POLICY` for sources")
-	for _, name := range []string{"rm", "force-rm", "compress", "layers", "isolation", "security-opt", "builder", "cache-from", "cache-to", "provenance", "sbom", "attest", "policy"} {
-		// Only an unknown name is an error.
-		_ = s.MarkHidden(name)
-	}
-}
-
 // warnings returns what there is to say of flags that were given and without
 // which the same image is built.
-func (f *foreignFlags) warnings(given *pflag.FlagSet) []string {
+func (f foreignFlags) warnings() []string {
 	var out []string
-	for _, name := range []string{"rm", "force-rm", "compress", "layers", contentTrust, "isolation", "security-opt"} {
-		if given.Changed(name) {
-			out = append(out, "--"+name+" does nothing in sinter")
+	f.VisitAll(func(flag *pflag.Flag) {
+		if why, ok := strings.CutPrefix(flag.Usage, noEffect); ok && flag.Changed {
+			out = append(out, fmt.Sprintf("--%s does nothing: %s", flag.Name, why))
 		}
-	}
-	if len(f.cacheFrom) > 0 {
-		out = append(out, "--cache-from does nothing: what is known is in the store")
-	}
-	for _, to := range f.cacheTo {
-		if to == "type=inline" {
-			out = append(out, "--cache-to type=inline does nothing: images hold no cache")
-		}
+	})
+	if slices.Contains(f.list("cache-to"), inlineCache) {
+		out = append(out, "--cache-to "+inlineCache+" does nothing: images hold no cache")
 	}
 	return append(out, foreignVariables()...)
 }
 
+const inlineCache = "type=inline"
+
 // check refuses what asks for something that would be missing from the result.
-func (f *foreignFlags) check() error {
-	if !f.layers {
+func (f foreignFlags) check() error {
+	if layers, err := f.GetBool("layers"); err != nil || !layers {
 		return hintedFlag("layers", "false", "every instruction has a layer and is cached",
 			"for one layer write --squash, to run every step --no-cache")
 	}
-	for _, to := range f.cacheTo {
-		if to != "type=inline" {
-			return hintedFlag("cache-to", to, "caches cannot be exported",
-				"leave it out: what the build learns stays in the store (SINTER_ROOT), which can be kept between runs")
+	for _, to := range f.list("cache-to") {
+		if to != inlineCache {
+			return hintedFlag("cache-to", to, "cache export is not supported",
+				"leave it out: the cache stays in the store (SINTER_ROOT), which can be kept between runs")
 		}
 	}
-	for _, a := range []struct{ name, value string }{{"provenance", f.provenance}, {"sbom", f.sbom}} {
-		if a.value != "" && !isDisabled(a.value) {
-			return hintedFlag(a.name, a.value, "attestations are not supported", "use --"+a.name+"=false, or leave it out")
-		}
-	}
-	for _, a := range f.attest {
-		if !isDisabled(a) {
-			return hintedFlag("attest", a, "attestations are not supported", "leave it out")
+	for _, name := range []string{"provenance", "sbom", "attest"} {
+		for _, value := range f.list(name) {
+			if !isDisabled(value) {
+				return hintedFlag(name, value, "attestations are not supported", "leave it out")
+			}
 		}
 	}
 	return f.checkPolicies()

@@ -57,8 +57,8 @@ func trustWanted(value string) bool {
 }
 
 // checkPolicies refuses to build without rules that docker would obey.
-func (f *foreignFlags) checkPolicies() error {
-	for _, p := range f.policy {
+func (f foreignFlags) checkPolicies() error {
+	for _, p := range f.list("policy") {
 		if !dropsPolicies(p) {
 			return hintedFlag("policy", p, "source policies are not supported", "leave it out, or say --policy disabled=true")
 		}
@@ -71,9 +71,9 @@ func (f *foreignFlags) checkPolicies() error {
 
 // checkDockerfilePolicy is checkPolicies for the file that buildx takes for the
 // policy of a Dockerfile.
-func (f *foreignFlags) checkDockerfilePolicy(dockerfile string) error {
+func (f foreignFlags) checkDockerfilePolicy(dockerfile string) error {
 	path := dockerfile + ".rego"
-	if len(f.policy) > 0 { // checkPolicies has found that they say there shall be none
+	if f.Changed("policy") { // checkPolicies has found that they say there shall be none
 		return nil
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

@@ -5,7 +5,7 @@ import (
 	"net"
 	"testing"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
@@ -22,9 +22,9 @@ func FuzzFlags(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		for _, name := range []string{"platform", "add-host", "shm-size", "ulimit", "label", "build-arg", "network"} {
 			var b buildFlags
-			set := pflag.NewFlagSet("build", pflag.ContinueOnError)
-			b.register(set)
-			if set.Set(name, value) != nil {
+			c := &cobra.Command{Use: "build"}
+			b.register(c)
+			if c.Flags().Set(name, value) != nil {
 				continue
 			}
 			r, err := b.request(t.Context(), new(hostfile.Streams))

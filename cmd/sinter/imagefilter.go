@@ -75,18 +75,18 @@ func (f *imageFilter) madeAfter(t time.Time) {
 	}
 }
 
-// datesOf finds the times of the images that the filter names.
-func (a *app) datesOf(ctx context.Context, f *imageFilter) error {
+// readDates finds the times of the images that the filter names.
+func (f *imageFilter) readDates(ctx context.Context, lib library) error {
 	for _, of := range []struct {
 		images []string
 		limit  func(time.Time)
 	}{{f.beforeImages, f.madeBefore}, {f.sinceImages, f.madeAfter}} {
 		for _, name := range of.images {
-			n, err := a.find(ctx, name)
+			n, err := lib.find(ctx, name)
 			if err != nil {
 				return err
 			}
-			config, err := a.config(ctx, n.built)
+			config, err := n.config(ctx)
 			if err != nil {
 				return err
 			}

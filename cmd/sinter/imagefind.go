@@ -3,13 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 
-	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -42,18 +42,93 @@ func shortID(d digest.Digest) string {
 	return d.Encoded()[:12]
 }
 
-// allImages returns the images of the store. One whose manifest is damaged or
-// gone is warned of.
-func (a *app) allImages(ctx context.Context) ([]namedImage, error) {
+// shown returns what a command shows of the image: the part for a platform, or all if
+// that is nil, and in it the manifest that this machine would run, or else the first.
+func (n namedImage) shown(platform *ocispec.Platform) (*stored.Image, stored.Manifest, error) {
+	built, err := n.built, error(nil)
+	if platform != nil {
+		built, err = built.Only(*platform)
+	}
+	if err != nil {
+		return nil, stored.Manifest{}, err
+	}
+	if len(built.Manifests) == 0 {
+		return nil, stored.Manifest{}, fmt.Errorf("of image %s no platform is in the store", displayName(n))
+	}
+	if one, err := built.Only(hostPlatform()); err == nil {
+		return built, one.Manifests[0], nil
+	}
+	return built, built.Manifests[0], nil
+}
+
+// readConfig reads the config of a manifest into each of several values.
+func (n namedImage) readConfig(ctx context.Context, m stored.Manifest, to ...any) error {
+	data, err := n.built.Read(ctx, m.Config)
+	for _, v := range to {
+		if err == nil {
+			err = json.Unmarshal(data, v)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("reading the config of %s: %w", displayName(n), err)
+	}
+	return nil
+}
+
+// config is that of the only platform, or of the first of several.
+func (n namedImage) config(ctx context.Context) (config ocispec.Image, err error) {
+	if len(n.built.Manifests) > 0 {
+		err = n.readConfig(ctx, n.built.Manifests[0], &config)
+	}
+	return config, err
+}
+
+// library is the store with its images, while the store's lock is shared.
+type library struct {
+	store  *store.Store
+	images *image.Images
+	warn   func(text string)
+}
+
+// withLibrary does something with the images of the store.
+func (a *app) withLibrary(ctx context.Context, do func(library) error) error {
+	release, err := a.shared(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	s, err := a.store()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	images, err := a.images()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	list, err := images.List()
+	return do(library{s, images, a.warn})
+}
+
+// readLibrary is withLibrary for a command that keeps nothing.
+func (a *app) readLibrary(ctx context.Context, do func(library) error) error {
+	a.reads = true
+	return a.withLibrary(ctx, do)
+}
+
+// readImage is readLibrary for a command about the image that text stands for.
+func (a *app) readImage(ctx context.Context, text string, do func(library, namedImage) error) error {
+	return a.readLibrary(ctx, func(lib library) error {
+		n, err := lib.find(ctx, text)
+		if err != nil {
+			return err
+		}
+		return do(lib, n)
+	})
+}
+
+// all returns the images of the store. One whose manifest is damaged or gone is
+// warned of.
+func (lib library) all(ctx context.Context) ([]namedImage, error) {
+	list, err := lib.images.List()
 	if err != nil {
 		return nil, err
 	}
@@ -62,13 +137,13 @@ func (a *app) allImages(ctx context.Context) ([]namedImage, error) {
 		if img.Ref == "" && slices.ContainsFunc(list, func(o image.Image) bool { return o.Ref != "" && o.Desc.Digest == img.Desc.Digest }) {
 			continue
 		}
-		built, err := stored.Open(ctx, s, img.Desc)
+		built, err := stored.Open(ctx, lib.store, img.Desc)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			if isNamed(images, img) { // otherwise another process has removed it
-				a.warn(fmt.Sprintf("image %s cannot be read: %v", cmp.Or(img.Ref, img.Desc.Digest.String()), err))
+			if isNamed(lib.images, img) { // otherwise another process has removed it
+				lib.warn(fmt.Sprintf("image %s cannot be read: %v", cmp.Or(img.Ref, img.Desc.Digest.String()), err))
 			}
 			continue
 		}
@@ -78,8 +153,8 @@ func (a *app) allImages(ctx context.Context) ([]namedImage, error) {
 }
 
 // find returns the image that a name, an ID or a digest stands for.
-func (a *app) find(ctx context.Context, text string) (namedImage, error) {
-	list, err := a.findAll(ctx, text)
+func (lib library) find(ctx context.Context, text string) (namedImage, error) {
+	list, err := lib.findAll(ctx, text)
 	if err != nil {
 		return namedImage{}, err
 	}
@@ -88,22 +163,14 @@ func (a *app) find(ctx context.Context, text string) (namedImage, error) {
 
 // findAll returns an image once for each of its names that text stands for: of a
 // name that is one, of an ID all.
-func (a *app) findAll(ctx context.Context, text string) ([]namedImage, error) {
-	images, err := a.images()
-	if err != nil {
-		return nil, err
-	}
+func (lib library) findAll(ctx context.Context, text string) ([]namedImage, error) {
 	ref, nameErr := registry.ParseRef(text)
 	if nameErr == nil {
-		desc, err := images.Get(ref.String())
+		desc, err := lib.images.Get(ref.String())
 		if err == nil {
-			s, err := a.store()
-			if err != nil {
-				return nil, err
-			}
-			built, err := stored.Open(ctx, s, desc)
+			built, err := stored.Open(ctx, lib.store, desc)
 			img := image.Image{Ref: ref.String(), Desc: desc}
-			if errors.Is(err, fs.ErrNotExist) && !isNamed(images, img) {
+			if errors.Is(err, fs.ErrNotExist) && !isNamed(lib.images, img) {
 				return nil, noSuchImage(text, nil) // another process has removed it
 			}
 			if err != nil {
@@ -115,7 +182,7 @@ func (a *app) findAll(ctx context.Context, text string) ([]namedImage, error) {
 			return nil, err
 		}
 	}
-	all, err := a.allImages(ctx)
+	all, err := lib.all(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -151,23 +218,10 @@ func noSuchImage(text string, nameErr error) error {
 	return &noImageError{text}
 }
 
-// platformFlag reads one --platform; nil when it was not given.
-func platformFlag(text string) (*ocispec.Platform, error) {
-	if text == "" {
-		return nil, nil
-	}
-	p, err := platforms.Parse(text)
-	if err != nil {
-		return nil, wrongFlag("platform", text, platformWanted)
-	}
-	p = platforms.Normalize(p)
-	return &p, nil
-}
-
 // whole is the image, or that of one platform of it, if all of it is there. Of a
 // pulled image often only this machine's platform is: that is then taken, with a
 // warning.
-func (a *app) whole(n namedImage, platform *ocispec.Platform) (*stored.Image, error) {
+func (lib library) whole(n namedImage, platform *ocispec.Platform) (*stored.Image, error) {
 	if platform != nil {
 		return n.built.Only(*platform)
 	}
@@ -178,9 +232,9 @@ func (a *app) whole(n namedImage, platform *ocispec.Platform) (*stored.Image, er
 	have := n.built.Platforms()
 	switch {
 	case len(have) == 1 && partly:
-		a.warn(fmt.Sprintf("the store has image %s only for %s: the others are left out", displayName(n), have[0]))
+		lib.warn(fmt.Sprintf("the store has image %s only for %s: the others are left out", displayName(n), have[0]))
 	case len(have) == 1:
-		a.warn(fmt.Sprintf("image %s is used without its attestations, which are not in the store; sinter pull gets them", displayName(n)))
+		lib.warn(fmt.Sprintf("image %s is used without its attestations, which are not in the store; sinter pull gets them", displayName(n)))
 	case partly:
 		return nil, hint.Add(
 			fmt.Errorf("the store has image %s only for some of its platforms: %s", displayName(n), strings.Join(have, ", ")),

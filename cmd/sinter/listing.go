@@ -24,7 +24,9 @@ type listing struct {
 	// table are the columns that are shown without one; headers are the
 	// titles of all that there are.
 	table   []string
-	headers map[string]string
+	headers row
+	// quiet leaves out all but the ID, each once, unless format is a template.
+	quiet bool
 }
 
 // row is one thing by its columns.
@@ -46,6 +48,8 @@ func (l listing) print(w io.Writer, rows []row) error {
 func (l listing) render(w io.Writer, rows []row) error {
 	text := l.format
 	switch {
+	case l.quiet && isTable(text):
+		return l.printIDs(w, rows)
 	case text == "json":
 		text = "{{json .}}"
 	case text == "" || text == "table":
@@ -60,6 +64,17 @@ func (l listing) render(w io.Writer, rows []row) error {
 	for _, r := range rows {
 		if err := l.line(w, t, r); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func (l listing) printIDs(w io.Writer, rows []row) error {
+	seen := map[string]bool{}
+	for _, r := range rows {
+		if id := r["ID"]; !seen[id] {
+			seen[id] = true
+			fmt.Fprintln(w, id)
 		}
 	}
 	return nil
@@ -92,10 +107,7 @@ func parseFormat(text string) (*template.Template, error) {
 
 func (l listing) line(w io.Writer, t *template.Template, r row) error {
 	if err := t.Execute(w, r); err != nil {
-		return usage(hint.Add(
-			fmt.Errorf("invalid --format: %w", err),
-			"there are "+strings.Join(slices.Sorted(maps.Keys(l.headers)), ", "),
-		))
+		return usage(hint.Add(fmt.Errorf("invalid --format: %w", err), "there are "+strings.Join(slices.Sorted(maps.Keys(l.headers)), ", ")))
 	}
 	_, err := fmt.Fprintln(w)
 	return err

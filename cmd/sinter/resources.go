@@ -11,22 +11,6 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// resourceFlag is docker's older spelling of --resource NAME=VALUE.
-type resourceFlag struct {
-	name string
-	all  *[]string
-}
-
-func (r *resourceFlag) String() string { return "" }
-func (r *resourceFlag) Type() string   { return "string" }
-
-// Set implements pflag.Value.
-func (r *resourceFlag) Set(s string) error {
-	*r.all = append(*r.all, r.name+"="+s)
-	_, err := parseResources([]string{r.name + "=" + s})
-	return err
-}
-
 // parseResources reads NAME=VALUE limits; later ones win.
 func parseResources(list []string) (parser.Resources, error) {
 	var r parser.Resources

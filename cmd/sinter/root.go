@@ -32,7 +32,7 @@ Exit codes:
 		Args:          unknownSubcommand,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			if p := c.Flags().Lookup("progress"); p != nil {
-				a.rawJSON = p.Value.String() == rawJSON
+				a.rawJSON = displayMode(p.Value.String()) == rawJSON
 			}
 			if err := docker.apply(a, c.Flags()); err != nil {
 				return err
@@ -43,7 +43,7 @@ Exit codes:
 	}
 	root.SetFlagErrorFunc(flagMistake)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.rootFlag, "root", "", "folder of images and cache (default $SINTER_ROOT, else /var/lib/sinter for root, else $XDG_DATA_HOME/sinter)")
+	flags.StringVar(&a.rootFlag, "root", "", "`DIR` of images and cache (default $SINTER_ROOT, else /var/lib/sinter for root, else $XDG_DATA_HOME/sinter)")
 	flags.StringArrayVar(&a.mirrors, "registry-mirror", nil, "`HOST=MIRROR`: pulls from HOST ask MIRROR first (repeatable)")
 	flags.StringArrayVar(&a.insecure, "registry-insecure", nil, "speak plain HTTP, or do not verify TLS, with `HOST` (repeatable)")
 	flags.StringArrayVar(&a.caFiles, "registry-ca", nil, "trust the certificates in `FILE` (not a pipe; repeatable)")
@@ -64,7 +64,8 @@ Exit codes:
 	root.Version = version()
 	root.SetVersionTemplate("sinter {{.Version}}\n")
 	root.SetHelpCommand(newHelpCmd(root))
-	addCompletions(a, root)
+	fixCompletionCmd(root)
+	root.SetUsageFunc(printUsage)
 	return root
 }
 

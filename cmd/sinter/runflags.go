@@ -22,28 +22,37 @@ import (
 
 // registerRun registers what RUN commands see and may do.
 func (f *buildFlags) registerRun(s *pflag.FlagSet) {
-	s.StringArrayVar(&f.secrets, "secret", nil, "secret for RUN --mount=type=secret: `id=ID[,src=FILE|,env=VARIABLE]`")
-	s.StringArrayVar(&f.ssh, "ssh", nil, "agent or keys (files or pipes) for RUN --mount=type=ssh: `default|ID[=SOCKET|KEY[,KEY]]`")
-	s.StringArrayVarP(&f.volumes, "volume", "v", nil, "show `HOST:PATH[:ro]` of this machine to RUN; it is not part of the image and does not affect the cache")
-	s.StringVar(&f.network, "network", "default", "network of RUN: default uses this machine's, host is in its network namespace, none has no other host")
-	s.StringSliceVar(&f.addHosts, "add-host", nil, "line for /etc/hosts: `NAME:IP`, or NAME:host-gateway for this machine")
-	s.StringSliceVar(&f.allow, "allow", nil, "let the Dockerfile say RUN --network=host (`network.host`), --security=insecure (security.insecure) or --device (device)")
+	s.StringArrayVar(&f.secrets, "secret", nil, "`SECRET` for RUN --mount=type=secret: id=ID[,src=FILE|,env=VARIABLE] (repeatable)")
+	s.StringArrayVar(&f.ssh, "ssh", nil, "agent or keys (files or pipes) for RUN --mount=type=ssh: `ID`[=SOCKET|KEY[,KEY]], where ID is usually default (repeatable)")
+	s.StringArrayVarP(&f.volumes, "volume", "v", nil, "mount `DIR:PATH[:ro]`, where DIR is on this machine; it is not part of the image and does not affect the cache (repeatable)")
+	s.StringVar(&f.network, "network", "default", "`MODE` of the network: default uses this machine's, host is in its network namespace, none has only a loopback interface")
+	s.StringSliceVar(&f.addHosts, "add-host", nil, "add `NAME:IP` to /etc/hosts; NAME:host-gateway is this machine (repeatable)")
+	s.StringSliceVar(&f.allow, "allow", nil, "allow `PRIVILEGE`: network.host for RUN --network=host, security.insecure for RUN --security=insecure, device for RUN --device (repeatable)")
 	s.StringSliceVar(&f.cdiDirs, "cdi-spec-dir", cdi.DefaultDirs(), "`DIR` with CDI specifications for RUN --device (repeatable)")
+	s.IntVar(&f.maxParallelism, "max-parallelism", 0, "run at most `N` commands concurrently (default maxParallelism of the configuration, else as many as the stages and the limit on open files allow)")
+}
+
+// registerLimits registers limits of RUN commands.
+func (f *buildFlags) registerLimits(s *pflag.FlagSet) {
 	s.StringVar(&f.shmSize, "shm-size", "", "`SIZE` of /dev/shm, such as 64m")
-	s.StringArrayVar(&f.ulimits, "ulimit", nil, "resource limit `NAME=SOFT[:HARD]`")
-	s.IntVar(&f.maxParallelism, "max-parallelism", 0, "run `N` commands at once at most (default maxParallelism of the configuration, else as many as the stages and the limit on open files allow)")
+	s.StringArrayVar(&f.ulimits, "ulimit", nil, "resource limit `NAME=SOFT[:HARD]` (repeatable)")
 	s.StringVar(&f.cgroupParent, "cgroup-parent", "", "parent `CGROUP` of RUN commands")
-	s.StringSliceVar(&f.resources, "resource", nil, "limit of the control group of RUN: `NAME=VALUE` with the names memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus, cpuset-mems")
+	s.StringSliceVar(&f.resources, "resource", nil, "limit `NAME=VALUE` of the control group, where NAME is one of the following flags (repeatable)")
 	for _, l := range []struct{ name, short, usage string }{
-		{"memory", "m", "most `BYTES` of memory for each RUN, such as 512m"},
-		{"memory-swap", "", "most `BYTES` of memory and swap together; -1 means no limit"},
-		{"cpu-shares", "c", "`WEIGHT` among those who want the processors"},
+		{"memory", "m", "`SIZE` of memory, such as 512m"},
+		{"memory-swap", "", "`SIZE` of memory and swap together; -1 means no limit"},
+		{"cpu-shares", "c", "relative CPU `WEIGHT`"},
 		{"cpu-period", "", "`MICROSECONDS` for which cpu-quota holds"},
-		{"cpu-quota", "", "`MICROSECONDS` of processor time in each cpu-period"},
-		{"cpuset-cpus", "", "processors to run on: `0-3` or 0,1"},
-		{"cpuset-mems", "", "memory nodes to use: `0-3` or 0,1"},
+		{"cpu-quota", "", "`MICROSECONDS` of CPU time in each cpu-period"},
+		{"cpuset-cpus", "", "`CPUS` to run on, such as 0-3 or 0,1"},
+		{"cpuset-mems", "", "memory `NODES` to use, such as 0-3 or 0,1"},
 	} {
-		s.VarP(&resourceFlag{name: l.name, all: &f.resources}, l.name, l.short, l.usage)
+		s.FuncP(l.name, l.short, l.usage, func(value string) error {
+			limit := l.name + "=" + value
+			f.resources = append(f.resources, limit)
+			_, err := parseResources([]string{limit})
+			return err
+		})
 	}
 }
 

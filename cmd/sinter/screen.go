@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -51,7 +50,10 @@ type screen struct {
 }
 
 // newScreen fails when the mode is not known or the terminal cannot do it.
-func newScreen(out io.Writer, mode string) (*screen, error) {
+func newScreen(out io.Writer, mode displayMode) (*screen, error) {
+	if mode == noDisplay {
+		mode = quiet
+	}
 	redraws := (mode == "auto" || mode == "tty") && isTerminal(out)
 	to, flushLines := out, func() {}
 	if mode == "plain" || mode == "auto" && !redraws {
@@ -61,10 +63,10 @@ func newScreen(out io.Writer, mode string) (*screen, error) {
 	shown, flushBlocks := withoutEmptyBlocks(to)
 	d, err := progressui.NewDisplay(shown, progressui.DisplayMode(mode))
 	if err != nil {
-		return nil, fmt.Errorf("invalid value %q for --progress: %w", mode, err)
+		return nil, badFlag("progress", string(mode), err)
 	}
 	words := out
-	if mode == "quiet" || mode == rawJSON {
+	if mode == quiet || mode == rawJSON {
 		words = nil
 	}
 	var lines logLines

@@ -17,7 +17,7 @@ import (
 )
 
 // displayed is what a display shows of events.
-func displayed(t *testing.T, mode string, events ...progress.Event) string {
+func displayed(t *testing.T, mode displayMode, events ...progress.Event) string {
 	t.Helper()
 	var out strings.Builder
 	s, err := newScreen(&out, mode)

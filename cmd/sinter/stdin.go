@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
@@ -76,16 +76,14 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 	if text := parser.PasswordWarning(op.URL); text != "" {
 		o.warn(text)
 	}
-	title := "[internal] load " + remote.WithoutUser(op.URL)
-	step := progress.StepOf(title)
-	o.screen.event(progress.Declared{Step: step, Name: title})
-	o.screen.event(progress.Started{Step: step, Name: title, Time: time.Now()})
-	files, err := o.in.web.Files(ctx, op)
-	o.screen.event(progress.End(ctx, step, title, err))
-	if err != nil {
-		return fmt.Errorf("the Dockerfile: %w", err)
-	}
-	f, err := source.Standard(ctx, files).Open(name)
+	var f fs.File
+	err := o.screen.during(ctx, "[internal] load "+remote.WithoutUser(op.URL), func(func(progress.Update)) error {
+		files, err := o.in.web.Files(ctx, op)
+		if err == nil {
+			f, err = source.Standard(ctx, files).Open(name)
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("the Dockerfile: %w", err)
 	}

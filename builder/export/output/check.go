@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -65,18 +64,14 @@ func (o Spec) checkPush() error {
 }
 
 // CheckDest finds out whether the destination can be written, so that it shows
-// before a long build. terminal says that standard output is one.
-func (o Spec) CheckDest(terminal bool) error {
-	switch {
-	case o.Stdout() && terminal:
-		return hint.Add(fmt.Errorf("type=%s will not be written to a terminal", o.Type),
-			fmt.Sprintf("write it to a file: type=%s,dest=FILE", o.Type))
-	case o.Dest == "" || o.Stdout():
+// before a long build.
+func (o Spec) CheckDest() error {
+	if o.Dest == "" || o.Stdout() {
 		return nil
 	}
 	directory := o.Type == Local || o.Directory
 	if where, err := filepath.EvalSymlinks(o.Dest); err == nil && directory && isRoot(where) {
-		return hint.Add(fmt.Errorf("destination %s of type=%s is the root directory of this machine: the image's files would take the place of its own", o.Dest, o.Type),
+		return hint.Add(fmt.Errorf("%s is the root directory of this machine: the image's files would take the place of its own", o.Dest),
 			"choose a directory; if it is meant, unpack a tar: -o type=tar,dest=- … | tar -C / -x")
 	}
 	if err := place.Check(o.Dest); err != nil {
@@ -89,11 +84,9 @@ func (o Spec) CheckDest(terminal bool) error {
 	case err != nil:
 		return place.Error(o.Dest, err)
 	case directory && !info.IsDir():
-		return hint.Add(fmt.Errorf("destination %s of type=%s is a file, not a directory", o.Dest, o.Type),
-			"choose a directory, or an output that is a file: type=tar or type=oci")
+		return hint.Add(fmt.Errorf("%s is a file, not a directory", o.Dest), "name a directory, or choose an archive as the output")
 	case !directory && info.IsDir():
-		return hint.Add(fmt.Errorf("destination %s of type=%s is a directory, not a file", o.Dest, o.Type),
-			fmt.Sprintf("name a file in it: type=%s,dest=%s/image.tar", o.Type, strings.TrimSuffix(o.Dest, "/")))
+		return hint.Add(fmt.Errorf("%s is a directory, not a file", o.Dest), "name a file in it, such as "+filepath.Join(o.Dest, "image.tar"))
 	}
 	return nil
 }

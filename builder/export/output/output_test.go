@@ -162,11 +162,11 @@ func TestRootDirectoryIsNoDestination(t *testing.T) {
 	}
 	for _, o := range []Spec{{Type: Local, Dest: "/"}, {Type: Local, Dest: link}, {Type: OCI, Directory: true, Dest: "/usr/../"}} {
 		var hinted interface{ HintText() string }
-		if err := o.CheckDest(false); err == nil || !strings.Contains(err.Error(), "root directory") || !errors.As(err, &hinted) {
+		if err := o.CheckDest(); err == nil || !strings.Contains(err.Error(), "root directory") || !errors.As(err, &hinted) {
 			t.Errorf("%+v: got %v", o, err)
 		}
 	}
-	if err := (Spec{Type: Local, Dest: filepath.Dir(link)}).CheckDest(false); err != nil {
+	if err := (Spec{Type: Local, Dest: filepath.Dir(link)}).CheckDest(); err != nil {
 		t.Error(err)
 	}
 }
