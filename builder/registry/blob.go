@@ -91,7 +91,7 @@ func (c *Client) blob(ctx context.Context, places []endpoint, desc ocispec.Descr
 			}, func(late part) { _ = late.body.Close() })
 		},
 		pause: func(n int) error {
-			return c.retry.pause(ctx, n, 0)
+			return c.retry.Pause(ctx, n, 0)
 		},
 		ended: func() error { return context.Cause(ctx) },
 		close: func() { cancel(nil) },

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/sinter-build/sinter/builder/redirect"
+	"github.com/sinter-build/sinter/builder/transfer"
 )
 
 // Error is a failure with the way out of it, where there is one.
@@ -56,7 +57,7 @@ func (s *session) explain(err error, ref *Ref) error {
 
 // brokenOff is the error of a body that could not be read to its end.
 func (s *session) brokenOff(err error, ref *Ref) error {
-	if Passing(err) {
+	if passing(err) {
 		return &corruptError{s.explain(err, ref)}
 	}
 	return s.explain(err, ref)
@@ -85,7 +86,7 @@ func (s *session) explainNetwork(err error) error {
 	case errors.As(err, &invalid):
 		e.Msg = fmt.Sprintf("registry %s: its certificate is not valid: %v", s.host, invalid)
 		e.Hint = "check the clock of this machine; if it is right, the certificate has to be renewed; to trust any certificate: --registry-insecure " + s.host
-	case WantsCertificate(err):
+	case transfer.WantsCertificate(err):
 		e.Msg = fmt.Sprintf("registry %s lets in only who has a certificate of its own, and accepts none of ours: %s", s.host, reason(err))
 		e.Hint = fmt.Sprintf("put your certificate and its key into /etc/docker/certs.d/%[1]s/client.cert and /etc/docker/certs.d/%[1]s/client.key", s.host)
 	case isSilence(err):
@@ -122,21 +123,6 @@ func (s *session) explainNetwork(err error) error {
 		e.Hint = "try again; if it stays so, look at the log of the registry, or at the network between"
 	}
 	return e
-}
-
-// WantsCertificate reports whether a server ended a connection because the client's
-// certificate is missing, or not one that it trusts.
-func WantsCertificate(err error) bool {
-	var op *net.OpError
-	if !errors.As(err, &op) || op.Op != "remote error" {
-		return false
-	}
-	// The alerts of TLS have no exported type.
-	switch op.Err.Error() {
-	case "tls: certificate required", "tls: bad certificate", "tls: unknown certificate authority", "tls: expired certificate":
-		return true
-	}
-	return false
 }
 
 // isDenied reports whether a registry refused the credentials.

@@ -452,7 +452,7 @@ func TestClientCertificateIsWanted(t *testing.T) {
 		"tls: internal error": false, "tls: handshake failure": false,
 	} {
 		err := error(&url.Error{Op: "Get", URL: "https://reg.example/v2/", Err: &net.OpError{Op: "remote error", Err: errors.New(alert)}})
-		if Passing(err) == want {
+		if passing(err) == want {
 			t.Errorf("%s: passing: %v", alert, !want)
 		}
 		s := session{endpoint: endpoint{host: "reg.example"}}

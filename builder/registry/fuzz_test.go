@@ -58,7 +58,7 @@ func FuzzAnswers(f *testing.F) {
 	blob := ocispec.Descriptor{Digest: digest.FromString("{}"), Size: 2}
 	f.Fuzz(func(t *testing.T, refusal, token, rest []byte) {
 		c := New(Config{Keychain: authn.NewMultiKeychain()})
-		c.retry = retryPolicy{attempts: 2, first: time.Microsecond, wait: transfer.Wait, stall: time.Second}
+		c.retry = retryPolicy{attempts: 2, Backoff: transfer.Backoff{First: time.Microsecond, Wait: transfer.Wait}, stall: time.Second}
 		e := c.upstream(ref.Host, ref.Path)
 		c.transports[transportKey{host: e.host, schemes: e.schemes}] = &retrying{inner: rawRegistry{refusal, token, rest}, policy: &c.retry, warn: func(string) {}}
 		desc, data, err := c.Resolve(t.Context(), ref)

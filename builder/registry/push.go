@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
@@ -177,19 +178,17 @@ func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 // knew of its blobs, is sent again. One that is refused need not be sent if it is there.
 func (p *push) manifest(ctx context.Context, name string, m *manifest.Document) error {
 	policy := &p.client.retry
-	for n := 1; ; n++ {
-		err := p.putManifest(ctx, name, m)
+	return policy.Retry(ctx, func(n int) (again bool, asked time.Duration, err error) {
+		err = p.putManifest(ctx, name, m)
 		var answer *transport.Error
-		if !errors.As(err, &answer) || !isMixedUp(answer) || n >= policy.few() {
-			if p.heldAnyway(ctx, answer, name, m) {
-				return nil
-			}
-			return p.session.explain(err, nil)
+		switch {
+		case errors.As(err, &answer) && isMixedUp(answer) && n < policy.few():
+			return true, 0, err
+		case p.heldAnyway(ctx, answer, name, m):
+			return false, 0, nil
 		}
-		if err := policy.pause(ctx, n, 0); err != nil {
-			return err
-		}
-	}
+		return false, 0, p.session.explain(err, nil)
+	})
 }
 
 func (p *push) putManifest(ctx context.Context, name string, m *manifest.Document) error {

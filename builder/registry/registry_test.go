@@ -95,7 +95,7 @@ func quick(c Config) *Client {
 		c.Keychain = authn.NewMultiKeychain()
 	}
 	client := New(c)
-	client.retry.first = time.Millisecond
+	client.retry.First = time.Millisecond
 	client.retry.stall, client.retry.sendStall = time.Second, time.Second
 	return client
 }
@@ -371,7 +371,7 @@ func TestRetryAfterIsKept(t *testing.T) {
 	c := quick(Config{Warn: func(s string) { warned = append(warned, s) }})
 	first := true
 	var waited []time.Duration
-	c.retry.wait = func(_ context.Context, d time.Duration) error {
+	c.retry.Wait = func(_ context.Context, d time.Duration) error {
 		waited = append(waited, d)
 		return nil
 	}

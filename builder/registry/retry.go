@@ -2,31 +2,22 @@ package registry
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/redirect"
 	"github.com/sinter-build/sinter/builder/transfer"
 )
 
 // retryPolicy says how often and how long to try.
 type retryPolicy struct {
 	attempts int
-	// first is the pause after the first failure; it doubles each time.
-	first time.Duration
-	// wait is transfer.Wait, but for tests.
-	wait func(context.Context, time.Duration) error
-	// longest is the most that a registry can make us wait.
-	longest time.Duration
+	transfer.Backoff
 	// stall is how long nothing may come of a body that is read, and sendStall how
 	// long nothing may be taken of one that is sent. The latter is longer: the
 	// kernel takes more at a time.
@@ -41,7 +32,8 @@ type retryPolicy struct {
 
 func newRetryPolicy(c Config) retryPolicy {
 	p := retryPolicy{
-		attempts: 5, first: 300 * time.Millisecond, wait: transfer.Wait, longest: 90 * time.Second, stall: transfer.StallTime, sendStall: time.Minute, silence: 15 * time.Second,
+		attempts: 5, Backoff: transfer.Backoff{First: 300 * time.Millisecond, Longest: 90 * time.Second, Wait: transfer.Wait},
+		stall: transfer.StallTime, sendStall: time.Minute, silence: 15 * time.Second,
 		patience: patience{
 			answer: 45 * time.Second, first: 20 * time.Second,
 			mirror: 20 * time.Second, firstMirror: 8 * time.Second,
@@ -52,7 +44,7 @@ func newRetryPolicy(c Config) retryPolicy {
 		p.attempts, p.patient = c.Attempts, true
 	}
 	if c.RetryDelay > 0 {
-		p.first = c.RetryDelay
+		p.First = c.RetryDelay
 	}
 	return p
 }
@@ -65,17 +57,6 @@ func (p *retryPolicy) few() int {
 	return min(3, p.attempts)
 }
 
-// pause waits before attempt n (from 1) with some jitter, or as long as the
-// registry asked for. It fails when ctx ends.
-func (p *retryPolicy) pause(ctx context.Context, n int, asked time.Duration) error {
-	d := p.first
-	for ; n > 1 && d < p.longest; n-- {
-		d *= 2
-	}
-	d += time.Duration(rand.Int64N(int64(d)/4 + 1))
-	return p.wait(ctx, max(d, asked))
-}
-
 // corruptError is the failure of a transfer that ended early or delivered the
 // wrong bytes. Another attempt may succeed.
 type corruptError struct{ error }
@@ -84,16 +65,11 @@ func (e *corruptError) Unwrap() error { return e.error }
 
 // intact calls fetch again as long as it fails with a corruptError.
 func (p *retryPolicy) intact(ctx context.Context, fetch func() error) error {
-	for n := 1; ; n++ {
-		err := fetch()
+	return p.Retry(ctx, func(n int) (again bool, asked time.Duration, err error) {
+		err = fetch()
 		var corrupt *corruptError
-		if !errors.As(err, &corrupt) || n >= p.attempts {
-			return err
-		}
-		if err := p.pause(ctx, n, 0); err != nil {
-			return err
-		}
-	}
+		return errors.As(err, &corrupt) && n < p.attempts, 0, err
+	})
 }
 
 // onceKey is the key of contexts for requests that are sent once.
@@ -115,39 +91,35 @@ type retrying struct {
 	answered sync.Map
 }
 
-func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
-	for n := 1; ; n++ {
-		resp, err := t.send(r)
-		if err == nil {
-			t.answered.Store(r.URL.Host, true)
+func (t *retrying) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	err = t.policy.Retry(r.Context(), func(n int) (again bool, wait time.Duration, err error) {
+		if n > 1 && r.GetBody != nil {
+			// The request itself belongs to the caller.
+			next := *r
+			if next.Body, err = r.GetBody(); err != nil {
+				return false, 0, err
+			}
+			r = &next
 		}
-		wait := time.Duration(0)
-		if resp != nil {
+		if resp, err = t.send(r); err == nil {
+			t.answered.Store(r.URL.Host, true)
 			wait = transfer.RetryAfter(resp.Header.Get("Retry-After"), time.Now())
 		}
-		if !t.repeats(r) || n >= t.attempts(r, resp, err) || wait > t.policy.longest {
-			return resp, err
+		if !t.repeats(r) || n >= t.attempts(r, resp, err) || wait > t.policy.Longest {
+			return false, 0, err
 		}
 		if resp != nil {
 			// Reading the body makes the connection usable again.
 			_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
 			resp.Body.Close()
+			resp = nil
 		}
 		if wait > 2*time.Second {
 			t.warn(fmt.Sprintf("registry %s asks to wait for %s", r.URL.Host, wait.Round(time.Second)))
 		}
-		if pauseErr := t.policy.pause(r.Context(), n, wait); pauseErr != nil {
-			return nil, pauseErr
-		}
-		if r.GetBody != nil {
-			// The request itself belongs to the caller.
-			next := *r
-			if next.Body, err = r.GetBody(); err != nil {
-				return nil, err
-			}
-			r = &next
-		}
-	}
+		return true, wait, err
+	})
+	return resp, err
 }
 
 // repeats reports whether r can be sent again at all.
@@ -163,7 +135,7 @@ func (t *retrying) attempts(r *http.Request, resp *http.Response, err error) int
 	switch {
 	case err == nil && transfer.TransientStatus(resp.StatusCode):
 		return t.policy.attempts
-	case err == nil, !Passing(err):
+	case err == nil, !passing(err):
 		return 1
 	case t.policy.patient:
 		return t.policy.attempts
@@ -183,31 +155,7 @@ func isUnreachable(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &op) && op.Op == "dial" && op.Timeout()
 }
 
-// Passing reports whether a request that failed with err may succeed later, if its
-// context has not ended. Of what is not known to last it is assumed: connections
-// break in many ways. The errors of timeouts are context.DeadlineExceeded as well.
-func Passing(err error) bool {
-	var authority x509.UnknownAuthorityError
-	var hostErr x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var record tls.RecordHeaderError
-	var verification *tls.CertificateVerificationError
-	var alert tls.AlertError
-	var dns *net.DNSError
-	var refused *redirect.LocalError
-	var proxy *redirect.ProxyError
-	switch {
-	case errors.As(err, &proxy) && !proxy.Passes():
-		return false
-	case errors.Is(err, errPlainRefused), errors.Is(err, errTLSRefused),
-		errors.Is(err, context.Canceled), errors.Is(err, redirect.ErrTooMany),
-		errors.As(err, &authority), errors.As(err, &hostErr), errors.As(err, &invalid),
-		errors.As(err, &record), errors.As(err, &refused), errors.As(err, &verification), errors.As(err, &alert),
-		errors.Is(err, http.ErrSchemeMismatch), WantsCertificate(err),
-		errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return false
-	case errors.As(err, &dns):
-		return !dns.IsNotFound
-	}
-	return true
+// passing reports whether a request that failed with err may succeed later.
+func passing(err error) bool {
+	return !errors.Is(err, errPlainRefused) && !errors.Is(err, errTLSRefused) && transfer.Transient(err)
 }

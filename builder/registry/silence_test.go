@@ -177,13 +177,13 @@ func TestTimeoutsPass(t *testing.T) {
 	defer l.Close()
 	client := http.Client{Transport: &http.Transport{ResponseHeaderTimeout: time.Millisecond}}
 	_, err = client.Get("http://" + l.Addr().String())
-	if err == nil || !Passing(err) || !isSilence(err) {
+	if err == nil || !passing(err) || !isSilence(err) {
 		t.Errorf("%v does not count as silence, which may pass", err)
 	}
-	if err := fmt.Errorf("x: %w", &silentError{time.Second}); !Passing(err) || !isSilence(err) {
+	if err := fmt.Errorf("x: %w", &silentError{time.Second}); !passing(err) || !isSilence(err) {
 		t.Errorf("%v does not count as silence, which may pass", err)
 	}
-	if Passing(errors.Join(errPlainRefused)) {
+	if passing(errors.Join(errPlainRefused)) {
 		t.Error("a refusal counts as passing")
 	}
 }

@@ -50,11 +50,11 @@ func (p *push) upload(ctx context.Context, desc ocispec.Descriptor, meter *meter
 		}
 		u.failed++
 		policy := &p.client.retry
-		if ctx.Err() != nil || u.failed >= uploadAttempts(policy, err) || wait > policy.longest {
+		if ctx.Err() != nil || u.failed >= uploadAttempts(policy, err) || wait > policy.Longest {
 			return p.session.explain(err, nil)
 		}
 		meter.restart(0)
-		if err := policy.pause(ctx, u.failed, wait); err != nil {
+		if err := policy.Pause(ctx, u.failed, wait); err != nil {
 			return err
 		}
 		if there, err := u.resume(ctx, err); err != nil || there {
@@ -78,7 +78,7 @@ func uploadAttempts(policy *retryPolicy, err error) int {
 		return 1
 	case isSilence(err):
 		return policy.few()
-	case answer == nil && !Passing(err):
+	case answer == nil && !passing(err):
 		return 1
 	}
 	return policy.attempts

@@ -1,24 +1,15 @@
-// Package transfer has what all HTTP transfers share: which answers are worth
-// a retry, how long a server asks to wait, and when a transfer counts as stalled.
-// It sends no requests.
+// Package transfer has what all HTTP transfers share: which failures are worth a retry,
+// the pauses between attempts, and when a transfer counts as stalled. It sends no
+// requests.
 package transfer
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
 )
-
-// TransientStatus reports whether the same request may succeed later.
-func TransientStatus(code int) bool {
-	switch code {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
 
 // RetryAfter parses a Retry-After header: seconds or a date. It returns 0 if the
 // header is missing, malformed or in the past.
@@ -41,5 +32,41 @@ func Wait(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// Backoff says how long to pause between attempts.
+type Backoff struct {
+	// First is the pause after the first failure. It doubles each time, with some
+	// jitter, until it is Longest, which is also the most that a server can make us
+	// wait.
+	First, Longest time.Duration
+	// Wait is Wait, but for tests.
+	Wait func(context.Context, time.Duration) error
+}
+
+// Pause waits before the next attempt when n have failed, or as long as the server
+// asked for. It fails when ctx ends.
+func (b *Backoff) Pause(ctx context.Context, n int, asked time.Duration) error {
+	d := b.First
+	for ; n > 1 && d < b.Longest; n-- {
+		d *= 2
+	}
+	d += time.Duration(rand.Int64N(int64(d)/4 + 1))
+	return b.Wait(ctx, max(d, asked))
+}
+
+// Retry calls attempt, with its number from 1, and calls it again after a pause as long
+// as it says so: asked is how long the server wants us to wait. It returns the error of
+// the last attempt, or that of ctx.
+func (b *Backoff) Retry(ctx context.Context, attempt func(n int) (again bool, asked time.Duration, err error)) error {
+	for n := 1; ; n++ {
+		again, asked, err := attempt(n)
+		if !again {
+			return err
+		}
+		if err := b.Pause(ctx, n, asked); err != nil {
+			return err
+		}
 	}
 }

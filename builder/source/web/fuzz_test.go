@@ -38,7 +38,7 @@ func FuzzHTTPAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, answer []byte, path string) {
 		dir := t.TempDir()
 		r := New(remote.Config{Root: dir})
-		r.pause = time.Microsecond
+		r.backoff.First = time.Microsecond
 		r.client.Transport = rawAnswers(answer)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()

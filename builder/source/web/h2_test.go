@@ -38,7 +38,7 @@ func TestBrokenStream(t *testing.T) {
 			t.Cleanup(s.Close)
 			r := New(remote.Config{Root: t.TempDir()})
 			t.Cleanup(func() { _ = r.Close() })
-			r.pause, r.client = time.Millisecond, s.Client()
+			r.backoff.First, r.client = time.Millisecond, s.Client()
 			if _, err := r.Files(t.Context(), parser.HTTP{URL: s.URL + "/file"}); err != nil {
 				t.Fatal(err)
 			}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/sinter-build/sinter/builder/redirect"
-	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/source/remote"
 	"github.com/sinter-build/sinter/builder/transfer"
 	"github.com/sinter-build/sinter/layers/hint"
@@ -26,13 +25,8 @@ const (
 	tokenSecret  = "HTTP_AUTH_TOKEN_"
 )
 
-const (
-	// maxTries is how often a request is made that fails for reasons which
-	// may pass.
-	maxTries = 4
-	// maxRetryAfter is how long a server may make us wait.
-	maxRetryAfter = 20 * time.Second
-)
+// maxTries is how often a request is made that fails for reasons which may pass.
+const maxTries = 4
 
 // shown is the address for people.
 func (q *request) shown() string { return remote.WithoutUser(q.url.String()) }
@@ -43,25 +37,21 @@ func (f *Fetcher) ask(ctx context.Context, dir string, q request, old *download)
 	if err != nil {
 		return download{}, err
 	}
-	pause := f.pause
-	for try := 1; ; try++ {
-		d, err := f.askOnce(ctx, dir, q, authorization, old)
-		if err == nil {
+	var d download
+	err = f.backoff.Retry(ctx, func(n int) (again bool, wait time.Duration, err error) {
+		d, err = f.askOnce(ctx, dir, q, authorization, old)
+		switch {
+		case err == nil:
 			d.fresh = true
-			return d, nil
+			return false, 0, nil
+		case ctx.Err() != nil:
+			return false, 0, context.Cause(ctx)
 		}
-		if ctx.Err() != nil {
-			return download{}, context.Cause(ctx)
-		}
-		wait, again := passing(err)
-		if !again || try == maxTries {
-			return download{}, q.explain(err)
-		}
-		if err := transfer.Wait(ctx, max(pause, wait)); err != nil {
-			return download{}, err
-		}
-		pause *= 3
-	}
+		wait, again = passing(err)
+		again = again && n < maxTries && wait <= f.backoff.Longest
+		return again, wait, q.explain(err)
+	})
+	return d, err
 }
 
 func (f *Fetcher) askOnce(ctx context.Context, dir string, q request, authorization string, old *download) (download, error) {
@@ -193,14 +183,11 @@ func (e *brokenError) Unwrap() error { return e.error }
 func passing(err error) (wait time.Duration, again bool) {
 	var status *statusError
 	if errors.As(err, &status) {
-		if transfer.TransientStatus(status.code) {
-			return status.retryAfter, status.retryAfter <= maxRetryAfter
-		}
-		return 0, false
+		return status.retryAfter, transfer.TransientStatus(status.code)
 	}
 	var request *url.Error
 	var broken *brokenError
-	return 0, errors.Is(err, errStalled) || (errors.As(err, &request) || errors.As(err, &broken)) && registry.Passing(err)
+	return 0, errors.Is(err, errStalled) || (errors.As(err, &request) || errors.As(err, &broken)) && transfer.Transient(err)
 }
 
 // explain says what went wrong and what to do about it.
@@ -228,7 +215,7 @@ func (q *request) explain(err error) error {
 		help = q.statusHint(status.code)
 	case errors.As(err, &certificate):
 		help = certificateHint(host, certificate)
-	case registry.WantsCertificate(err):
+	case transfer.WantsCertificate(err):
 		help = fmt.Sprintf("%s lets in only who has a certificate of its own, which downloads cannot show: get the file with another program, such as curl --cert, and COPY it", host)
 	case errors.As(err, &name):
 		help = fmt.Sprintf("check the name %s, the network and the variables HTTP_PROXY, HTTPS_PROXY, NO_PROXY", name.Name)

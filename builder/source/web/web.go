@@ -25,6 +25,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/builder/source/remote"
+	"github.com/sinter-build/sinter/builder/transfer"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/folder"
@@ -39,8 +40,8 @@ import (
 type Fetcher struct {
 	remote.Config
 	client *http.Client
-	// pause is the time before a request is tried again; it grows.
-	pause time.Duration
+	// backoff has the pauses before a request is made again.
+	backoff transfer.Backoff
 
 	offers    atomic.Int32
 	downloads source.Answers[download]
@@ -51,7 +52,9 @@ type Fetcher struct {
 
 // New returns a fetcher.
 func New(c remote.Config) *Fetcher {
-	return &Fetcher{Config: c, client: remote.NewClient(), pause: 300 * time.Millisecond}
+	return &Fetcher{Config: c, client: remote.NewClient(), backoff: transfer.Backoff{
+		First: 500 * time.Millisecond, Longest: 20 * time.Second, Wait: transfer.Wait,
+	}}
 }
 
 // Close releases the files that were served. None may be in use any more.

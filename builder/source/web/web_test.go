@@ -84,7 +84,7 @@ func fetcher(t *testing.T, root string, secrets map[string]string) *Fetcher {
 		}
 		return nil, fs.ErrNotExist
 	}})
-	f.pause = time.Millisecond
+	f.backoff.First = time.Millisecond
 	t.Cleanup(func() {
 		if err := f.Close(); err != nil {
 			t.Error(err)
