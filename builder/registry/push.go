@@ -140,7 +140,7 @@ func (p *push) send(ctx context.Context, c *content) error {
 
 // blob makes sure that the repository has a blob.
 func (p *push) blob(ctx context.Context, desc ocispec.Descriptor) error {
-	meter := newMeter(desc, p.report)
+	meter := progress.NewMeter(progress.Update{ID: "pushing " + desc.Digest.String(), Total: desc.Size}, p.report)
 	has, err := p.has(ctx, desc)
 	if err != nil {
 		return err
@@ -150,7 +150,8 @@ func (p *push) blob(ctx context.Context, desc ocispec.Descriptor) error {
 			return err
 		}
 	}
-	meter.done()
+	meter.Set(desc.Size)
+	meter.Done()
 	return nil
 }
 

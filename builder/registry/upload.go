@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/transfer"
 )
 
@@ -20,7 +21,7 @@ import (
 type upload struct {
 	*push
 	desc  ocispec.Descriptor
-	meter *meter
+	meter *progress.Meter
 	// location is where the registry takes the blob, from offset on; "" when an
 	// upload has to be begun.
 	location string
@@ -29,7 +30,7 @@ type upload struct {
 }
 
 // upload mounts or sends a blob.
-func (p *push) upload(ctx context.Context, desc ocispec.Descriptor, meter *meter) error {
+func (p *push) upload(ctx context.Context, desc ocispec.Descriptor, meter *progress.Meter) error {
 	u := &upload{push: p, desc: desc, meter: meter}
 	if from := p.origin(desc.Digest); from != "" {
 		var ok bool
@@ -53,7 +54,7 @@ func (p *push) upload(ctx context.Context, desc ocispec.Descriptor, meter *meter
 		if ctx.Err() != nil || u.failed >= uploadAttempts(policy, err) || wait > policy.Longest {
 			return p.session.explain(err, nil)
 		}
-		meter.restart(0)
+		meter.Set(0)
 		if err := policy.Pause(ctx, u.failed, wait); err != nil {
 			return err
 		}

@@ -1,12 +1,15 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/progress"
 )
 
 // localError is a failure to read what is to be sent.
@@ -20,7 +23,7 @@ type uploadBodies struct {
 	img    Source
 	desc   ocispec.Descriptor
 	offset int64 // where bodies begin
-	meter  *meter
+	meter  *progress.Meter
 
 	mu     sync.Mutex
 	opened []*uploadBody
@@ -40,7 +43,7 @@ func (b *uploadBodies) open(ctx context.Context) (io.ReadCloser, error) {
 		b.err = err
 		return nil, &localError{err}
 	}
-	b.meter.restart(b.offset)
+	b.meter.Set(b.offset)
 	body := &uploadBody{of: b, r: r}
 	b.opened = append(b.opened, body)
 	return body, nil
@@ -69,7 +72,7 @@ type uploadBody struct {
 
 func (b *uploadBody) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
-	b.of.meter.moved(n)
+	b.of.meter.Moved(n)
 	if err != nil && err != io.EOF {
 		b.of.mu.Lock()
 		defer b.of.mu.Unlock()
@@ -94,4 +97,9 @@ func (b *uploadBody) closeLocked() error {
 	}
 	b.closed = true
 	return b.r.Close()
+}
+
+// bodyOf makes bodies of requests that can be sent more than once.
+func bodyOf(data []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
 }

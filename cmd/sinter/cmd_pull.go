@@ -155,10 +155,10 @@ func (p *pulling) download(ctx context.Context, l layers.Layer) error {
 		return err
 	}
 	defer r.Close()
-	m := newMeter(r, l, p.report)
-	if err := p.store.ReplaceBlob(ctx, l.Descriptor, m); err != nil {
+	m := layerMeter(l, p.report)
+	if err := p.store.ReplaceBlob(ctx, l.Descriptor, m.Reader(r)); err != nil {
 		return err
 	}
-	m.done()
+	m.Done()
 	return nil
 }

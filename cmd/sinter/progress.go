@@ -95,48 +95,17 @@ func (s *screen) during(ctx context.Context, title string, do func(report func(p
 	return err
 }
 
-// meter reports how much of a layer's blob has been read.
-type meter struct {
-	io.ReadCloser
-	report   func(progress.Update)
-	progress progress.Update
-	told     time.Time
-	err      error
-}
-
-// meterPause is the time between two reports of one meter.
-const meterPause = 100 * time.Millisecond
-
-func newMeter(r io.ReadCloser, l layers.Layer, report func(progress.Update)) *meter {
-	return &meter{ReadCloser: r, report: report, progress: progress.Update{
-		ID: l.Descriptor.Digest.String(), Total: l.Descriptor.Size, Started: time.Now(),
-	}}
-}
-
-// Read implements io.Reader.
-func (m *meter) Read(p []byte) (int, error) {
-	n, err := m.ReadCloser.Read(p)
-	m.progress.Current += int64(n)
-	if err != nil && err != io.EOF {
-		m.err = err
-	}
-	if now := time.Now(); now.Sub(m.told) >= meterPause {
-		m.told = now
-		m.report(m.progress)
-	}
-	return n, err
-}
-
-// done reports the end.
-func (m *meter) done() {
-	m.progress.Done = time.Now()
-	m.report(m.progress)
+// layerMeter reports how much of a layer's blob has been transferred.
+func layerMeter(l layers.Layer, report func(progress.Update)) *progress.Meter {
+	return progress.NewMeter(progress.Update{ID: l.Descriptor.Digest.String(), Total: l.Descriptor.Size}, report)
 }
 
 // download is a layer's blob on its way, shown as a step.
 type download struct {
-	*meter
-	// end reports that the step has ended, with the error that ended it or nil.
+	metered io.Reader
+	body    io.Closer
+	err     error
+	// end reports that the download has ended, with the error that ended it or nil.
 	end func(error)
 }
 
@@ -147,20 +116,29 @@ func watchDownload(ctx context.Context, r io.ReadCloser, l layers.Layer, events 
 	step := progress.StepOf(name)
 	events(progress.Declared{Step: step, Name: name})
 	events(progress.Started{Step: step, Name: name, Time: time.Now()})
-	return &download{
-		newMeter(r, l, func(p progress.Update) {
-			p.Step = step
-			events(p)
-		}),
-		func(err error) { events(progress.End(ctx, step, name, err)) },
+	m := layerMeter(l, func(p progress.Update) {
+		p.Step = step
+		events(p)
+	})
+	return &download{metered: m.Reader(r), body: r, end: func(err error) {
+		m.Done()
+		events(progress.End(ctx, step, name, err))
+	}}
+}
+
+// Read implements io.Reader.
+func (d *download) Read(p []byte) (int, error) {
+	n, err := d.metered.Read(p)
+	if err != nil && err != io.EOF {
+		d.err = err
 	}
+	return n, err
 }
 
 // Close implements io.Closer.
 func (d *download) Close() error {
-	d.done()
 	d.end(d.err)
-	return d.ReadCloser.Close()
+	return d.body.Close()
 }
 
 // sayWarning prints a warning that is about no step.
