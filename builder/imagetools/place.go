@@ -8,7 +8,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/source/image"
 )
@@ -78,7 +77,7 @@ func (p Place) read(ctx context.Context, client *registry.Client, desc ocispec.D
 	if p.Layout != "" {
 		return image.Layout{Dir: p.Layout}.Read(desc)
 	}
-	data, err := client.ReadBlob(ctx, p.Ref.Repository(), desc, manifest.MaxBytes)
+	data, err := client.ReadBlob(ctx, p.Ref.Repository(), desc)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}

@@ -111,11 +111,7 @@ func (c *contents) dockerConfig(ctx context.Context, name string) ([]byte, error
 		return nil, err
 	}
 	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, manifest.MaxBytes+1))
-	if err == nil && len(data) > manifest.MaxBytes {
-		err = &Error{"its config is too large"}
-	}
-	return data, err
+	return manifest.Read(r, ocispec.Descriptor{Digest: d, Size: c.blobs[d]})
 }
 
 // openBlob opens a blob of the archive.

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -79,10 +80,21 @@ func IsAttestation(desc ocispec.Descriptor) bool {
 	return desc.Annotations[ReferenceType] != "" || desc.Platform != nil && desc.Platform.OS == "unknown"
 }
 
+// DamagedError says that a blob is not what its descriptor says.
+type DamagedError struct {
+	Digest digest.Digest
+	// What it is instead.
+	What string
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("blob %s is damaged: it %s", e.Digest, e.What)
+}
+
 // Read reads a manifest, index, config or another small blob, and verifies its
-// digest, and its size unless desc has none.
+// digest, and its size unless desc has none: see DamagedError.
 func Read(r io.Reader, desc ocispec.Descriptor) ([]byte, error) {
-	if err := checkSmall(desc); err != nil {
+	if err := CheckSmall(desc); err != nil {
 		return nil, err
 	}
 	// One byte more, to notice a blob that is too long.
@@ -92,18 +104,18 @@ func Read(r io.Reader, desc ocispec.Descriptor) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("blob %s: %w", desc.Digest, err)
 	case int64(len(data)) > limit:
-		return nil, fmt.Errorf("blob %s has more than %d bytes", desc.Digest, limit)
+		return nil, &DamagedError{desc.Digest, fmt.Sprintf("has more than %d bytes", limit)}
 	case desc.Size > 0 && int64(len(data)) < desc.Size:
-		return nil, fmt.Errorf("blob %s has only %d bytes, not %d", desc.Digest, len(data), desc.Size)
+		return nil, &DamagedError{desc.Digest, fmt.Sprintf("has only %d bytes, not %d", len(data), desc.Size)}
 	}
 	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
-		return nil, fmt.Errorf("blob %s is damaged: its digest is %s", desc.Digest, got)
+		return nil, &DamagedError{desc.Digest, fmt.Sprintf("has the digest %s", got)}
 	}
 	return data, nil
 }
 
-// checkSmall refuses a descriptor that cannot be of a manifest, index or config.
-func checkSmall(desc ocispec.Descriptor) error {
+// CheckSmall refuses a descriptor that cannot be of a manifest, index or config.
+func CheckSmall(desc ocispec.Descriptor) error {
 	if err := check(desc); err != nil {
 		return err
 	}
@@ -179,7 +191,7 @@ func (d *Document) check() error {
 		}
 	}
 	if d.Config != nil && IsConfig(d.Config.MediaType) {
-		return checkSmall(*d.Config)
+		return CheckSmall(*d.Config)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func (w *Walker) walk(desc ocispec.Descriptor, depth int) error {
 	if w.indexes[desc.Digest] {
 		return nil
 	}
-	if err := checkSmall(desc); err != nil {
+	if err := CheckSmall(desc); err != nil {
 		return err
 	}
 	data, err := w.Read(desc)

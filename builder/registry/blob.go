@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/transfer"
 )
 
@@ -35,15 +36,12 @@ func (c *Client) Blob(ctx context.Context, repository string, desc ocispec.Descr
 	return c.blob(ctx, places, desc)
 }
 
-// ReadBlob returns a small blob of a repository, such as a config, of at most
-// limit bytes. Its digest and size are verified; what arrives damaged is fetched
-// again; if a mirror's copy stays damaged, the registry itself is asked.
-func (c *Client) ReadBlob(ctx context.Context, repository string, desc ocispec.Descriptor, limit int64) ([]byte, error) {
-	if err := desc.Digest.Validate(); err != nil {
-		return nil, fmt.Errorf("blob %q: %w", desc.Digest, err)
-	}
-	if desc.Size < 0 || desc.Size > limit {
-		return nil, fmt.Errorf("blob %s has %d bytes, not between 0 and the %d that are allowed", desc.Digest, desc.Size, limit)
+// ReadBlob returns a small blob of a repository, such as a config. Its digest and size
+// are verified; what arrives damaged is fetched again; if a mirror's copy stays damaged,
+// the registry itself is asked.
+func (c *Client) ReadBlob(ctx context.Context, repository string, desc ocispec.Descriptor) ([]byte, error) {
+	if err := manifest.CheckSmall(desc); err != nil {
+		return nil, err
 	}
 	ref, err := parseRepository(repository)
 	if err != nil {
@@ -63,21 +61,16 @@ func (c *Client) wholeBlob(ctx context.Context, e endpoint, desc ocispec.Descrip
 	if err != nil {
 		return nil, err
 	}
-	// One byte more, to notice a blob that is too long.
-	data, err := io.ReadAll(io.LimitReader(r, desc.Size+1))
-	if err = errors.Join(err, r.Close()); err != nil {
-		return nil, err
-	}
-	if got := desc.Digest.Algorithm().FromBytes(data); got != desc.Digest {
+	data, err := manifest.Read(r, desc)
+	err = errors.Join(err, r.Close())
+	var damaged *manifest.DamagedError
+	if errors.As(err, &damaged) {
 		return nil, &corruptError{&Error{
-			Msg:  fmt.Sprintf("blob %s arrived damaged: the registry %s sent %s", desc.Digest, e.host, got),
+			Msg:  fmt.Sprintf("blob %s arrived damaged: what the registry %s sent %s", desc.Digest, e.host, damaged.What),
 			Hint: damagedHint,
 		}}
 	}
-	if int64(len(data)) != desc.Size {
-		return nil, fmt.Errorf("blob %s has more than the %d bytes of its descriptor", desc.Digest, desc.Size)
-	}
-	return data, nil
+	return data, err
 }
 
 // blob streams a blob from the first of places that has it.

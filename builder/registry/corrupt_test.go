@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/manifest"
 )
 
 // corrupting answers GET requests below a path with body, and what the registry
@@ -130,7 +132,7 @@ func TestDamagedConfig(t *testing.T) {
 		reg := newTestRegistry(t)
 		answer := &corrupting{path: "/blobs/", body: good, wrong: bad, times: times}
 		reg.intercept(answer.handle)
-		data, err := quick(Config{}).ReadBlob(t.Context(), reg.host+"/a", desc, 100)
+		data, err := quick(Config{}).ReadBlob(t.Context(), reg.host+"/a", desc)
 		return answer, data, err
 	}
 	if answer, data, err := read(1, desc); err != nil || !bytes.Equal(data, good) || answer.gets != 2 {
@@ -141,11 +143,11 @@ func TestDamagedConfig(t *testing.T) {
 	if answer.gets != 5 {
 		t.Errorf("tried %d times", answer.gets)
 	}
-	for _, size := range []int64{-1, 101} {
+	for size, want := range map[int64]string{-1: "negative size", manifest.MaxBytes + 1: "must not have more than"} {
 		wrong := desc
 		wrong.Size = size
 		_, _, err = read(0, wrong)
-		wantError(t, err, "not between 0 and the 100", "")
+		wantError(t, err, want, "")
 	}
 }
 
@@ -157,7 +159,7 @@ func TestMirrorOfDamagedConfig(t *testing.T) {
 	reg.intercept((&corrupting{path: "/blobs/", body: good}).handle)
 	desc := ocispec.Descriptor{Digest: digest.FromBytes(good), Size: int64(len(good))}
 	c := quick(Config{Mirrors: map[string][]string{reg.host: {mirror.host}}})
-	if data, err := c.ReadBlob(t.Context(), reg.host+"/a", desc, 100); err != nil || !bytes.Equal(data, good) {
+	if data, err := c.ReadBlob(t.Context(), reg.host+"/a", desc); err != nil || !bytes.Equal(data, good) {
 		t.Errorf("got %q, %v", data, err)
 	}
 }

@@ -245,7 +245,7 @@ func (f *Finder) blob(ctx context.Context, ref registry.Ref, desc ocispec.Descri
 		ref.Tag, ref.Digest = "", desc.Digest
 		_, data, err = f.client.Resolve(ctx, ref)
 	} else {
-		data, err = f.client.ReadBlob(ctx, ref.Repository(), desc, manifest.MaxBytes)
+		data, err = f.client.ReadBlob(ctx, ref.Repository(), desc)
 	}
 	if err != nil {
 		return nil, &transferError{err}
