@@ -11,6 +11,8 @@ import (
 	"github.com/docker/go-units"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/layers/image"
 )
 
 type imagesFlags struct {
@@ -138,7 +140,7 @@ func matchesReference(pattern, ref string) bool {
 // displayName is the name that people know an image by.
 func displayName(n namedImage) string {
 	if n.Ref != "" {
-		return familiar(n.Ref)
+		return image.Familiar(n.Ref)
 	}
 	return shortID(n.id())
 }

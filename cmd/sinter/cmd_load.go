@@ -13,6 +13,7 @@ import (
 	"github.com/sinter-build/sinter/builder/load"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/hostfile"
+	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
 )
 
@@ -104,7 +105,7 @@ func (lib library) keep(ctx context.Context, out io.Writer, loaded []load.Image)
 			if err := lib.images.Put(ctx, name, img.Desc); err != nil {
 				return err
 			}
-			text := "Loaded image: " + familiar(name)
+			text := "Loaded image: " + image.Familiar(name)
 			if name == "" {
 				text = "Loaded image ID: " + img.Desc.Digest.String()
 			}

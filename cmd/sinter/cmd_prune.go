@@ -245,7 +245,7 @@ func (a *app) prune(ctx context.Context, o gc.Options, f *pruneFlags) error {
 
 func (a *app) sayUntagged(images []gc.Image) error {
 	for _, img := range images {
-		name := familiar(img.Ref)
+		name := image.Familiar(img.Ref)
 		if img.Ref == "" {
 			name = img.Desc.Digest.String()
 		}

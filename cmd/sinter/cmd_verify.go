@@ -188,7 +188,7 @@ func verifyImage(ctx context.Context, env gc.Env, img image.Image, layersOf laye
 	if len(wrong) == 0 || !isNamed(env.Images, img) {
 		return nil
 	}
-	name := familiar(img.Ref)
+	name := image.Familiar(img.Ref)
 	if name == "" {
 		name = img.Desc.Digest.String()
 	}

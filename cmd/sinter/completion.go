@@ -2,6 +2,8 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/sinter-build/sinter/layers/image"
 )
 
 // fixCompletionCmd makes cobra's command take a shell that it does not know for a mistake.
@@ -26,7 +28,7 @@ func (a *app) imageNames(*cobra.Command, []string, string) ([]string, cobra.Shel
 	var names []string
 	for _, img := range list {
 		if img.Ref != "" {
-			names = append(names, familiar(img.Ref))
+			names = append(names, image.Familiar(img.Ref))
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp

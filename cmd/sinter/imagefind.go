@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -247,15 +246,6 @@ func (lib library) whole(n namedImage, platform *ocispec.Platform) (*stored.Imag
 		)
 	}
 	return n.built.Only(n.built.Manifests[0].Platform)
-}
-
-// familiar is a full reference as people write it.
-func familiar(ref string) string {
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return ref
-	}
-	return reference.FamiliarString(named)
 }
 
 // sharedToRead is shared for a command that keeps nothing.
