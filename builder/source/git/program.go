@@ -25,6 +25,12 @@ import (
 
 // program is the machine's git. It sees nothing of the user's configuration
 // and keys, asks nobody, runs no hooks, and speaks to the network only.
+//
+// BuildKit's runner (util/gitutil.GitCLI) does not fit these rules: it believes any host
+// key, takes relative directories of PATH, cannot hand over credentials, keeps all that
+// git writes, however much that is, and repeats failed commands with other arguments by
+// itself. Its exec function could replace all this, but then hardly anything of it would
+// be left.
 type program struct {
 	path string
 	// remote is the address of the source's repository: the one asked for, or
