@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -142,31 +141,6 @@ func TestBlobGoesToNextMirror(t *testing.T) {
 	}
 	if rest.requests.Load() == 0 {
 		t.Error("the registry itself was not asked")
-	}
-}
-
-func TestSlowReaderDoesNotStall(t *testing.T) {
-	data, desc := randomBlob(3_000_000)
-	reg := newTestRegistry(t)
-	server := &brokenBlobs{data: data, ranges: true, piece: len(data)}
-	reg.intercept(server.handle)
-	c := quick(Config{})
-	r, err := c.Blob(t.Context(), reg.host+"/a", desc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	head := make([]byte, 1000)
-	if _, err := io.ReadFull(r, head); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(2 * c.retry.stall)
-	rest, err := io.ReadAll(r)
-	if err != nil || !bytes.Equal(append(head, rest...), data) {
-		t.Errorf("got %d bytes, %v", len(rest), err)
-	}
-	if n := server.requests.Load(); n != 1 {
-		t.Errorf("%d requests for a slow reader", n)
 	}
 }
 

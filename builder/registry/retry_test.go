@@ -22,33 +22,32 @@ func TestAttempts(t *testing.T) {
 	}
 	host := l.Addr().String()
 	l.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	var pauses int
 	lookUp := func(c Config) error {
-		ref, err := ParseRef(host + "/some/image:latest")
-		if err != nil {
-			t.Fatal(err)
+		client := New(c)
+		client.retry.Wait = func(context.Context, time.Duration) error {
+			if pauses++; pauses == 3 {
+				l, err := net.Listen("tcp", host)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := &http.Server{Handler: ggcr.New(ggcr.Logger(quietLog()))}
+				t.Cleanup(func() { s.Close() })
+				go s.Serve(l)
+			}
+			return nil
 		}
-		_, _, err = New(c).Resolve(ctx, ref)
+		_, _, err := client.Resolve(t.Context(), mustRef(t, host+"/some/image:latest"))
 		return err
 	}
-	if err := lookUp(Config{RetryDelay: time.Hour}); err == nil || ctx.Err() != nil {
-		t.Fatalf("without a number of attempts it was waited for: %v", err)
+	if err := lookUp(Config{}); err == nil || pauses > 0 {
+		t.Fatalf("without a number of attempts it was waited for %d times: %v", pauses, err)
 	}
-	go func() {
-		time.Sleep(200 * time.Millisecond)
-		l, err := net.Listen("tcp", host)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		s := &http.Server{Handler: ggcr.New(ggcr.Logger(quietLog()))}
-		t.Cleanup(func() { s.Close() })
-		s.Serve(l)
-	}()
-	err = lookUp(Config{Attempts: 10, RetryDelay: 20 * time.Millisecond})
-	if !errors.Is(err, ErrNotFound) {
+	if err := lookUp(Config{Attempts: 10}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("the registry was not waited for: %v", err)
+	}
+	if pauses != 3 {
+		t.Errorf("it was waited for %d times, not 3", pauses)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/parser"
 )
@@ -88,6 +89,36 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
+// openLater opens a directory as if all that is in it had not changed for long.
+func openLater(t *testing.T, dir, indexDir string) *Directory {
+	t.Helper()
+	l, err := Open(dir, indexDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.start += time.Hour.Nanoseconds()
+	return l
+}
+
+func stampAt(t *testing.T, path string) stamp {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return stampOf(&st)
+}
+
+// TestClock: a directory is opened after everything that happened before, by the clock
+// of the file system.
+func TestClock(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "f")
+	if l := open(t, dir, t.TempDir()); l.start < stampAt(t, filepath.Join(dir, "f")).ctime {
+		t.Errorf("opened at %d, before the file was made", l.start)
+	}
+}
+
 // TestIndexAcrossBuilds follows a file through builds: the index is believed
 // as long as the file is as it was, and never for a file that changed as late
 // as the build itself.
@@ -103,10 +134,7 @@ func TestIndexAcrossBuilds(t *testing.T) {
 	// build returns the digest and whether the index knew it before.
 	build := func() (digest.Digest, bool) {
 		t.Helper()
-		l, err := Open(dir, indexDir)
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := openLater(t, dir, indexDir)
 		f := l.Select(parser.Local{})
 		if _, err := f.ReadDir(""); err != nil {
 			t.Fatal(err)
@@ -129,21 +157,18 @@ func TestIndexAcrossBuilds(t *testing.T) {
 		return d, known
 	}
 	set("one")
-	time.Sleep(20 * time.Millisecond)
 	if d, known := build(); known || d != digest.FromString("one") {
 		t.Errorf("first: %s %v", d, known)
 	}
 	if d, known := build(); !known || d != digest.FromString("one") {
 		t.Errorf("second: %s, known %v", d, known)
 	}
-	fi, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(20 * time.Millisecond)
-	set("two")
-	if err := os.Chtimes(path, fi.ModTime(), fi.ModTime()); err != nil {
-		t.Fatal(err)
+	before := stampAt(t, path)
+	for after := before; after.ctime == before.ctime; after = stampAt(t, path) { // until the clock ticks
+		set("two")
+		if err := os.Chtimes(path, time.Time{}, time.Unix(0, before.mtime)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if d, known := build(); known || d != digest.FromString("two") {
 		t.Errorf("same size and time, other content: %s, known %v", d, known)
@@ -201,12 +226,8 @@ func TestIndexOfOtherDevice(t *testing.T) {
 func TestIndexForgets(t *testing.T) {
 	dir, indexDir := t.TempDir(), t.TempDir()
 	write(t, dir, "a/x", "b/c/x", "keep/x", "other/x")
-	time.Sleep(20 * time.Millisecond)
 	build := func(paths ...string) *index {
-		l, err := Open(dir, indexDir)
-		if err != nil {
-			t.Fatal(err)
-		}
+		l := openLater(t, dir, indexDir)
 		f := l.Select(parser.Local{})
 		if _, err := f.ReadDir(""); err != nil {
 			t.Fatal(err)
