@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
@@ -60,15 +62,48 @@ func Foresee(ctx context.Context, g *parser.Graph, c Config) (*Forecast, error) 
 }
 
 // undisturbed are the facts of a build that changes nothing: what has to be downloaded is
-// not known.
+// not known, unless the Dockerfile came with it.
 type undisturbed struct{ stored }
 
 // Digest implements Facts.
 func (u undisturbed) Digest(ctx context.Context, in parser.Input, sel fileop.Selection) (digest.Digest, error) {
-	if _, local := u.plan.nodes[in.Node].op.(localOp); !local {
-		return "", nil
+	files, err := u.files(ctx, in)
+	if files == nil || err != nil {
+		return "", err
 	}
-	return u.stored.Digest(ctx, in, sel)
+	return u.bounds.digest(ctx, files, sel)
+}
+
+// files returns an input as files to read, if they are at hand: those of steps that need
+// not run are read where they are. Else it returns nil.
+func (u undisturbed) files(ctx context.Context, in parser.Input) (source.FS, error) {
+	switch u.plan.nodes[in.Node].op.(type) {
+	case localOp:
+		return u.engine.files(ctx, in)
+	case gitOp:
+		if u.Git == nil || !u.Git.HasServed(in.Node.Op) {
+			return nil, nil
+		}
+		return u.engine.files(ctx, in)
+	case httpOp:
+		if u.Web == nil || !u.Web.HasServed(in.Node.Op) {
+			return nil, nil
+		}
+		return u.engine.files(ctx, in)
+	}
+	names, _, err := u.plan.layers(ctx, in)
+	if err != nil || names == nil {
+		return nil, err
+	}
+	var c layers.Chain
+	for _, name := range names {
+		l, err := u.layer(layers.ID(name))
+		if err != nil {
+			return nil, nil // it has to be made again
+		}
+		c = append(c, l)
+	}
+	return source.OpenChain(ctx, u.Layers, c)
 }
 
 func (e *engine) foreseen(ctx context.Context, v Verdict) Foreseen {
@@ -94,6 +129,9 @@ func neededName(o op, n *parser.Node) string {
 	case gitOp:
 		return cmp.Or(o.op.FullURL, o.op.Remote)
 	case httpOp:
+		if strings.HasSuffix(o.op.URL, ".invalid/") {
+			return "standard input" // as web.Fetcher offers it
+		}
 		return o.op.URL
 	}
 	return n.Name
@@ -108,12 +146,12 @@ func (e *engine) listings(ctx context.Context, n *parser.Node, id identity) func
 		}
 		parts := id.recipe[len(id.recipe)-len(e.plan.nodes[n].inputs):]
 		for i, in := range e.plan.nodes[n].inputs {
-			if in.sel == nil || !e.isFiles(in.from.Node) || contentOf(parts[i]) != content {
+			if in.sel == nil || contentOf(parts[i]) != content {
 				continue
 			}
 			l := cache.Listing{}
-			files, err := e.files(ctx, in.from)
-			if err != nil {
+			files, err := undisturbed{stored{e}}.files(ctx, in.from)
+			if files == nil || err != nil {
 				return nil
 			}
 			_, err = fileop.List(ctx, files, *in.sel, func(f cache.File) error { l[f.Path] = f; return nil })

@@ -297,13 +297,17 @@ func Explain(now, before BuildStep, listing func(digest string) Listing) []Reaso
 	pairs := paired(now.Parts, before.Parts)
 	list, instruction := instructionReason(now, before, pairs)
 	told := map[string]bool{} // where files come from
+	other := slices.ContainsFunc(pairs, func(d pair) bool { return d.is.Name == "operation" && d.is.Value != d.was.Value })
+	selects := selections(pairs)
 	for _, d := range pairs {
 		switch {
 		case d.is.Value == d.was.Value || d.is.Kind == Does:
+		case other && (d.is.Kind == Setting || d.is.Kind == Variable):
+			// RUN has other parts than COPY.
 		case d.is.Kind == Content && d.lacksOne():
 			// What names other files is told of: the instruction, or a mount.
-		case d.is.Kind == Content && instruction && d.is.From != d.was.From:
-			// It takes them from another place.
+		case d.is.Kind == Content && instruction && (selects || d.is.From != d.was.From):
+			// It takes other files, or takes them from another place.
 		case d.is.Kind == Content && !told[d.is.From]:
 			told[d.is.From] = true
 			if r := filesReason(pairs, d.is.From, listing); r.Changed > 0 || !instruction {
@@ -397,6 +401,21 @@ func instructionReason(now, before BuildStep, pairs []pair) (list []Reason, chan
 		return []Reason{{Kind: InstructionChanged}}, true
 	}
 	return []Reason{{Kind: InstructionChanged, Name: pairs[i].is.Name, Is: pairs[i].is.Value, Was: pairs[i].was.Value}}, false
+}
+
+// selections reports whether fields differ that say which files a step reads.
+func selections(pairs []pair) bool {
+	selecting := func(p Part) (list []string) {
+		for line := range strings.Lines(p.Value) {
+			if name, _, _ := strings.Cut(line, " "); slices.Contains([]string{"source", "path", "include", "exclude"}, name) {
+				list = append(list, line)
+			}
+		}
+		return list
+	}
+	return slices.ContainsFunc(pairs, func(d pair) bool {
+		return (d.is.Kind == Does || d.is.Kind == Setting) && !slices.Equal(selecting(d.is), selecting(d.was))
+	})
 }
 
 // reason explains a difference of anything but an instruction and files.

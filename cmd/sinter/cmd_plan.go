@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -30,14 +31,20 @@ func newPlanCmd(a *app) *cobra.Command {
 Each step is cached, would run, or depends on steps that have to run first: then it
 runs if these give other files than before. Names of images are resolved and files
 are hashed, as in a build. No command starts, nothing is downloaded for a step, and
-no image, output or record is written.`,
+no image, output or record is written. Of a context that is a repository or an
+archive the Dockerfile has to be read, so the store keeps what is in it.`,
 		Example: `  sinter plan .
   sinter plan --format json -t app .
   sinter plan --fail-on 'run=RUN npm*' .`,
 		Args: f.checkArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			f.context = args[0]
-			return a.build(c.Context(), f)
+			err := a.build(c.Context(), f)
+			var usage *usageError
+			if errors.As(err, &usage) {
+				usage.command = c.CommandPath()
+			}
+			return err
 		},
 	}
 	f.register(c)

@@ -40,6 +40,8 @@ type Fetcher struct {
 	// process's user.
 	Home string
 
+	source.Served
+
 	client *http.Client
 	refs   source.Answers[revision]
 	trees  source.Answers[*local.Directory]
@@ -118,6 +120,7 @@ func (f *Fetcher) Files(ctx context.Context, op parser.Git) (source.FS, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.Serves(op)
 	return l.Select(parser.Local{}), nil
 }
 

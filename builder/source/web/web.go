@@ -39,6 +39,8 @@ import (
 // One value serves one build: within it every URL has one answer.
 type Fetcher struct {
 	remote.Config
+	source.Served
+
 	client *http.Client
 	// backoff has the pauses before a request is made again.
 	backoff transfer.Backoff
@@ -113,6 +115,7 @@ func (f *Fetcher) Files(ctx context.Context, op parser.HTTP) (source.FS, error) 
 	if err != nil {
 		return nil, err
 	}
+	f.Serves(op)
 	return d.serve(op), nil
 }
 
