@@ -177,7 +177,7 @@ func (e *engine) missing(ctx context.Context, p Plan) (size int64, err error) {
 			return 0, err
 		}
 		for _, l := range v.chains[0] {
-			if !e.Layers.Has(l.Descriptor) {
+			if !e.Layers.Blobs.Has(l.Descriptor) {
 				size += l.Descriptor.Size
 			}
 		}

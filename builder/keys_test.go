@@ -137,7 +137,7 @@ func TestEpochPacksOnce(t *testing.T) {
 		if _, err := Build(t.Context(), graph(), config); err != nil {
 			t.Fatal(err)
 		}
-		blobs, err := config.Layers.Blobs()
+		blobs, err := config.Layers.Blobs.All()
 		if err != nil || len(blobs) != 1 {
 			t.Errorf("there are %d blobs, %v", len(blobs), err)
 		}

@@ -24,7 +24,7 @@ func (o imageOp) run(ctx context.Context, e *engine) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
-	if slices.ContainsFunc(c, func(l layers.Layer) bool { return !e.Layers.Has(l.Descriptor) }) {
+	if slices.ContainsFunc(c, func(l layers.Layer) bool { return !e.Layers.Blobs.Has(l.Descriptor) }) {
 		e.instant(o.node)
 	} else {
 		e.cached(o.node)

@@ -84,7 +84,7 @@ func take(ctx context.Context, env Env, claims store.Claims, before *Stock) (*St
 	if s.Layers, err = env.Store.Usage(ctx, measured); err != nil {
 		return nil, fmt.Errorf("measuring layers: %w", err)
 	}
-	if s.Blobs, err = env.Store.Blobs(); err != nil {
+	if s.Blobs, err = env.Store.Blobs.All(); err != nil {
 		return nil, fmt.Errorf("measuring blobs: %w", err)
 	}
 	if before == nil {

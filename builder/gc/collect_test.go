@@ -321,7 +321,7 @@ func TestApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d := range again.Blobs() {
-		if !env.Store.Has(d) {
+		if !env.Store.Blobs.Has(d) {
 			t.Errorf("blob %s of the kept image is gone", d.Digest)
 		}
 	}

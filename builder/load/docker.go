@@ -15,7 +15,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/manifest"
-	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 )
 
@@ -94,7 +93,7 @@ func (c *contents) follow(name string) string {
 
 func (c *contents) put(ctx context.Context, data []byte, mediaType string) (ocispec.Descriptor, error) {
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	return desc, c.store.PutBlob(ctx, desc, bytes.NewReader(data))
+	return desc, c.store.Blobs.Put(ctx, desc, bytes.NewReader(data))
 }
 
 func (c *contents) dockerConfig(ctx context.Context, name string) ([]byte, error) {
@@ -120,7 +119,7 @@ func (c *contents) openBlob(ctx context.Context, d digest.Digest) (io.ReadCloser
 	if !ok {
 		return nil, &Error{fmt.Sprintf("blob %s is not in the archive", d)}
 	}
-	return c.store.OpenBlob(ctx, layers.Layer{ID: layers.ID(d.Encoded()), Descriptor: ocispec.Descriptor{Digest: d, Size: size}})
+	return c.store.Blobs.Open(ctx, ocispec.Descriptor{Digest: d, Size: size})
 }
 
 // dockerLayer makes a blob of a layer: a plain tar is compressed, a compressed
@@ -161,7 +160,7 @@ func (c *contents) dockerLayer(ctx context.Context, name string, diffID digest.D
 	if err != nil {
 		return desc, err
 	}
-	return desc, errors.Join(c.store.PutBlob(ctx, desc, again), again.Close())
+	return desc, errors.Join(c.store.Blobs.Put(ctx, desc, again), again.Close())
 }
 
 func otherDiffID(got, want digest.Digest) error {
@@ -188,7 +187,7 @@ func (c *contents) compress(ctx context.Context, plain io.Reader, diffID digest.
 		return desc, err
 	}
 	desc = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: p.Digest, Size: p.Size}
-	return desc, c.store.PutBlob(ctx, desc, f)
+	return desc, c.store.Blobs.Put(ctx, desc, f)
 }
 
 func (c *contents) openLayer(ctx context.Context, name string) (io.ReadCloser, error) {

@@ -146,7 +146,7 @@ func (c *contents) entry(ctx context.Context, h *tar.Header, r io.Reader) error 
 	}
 	if d, ok := blobDigest(name); ok {
 		c.blobs[d] = h.Size
-		return c.store.PutBlob(ctx, ocispec.Descriptor{Digest: d, Size: h.Size}, r)
+		return c.store.Blobs.Put(ctx, ocispec.Descriptor{Digest: d, Size: h.Size}, r)
 	}
 	switch {
 	case strings.HasSuffix(name, ".tar") || strings.HasSuffix(name, ".tar.gz"):
@@ -262,7 +262,7 @@ func complete(ctx context.Context, s *store.Store, loaded []Image) error {
 			return &Error{fmt.Sprintf("image %s: none of its manifests is there", img.Desc.Digest)}
 		}
 		for _, d := range b.Blobs() {
-			if len(b.Origins(d.Digest)) == 0 && !s.Has(d) {
+			if len(b.Origins(d.Digest)) == 0 && !s.Blobs.Has(d) {
 				return fmt.Errorf("image %s: its blob %s is not in the archive", img.Desc.Digest, d.Digest)
 			}
 		}
@@ -326,5 +326,5 @@ func copyBlob(ctx context.Context, s *store.Store, dir string, desc ocispec.Desc
 		return err
 	}
 	defer f.Close()
-	return s.PutBlob(ctx, desc, f)
+	return s.Blobs.Put(ctx, desc, f)
 }

@@ -11,7 +11,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/manifest"
-	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/store"
 )
@@ -34,7 +33,7 @@ func (b *Image) read(ctx context.Context, root ocispec.Descriptor) error {
 	return manifest.Walker{
 		Read: func(d ocispec.Descriptor) ([]byte, error) { return b.Read(ctx, d) },
 		Want: func(d ocispec.Descriptor) (bool, error) {
-			has := b.Store.Has(d)
+			has := b.Store.Blobs.Has(d)
 			if !has {
 				b.Missing = append(b.Missing, d)
 			}
@@ -60,7 +59,7 @@ func (b *Image) read(ctx context.Context, root ocispec.Descriptor) error {
 // of them is.
 func (b *Image) attach(d *manifest.Document) {
 	blobs := d.Blobs()
-	if slices.ContainsFunc(blobs, func(d ocispec.Descriptor) bool { return !b.Store.Has(d) }) {
+	if slices.ContainsFunc(blobs, func(d ocispec.Descriptor) bool { return !b.Store.Blobs.Has(d) }) {
 		b.Missing = append(b.Missing, d.Desc)
 		return
 	}
@@ -128,7 +127,7 @@ func (b *Image) Read(ctx context.Context, desc ocispec.Descriptor) ([]byte, erro
 
 // ReadBlob returns a manifest, index or config of the store, verified.
 func ReadBlob(ctx context.Context, s *store.Store, desc ocispec.Descriptor) ([]byte, error) {
-	r, err := s.OpenBlob(ctx, layers.Layer{ID: layers.ID(desc.Digest.Encoded()), Descriptor: desc})
+	r, err := s.Blobs.Open(ctx, desc)
 	if err != nil {
 		return nil, err
 	}

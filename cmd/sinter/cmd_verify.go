@@ -206,7 +206,7 @@ func imageProblems(ctx context.Context, s *store.Store, img image.Image, layersO
 	for _, d := range built.Blobs() {
 		// A pulled layer comes when it is needed. Where from is noted after the
 		// image has its name.
-		if !s.Has(d) && len(built.Origins(d.Digest)) == 0 && !img.Pulled {
+		if !s.Blobs.Has(d) && len(built.Origins(d.Digest)) == 0 && !img.Pulled {
 			wrong = append(wrong, fmt.Errorf("its blob %s is missing", d.Digest))
 		}
 	}
@@ -235,7 +235,7 @@ type layerCheck struct {
 func (c layerCheck) check(ctx context.Context, chain layers.Chain) (wrong []error) {
 	for _, l := range chain {
 		err, known := c.done[l.ID]
-		if !known && c.store.Has(l.Descriptor) {
+		if !known && c.store.Blobs.Has(l.Descriptor) {
 			err = c.store.VerifyDiffID(ctx, l)
 			c.done[l.ID] = err
 		}

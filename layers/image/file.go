@@ -118,33 +118,3 @@ func (s *Images) Used(d digest.Digest) {
 	now := time.Now()
 	_ = os.Chtimes(s.blobPath(d), now, now) // it only saves work
 }
-
-// PutBlob keeps a manifest, index or config and describes it.
-func (s *Images) PutBlob(data []byte, mediaType string) (ocispec.Descriptor, error) {
-	desc := ocispec.Descriptor{
-		MediaType: mediaType, Size: int64(len(data)),
-		Digest: digest.FromBytes(data),
-	}
-	if s.disk != nil {
-		if err := s.disk.ClaimImage(desc.Digest); err != nil {
-			return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
-		}
-	}
-	if old, err := os.ReadFile(s.blobPath(desc.Digest)); err == nil && digest.FromBytes(old) == desc.Digest {
-		return desc, nil
-	}
-	if err := s.makeFolders(); err != nil {
-		return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
-	}
-	if s.disk != nil {
-		done, err := s.disk.Writing(desc.Digest)
-		if err != nil {
-			return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
-		}
-		defer done()
-	}
-	if err := s.writeFile(s.blobPath(desc.Digest), data); err != nil {
-		return desc, fmt.Errorf("blob %s: %w", desc.Digest, err)
-	}
-	return desc, nil
-}

@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -49,18 +48,8 @@ type Images struct {
 	Warn func(string)
 
 	root string
-	disk Disk
+	disk interface{ Sync() error }
 	lost atomic.Bool
-}
-
-// Disk is what makes the content of images durable before they get a name.
-type Disk interface {
-	// ClaimImage says that an image, which may not be there yet, is in use.
-	ClaimImage(d digest.Digest) error
-	// Writing says that a blob is being written, until done is called.
-	Writing(d digest.Digest) (done func(), err error)
-	// Sync returns when everything that is new is on disk.
-	Sync() error
 }
 
 // Image is one reference and what it stands for.
@@ -79,9 +68,12 @@ type Image struct {
 	Asked time.Time
 }
 
-// Open returns the images of the store at root. Nothing is made before Put. disk
-// may be nil: then only the names are durable.
-func Open(root string, disk Disk) *Images { return &Images{root: root, disk: disk} }
+// Open returns the images of the store at root. Nothing is made before Put. Sync of disk
+// returns when everything that is new is on disk, which an image is before it gets a
+// name. disk may be nil: then only the names are durable.
+func Open(root string, disk interface{ Sync() error }) *Images {
+	return &Images{root: root, disk: disk}
+}
 
 // Lost reports whether a damaged list was repaired by way of s and names are lost: an
 // image without a name may be one that is wanted.

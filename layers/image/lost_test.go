@@ -11,7 +11,7 @@ import (
 // While another process repairs the list, whoever reads it knows that names are lost.
 func TestLostWhileAnotherRepairs(t *testing.T) {
 	s := Open(t.TempDir(), nil)
-	desc, err := s.PutBlob([]byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}`), "application/vnd.oci.image.manifest.v1+json")
+	desc, err := putBlob(s, []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json"}`), "application/vnd.oci.image.manifest.v1+json")
 	if err != nil {
 		t.Fatal(err)
 	}

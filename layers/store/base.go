@@ -136,7 +136,7 @@ func (s *Store) CheckDiffID(ctx context.Context, l layers.Layer) error {
 		return nil
 	case err != nil:
 		return err
-	case m.Verified || !s.whole(m.Layer.Descriptor):
+	case m.Verified || !s.Blobs.whole(m.Layer.Descriptor):
 		return nil
 	}
 	if err := s.withSoundBlob(m.Layer, func() error { return s.VerifyDiffID(ctx, m.Layer) }); err != nil {
@@ -155,7 +155,7 @@ func (s *Store) CheckDiffID(ctx context.Context, l layers.Layer) error {
 // remembered in memory.
 func (s *Store) checkDiffIDHere(ctx context.Context, l layers.Layer) error {
 	m, err := s.meta(l.ID)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !s.whole(m.Layer.Descriptor) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !s.Blobs.whole(m.Layer.Descriptor) {
 		return nil
 	}
 	if err == nil {

@@ -27,7 +27,7 @@ func claimed(l layers.Layer, diffID digest.Digest, origins ...string) layers.Lay
 // know makes a layer of an image known, with its blob on disk.
 func know(t *testing.T, s *Store, l layers.Layer, blob []byte) {
 	t.Helper()
-	if err := errors.Join(s.Known(ctx, l), s.PutBlob(ctx, l.Descriptor, bytes.NewReader(blob))); err != nil {
+	if err := errors.Join(s.Known(ctx, l), s.Blobs.Put(ctx, l.Descriptor, bytes.NewReader(blob))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -223,7 +223,7 @@ func TestInflatedWhole(t *testing.T) {
 	for _, half := range []bool{false, true} {
 		s := open(t, t.TempDir(), Options{})
 		l, blob := pulled(t)
-		if err := s.PutBlob(ctx, l.Descriptor, bytes.NewReader(blob)); err != nil {
+		if err := s.Blobs.Put(ctx, l.Descriptor, bytes.NewReader(blob)); err != nil {
 			t.Fatal(err)
 		}
 		if half {

@@ -60,7 +60,7 @@ func BlobPart(d digest.Digest) string {
 const imagePrefix = "image "
 
 // Claim says that this process uses parts of the store, until it closes the store.
-func (s *Store) Claim(parts ...string) error {
+func (s *shelf) Claim(parts ...string) error {
 	if s.claims.hasAll(parts) {
 		return nil
 	}
@@ -68,11 +68,11 @@ func (s *Store) Claim(parts ...string) error {
 }
 
 // ClaimImage claims an image by its manifest or index, before that is read.
-func (s *Store) ClaimImage(d digest.Digest) error { return s.Claim(imagePrefix + d.String()) }
+func (s *shelf) ClaimImage(d digest.Digest) error { return s.Claim(imagePrefix + d.String()) }
 
 // ClaimFound claims what find returns, while nothing can be removed. find must not
 // claim anything itself.
-func (s *Store) ClaimFound(find func() (parts []string, err error)) error {
+func (s *shelf) ClaimFound(find func() (parts []string, err error)) error {
 	c := &s.claims
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,7 +121,7 @@ func (c *claims) hasAll(parts []string) bool {
 // claimNothing keeps the gate shared, since claims cannot be written. Where the gate
 // is missing or belongs to another user, nothing keeps that user's prune from removing
 // what is being read: see missing.
-func (s *Store) claimNothing() error {
+func (s *shelf) claimNothing() error {
 	s.claims.held = map[string]bool{}
 	gate, err := hostfile.OpenLock(filepath.Join(s.root, "locks", gateName))
 	if hostfile.IsReadOnly(err) || errors.Is(err, fs.ErrNotExist) {
@@ -144,11 +144,11 @@ var (
 
 // IsUnlocked reports whether nothing keeps other processes from removing what this one
 // reads: the store can only be read, and its gate cannot be locked.
-func (s *Store) IsUnlocked() bool { return s.readOnly() && s.claims.gate == nil }
+func (s *shelf) IsUnlocked() bool { return s.readOnly() && s.claims.gate == nil }
 
 // missing adds to err, about what is missing, what that means in a store that can only
 // be read.
-func (s *Store) missing(err error) error {
+func (s *shelf) missing(err error) error {
 	switch {
 	case !s.readOnly():
 		return err
@@ -166,7 +166,7 @@ func (c *claims) close() error {
 }
 
 // openClaims prepares claims.
-func (s *Store) openClaims() error {
+func (s *shelf) openClaims() error {
 	gate, err := hostfile.OpenLock(filepath.Join(s.root, "locks", gateName))
 	if err != nil {
 		return err

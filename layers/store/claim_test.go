@@ -52,7 +52,7 @@ func TestClaims(t *testing.T) {
 			root := t.TempDir()
 			l := writeAndClose(t, root, Forms{Blob: true, Dir: true})
 			user, other := openOnly(t, root), openOnly(t, root)
-			if _, err := user.Get(l.ID); err != nil || !user.Has(l.Descriptor) {
+			if _, err := user.Get(l.ID); err != nil || !user.Blobs.Has(l.Descriptor) {
 				t.Fatal(err)
 			}
 			c.end(t, user)
@@ -66,7 +66,7 @@ func TestClaims(t *testing.T) {
 				}
 			}
 			errorIf(t, x.Release())
-			if got := other.Has(l.Descriptor); got == c.goes {
+			if got := other.Blobs.Has(l.Descriptor); got == c.goes {
 				t.Errorf("the blob is there: %t", got)
 			}
 			if _, err := other.Get(l.ID); (err == nil) == c.goes {
@@ -93,19 +93,19 @@ func TestEveryLookClaims(t *testing.T) {
 		look func(s *Store) error
 		part string
 	}{
-		"Get":        {func(s *Store) error { _, err := s.Get(l.ID); return err }, layer},
-		"absent":     {func(s *Store) error { _, _ = s.Get("none"); return nil }, LayerPart("none")},
-		"Tree":       {func(s *Store) error { _, err := s.Tree(ctx, l); return err }, layer},
-		"View":       {func(s *Store) error { _, err := s.View(ctx, chain); return err }, layer},
-		"Dir":        {func(s *Store) error { _, err := s.Dir(ctx, chain); return err }, layer},
-		"Base":       {func(s *Store) error { s.Base(l.Descriptor, l.DiffID); return nil }, LayerPart(layers.BaseID(l.Descriptor, l.DiffID))},
-		"Has":        {func(s *Store) error { s.Has(l.Descriptor); return nil }, blob},
-		"CanHave":    {func(s *Store) error { s.CanHave(l); return nil }, blob},
-		"OpenBlob":   {func(s *Store) error { r, err := s.OpenBlob(ctx, l); return errors.Join(err, r.Close()) }, blob},
-		"PutBlob":    {func(s *Store) error { return s.PutBlob(ctx, l.Descriptor, strings.NewReader("")) }, blob},
-		"Writing":    {func(s *Store) error { done, err := s.Writing(l.Descriptor.Digest); done(); return err }, blob},
-		"ClaimImage": {func(s *Store) error { return s.ClaimImage(l.Descriptor.Digest) }, "image " + l.Descriptor.Digest.String()},
-		"NewWriter":  {func(s *Store) error { write(t, s, Forms{Blob: true}); return nil }, layer},
+		"Get":         {func(s *Store) error { _, err := s.Get(l.ID); return err }, layer},
+		"absent":      {func(s *Store) error { _, _ = s.Get("none"); return nil }, LayerPart("none")},
+		"Tree":        {func(s *Store) error { _, err := s.Tree(ctx, l); return err }, layer},
+		"View":        {func(s *Store) error { _, err := s.View(ctx, chain); return err }, layer},
+		"Dir":         {func(s *Store) error { _, err := s.Dir(ctx, chain); return err }, layer},
+		"Base":        {func(s *Store) error { s.Base(l.Descriptor, l.DiffID); return nil }, LayerPart(layers.BaseID(l.Descriptor, l.DiffID))},
+		"Has":         {func(s *Store) error { s.Blobs.Has(l.Descriptor); return nil }, blob},
+		"CanHave":     {func(s *Store) error { s.CanHave(l); return nil }, blob},
+		"OpenBlob":    {func(s *Store) error { r, err := s.OpenBlob(ctx, l); return errors.Join(err, r.Close()) }, blob},
+		"PutBlob":     {func(s *Store) error { return s.Blobs.Put(ctx, l.Descriptor, strings.NewReader("")) }, blob},
+		"writingBlob": {func(s *Store) error { done, err := s.writingBlob(l.Descriptor.Digest); done(); return err }, blob},
+		"ClaimImage":  {func(s *Store) error { return s.ClaimImage(l.Descriptor.Digest) }, "image " + l.Descriptor.Digest.String()},
+		"NewWriter":   {func(s *Store) error { write(t, s, Forms{Blob: true}); return nil }, layer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, other := open(t, root, Options{}), open(t, root, Options{})
@@ -180,7 +180,7 @@ func TestClaimWaits(t *testing.T) {
 	user, other := open(t, root, Options{}), open(t, root, Options{})
 	x, _ := exclude(t, other)
 	found := make(chan bool)
-	go func() { found <- user.Has(l.Descriptor) }()
+	go func() { found <- user.Blobs.Has(l.Descriptor) }()
 	errorIf(t, x.RemoveBlob(l.Descriptor.Digest))
 	errorIf(t, x.Release())
 	if <-found {

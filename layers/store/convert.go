@@ -147,7 +147,7 @@ func (s *Store) converted(l layers.Layer, w Wanted) (layers.Layer, bool) {
 	if w.Epoch == nil && m.suffices(l, w) {
 		return l, true
 	}
-	if v, ok := m.Variants[w.name()]; ok && s.whole(v.Descriptor) {
+	if v, ok := m.Variants[w.name()]; ok && s.Blobs.whole(v.Descriptor) {
 		return v.of(l), true
 	}
 	return l, false
@@ -170,42 +170,40 @@ func (m meta) describes(l layers.Layer) bool {
 	return m.madeHere() && m.Layer.Descriptor.Digest == l.Descriptor.Digest
 }
 
-func (s *Store) convert(ctx context.Context, l layers.Layer, w Wanted) (variant, error) {
-	f, err := os.CreateTemp(s.tmp, "blob-")
-	if err != nil {
-		return variant{}, err
-	}
-	defer removeIfThere(f.Name())
-	defer f.Close()
-	var p archive.Packed
+func (s *Store) convert(ctx context.Context, l layers.Layer, w Wanted) (v variant, err error) {
+	err = s.Blobs.create(func(f io.Writer) (digest.Digest, error) {
+		p, err := s.convertTo(ctx, l, f, w)
+		v.DiffID = p.DiffID
+		v.Descriptor = ocispec.Descriptor{MediaType: w.Compression.MediaType(), Digest: p.Digest, Size: p.Size}
+		switch {
+		case err != nil || w.Epoch != nil || p.DiffID == l.DiffID:
+			return p.Digest, err
+		case l.ID.IsBase():
+			return "", ofLayer(l, checkDiffID(l, p.DiffID))
+		}
+		return "", folder.ErrCorrupt
+	})
+	return v, err
+}
+
+// convertTo writes a blob as wanted.
+func (s *Store) convertTo(ctx context.Context, l layers.Layer, blob io.Writer, w Wanted) (archive.Packed, error) {
 	m, err := s.meta(l.ID)
 	switch {
 	case w.Epoch != nil:
-		p, err = s.packTree(ctx, l, f, w)
+		return s.packTree(ctx, l, blob, w)
 	case err == nil && m.describes(l):
-		var t *layers.Tree
-		if t, err = s.tree(l.ID); err == nil {
-			p, err = s.fromTar(ctx, l, func(tar io.Reader) (archive.Packed, error) {
-				return archive.Repack(ctx, tar, t, f, w.Compression)
-			})
+		t, err := s.tree(l.ID)
+		if err != nil {
+			return archive.Packed{}, err
 		}
-	default:
-		p, err = s.fromTar(ctx, l, func(tar io.Reader) (archive.Packed, error) {
-			return archive.Recompress(ctx, tar, f, w.Compression)
+		return s.fromTar(ctx, l, func(tar io.Reader) (archive.Packed, error) {
+			return archive.Repack(ctx, tar, t, blob, w.Compression)
 		})
 	}
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return variant{}, err
-	}
-	switch {
-	case w.Epoch != nil || p.DiffID == l.DiffID:
-	case l.ID.IsBase():
-		return variant{}, ofLayer(l, checkDiffID(l, p.DiffID))
-	default:
-		return variant{}, folder.ErrCorrupt
-	}
-	desc := ocispec.Descriptor{MediaType: w.Compression.MediaType(), Digest: p.Digest, Size: p.Size}
-	return variant{DiffID: p.DiffID, Descriptor: desc}, s.placeBlob(f.Name(), p.Digest)
+	return s.fromTar(ctx, l, func(tar io.Reader) (archive.Packed, error) {
+		return archive.Recompress(ctx, tar, blob, w.Compression)
+	})
 }
 
 // packTree writes a blob of the layer's files, from whatever form there is.
@@ -258,7 +256,7 @@ func (s *Store) remember(ctx context.Context, id layers.ID, w Wanted, v variant)
 	known := map[string]variant{}
 	for name, old := range m.Variants {
 		// What was collected is forgotten.
-		if s.whole(old.Descriptor) {
+		if s.Blobs.whole(old.Descriptor) {
 			known[name] = old
 		}
 	}

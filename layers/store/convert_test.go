@@ -86,14 +86,14 @@ func TestConvertRemembers(t *testing.T) {
 	l := write(t, s, Forms{Blob: true})
 	z := convert(t, s, l, Wanted{Compression: zstd})
 	// Without the first blob a new one could not be made.
-	if err := s.RemoveBlob(l.Descriptor.Digest); err != nil {
+	if err := s.Blobs.Remove(l.Descriptor.Digest); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, root, Options{})
 	if again := convert(t, s, l, Wanted{Compression: zstd}); !sameBlob(again, z) {
 		t.Errorf("got %+v, not %+v", again, z)
 	}
-	if err := s.RemoveBlob(z.Descriptor.Digest); err != nil {
+	if err := s.Blobs.Remove(z.Descriptor.Digest); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.Convert(ctx, l, Wanted{Compression: zstd}); err == nil {

@@ -13,14 +13,18 @@ import (
 // ErrNoForm is about a layer of which nothing is left that can be read.
 var ErrNoForm = errors.New("no blob, tar or directory of it can be used")
 
-// A LayerError is a layer that could not be had, or that cannot be read.
+// A LayerError is a layer that could not be had, or that cannot be read. Of a blob that
+// is not known to be of a layer, Layer has the Descriptor alone.
 type LayerError struct {
 	Layer layers.Layer
 	Err   error
 }
 
 func (e *LayerError) Error() string {
-	if len(e.Layer.Origins) > 0 {
+	switch {
+	case e.Layer.ID == "":
+		return fmt.Sprintf("blob %s: %v", e.Layer.Descriptor.Digest, e.Err)
+	case len(e.Layer.Origins) > 0:
 		return fmt.Sprintf("layer %s of %s: %v", e.Layer.ID, e.Layer.Origins[0], e.Err)
 	}
 	return fmt.Sprintf("layer %s: %v", e.Layer.ID, e.Err)

@@ -50,13 +50,13 @@ func (s *Store) inflate(ctx context.Context, l layers.Layer) error {
 // withSoundBlob calls read, which reads the blob of l. When the blob on disk has gone
 // bad and can be got again, it is, and read is called once more.
 func (s *Store) withSoundBlob(l layers.Layer, read func() error) error {
-	had := s.Has(l.Descriptor)
+	had := s.Blobs.Has(l.Descriptor)
 	err := read()
 	if err == nil || !had || !errors.Is(err, folder.ErrCorrupt) || len(l.Origins) == 0 || s.opt.Fetch == nil {
 		return err
 	}
 	s.opt.Warn(fmt.Sprintf("the blob of layer %s is damaged and is got again: %v", l.ID, err))
-	if err := s.RemoveBlob(l.Descriptor.Digest); err != nil {
+	if err := s.Blobs.Remove(l.Descriptor.Digest); err != nil {
 		return err
 	}
 	return read()

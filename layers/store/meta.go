@@ -65,7 +65,7 @@ func (s *Store) dirOf(id layers.ID) (path string, ok bool, err error) {
 	return "", false, nil
 }
 
-func (s *Store) layerPath(id layers.ID, name string) string {
+func (s *shelf) layerPath(id layers.ID, name string) string {
 	return filepath.Join(s.root, "layers", string(id), name)
 }
 

@@ -8,7 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -48,7 +49,7 @@ func (s *Store) packed(id layers.ID) (layers.Layer, bool) {
 	}
 	// A blob that was pulled can be pulled again; one that was made here
 	// must be here.
-	if len(m.Layer.Origins) > 0 || s.whole(m.Layer.Descriptor) {
+	if len(m.Layer.Origins) > 0 || s.Blobs.whole(m.Layer.Descriptor) {
 		return m.Layer, true
 	}
 	return layers.Layer{}, false
@@ -59,38 +60,25 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 	if err != nil {
 		return err
 	}
-	dir, err := s.TempDir("pack-")
-	if err != nil {
-		return err
-	}
-	defer s.RemoveTemp(dir)
-	blob, err := os.Create(filepath.Join(dir, "blob"))
-	if err != nil {
-		return err
-	}
-	defer blob.Close()
 	var p archive.Packed
 	put := func() error { return s.putTree(m.Layer.ID, t) }
-	tar, err := os.Open(s.layerPath(m.Layer.ID, tarName))
-	switch {
-	case err == nil:
-		defer tar.Close()
-		p, err = archive.Repack(ctx, bufio.NewReaderSize(tar, 1<<20), t, blob, c)
-	case errors.Is(err, fs.ErrNotExist):
-		var packed *layers.EncodedTree
-		packed, p, err = s.packDir(ctx, m.Layer, t, blob, c)
-		put = func() error { return s.putEncoded(m.Layer.ID, packed) }
-	}
+	err = s.Blobs.create(func(blob io.Writer) (digest.Digest, error) {
+		tar, err := os.Open(s.layerPath(m.Layer.ID, tarName))
+		switch {
+		case err == nil:
+			defer tar.Close()
+			p, err = archive.Repack(ctx, bufio.NewReaderSize(tar, 1<<20), t, blob, c)
+		case errors.Is(err, fs.ErrNotExist):
+			var packed *layers.EncodedTree
+			packed, p, err = s.packDir(ctx, m.Layer, t, blob, c)
+			put = func() error { return s.putEncoded(m.Layer.ID, packed) }
+		}
+		if err == nil && m.Layer.DiffID != "" && m.Layer.DiffID != p.DiffID {
+			err = fmt.Errorf("%w: packed again it is %s, not %s", folder.ErrCorrupt, p.DiffID, m.Layer.DiffID)
+		}
+		return p.Digest, err
+	})
 	if err != nil {
-		return err
-	}
-	if err := errors.Join(blob.Chmod(0o644), blob.Close()); err != nil {
-		return err
-	}
-	if m.Layer.DiffID != "" && m.Layer.DiffID != p.DiffID {
-		return fmt.Errorf("%w: packed again it is %s, not %s", folder.ErrCorrupt, p.DiffID, m.Layer.DiffID)
-	}
-	if err := s.placeBlob(blob.Name(), p.Digest); err != nil {
 		return err
 	}
 	m.Layer.DiffID = p.DiffID

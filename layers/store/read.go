@@ -129,7 +129,7 @@ func (s *Store) openBlobTar(id layers.ID) (*openTar, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.Layer.Descriptor.Digest == "" || m.Kind == "" || !s.whole(m.Layer.Descriptor) {
+	if m.Layer.Descriptor.Digest == "" || m.Kind == "" || !s.Blobs.whole(m.Layer.Descriptor) {
 		return nil, fs.ErrNotExist
 	}
 	return openTarFile(s.blobPath(m.Layer.Descriptor.Digest), m.Kind, m.Chunks)

@@ -1,6 +1,6 @@
 // Package store keeps blobs and layers in one folder, which is an OCI image
-// layout with a few folders beside it, and makes the forms of a layer (blob,
-// tar, tree, directory) when somebody needs them.
+// layout with a few folders beside it. Blobs keep content under its digest. A Store
+// makes the forms of a layer (blob, tar, tree, directory) when somebody needs them.
 //
 // The invariant: what stands under its final name is complete. Everything is
 // written under a temporary name and renamed; any process may be killed at any
@@ -9,9 +9,7 @@
 package store
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -20,13 +18,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sinter-build/sinter/layers"
-	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
@@ -54,14 +50,11 @@ type Options struct {
 	Read bool
 }
 
-// Store is a folder of blobs and layers. It is safe for concurrent use.
+// Store is a folder of layers, with their Blobs. It is safe for concurrent use.
 type Store struct {
-	root string
-	opt  Options
-	// tmp is this process's own temporary folder, locked by own as long as
-	// the process lives. A store that can only be read has none: own is nil.
-	tmp string
-	own *os.File
+	*shelf
+	// Blobs are the contents that have a digest, of layers and others.
+	Blobs *Blobs
 
 	mu    sync.Mutex
 	metas map[layers.ID]meta
@@ -72,9 +65,7 @@ type Store struct {
 	// reading them, so they are closed with the store.
 	retired []*openTar
 
-	dirs   dirs
-	disk   durability
-	claims claims
+	dirs dirs
 }
 
 // Open makes the folders below root and removes what dead processes left.
@@ -85,8 +76,9 @@ func Open(root string, opt Options) (*Store, error) {
 	if opt.Context == nil {
 		opt.Context = context.Background()
 	}
+	shelf := &shelf{root: root, opt: opt}
 	s := &Store{
-		root: root, opt: opt,
+		shelf: shelf, Blobs: &Blobs{shelf},
 		metas: map[layers.ID]meta{}, trees: map[layers.ID]*layers.Tree{}, tars: map[layers.ID]*openTar{},
 		dirs: dirs{known: map[string]*knownDir{}},
 	}
@@ -104,20 +96,6 @@ func Open(root string, opt Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the store: %w", errors.Join(err, s.removeOwnTemp()))
 	}
 	return s, nil
-}
-
-// openForWriting makes what is needed to keep anything, and removes leftovers.
-func (s *Store) openForWriting() error {
-	if err := makeFolders(s.root); err != nil {
-		return fmt.Errorf("making the store: %w", err)
-	}
-	if err := s.removeLeftovers(); err != nil {
-		return fmt.Errorf("opening the store: %w", err)
-	}
-	if err := s.ownTemp(); err != nil {
-		return fmt.Errorf("opening the store: %w", err)
-	}
-	return nil
 }
 
 func isDir(path string) bool {
@@ -160,28 +138,6 @@ func (e *ReadOnlyError) HintText() string {
 	return "its images can be listed, inspected, saved and pushed; for anything else make it writable, or name another store with --root DIR or SINTER_ROOT"
 }
 
-// readOnly reports whether nothing can be written.
-func (s *Store) readOnly() bool { return s.own == nil }
-
-// makeFolders makes those that are missing. A new store is its owner's alone.
-func makeFolders(root string) error {
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Join(root, "blobs/sha256"), 0o755); err != nil {
-		return err
-	}
-	for _, dir := range []string{"tmp", "locks", "layers"} {
-		if err := hostfile.Private(filepath.Join(root, dir)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Root is the store's folder.
-func (s *Store) Root() string { return s.root }
-
 // Close makes the new layers durable and removes this process's temporary
 // files. Nothing of the store may be in use any more.
 func (s *Store) Close() error { return s.release(s.closeDurability()) }
@@ -200,129 +156,4 @@ func (s *Store) release(err error) error {
 	clear(s.tars)
 	s.mu.Unlock()
 	return errors.Join(err, s.removeOwnTemp())
-}
-
-// Temp is this process's own folder for temporary files.
-func (s *Store) Temp() string { return s.tmp }
-
-// TempDir makes a directory that goes with this process at the latest. It lies
-// on the file system of the store, so what is in it can be renamed into place.
-func (s *Store) TempDir(pattern string) (string, error) {
-	dir, err := os.MkdirTemp(s.tmp, pattern)
-	if err != nil {
-		return "", fmt.Errorf("making a temporary directory: %w", err)
-	}
-	return dir, nil
-}
-
-// RemoveTemp removes what TempDir made, before this process ends. When the process is
-// told to end, a large part may be left to the next one: see removeLeftovers.
-func (s *Store) RemoveTemp(dir string) error {
-	err := removeAll(s.opt.Context, dir)
-	if err != nil && s.opt.Context.Err() != nil {
-		return nil
-	}
-	return err
-}
-
-// lockName is the file in a temporary folder that its process holds locked, and in
-// which it has its claims.
-const lockName = "lock"
-
-// newPrefix begins the name of a temporary folder that is not locked yet.
-const newPrefix = ".new-"
-
-// ownTemp makes this process's temporary folder. The folder gets its final name
-// when it is locked, so no other process can take it for a dead one's.
-func (s *Store) ownTemp() error {
-	making, err := hostfile.LockDir(filepath.Join(s.root, "tmp"), hostfile.Shared)
-	if err != nil {
-		return err
-	}
-	defer making.Close()
-	dir, err := os.MkdirTemp(filepath.Join(s.root, "tmp"), newPrefix+claimsPrefix)
-	if err != nil {
-		return err
-	}
-	f, err := hostfile.Lock(context.Background(), filepath.Join(dir, lockName), "the temporary folder", hostfile.Exclusive)
-	if err != nil {
-		return err
-	}
-	if err := s.openClaims(); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	final := filepath.Join(filepath.Dir(dir), strings.TrimPrefix(filepath.Base(dir), newPrefix))
-	if err := os.Rename(dir, final); err != nil {
-		return errors.Join(err, f.Close(), s.claims.gate.Close())
-	}
-	s.tmp, s.own = final, f
-	return nil
-}
-
-func (s *Store) removeOwnTemp() error {
-	if s.readOnly() {
-		return s.claims.close()
-	}
-	return errors.Join(s.RemoveTemp(s.tmp), s.own.Close(), s.claims.close())
-}
-
-// removeLeftovers removes what dead processes left in tmp/: their folders, which
-// nobody holds locked, and what was only begun: new folders and single files, with
-// which the living hold tmp/ itself. Files of other users, which only a user
-// namespace can remove, stay for a process in one.
-func (s *Store) removeLeftovers() error {
-	tmp := filepath.Join(s.root, "tmp")
-	entries, err := os.ReadDir(tmp)
-	if err != nil {
-		return err
-	}
-	var dead, begun []string
-	for _, e := range entries {
-		path := filepath.Join(tmp, e.Name())
-		switch {
-		case !e.IsDir(), strings.HasPrefix(e.Name(), newPrefix):
-			begun = append(begun, path)
-		case isDead(path):
-			dead = append(dead, path)
-		}
-	}
-	if len(begun) > 0 {
-		alone, err := hostfile.TryLockDir(tmp, hostfile.Exclusive)
-		if err == nil {
-			defer alone.Close()
-			dead = append(dead, begun...)
-		} else if !errors.Is(err, unix.EWOULDBLOCK) {
-			return err
-		}
-	}
-	for _, path := range dead {
-		if err := folder.RemoveAll(s.opt.Context, path); err != nil && !hostfile.IsReadOnly(err) {
-			return err
-		}
-	}
-	return nil
-}
-
-// isDead reports whether the process of a temporary folder has ended. Each has a
-// lock, unless a process was killed while it removed the folder.
-func isDead(dir string) bool {
-	f, err := os.Open(filepath.Join(dir, lockName))
-	if err != nil {
-		return errors.Is(err, fs.ErrNotExist)
-	}
-	defer f.Close()
-	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
-}
-
-// bootID names the time since the machine was started.
-func bootID() string { return bootIDOf("/proc/sys/kernel/random/boot_id") }
-
-func bootIDOf(path string) string {
-	b, err := os.ReadFile(path)
-	if err != nil || len(bytes.TrimSpace(b)) == 0 {
-		// Not the same one for all: what was written before the machine last
-		// went down would count as on disk.
-		return "unknown-" + rand.Text()
-	}
-	return strings.TrimSpace(string(b))
 }

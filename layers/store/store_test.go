@@ -190,7 +190,7 @@ func TestKnownLayerIsFetchedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s.Has(l.Descriptor) || fetched > 0 {
+	if s.Blobs.Has(l.Descriptor) || fetched > 0 {
 		t.Fatal("it was fetched before somebody wanted it")
 	}
 	var wg sync.WaitGroup
@@ -224,7 +224,7 @@ func TestWrongBlobIsRefused(t *testing.T) {
 			if _, err := s.Tree(ctx, l); !errors.Is(err, folder.ErrCorrupt) {
 				t.Errorf("got %v", err)
 			}
-			if s.Has(l.Descriptor) {
+			if s.Blobs.Has(l.Descriptor) {
 				t.Error("it was kept")
 			}
 		})
@@ -286,7 +286,7 @@ func TestDamagedBlobIsReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.PutBlob(ctx, desc, bytes.NewReader(data)); err != nil {
+	if err := s.Blobs.Put(ctx, desc, bytes.NewReader(data)); err != nil {
 		t.Fatal(err)
 	}
 	write(t, s, Forms{Blob: true})

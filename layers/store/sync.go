@@ -62,7 +62,7 @@ func (e *SyncError) HintText() string {
 	return "the kernel's log (dmesg) tells more; what was new in the store counts as lost: run the command again"
 }
 
-func (s *Store) openDurability() error {
+func (s *shelf) openDurability() error {
 	f, err := os.Open(s.root)
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (s *Store) openDurability() error {
 func blobMark(d digest.Digest) layers.ID { return layers.ID("blob-" + d.Encoded()) }
 
 // isGone reports whether nothing is there that a mark could be about.
-func (s *Store) isGone(id layers.ID) bool {
+func (s *shelf) isGone(id layers.ID) bool {
 	path := s.layerPath(id, "")
 	if blob, ok := strings.CutPrefix(string(id), "blob-"); ok {
 		path = s.blobPath(digest.NewDigestFromEncoded(digest.SHA256, blob))
@@ -112,7 +112,7 @@ func (s *Store) isGone(id layers.ID) bool {
 // writer is a process that has, or had, layers that are not on disk.
 type writer struct{ path, boot, name string }
 
-func (s *Store) writers() ([]writer, error) {
+func (s *shelf) writers() ([]writer, error) {
 	dir := filepath.Join(s.root, unsyncedName)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -129,7 +129,7 @@ func (s *Store) writers() ([]writer, error) {
 
 // isAlive reports whether the process with that temporary folder still runs, maybe
 // on another machine that shares the volume.
-func (s *Store) isAlive(name string) bool {
+func (s *shelf) isAlive(name string) bool {
 	dir := filepath.Join(s.root, "tmp", name)
 	_, err := os.Stat(dir)
 	return err == nil && !isDead(dir)
@@ -137,7 +137,7 @@ func (s *Store) isAlive(name string) bool {
 
 // isLost reports whether a layer was not on disk yet when its machine went down,
 // and was not made again since.
-func (s *Store) isLost(id layers.ID) bool {
+func (s *shelf) isLost(id layers.ID) bool {
 	s.disk.mu.Lock()
 	marks := s.disk.lost[id]
 	s.disk.mu.Unlock()
@@ -149,8 +149,8 @@ func (s *Store) isLost(id layers.ID) bool {
 	return false
 }
 
-// Writing claims a blob and notes that it is being written; see note.
-func (s *Store) Writing(d digest.Digest) (done func(), err error) {
+// writingBlob claims a blob and notes that it is being written; see note.
+func (s *shelf) writingBlob(d digest.Digest) (done func(), err error) {
 	if err := s.Claim(BlobPart(d)); err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (s *Store) Writing(d digest.Digest) (done func(), err error) {
 }
 
 // writing claims a layer and notes that it is being written; see note.
-func (s *Store) writing(id layers.ID) (done func(), err error) {
+func (s *shelf) writing(id layers.ID) (done func(), err error) {
 	if err := s.Claim(LayerPart(id)); err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (s *Store) writing(id layers.ID) (done func(), err error) {
 // note notes that a layer, or a blob, is being written: until it was synced, it
 // must not be believed after the machine has gone down. done must be called when all
 // of it is in its place.
-func (s *Store) note(id layers.ID) (done func(), err error) {
+func (s *shelf) note(id layers.ID) (done func(), err error) {
 	d := &s.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -186,11 +186,11 @@ func (s *Store) note(id layers.ID) (done func(), err error) {
 	}, nil
 }
 
-func (s *Store) ownMarks() string {
+func (s *shelf) ownMarks() string {
 	return filepath.Join(s.root, unsyncedName, s.disk.boot+"."+s.disk.own)
 }
 
-func (s *Store) mark(id layers.ID) error {
+func (s *shelf) mark(id layers.ID) error {
 	path := filepath.Join(s.ownMarks(), string(id))
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -209,7 +209,7 @@ func (s *Store) mark(id layers.ID) error {
 }
 
 // unmark says that nothing is there any more of a layer that was lost.
-func (s *Store) unmark(id layers.ID) error {
+func (s *shelf) unmark(id layers.ID) error {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
 	for _, mark := range s.disk.lost[id] {
@@ -225,7 +225,7 @@ func (s *Store) unmark(id layers.ID) error {
 // Sync makes durable what is in the store, before something is named that may be
 // new: with one syncfs for all of it, if this process has written since the last, or
 // another has something that is not on disk.
-func (s *Store) Sync() error {
+func (s *shelf) Sync() error {
 	writers, err := s.writers()
 	if err != nil {
 		return fmt.Errorf("looking for what is not on disk: %w", err)
@@ -240,7 +240,7 @@ func (s *Store) Sync() error {
 	return s.syncfs()
 }
 
-func (s *Store) syncfs() error {
+func (s *shelf) syncfs() error {
 	s.disk.mu.Lock()
 	writes := s.disk.writes
 	s.disk.mu.Unlock()
@@ -255,7 +255,7 @@ func (s *Store) syncfs() error {
 
 // failed has what this process wrote count as lost, and what dead processes left: the
 // file system could not write something, and does not tell what.
-func (s *Store) failed() error {
+func (s *shelf) failed() error {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
 	dirs, err := s.left()
@@ -274,7 +274,7 @@ func (s *Store) failed() error {
 // closeDurability makes the layers of this process durable, and those that dead
 // processes of this boot left: until then they count only until the machine is
 // started again.
-func (s *Store) closeDurability() error {
+func (s *shelf) closeDurability() error {
 	d := &s.disk
 	if len(d.marks) == 0 && d.writes == d.synced {
 		return d.fs.Close()
@@ -297,7 +297,7 @@ func (s *Store) closeDurability() error {
 }
 
 // left returns the marks of dead processes of this boot.
-func (s *Store) left() ([]string, error) {
+func (s *shelf) left() ([]string, error) {
 	writers, err := s.writers()
 	var dirs []string
 	for _, w := range writers {

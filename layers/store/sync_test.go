@@ -238,7 +238,7 @@ func TestBlobsOfAnotherBoot(t *testing.T) {
 			s := killed(t, root, Options{})
 			data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 			desc := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
-			if err := s.PutBlob(ctx, desc, bytes.NewReader(data)); err != nil {
+			if err := s.Blobs.Put(ctx, desc, bytes.NewReader(data)); err != nil {
 				t.Fatal(err)
 			}
 			s.kill(t)
@@ -247,13 +247,13 @@ func TestBlobsOfAnotherBoot(t *testing.T) {
 				t.Fatal(err)
 			}
 			next := open(t, root, Options{})
-			if got := next.Has(desc); got != (name == "sound") {
+			if got := next.Blobs.Has(desc); got != (name == "sound") {
 				t.Errorf("it counts: %v", got)
 			}
-			if err := next.PutBlob(ctx, desc, bytes.NewReader(data)); err != nil {
+			if err := next.Blobs.Put(ctx, desc, bytes.NewReader(data)); err != nil {
 				t.Fatal(err)
 			}
-			if there, err := next.Intact(ctx, desc); err != nil || !there {
+			if there, err := next.Blobs.Intact(ctx, desc); err != nil || !there {
 				t.Errorf("put again: %v, %v", there, err)
 			}
 		})
@@ -266,12 +266,12 @@ func TestSyncOfFoundBlob(t *testing.T) {
 	data := []byte("x")
 	desc := ocispec.Descriptor{Digest: digest.FromBytes(data), Size: 1}
 	dead := killed(t, root, Options{})
-	if err := dead.PutBlob(ctx, desc, bytes.NewReader(data)); err != nil {
+	if err := dead.Blobs.Put(ctx, desc, bytes.NewReader(data)); err != nil {
 		t.Fatal(err)
 	}
 	dead.kill(t)
 	s := open(t, root, Options{})
-	if err := s.PutBlob(ctx, desc, bytes.NewReader(data)); err != nil {
+	if err := s.Blobs.Put(ctx, desc, bytes.NewReader(data)); err != nil {
 		t.Fatal(err)
 	}
 	healthy := s.disk.fs

@@ -26,13 +26,6 @@ type LayerUsage struct {
 	Variants []digest.Digest
 }
 
-// BlobUsage is the room that a blob takes.
-type BlobUsage struct {
-	Digest digest.Digest
-	Size   int64
-	Made   time.Time
-}
-
 // IDs returns the names of all layers.
 func (s *Store) IDs() ([]layers.ID, error) {
 	entries, err := os.ReadDir(filepath.Join(s.root, "layers"))
@@ -44,27 +37,6 @@ func (s *Store) IDs() ([]layers.ID, error) {
 		ids = append(ids, layers.ID(e.Name()))
 	}
 	return ids, nil
-}
-
-// Blobs returns all blobs on disk.
-func (s *Store) Blobs() ([]BlobUsage, error) {
-	entries, err := os.ReadDir(filepath.Join(s.root, "blobs", string(digest.SHA256)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	var blobs []BlobUsage
-	for _, e := range entries {
-		d := digest.NewDigestFromEncoded(digest.SHA256, e.Name())
-		info, err := e.Info()
-		if d.Validate() != nil || errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		blobs = append(blobs, BlobUsage{Digest: d, Size: info.Size(), Made: info.ModTime()})
-	}
-	return blobs, nil
 }
 
 // Usage returns the room that each layer takes, in no order. What known says, which

@@ -110,7 +110,7 @@ type verification struct {
 // is a directory that was not made here or was changed since.
 func (s *Store) Verify(ctx context.Context) ([]Problem, error) {
 	v := &verification{Store: s, bad: map[digest.Digest]bool{}}
-	blobs, err := s.Blobs()
+	blobs, err := s.Blobs.All()
 	if err != nil {
 		return nil, err
 	}
@@ -186,16 +186,6 @@ func (v *verification) report(p Problem) {
 	v.problems = append(v.problems, p)
 }
 
-func verifyFile(ctx context.Context, path string, want ocispec.Descriptor) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.Copy(io.Discard, archive.ContextReader(ctx, archive.Verify(f, want)))
-	return err
-}
-
 // layer reports what is wrong with a layer. An error says nothing about the layer.
 func (v *verification) layer(ctx context.Context, id layers.ID) error {
 	if former, err := v.decodeMeta(id); err == nil && former.isFormerClaim() {
@@ -209,7 +199,7 @@ func (v *verification) layer(ctx context.Context, id layers.ID) error {
 		v.report(Problem{Path: v.layerPath(id, ""), Text: err.Error(), Layer: id, Lost: true})
 		return nil
 	}
-	blob := l.Descriptor.Digest != "" && (v.isWhole(l.Descriptor) && !v.bad[l.Descriptor.Digest] || len(l.Origins) > 0)
+	blob := l.Descriptor.Digest != "" && (v.Blobs.isWhole(l.Descriptor) && !v.bad[l.Descriptor.Digest] || len(l.Origins) > 0)
 	if t == nil {
 		// Nobody has wanted it yet: it can be rebuilt from the blob.
 		if !blob {

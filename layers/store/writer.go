@@ -136,7 +136,7 @@ func (w *Writer) commit(created time.Time) (layers.Layer, error) {
 	defer unlock()
 	// Also when there is one: that may be a damaged one.
 	if w.blob != nil {
-		if err := w.s.placeBlob(w.blob.Name(), m.Layer.Descriptor.Digest); err != nil {
+		if err := w.s.Blobs.place(w.blob.Name(), m.Layer.Descriptor.Digest); err != nil {
 			return layers.Layer{}, err
 		}
 	}

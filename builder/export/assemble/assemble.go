@@ -3,7 +3,6 @@
 package assemble
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/containerd/platforms"
-	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -202,8 +200,7 @@ func putBlob(ctx context.Context, s *store.Store, data []byte, mediaType string)
 		return ocispec.Descriptor{}, hint.Add(fmt.Errorf("the image's config or manifest has %d bytes, and must not have more than %d", len(data), manifest.MaxBytes),
 			"long values of environment variables and labels belong in files of the image")
 	}
-	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
-	return desc, s.PutBlob(ctx, desc, bytes.NewReader(data))
+	return s.Blobs.Add(ctx, data, mediaType)
 }
 
 var versioned = specs.Versioned{SchemaVersion: 2}

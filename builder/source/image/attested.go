@@ -60,7 +60,7 @@ func (f *Finder) isAttested(index ocispec.Index, d ocispec.Descriptor) bool {
 	}
 	for _, m := range index.Manifests {
 		if m.Digest == subject {
-			return f.store.Has(m)
+			return f.store.Blobs.Has(m)
 		}
 	}
 	return false

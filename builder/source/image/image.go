@@ -185,12 +185,12 @@ func (f *Finder) open(ctx context.Context, ref registry.Ref, platform *ocispec.P
 }
 
 // take puts the manifest or index that a registry has for ref into the store.
-func (f *Finder) take(ref registry.Ref, desc ocispec.Descriptor, data []byte) (ocispec.Descriptor, error) {
+func (f *Finder) take(ctx context.Context, ref registry.Ref, desc ocispec.Descriptor, data []byte) (ocispec.Descriptor, error) {
 	var err error
 	if desc.MediaType, err = kindOf(data, desc.MediaType); err != nil {
 		return desc, wrong("image "+ref.String(), err)
 	}
-	return f.keep(desc, data)
+	return f.keep(ctx, desc, data)
 }
 
 // wrong is the error of what cannot be used as an image. Where err knows no way
@@ -213,8 +213,11 @@ type transferError struct{ error }
 func (e *transferError) Unwrap() error { return e.error }
 
 // keep puts a manifest or config into the store.
-func (f *Finder) keep(desc ocispec.Descriptor, data []byte) (ocispec.Descriptor, error) {
-	kept, err := f.images.PutBlob(data, desc.MediaType)
+func (f *Finder) keep(ctx context.Context, desc ocispec.Descriptor, data []byte) (ocispec.Descriptor, error) {
+	if err := f.store.ClaimImage(desc.Digest); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	kept, err := f.store.Blobs.Add(ctx, data, desc.MediaType)
 	if err == nil && kept.Digest != desc.Digest {
 		err = fmt.Errorf("blob %s: only sha256 is supported as digest", desc.Digest)
 	}
@@ -253,7 +256,7 @@ func (f *Finder) blob(ctx context.Context, ref registry.Ref, desc ocispec.Descri
 	if desc.Size > 0 && desc.Size != int64(len(data)) {
 		return nil, fmt.Errorf("blob %s has %d bytes, not the %d of its descriptor", desc.Digest, len(data), desc.Size)
 	}
-	_, err = f.keep(desc, data)
+	_, err = f.keep(ctx, desc, data)
 	return data, err
 }
 

@@ -250,7 +250,7 @@ func TestChainIsFetchedWhenRead(t *testing.T) {
 		if l.DiffID.String() != want.String() || l.ID != layers.BaseID(l.Descriptor, l.DiffID) || len(l.Origins) != 1 || l.Origins[0] != w.host+"/team/app" {
 			t.Errorf("layer %d is %+v", i, l)
 		}
-		if w.store.Has(l.Descriptor) {
+		if w.store.Blobs.Has(l.Descriptor) {
 			t.Errorf("layer %d was fetched before it was needed", i)
 		}
 	}
@@ -389,7 +389,7 @@ func TestLocalImage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		desc, err := w.tags.PutBlob(data, string(mediaType))
+		desc, err := w.store.Blobs.Add(t.Context(), data, string(mediaType))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -114,14 +114,14 @@ func (f *Finder) layoutChain(ctx context.Context, op parser.OCILayout, platform 
 
 func (f *Finder) copyBlob(ctx context.Context, l Layout, desc ocispec.Descriptor) error {
 	blob, err := l.open(desc.Digest)
-	if errors.Is(err, fs.ErrNotExist) && f.store.Has(desc) {
+	if errors.Is(err, fs.ErrNotExist) && f.store.Blobs.Has(desc) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("OCI layout %s: %w", l.Dir, err)
 	}
 	defer blob.Close()
-	if err := f.store.PutBlob(ctx, desc, blob); err != nil {
+	if err := f.store.Blobs.Put(ctx, desc, blob); err != nil {
 		return fmt.Errorf("OCI layout %s: %w", l.Dir, err)
 	}
 	return nil

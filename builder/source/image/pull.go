@@ -64,7 +64,7 @@ func (f *Finder) ask(ctx context.Context, ref registry.Ref, platform *ocispec.Pl
 		}
 	}
 	desc, data, err := f.client.ResolveUsable(ctx, ref, func(desc ocispec.Descriptor, data []byte) error {
-		desc, err := f.take(ref, desc, data)
+		desc, err := f.take(ctx, ref, desc, data)
 		if err == nil {
 			_, err = f.load(ctx, ref, desc, platform)
 		}
@@ -73,7 +73,7 @@ func (f *Finder) ask(ctx context.Context, ref registry.Ref, platform *ocispec.Pl
 	if err != nil {
 		return meaning{}, err
 	}
-	desc, err = f.take(ref, desc, data)
+	desc, err = f.take(ctx, ref, desc, data)
 	return meaning{desc: desc, isNew: true}, err
 }
 
