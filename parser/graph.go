@@ -18,8 +18,8 @@ type Graph struct {
 	Files []SourceFile
 	// args returns the names of build arguments.
 	args func() map[string]bool
-	// secrets hides values of build arguments; nil if none has to be hidden.
-	secrets *strings.Replacer
+	// redact hides secrets in texts; nil of a graph that was not parsed.
+	redact func(string) string
 }
 
 // IsArg reports whether a variable is a build argument: whether an ARG of the Dockerfile

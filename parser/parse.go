@@ -51,7 +51,7 @@ func parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 	if err != nil {
 		return nil, fmt.Errorf("translating the frontend's answer: %w", err)
 	}
-	g.args, g.secrets = sync.OnceValue(e.declaredArgs), secretValues(req.BuildArgs)
+	g.args, g.redact = sync.OnceValue(e.declaredArgs), Redactor(req.BuildArgs)
 	for _, n := range g.Nodes {
 		n.Name, n.GroupName = oneLine(g.Redact(n.Name)), oneLine(g.Redact(n.GroupName))
 	}

@@ -43,21 +43,26 @@ func Redact(text string) string {
 	})
 }
 
-// Redact is the function Redact, and hides also the values that were given for build
-// arguments whose names look like secrets.
+// Redact hides what Redactor hides for the arguments of the build.
 func (g *Graph) Redact(text string) string {
-	if g.secrets != nil {
-		text = g.secrets.Replace(text)
+	if g.redact == nil {
+		return Redact(text)
 	}
-	return Redact(text)
+	return g.redact(text)
+}
+
+// Redactor returns a function that does what Redact does, and hides also the values of
+// those build arguments whose names look like secrets.
+func Redactor(args map[string]string) func(string) string {
+	secrets := secretValues(args)
+	return func(text string) string { return Redact(secrets.Replace(text)) }
 }
 
 // shortestSecret is the least length in bytes of a value that is hidden within other
 // text. Shorter ones, such as 1 or yes, stand there by chance.
 const shortestSecret = 4
 
-// secretValues hides values of arguments as they are, and as they stand between quotes;
-// nil if none has to be hidden.
+// secretValues hides values of arguments as they are, and as they stand between quotes.
 func secretValues(args map[string]string) *strings.Replacer {
 	var values []string
 	for name, value := range args {
@@ -66,9 +71,6 @@ func secretValues(args map[string]string) *strings.Replacer {
 		}
 		quoted := strconv.Quote(value)
 		values = append(values, value, quoted[1:len(quoted)-1], strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(value))
-	}
-	if values == nil {
-		return nil
 	}
 	// Of two that begin alike the longer one is looked for first.
 	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })

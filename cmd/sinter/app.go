@@ -33,6 +33,8 @@ type app struct {
 	// store.Options.Context alone; all else is given its context.
 	ctx context.Context
 
+	// hides hides the secrets of a build; nil until they are known.
+	hides    func(string) string
 	rootFlag string
 	// dockerConfig is the folder of docker's configuration, when it was given.
 	dockerConfig string

@@ -105,6 +105,7 @@ func (a *app) build(ctx context.Context, f *buildFlags) error {
 	if b.screen, err = newScreen(a.stderr, mode); err != nil {
 		return err
 	}
+	b.screen.redact = a.redact
 	a.events, a.silent = b.screen.event, b.screen.words == nil && !a.rawJSON
 	again, stdin, err := b.run(ctx, call, req)
 	if again {
@@ -162,6 +163,7 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	if b.assembly, err = f.assembly(); err != nil {
 		return call, req, err
 	}
+	b.hides = parser.Redactor(req.BuildArgs)
 	b.assembly.Index = req.MultiPlatform
 	warnings := append(f.foreign.warnings(), withoutEffect(req.BuildArgs)...)
 	for _, w := range append(warnings, f.unused(b.outputs)...) {

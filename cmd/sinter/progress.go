@@ -154,7 +154,7 @@ func (a *app) sayWarning(text string) {
 
 // ownWarning is a warning that is about no step.
 func ownWarning(text string) *client.VertexWarning {
-	return warning(progress.Warned{Warning: parser.Warning{Short: text, Level: 1}})
+	return warning(progress.Warned{Warning: parser.Warning{Short: text, Level: 1}}, parser.Redact)
 }
 
 // failure is the text of the error that ends the program, as a step that failed.

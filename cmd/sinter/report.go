@@ -49,10 +49,10 @@ func (a *app) explain(ctx context.Context, w io.Writer, ran string, err error) i
 	case errors.As(err, &step):
 		a.printStep(w, step)
 	}
-	fmt.Fprintf(w, "error: %s\n", legible(parser.Redact(strings.TrimSuffix(err.Error(), "\n"))))
+	fmt.Fprintf(w, "error: %s\n", legible(a.redact(strings.TrimSuffix(err.Error(), "\n"))))
 	for _, h := range append(a.hints(err), a.pushAgain(err)) {
 		if h != "" {
-			fmt.Fprintf(w, "hint: %s\n", parser.Redact(h))
+			fmt.Fprintf(w, "hint: %s\n", a.redact(h))
 		}
 	}
 	if usage, ok := errors.AsType[*usageError](err); ok {

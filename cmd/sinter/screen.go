@@ -32,6 +32,8 @@ type screen struct {
 	// words is where warnings are written in the end; nil when nothing but
 	// the display's own lines is wanted.
 	words io.Writer
+	// redact hides secrets in what events say.
+	redact func(string) string
 	// redraws says that the display writes over the lines that it has shown, and so
 	// over those of others between them.
 	redraws bool
@@ -79,9 +81,9 @@ func newScreen(out io.Writer, mode displayMode) (*screen, error) {
 	}
 	return &screen{
 		display: d, flush: func() { flushBlocks(); flushLines() }, out: out, words: words, lines: lines, logs: logs,
-		redraws: redraws,
-		steps:   map[progress.Step]*shownStep{},
-		feed:    make(chan *client.SolveStatus, 64), done: make(chan struct{}),
+		redraws: redraws, redact: parser.Redact,
+		steps: map[progress.Step]*shownStep{},
+		feed:  make(chan *client.SolveStatus, 64), done: make(chan struct{}),
 	}, nil
 }
 
@@ -202,7 +204,7 @@ func (s *screen) status(e progress.Event) *client.SolveStatus {
 	case progress.Started:
 		return s.step(e.Step, e.Name).started(e)
 	case progress.Ended:
-		return withLog(s.step(e.Step, e.Name).ended(e), progress.Output{Step: e.Step, Stream: 1, Data: s.logs.end(e.Step), Time: e.Time})
+		return withLog(s.step(e.Step, e.Name).ended(e, s.redact), progress.Output{Step: e.Step, Stream: 1, Data: s.logs.end(e.Step), Time: e.Time})
 	case progress.Output:
 		e.Data = s.logs.shown(e.Step, s.lines.broken(e.Step, e.Data))
 		return withLog(nil, e)
@@ -214,7 +216,7 @@ func (s *screen) status(e progress.Event) *client.SolveStatus {
 		}
 		return &client.SolveStatus{Statuses: []*client.VertexStatus{statusOf(e)}}
 	case progress.Warned:
-		return &client.SolveStatus{Warnings: []*client.VertexWarning{warning(e)}}
+		return &client.SolveStatus{Warnings: []*client.VertexWarning{warning(e, s.redact)}}
 	}
 	return nil
 }
@@ -222,7 +224,7 @@ func (s *screen) status(e progress.Event) *client.SolveStatus {
 // explained says why a step runs, as a line of its output: all displays show these. It
 // begins a line of its own.
 func (s *screen) explained(e progress.Explained) *client.SolveStatus {
-	line := "why: " + parser.Redact(e.Why) + "\n"
+	line := "why: " + s.redact(e.Why) + "\n"
 	if s.lines[e.Step] > 0 {
 		line = "\n" + line
 	}
@@ -248,7 +250,7 @@ func (s *screen) step(id progress.Step, name string) *shownStep {
 		st = &shownStep{vertex: client.Vertex{Digest: id}, open: map[string]progress.Update{}}
 		s.steps[id] = st
 	}
-	st.vertex.Name = parser.Redact(name)
+	st.vertex.Name = s.redact(name)
 	return st
 }
 
@@ -261,14 +263,14 @@ func (st *shownStep) started(e progress.Started) *client.SolveStatus {
 	return st.status()
 }
 
-func (st *shownStep) ended(e progress.Ended) *client.SolveStatus {
+func (st *shownStep) ended(e progress.Ended, redact func(string) string) *client.SolveStatus {
 	st.running = max(0, st.running-1)
 	v := &st.vertex
 	switch {
 	case e.Canceled && v.Error == "":
 		v.Error = context.Canceled.Error() // the display knows it by this text
 	case e.Err != nil && !e.Canceled:
-		v.Error = parser.Redact(e.Err.Error())
+		v.Error = redact(e.Err.Error())
 	}
 	if st.running > 0 {
 		return nil
@@ -314,9 +316,9 @@ func statusOf(e progress.Update) *client.VertexStatus {
 	return p
 }
 
-func warning(e progress.Warned) *client.VertexWarning {
+func warning(e progress.Warned, redact func(string) string) *client.VertexWarning {
 	w := &client.VertexWarning{
-		Vertex: e.Step, Level: e.Warning.Level, Short: []byte(parser.Redact(e.Warning.Short)), URL: e.Warning.URL,
+		Vertex: e.Step, Level: e.Warning.Level, Short: []byte(redact(e.Warning.Short)), URL: e.Warning.URL,
 	}
 	for _, d := range e.Warning.Detail {
 		w.Detail = append(w.Detail, []byte(d))

@@ -52,9 +52,17 @@ func (s *saidWarnings) note(digest string) {
 	s.digests[digest] = true
 }
 
+// redact hides secrets in what is said.
+func (a *app) redact(text string) string {
+	if a.hides == nil {
+		return parser.Redact(text)
+	}
+	return a.hides(text)
+}
+
 // warn says something once, however many goroutines come upon it.
 func (a *app) warn(text string) {
-	if text = parser.Redact(text); a.warned.add(text) {
+	if text = a.redact(text); a.warned.add(text) {
 		a.sayWarning(text)
 	}
 }
