@@ -28,7 +28,7 @@ type Warning struct {
 
 // Error is a mistake in the Dockerfile or in what was asked of it.
 type Error struct {
-	// Msg is the reference frontend's own text; Hint is the way out.
+	// Msg is the frontend's own text; Hint says what to do.
 	Msg, Hint string
 	// Source is the text that Ranges refer to; nil when the mistake has no
 	// place.
@@ -42,7 +42,7 @@ func (e *Error) Error() string { return e.Msg }
 // Unwrap returns the frontend's error.
 func (e *Error) Unwrap() error { return e.Err }
 
-// HintText returns the way out, or "".
+// HintText returns what to do, or "".
 func (e *Error) HintText() string { return e.Hint }
 
 // FirstHint returns the hint if it takes precedence over those of the error's causes, or
@@ -78,17 +78,14 @@ func (f *frontend) problem(ctx context.Context, e *entry, err error) error {
 			p.addRanges(w.Ranges)
 		}
 	}
-	// The place of some mistakes is told as the first line, wherever they are.
-	if e != nil && (len(p.Ranges) == 0 || strings.Contains(p.Msg, badEscape) || strings.Contains(p.Msg, longLine)) {
-		if rs := e.locate(p.Msg); rs != nil {
-			p.Source, p.Ranges = e.file(), rs
-		}
+	if e != nil {
+		p.locate(e)
 	}
 	if p.Source != nil && isBinary(p.Source.Data) {
 		return &Error{Msg: fmt.Sprintf("the Dockerfile %s is not text", p.Source.Name), Hint: notText, Err: err}
 	}
 	if p.Source == nil {
-		p.Source, p.Ranges = f.wrongIgnoreRule(p.Msg)
+		p.Source, p.Ranges = f.wrongIgnoreRule(p.mistake())
 	}
 	if own != nil {
 		p.Hint = own.Hint
