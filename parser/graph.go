@@ -51,7 +51,7 @@ func (g *Graph) Text(n *Node) string {
 	if len(words) > 0 && strings.EqualFold(words[0], "FROM") {
 		return ""
 	}
-	return oneLine(strings.Join(words, " "))
+	return onOneLine(strings.Join(words, " "))
 }
 
 // SourceFile is a text with positions in it.

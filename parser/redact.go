@@ -81,8 +81,8 @@ func secretValues(args map[string]string) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-// oneLine replaces line breaks, and what a terminal would obey.
-func oneLine(text string) string {
+// onOneLine replaces line breaks, and what a terminal would obey.
+func onOneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':

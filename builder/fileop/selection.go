@@ -145,7 +145,7 @@ func (e *MissingError) HintText() string {
 		return fmt.Sprintf("did you mean %q?", e.Near)
 	}
 	if e.Climbs {
-		return ".. leads nowhere at the top of the build context: give a directory further up as the context, or another one with --build-context"
+		return "paths outside the build context are not allowed: give a directory further up as the context, or another one with --build-context"
 	}
 	if e.Foreign {
 		return "check the path: the stage or image that it is to come from has no such file"

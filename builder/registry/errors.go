@@ -99,7 +99,7 @@ func (s *session) explainNetwork(err error) error {
 		e.Msg = fmt.Sprintf("registry %s: connection refused", s.host)
 		e.Hint = fmt.Sprintf("is a registry running at %s? is the port right?", s.host)
 	case errors.As(err, &dns) && dns.IsNotFound:
-		e.Msg = fmt.Sprintf("registry %s: there is no host of this name", s.host)
+		e.Msg = fmt.Sprintf("registry %s: no such host", s.host)
 		e.Hint = "check the name, and the network of this machine"
 	case errors.As(err, &dns):
 		e.Msg = fmt.Sprintf("registry %s: its address could not be looked up: %v", s.host, dns)

@@ -61,15 +61,45 @@ type app struct {
 
 	warned saidWarnings
 
-	// mu guards what is opened when it is first asked for: downloads of layers
-	// ask at the same time.
-	mu      sync.Mutex
-	layers  *store.Store
-	records *cache.Store
-	index   *image.Images
-	config  *registry.Config
-	client  *registry.Client
-	sources *baseimage.Finder
+	layers  lazy[*store.Store]
+	records lazy[*cache.Store]
+	index   lazy[*image.Images]
+	config  lazy[*registry.Config]
+	client  lazy[*registry.Client]
+	sources lazy[*baseimage.Finder]
+}
+
+// lazy is a value that is opened when it is first asked for: downloads of layers ask at
+// the same time.
+type lazy[T comparable] struct {
+	mu    sync.Mutex
+	value T
+}
+
+func (l *lazy[T]) get(open func() (T, error)) (T, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var none T
+	if l.value != none {
+		return l.value, nil
+	}
+	v, err := open()
+	if err != nil {
+		return none, err
+	}
+	l.value = v
+	return v, nil
+}
+
+// drop returns the value, which whoever asks for it then opens again; the zero value if
+// it was not opened.
+func (l *lazy[T]) drop() T {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var none T
+	v := l.value
+	l.value = none
+	return v
 }
 
 // root is the folder that holds everything.
@@ -117,38 +147,34 @@ func (a *app) ownRoot() (string, error) {
 }
 
 func (a *app) store() (*store.Store, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.openStore()
+	return a.layers.get(func() (*store.Store, error) {
+		root, err := a.ownRoot()
+		if err != nil {
+			return nil, err
+		}
+		s, err := store.Open(root, store.Options{
+			Fetch:      a.fetch,
+			SingleUser: userns.Single(),
+			IDs:        userns.IDs(),
+			Warn:       a.warn,
+			Context:    a.ctx,
+			Read:       a.reads,
+		})
+		return s, storeMistake(err)
+	})
 }
 
-func (a *app) openStore() (*store.Store, error) {
-	if a.layers != nil {
-		return a.layers, nil
-	}
-	root, err := a.ownRoot()
+// fetch gets a layer's blob for the store.
+func (a *app) fetch(ctx context.Context, l layers.Layer) (io.ReadCloser, error) {
+	sources, err := a.imageSources()
 	if err != nil {
 		return nil, err
 	}
-	a.layers, err = store.Open(root, store.Options{
-		Fetch: func(ctx context.Context, l layers.Layer) (io.ReadCloser, error) {
-			sources, err := a.imageSources()
-			if err != nil {
-				return nil, err
-			}
-			r, err := sources.Fetch(ctx, l)
-			if err != nil || a.events == nil {
-				return r, err
-			}
-			return watchDownload(ctx, r, l, a.events), nil
-		},
-		SingleUser: userns.Single(),
-		IDs:        userns.IDs(),
-		Warn:       a.warn,
-		Context:    a.ctx,
-		Read:       a.reads,
-	})
-	return a.layers, storeMistake(err)
+	r, err := sources.Fetch(ctx, l)
+	if err != nil || a.events == nil {
+		return r, err
+	}
+	return watchDownload(ctx, r, l, a.events), nil
 }
 
 // checkRegistryFlags finds what is wrong with the flags about registries, also
@@ -174,63 +200,48 @@ func (a *app) checkRegistryFlags() error {
 }
 
 func (a *app) registry() (*registry.Client, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.openRegistry()
+	return a.client.get(func() (*registry.Client, error) {
+		c, err := a.configuration()
+		if err != nil {
+			return nil, err
+		}
+		return registry.New(*c), nil
+	})
 }
 
-func (a *app) openRegistry() (*registry.Client, error) {
-	if a.client != nil {
-		return a.client, nil
-	}
-	c, err := a.openConfig()
-	if err != nil {
-		return nil, err
-	}
-	a.client = registry.New(*c)
-	return a.client, nil
-}
-
-// openConfig returns what the configuration files and the flags say.
-func (a *app) openConfig() (*registry.Config, error) {
-	if a.config != nil {
-		return a.config, nil
-	}
-	c, faults := registry.LoadConfig()
-	for _, err := range faults {
-		a.warn(fmt.Sprintf("a configuration file is not used: %v", err))
-	}
-	if err := c.AddMirrors(a.mirrors); err != nil {
-		return nil, err
-	}
-	c.Insecure = append(c.Insecure, a.insecure...)
-	c.CAFiles = append(c.CAFiles, a.caFiles...)
-	c.UserAgent = "sinter/" + version()
-	c.Warn = a.warn
-	c.HelperProcess = userns.AsUser
-	c.Attempts, c.RetryDelay = a.retries+1, a.retryDelay
-	if a.policy != nil {
-		c.Pull = a.policy
-	}
-	a.config = &c
-	return a.config, nil
+// configuration is what the configuration files and the flags say.
+func (a *app) configuration() (*registry.Config, error) {
+	return a.config.get(func() (*registry.Config, error) {
+		c, faults := registry.LoadConfig()
+		for _, err := range faults {
+			a.warn(fmt.Sprintf("a configuration file is not used: %v", err))
+		}
+		c.Insecure = append(c.Insecure, a.insecure...)
+		c.CAFiles = append(c.CAFiles, a.caFiles...)
+		c.UserAgent = "sinter/" + version()
+		c.Warn = a.warn
+		c.HelperProcess = userns.AsUser
+		c.Attempts, c.RetryDelay = a.retries+1, a.retryDelay
+		if a.policy != nil {
+			c.Pull = a.policy
+		}
+		return &c, c.AddMirrors(a.mirrors)
+	})
 }
 
 func (a *app) cache() (*cache.Store, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.records != nil {
-		return a.records, nil
-	}
-	root, err := a.ownRoot()
-	if err != nil {
-		return nil, err
-	}
-	if a.records, err = cache.Open(root); err != nil {
-		return nil, storeMistake(err)
-	}
-	a.records.Claim = a.claim
-	return a.records, nil
+	return a.records.get(func() (*cache.Store, error) {
+		root, err := a.ownRoot()
+		if err != nil {
+			return nil, err
+		}
+		records, err := cache.Open(root)
+		if err != nil {
+			return nil, storeMistake(err)
+		}
+		records.Claim = a.claim
+		return records, nil
+	})
 }
 
 // claim says that a folder of the store is in use; see store.Store.
@@ -243,63 +254,42 @@ func (a *app) claim(folder string) error {
 }
 
 func (a *app) images() (*image.Images, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.openImages()
-}
-
-func (a *app) openImages() (*image.Images, error) {
-	if a.index != nil {
-		return a.index, nil
-	}
-	s, err := a.openStore()
-	if err != nil {
-		return nil, err
-	}
-	a.index = image.Open(s.Root(), s)
-	a.index.Warn = a.warn
-	return a.index, nil
-}
-
-// maxParallelism is how many commands a build runs at once, as the configuration says.
-func (a *app) maxParallelism() (int, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	c, err := a.openConfig()
-	if err != nil {
-		return 0, err
-	}
-	return c.MaxParallelism, nil
+	return a.index.get(func() (*image.Images, error) {
+		s, err := a.store()
+		if err != nil {
+			return nil, err
+		}
+		images := image.Open(s.Root(), s)
+		images.Warn = a.warn
+		return images, nil
+	})
 }
 
 func (a *app) imageSources() (*baseimage.Finder, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.sources != nil {
-		return a.sources, nil
-	}
-	s, err := a.openStore()
-	if err != nil {
-		return nil, err
-	}
-	images, err := a.openImages()
-	if err != nil {
-		return nil, err
-	}
-	c, err := a.openConfig()
-	if err != nil {
-		return nil, err
-	}
-	client, err := a.openRegistry()
-	if err != nil {
-		return nil, err
-	}
-	a.sources = baseimage.NewFinder(s, images, client)
-	a.sources.Warn = a.warn
-	if c.Pull != nil {
-		a.sources.Pull = *c.Pull
-	}
-	return a.sources, nil
+	return a.sources.get(func() (*baseimage.Finder, error) {
+		s, err := a.store()
+		if err != nil {
+			return nil, err
+		}
+		images, err := a.images()
+		if err != nil {
+			return nil, err
+		}
+		c, err := a.configuration()
+		if err != nil {
+			return nil, err
+		}
+		client, err := a.registry()
+		if err != nil {
+			return nil, err
+		}
+		sources := baseimage.NewFinder(s, images, client)
+		sources.Warn = a.warn
+		if c.Pull != nil {
+			sources.Pull = *c.Pull
+		}
+		return sources, nil
+	})
 }
 
 // close makes durable what is new in the store, unless a signal has come: writing
@@ -317,14 +307,12 @@ func (a *app) close(ctx context.Context) error {
 
 // closeStore closes the store, which whoever asks for it then opens again.
 func (a *app) closeStore(leave func(*store.Store) error) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	s := a.layers
-	a.layers, a.sources, a.index = nil, nil, nil
-	if s == nil {
-		return nil
+	a.sources.drop()
+	a.index.drop()
+	if s := a.layers.drop(); s != nil {
+		return leave(s)
 	}
-	return leave(s)
+	return nil
 }
 
 // needPrivileges is called by commands that handle files of other users (those

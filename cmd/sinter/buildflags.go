@@ -156,7 +156,7 @@ const (
 // check finds flags that do not go together.
 func (f *buildFlags) check() error {
 	if f.noCache && len(f.noCacheFilter) > 0 {
-		return usagef("--no-cache runs every step, so --no-cache-filter has nothing to choose: leave one out")
+		return usagef("--no-cache and --no-cache-filter exclude each other: leave one out")
 	}
 	if err := checkContentTrust(f.given); err != nil {
 		return err
@@ -194,7 +194,7 @@ func (f *buildFlags) request(ctx context.Context, files *hostfile.Streams) (pars
 		}
 	}
 	if !r.MultiPlatform && len(r.Platforms) > 1 {
-		return r, wrongFlag("platform", strings.Join(f.platforms, ","), "with BUILDKIT_MULTI_PLATFORM=false there can be only one")
+		return r, wrongFlag("platform", strings.Join(f.platforms, ","), "with BUILDKIT_MULTI_PLATFORM=false only one is allowed")
 	}
 	if f.from != "" {
 		if _, err := reference.ParseNormalizedNamed(f.from); err != nil {
@@ -236,22 +236,6 @@ func pairs(flag string, list []string) (map[string]string, error) {
 		m[name] = value
 	}
 	return m, nil
-}
-
-// tagNames normalises the names of -t: "app" is docker.io/library/app:latest.
-func tagNames(tags []string) ([]string, error) {
-	var names []string
-	for _, t := range tags {
-		ref, err := reference.ParseNormalizedNamed(t)
-		if err != nil {
-			return nil, badFlag("tag", t, err)
-		}
-		if _, ok := ref.(reference.Digested); ok {
-			return nil, wrongFlag("tag", t, "a name to be given cannot have a digest")
-		}
-		names = append(names, reference.TagNameOnly(ref).String())
-	}
-	return names, nil
 }
 
 // csvFields reads "key=value,key=value" with CSV quoting, as docker does; a

@@ -292,9 +292,11 @@ func (b *building) builderConfig(ctx context.Context, in *inputs, sources *basei
 	}
 	c.Parallel = b.flags.maxParallelism
 	if !b.flags.given.Changed("max-parallelism") {
-		if c.Parallel, err = b.maxParallelism(); err != nil {
+		conf, err := b.configuration()
+		if err != nil {
 			return c, err
 		}
+		c.Parallel = conf.MaxParallelism
 	}
 	c.Compression = b.compression()
 	c.Blobs = slices.ContainsFunc(b.outputs, output.Spec.NeedsBlobs)

@@ -25,9 +25,9 @@ func newDuCmd(a *app) *cobra.Command {
 	f := &duFlags{}
 	c := &cobra.Command{
 		Use:   "du [flags]",
-		Short: "Show how much room images and cache take",
-		Long: `Show how much room images and cache take. RECLAIMABLE is what sinter prune would
-free.`,
+		Short: "Show how much disk space images and cache take",
+		Long: `Show how much disk space images and cache take. RECLAIMABLE is what sinter prune
+would free.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			// Files of other users cannot be measured without.
@@ -38,7 +38,7 @@ free.`,
 		},
 	}
 	c.Flags().StringVar(&f.format, "format", "", fmt.Sprintf(formatUsage, "Size"))
-	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "list every piece of the cache")
+	c.Flags().BoolVarP(&f.verbose, "verbose", "v", false, "list every step, layer, cache mount and download")
 	return c
 }
 
@@ -84,69 +84,51 @@ func pieceListing(format string, table ...string) listing {
 	}, table: table}
 }
 
-// total is one line of the table.
-type total struct {
-	kind              string
-	count, active     int
-	size, reclaimable int64
-}
-
-func (t total) row() row {
-	percent := int64(0)
-	if t.size > 0 {
-		percent = t.reclaimable * 100 / t.size
-	}
-	return row{
-		"Type": t.kind, "TotalCount": strconv.Itoa(t.count), "Active": strconv.Itoa(t.active), "Size": humanSize(t.size),
-		"Reclaimable": fmt.Sprintf("%s (%d%%)", humanSize(t.reclaimable), percent),
-	}
-}
-
 // totals sums up images with their blobs, the rest of the cache, cache mounts,
 // and what came from the web and from repositories.
 func totals(s *gc.Stock, p *gc.Plan) []row {
-	images := total{kind: "Images"}
-	images.count, images.active = countImages(s.Images, p.Images)
-	steps := total{kind: "Build cache", count: gc.Steps(s.Records), active: gc.Steps(s.Records) - gc.Steps(p.Records)}
-	downloads := total{kind: "Downloads", count: len(s.Downloads), active: len(s.Downloads) - len(p.Downloads)}
-	mounts := total{kind: "Cache mounts", count: len(s.Mounts), active: len(s.Mounts) - len(p.Mounts)}
 	ofImages := map[digest.Digest]bool{}
 	for _, img := range s.Images {
 		for d := range img.Blobs {
 			ofImages[d] = true
 		}
 	}
-	for _, b := range s.Blobs {
-		if ofImages[b.Digest] {
-			images.size += b.Size
-		} else {
-			steps.size += b.Size
-		}
+	all := gc.Plan{
+		Records: s.Records, Layers: s.Layers, Blobs: s.Blobs, Mounts: s.Mounts, Downloads: s.Downloads, Notes: s.Notes, Builds: s.Builds,
 	}
+	sizes, reclaimable := sizesOf(all, ofImages), sizesOf(*p, ofImages)
+	images, activeImages := countImages(s.Images, p.Images)
+	var rows []row
+	for i, t := range []struct {
+		kind          string
+		count, active int
+	}{
+		{"Images", images, activeImages},
+		{"Build cache", gc.Steps(s.Records), gc.Steps(s.Records) - gc.Steps(p.Records)},
+		{"Cache mounts", len(s.Mounts), len(s.Mounts) - len(p.Mounts)},
+		{"Downloads", len(s.Downloads), len(s.Downloads) - len(p.Downloads)},
+	} {
+		rows = append(rows, row{
+			"Type": t.kind, "TotalCount": strconv.Itoa(t.count), "Active": strconv.Itoa(t.active), "Size": humanSize(sizes[i]),
+			"Reclaimable": fmt.Sprintf("%s (%d%%)", humanSize(reclaimable[i]), reclaimable[i]*100/max(sizes[i], 1)),
+		})
+	}
+	return rows
+}
+
+// sizesOf returns how many bytes the blobs of images take, the rest of the cache, cache
+// mounts and downloads.
+func sizesOf(p gc.Plan, ofImages map[digest.Digest]bool) [4]int64 {
+	images, cached := gc.Plan{}, gc.Plan{Records: p.Records, Layers: p.Layers, Notes: p.Notes, Builds: p.Builds}
 	for _, b := range p.Blobs {
 		if ofImages[b.Digest] {
-			images.reclaimable += b.Size
+			images.Blobs = append(images.Blobs, b)
 		} else {
-			steps.reclaimable += b.Size
+			cached.Blobs = append(cached.Blobs, b)
 		}
 	}
-	for _, l := range s.Layers {
-		steps.size += l.Size
-	}
-	for _, l := range p.Layers {
-		steps.reclaimable += l.Size
-	}
-	for _, r := range s.Records {
-		steps.size += r.Size
-	}
-	for _, r := range p.Records {
-		steps.reclaimable += r.Size
-	}
-	steps.size += folderSize(s.Notes) + folderSize(s.Builds)
-	steps.reclaimable += folderSize(p.Notes) + folderSize(p.Builds)
-	mounts.size, mounts.reclaimable = folderSize(s.Mounts), folderSize(p.Mounts)
-	downloads.size, downloads.reclaimable = folderSize(s.Downloads), folderSize(p.Downloads)
-	return []row{images.row(), steps.row(), mounts.row(), downloads.row()}
+	mounts, downloads := gc.Plan{Mounts: p.Mounts}, gc.Plan{Downloads: p.Downloads}
+	return [4]int64{images.Freed(), cached.Freed(), mounts.Freed(), downloads.Freed()}
 }
 
 // countImages counts images, whatever names they have. Those of which every name is
@@ -163,14 +145,6 @@ func countImages(all, unused []gc.Image) (count, active int) {
 		}
 	}
 	return count, active
-}
-
-func folderSize(list []gc.Folder) int64 {
-	var n int64
-	for _, f := range list {
-		n += f.Size
-	}
-	return n
 }
 
 // kindOf says what a record is about.

@@ -39,7 +39,7 @@ SIZE is that of the image's blobs, which is what a push sends.`,
 	}
 	c.Flags().BoolP("all", "a", false, "no effect: sinter has no intermediate images")
 	c.Flags().StringVar(&f.format, "format", "", fmt.Sprintf(formatUsage, "Repository"))
-	c.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only images with `dangling=BOOL, reference=PATTERN, label=NAME[=VALUE]`, or made before=IMAGE, since=IMAGE or until=24h (repeatable)")
+	c.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only images that match `FILTER`: dangling=BOOL, reference=PATTERN, label=NAME[=VALUE], before=IMAGE, since=IMAGE or until=24h (repeatable)")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only IDs")
 	c.Flags().BoolVar(&f.noTrunc, "no-trunc", false, "print whole IDs")
 	c.Flags().BoolVar(&f.digests, "digests", false, "show digests")

@@ -38,7 +38,7 @@ func parsePlace(text string) (imagetools.Place, error) {
 	if rest, ok := strings.CutPrefix(text, layoutScheme); ok {
 		dir, ref := cutLayout(rest)
 		if dir == "" {
-			return imagetools.Place{}, hint.Add(fmt.Errorf("%q names no directory", text), sourceHint)
+			return imagetools.Place{}, hint.Add(fmt.Errorf("%q does not name a directory", text), sourceHint)
 		}
 		return imagetools.Place{Layout: dir, LayoutRef: ref}, nil
 	}

@@ -30,23 +30,26 @@ func newImagetoolsCreateCmd(a *app) *cobra.Command {
 	f := &createFlags{}
 	c := &cobra.Command{
 		Use:   "create [flags] SOURCE…",
-		Short: "Make an image of images in registries and OCI layouts",
-		Long: `Make an image of images in registries and OCI layouts: an index of images for single
-platforms, or a copy. A SOURCE is NAME[:TAG|@DIGEST] or oci-layout://DIR[:TAG|@DIGEST];
-or a digest, or a descriptor as JSON, where it is clear in which repository. Of several sources that are indexes, the new one
-has all manifests. What the target's repository does not have is copied there.`,
+		Short: "Join images in registries and OCI layouts to one",
+		Long: `Join images in registries and OCI layouts to one: an index of images for single
+platforms, or a copy.
+
+A SOURCE is NAME[:TAG|@DIGEST] or oci-layout://DIR[:TAG|@DIGEST]; or a digest, or
+a descriptor as JSON, if the repository is clear. The new index has the manifests
+of all sources that are indexes. What the target's repository lacks is copied
+there.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.createImage(c.Context(), f, args)
 		},
 	}
 	s := c.Flags()
-	s.StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` of the new image (repeatable)")
+	s.StringArrayVarP(&f.tags, "tag", "t", nil, "name the new image `NAME[:TAG]` (repeatable)")
 	s.StringArrayVarP(&f.files, "file", "f", nil, "read a source from `FILE` (repeatable)")
 	s.StringArrayVar(&f.annotations, "annotation", nil, "add the annotation `LEVEL:NAME=VALUE`, where LEVEL is index or manifest-descriptor")
-	s.VarP(&f.platforms, "platform", "p", "leave out what is not for these `PLATFORMS`")
+	s.VarP(&f.platforms, "platform", "p", "take only these `PLATFORMS`")
 	s.BoolVar(&f.join, "append", false, "add the sources to the image that the first tag is now")
 	s.BoolVar(&f.dryRun, "dry-run", false, "print the new index or manifest and push nothing")
-	s.BoolVar(&f.preferIndex, "prefer-index", true, "make an index also of a single manifest; with false it is copied")
+	s.BoolVar(&f.preferIndex, "prefer-index", true, "make an index also of a single manifest, rather than copy it")
 	s.StringVar(&f.metadataFile, "metadata-file", "", "write what was made, as JSON, to `FILE`")
 	f.register(c)
 	return c

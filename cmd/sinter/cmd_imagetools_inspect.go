@@ -37,12 +37,12 @@ by platform), and of images with attestations .Provenance and .SBOM.`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if raw && format != "" {
-				return usagef("--raw and --format do not go together")
+				return usagef("--raw and --format exclude each other")
 			}
 			return a.inspectRemote(c.Context(), args[0], format, raw)
 		},
 	}
-	c.Flags().StringVar(&format, "format", "", "Go template such as '{{json .Manifest}}'")
+	c.Flags().StringVar(&format, "format", "", "print as `FORMAT`, a Go template such as '{{json .Manifest}}'")
 	c.Flags().BoolVar(&raw, "raw", false, "print the manifest or index as it is")
 	return c
 }

@@ -38,9 +38,9 @@ func newInspectCmd(a *app) *cobra.Command {
 			return a.inspect(c.Context(), f, args)
 		},
 	}
-	c.Flags().StringVar(&f.kind, "type", "", "kind of what is shown: image")
+	c.Flags().StringVar(&f.kind, "type", "", "`KIND` of what is shown: image")
 	c.Flags().BoolP("size", "s", false, "no effect: the size of images is always shown")
-	c.Flags().StringVarP(&f.format, "format", "f", "", "Go template such as '{{.Config.Env}}', or json")
+	c.Flags().StringVarP(&f.format, "format", "f", "", "print as `FORMAT`: json, or a Go template such as '{{.Config.Env}}'")
 	c.Flags().Var(&f.platform, "platform", "show this `PLATFORM` of the image (default this machine's, or the first)")
 	c.Flags().BoolVar(&f.raw, "raw", false, "print the manifest or index as it is")
 	return c
@@ -203,7 +203,7 @@ func (info *inspected) addNames(lib library, n namedImage) error {
 // parse reads --format; without a template it is nil.
 func (f *inspectFlags) parse() (*template.Template, error) {
 	if f.raw && f.format != "" {
-		return nil, usagef("--raw and --format do not go together")
+		return nil, usagef("--raw and --format exclude each other")
 	}
 	if f.format == "" || f.format == "json" {
 		return nil, nil

@@ -27,28 +27,24 @@ func newLoadCmd(a *app) *cobra.Command {
 	f := &loadFlags{}
 	c := &cobra.Command{
 		Use:   "load [flags]",
-		Short: "Take images from an archive",
-		Long: `Take images from an archive, plain or compressed, of docker save, podman save or
+		Short: "Load images from an archive",
+		Long: `Load images from an archive, plain or compressed, of docker save, podman save or
 sinter save, from an OCI archive, or from the directory of an OCI layout.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.load(c.Context(), f)
 		},
 	}
-	c.Flags().StringVarP(&f.input, "input", "i", "", "read from `FILE` or directory in place of standard input")
-	c.Flags().StringArrayVarP(&f.tags, "tag", "t", nil, "`NAME[:TAG]` for the image, in place of its names in the archive (repeatable)")
+	c.Flags().StringVarP(&f.input, "input", "i", "", "read from `FILE` or directory (default standard input)")
+	c.Flags().StringArrayVarP(&f.tags, "tag", "t", nil, "name the image `NAME[:TAG]`, not as the archive does (repeatable)")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print nothing")
 	return c
 }
 
 func (a *app) load(ctx context.Context, f *loadFlags) error {
-	var names []string
-	for _, t := range f.tags {
-		name, err := nameToGive(t)
-		if err != nil {
-			return err
-		}
-		names = append(names, name)
+	names, err := tagNames(f.tags)
+	if err != nil {
+		return err
 	}
 	return a.withLibrary(ctx, func(lib library) error {
 		loaded, err := a.loadFrom(ctx, lib.store, f.input)

@@ -35,9 +35,11 @@ func newPruneCmd(a *app) *cobra.Command {
 	f := &pruneFlags{only: gc.Everything}
 	c := newPruning(a, f)
 	c.Short = "Remove what no image needs"
-	c.Long = `Remove images without a name, and all of the cache that no image with a name is
-made of: steps, layers, blobs, cache mounts, downloads. With --all pulled images go as well,
-and the steps of the images that stay. ` + pruneStays
+	c.Long = `Remove images without a name, and all cache that no image with a name needs:
+steps, layers, blobs, cache mounts, downloads. With --all also remove pulled
+images, and the steps of the images that stay.
+
+` + pruneStays
 	f.registerCache(c, "also remove pulled images, and the cache of images that stay")
 	return c
 }
@@ -48,9 +50,11 @@ func newImagePruneCmd(a *app) *cobra.Command {
 	c := newPruning(a, f)
 	c.Short = "Remove images without a name"
 	c.Long = `Remove images without a name, and with --all pulled images as well. Other images
-with a name stay (sinter rmi removes names), and so does the cache. ` + pruneStays
+with a name stay (sinter rmi removes names), and so does the cache.
+
+` + pruneStays
 	c.Flags().BoolVarP(&f.all, "all", "a", false, "also remove pulled images")
-	c.Flags().StringArrayVar(&f.filters, "filter", nil, "only images last used before `until=24h` or until=2006-01-02T15:04:05, or with label=NAME[=VALUE], or without label!=NAME[=VALUE] (repeatable)")
+	c.Flags().StringArrayVar(&f.filters, "filter", nil, "only images that match `FILTER`: until=24h or until=2006-01-02T15:04:05 (not used since then), label=NAME[=VALUE], label!=NAME[=VALUE] (repeatable)")
 	return c
 }
 
@@ -59,14 +63,15 @@ func newBuilderPruneCmd(a *app) *cobra.Command {
 	f := &pruneFlags{only: gc.OnlyCache}
 	c := newPruning(a, f)
 	c.Short = "Remove build cache"
-	c.Long = `Remove all of the cache that no image is made of: steps, layers, blobs, cache mounts,
-downloads. With --all the steps of images go as well. Images stay. ` + pruneStays
-	f.registerCache(c, "also remove the cache that images are made of")
+	c.Long = `Remove all cache that no image needs: steps, layers, blobs, cache mounts,
+downloads. With --all also remove the steps of images. Images stay.
+
+` + pruneStays
+	f.registerCache(c, "also remove the steps of images")
 	return c
 }
 
-const pruneStays = `What running builds and other
-commands use stays; they are not waited for.`
+const pruneStays = `What running builds and other commands use stays; prune does not wait for them.`
 
 func newPruning(a *app, f *pruneFlags) *cobra.Command {
 	c := &cobra.Command{
@@ -99,11 +104,11 @@ func newPruning(a *app, f *pruneFlags) *cobra.Command {
 func (f *pruneFlags) registerCache(c *cobra.Command, all string) {
 	s := c.Flags()
 	s.BoolVarP(&f.all, "all", "a", false, all)
-	s.StringArrayVar(&f.filters, "filter", nil, "only what was last used before: `until=24h` or until=2006-01-02T15:04:05")
-	s.StringVar(&f.reserved, "reserved-space", "", "keep this `SIZE` of cache, such as 10GB, in any case: what was used last")
-	s.StringVar(&f.keep, "keep-storage", "", "`SIZE` to keep; the same as --reserved-space")
-	s.StringVar(&f.maxUsed, "max-used-space", "", "keep this `SIZE` of cache at most: what was used last")
-	s.StringVar(&f.minFree, "min-free-space", "", "remove cache only until this `SIZE` of the disk is free")
+	s.StringArrayVar(&f.filters, "filter", nil, "only cache that matches `FILTER`: until=24h or until=2006-01-02T15:04:05 (not used since then)")
+	s.StringVar(&f.reserved, "reserved-space", "", "always keep up to `SIZE` of cache, such as 10GB: what was used last")
+	s.StringVar(&f.keep, "keep-storage", "", "same as --reserved-space `SIZE`")
+	s.StringVar(&f.maxUsed, "max-used-space", "", "keep at most `SIZE` of cache: what was used last")
+	s.StringVar(&f.minFree, "min-free-space", "", "remove cache only until `SIZE` of the disk is free")
 	s.BoolVar(&f.verbose, "verbose", false, "list what is removed")
 }
 

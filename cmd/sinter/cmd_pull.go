@@ -27,9 +27,9 @@ func newPullCmd(a *app) *cobra.Command {
 	f := &pullFlags{}
 	c := &cobra.Command{
 		Use:   "pull [flags] NAME[:TAG|@DIGEST]",
-		Short: "Get an image from a registry",
-		Long: `Get an image from a registry, or what is new of it. Builds get their base images
-by themselves; this is for having them before, and for push, save and inspect.`,
+		Short: "Pull an image from a registry",
+		Long: `Pull an image from a registry, or what is new of it. Builds pull their base images
+themselves; this is for having them before, and for push, save and inspect.`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := checkContentTrust(c.Flags()); err != nil {
@@ -39,7 +39,7 @@ by themselves; this is for having them before, and for push, save and inspect.`,
 		},
 	}
 	addContentTrust(c.Flags())
-	c.Flags().Var(&f.platforms, "platform", "get the image for these `PLATFORMS` (default this machine's)")
+	c.Flags().Var(&f.platforms, "platform", "pull these `PLATFORMS` (default this machine's)")
 	f.register(c)
 	return c
 }
@@ -140,7 +140,7 @@ func (p *pulling) warnOfPlatform(config []byte, wanted ocispec.Platform) {
 		return // whoever uses the image says it
 	}
 	if got := platforms.Normalize(img.Platform); !platforms.Only(wanted).Match(got) {
-		p.warn(fmt.Sprintf("image %s is for %s, not %s, and there is no other", p.ref, platforms.Format(got), platforms.Format(wanted)))
+		p.warn(fmt.Sprintf("image %s is for %s, not %s, and has no other platform", p.ref, platforms.Format(got), platforms.Format(wanted)))
 	}
 }
 

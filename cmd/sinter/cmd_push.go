@@ -25,8 +25,8 @@ func newPushCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "push [flags] IMAGE [NAME]",
 		Short: "Push an image to a registry",
-		Long: `Push an image to the registry that its name says, or under another NAME. Only
-what the registry does not have is sent.`,
+		Long: `Push an image to the registry in its name, or under another NAME. Blobs that the
+registry has are not sent again.`,
 		Args:              usageArgs(cobra.RangeArgs(1, 2)),
 		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -41,7 +41,7 @@ what the registry does not have is sent.`,
 	}
 	addContentTrust(c.Flags())
 	c.Flags().Var(&f.platform, "platform", "push only this `PLATFORM` of the image")
-	c.Flags().BoolVarP(&f.allTags, "all-tags", "a", false, "push all tags that the store has of a repository")
+	c.Flags().BoolVarP(&f.allTags, "all-tags", "a", false, "push every tag of the repository that is in the store")
 	f.register(c)
 	return c
 }
@@ -49,7 +49,7 @@ what the registry does not have is sent.`,
 // pushAll pushes every tag of a repository.
 func (a *app) pushAll(ctx context.Context, f *pushFlags, args []string) error {
 	if len(args) > 1 {
-		return usagef("--all-tags and a NAME to push to do not go together")
+		return usagef("--all-tags and a NAME to push to exclude each other")
 	}
 	ref, err := reference.ParseNormalizedNamed(args[0])
 	if err != nil {

@@ -20,8 +20,8 @@ func newRmiCmd(a *app) *cobra.Command {
 		Use:     "rmi [flags] IMAGE…",
 		Aliases: []string{"untag"},
 		Short:   "Remove images",
-		Long: `Remove the names of images. An image without any name is not listed any more;
-the room that it takes is freed by sinter prune.`,
+		Long: `Remove the names of images. An image without a name is no longer listed; sinter
+prune frees its disk space.`,
 		Args:              usageArgs(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -38,8 +38,8 @@ the room that it takes is freed by sinter prune.`,
 			})
 		},
 	}
-	c.Flags().Bool("no-prune", false, "no effect: what the image was made of is removed by sinter prune alone")
-	c.Flags().BoolVarP(&force, "force", "f", false, "remove all names of an image given by its ID; do not fail if an image is not there")
+	c.Flags().Bool("no-prune", false, "no effect: only sinter prune frees disk space")
+	c.Flags().BoolVarP(&force, "force", "f", false, "remove all names of an image given by its ID; ignore images that are not found")
 	return c
 }
 

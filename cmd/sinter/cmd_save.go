@@ -34,9 +34,9 @@ or to an OCI layout.`,
 			return a.save(c.Context(), f, args)
 		},
 	}
-	c.Flags().StringVarP(&f.output, "output", "o", "", "write to `FILE` (or the directory of oci-dir) in place of standard output")
-	c.Flags().StringVar(&f.format, "format", "docker", "docker, oci or oci-dir")
-	c.Flags().Var(&f.platform, "platform", "save only this `PLATFORM` of the images")
+	c.Flags().StringVarP(&f.output, "output", "o", "", "write to `FILE`, or the directory of oci-dir (default standard output)")
+	c.Flags().StringVar(&f.format, "format", "docker", "archive `FORMAT`: docker, oci or oci-dir")
+	c.Flags().Var(&f.platform, "platform", "save only this `PLATFORM`")
 	return c
 }
 
@@ -57,12 +57,15 @@ func (f *saveFlags) saveOutput(terminal bool) (output.Spec, error) {
 		o.Dest = "-"
 	}
 	if o.Directory && o.Stdout() {
-		return o, usagef("--format oci-dir needs --output DIRECTORY")
+		return o, usagef("--format oci-dir needs --output DIR")
 	}
 	if o.Stdout() && terminal {
 		return o, usage(hint.Add(errors.New("an archive is not written to a terminal"), "name a file with --output FILE"))
 	}
-	return o, o.CheckDest()
+	if err := o.CheckDest(); err != nil {
+		return o, usage(err)
+	}
+	return o, nil
 }
 
 func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {

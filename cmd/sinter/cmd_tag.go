@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -34,14 +35,28 @@ func (a *app) tag(ctx context.Context, from, to string) error {
 	})
 }
 
-// nameToGive is text as a full reference that an image can get.
+// nameToGive is text as a full reference that an image can get: "app" is
+// docker.io/library/app:latest.
 func nameToGive(text string) (string, error) {
 	ref, err := registry.ParseRef(text)
+	if err == nil && ref.Digest != "" {
+		err = fmt.Errorf("%s: a name that is given cannot have a digest", text)
+	}
 	if err != nil {
 		return "", usage(err)
 	}
-	if ref.Digest != "" {
-		return "", usagef("%s: a name that is given cannot have a digest", text)
-	}
 	return ref.String(), nil
+}
+
+// tagNames are the names that --tag gives.
+func tagNames(tags []string) ([]string, error) {
+	var names []string
+	for _, t := range tags {
+		name, err := nameToGive(t)
+		if err != nil {
+			return nil, badFlag("tag", t, err)
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }

@@ -26,8 +26,10 @@ func newVerifyCmd(a *app) *cobra.Command {
 		Use:   "verify",
 		Short: "Check everything in the store",
 		Long: `Read everything in the store and compare it with its digests: blobs, layers,
-images with their diff IDs, downloads. With --repair what is damaged is removed; builds and pulls make
-or get it again. What running builds and other commands use stays.`,
+images with their diff IDs, downloads.
+
+With --repair remove what is damaged; builds and pulls make or get it again. What
+running builds and other commands use stays.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if done, err := a.needPrivileges(c.Context()); done || err != nil {

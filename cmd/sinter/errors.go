@@ -80,7 +80,7 @@ func (e *noImageError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // HintText says what to do.
 func (e *noImageError) HintText() string {
-	return "sinter images lists what there is; sinter pull gets an image from a registry"
+	return "sinter images lists the images in the store; sinter pull gets one from a registry"
 }
 
 // usageError is a mistake in the command line.
@@ -227,7 +227,7 @@ func (a *app) fullDisk(err error) string {
 	case command.Lack != hostfile.NoLack:
 		return fullHint(command.Lack, false)
 	case strings.Contains(strings.ToLower(command.Output), unix.ENOSPC.Error()):
-		return "the command found no room on a disk or in a tmpfs: if it was the store's disk, make room on it (sinter prune helps), or put the store elsewhere with SINTER_ROOT"
+		return "the command found a disk or a tmpfs full: if it was the store's disk, make room on it (sinter prune helps), or put the store elsewhere with SINTER_ROOT"
 	}
 	return ""
 }
@@ -254,7 +254,7 @@ func (a *app) lack(err error) hostfile.Lack {
 func fullHint(lack hostfile.Lack, elsewhere bool) string {
 	what := map[hostfile.Lack]string{
 		hostfile.Bytes:  "the disk is full: make room on it",
-		hostfile.Inodes: "the file system has no inodes left, however much room there is (see df -i): remove files on it",
+		hostfile.Inodes: "the file system has no inodes left, however much space is free (see df -i): remove files on it",
 		hostfile.NoLack: "the disk is full, or has no inodes left (see df and df -i): make room on it",
 	}[lack]
 	if elsewhere {

@@ -13,12 +13,33 @@ import (
 
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers/hint"
+	"github.com/sinter-build/sinter/layers/image"
 )
 
 // complete tells shells which values a flag can have.
 func complete(c *cobra.Command, flag string, values ...string) {
 	// Only an unknown flag is an error.
 	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// imageNames are the names of the images in the store.
+func (a *app) imageNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	a.reads = true
+	images, err := a.images()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	list, err := images.List()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, img := range list {
+		if img.Ref != "" {
+			names = append(names, image.Familiar(img.Ref))
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // hide leaves flags out of the help.

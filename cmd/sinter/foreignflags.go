@@ -77,7 +77,7 @@ func checkContentTrust(s *pflag.FlagSet) error {
 	default:
 		return nil
 	}
-	return usage(hint.Add(errors.New(what+": sinter cannot check or make signatures of images"), "to go on without: --"+contentTrust))
+	return usage(hint.Add(errors.New(what+": sinter cannot check or make signatures of images"), "to leave them out: --"+contentTrust))
 }
 
 // warnings returns what there is to say of flags that were given and without

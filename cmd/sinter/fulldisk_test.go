@@ -100,7 +100,7 @@ func TestFullDisk(t *testing.T) {
 	} {
 		hint := "hint: the disk is full"
 		if tt.file == "tidy" {
-			hint = "hint: the command found no room"
+			hint = "hint: the command found a disk or a tmpfs full"
 		}
 		out, code := d.build(t, tt.store, tt.file, tt.output...)
 		if code != exitFailed || !strings.Contains(out, "error: ") || !strings.Contains(out, hint) {

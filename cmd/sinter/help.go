@@ -32,11 +32,10 @@ func printUsage(c *cobra.Command) error {
 			fmt.Fprintf(&b, "\n%s:\n%s\n", title, strings.TrimRight(text, "\n"))
 		}
 	}
-	use := c.UseLine()
+	fmt.Fprintf(&b, "Usage: %s\n", c.UseLine())
 	if c.HasAvailableSubCommands() {
-		use = c.CommandPath() + " COMMAND"
+		fmt.Fprintf(&b, "       %s COMMAND\n", c.CommandPath())
 	}
-	fmt.Fprintf(&b, "Usage: %s\n", use)
 	if len(c.Aliases) > 0 {
 		fmt.Fprintf(&b, "Aliases: %s\n", c.NameAndAliases())
 	}

@@ -52,7 +52,7 @@ func (n namedImage) shown(platform *ocispec.Platform) (*stored.Image, stored.Man
 		return nil, stored.Manifest{}, err
 	}
 	if len(built.Manifests) == 0 {
-		return nil, stored.Manifest{}, fmt.Errorf("of image %s no platform is in the store", displayName(n))
+		return nil, stored.Manifest{}, fmt.Errorf("no platform of image %s is in the store", displayName(n))
 	}
 	if one, err := built.Only(hostPlatform()); err == nil {
 		return built, one.Manifests[0], nil

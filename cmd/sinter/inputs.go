@@ -236,7 +236,7 @@ func dockerfileThere(path string) (fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, hint.Add(fmt.Errorf("the Dockerfile %s does not exist", path), "name another with -f FILE")
+		return nil, hint.Add(fmt.Errorf("Dockerfile not found: %s", path), "name another with -f FILE")
 	case err != nil:
 		return nil, fmt.Errorf("the Dockerfile: %w", err)
 	case info.IsDir():

@@ -12,6 +12,7 @@ import (
 	"text/template"
 
 	"github.com/docker/cli/templates"
+	"github.com/docker/go-units"
 
 	"github.com/sinter-build/sinter/layers/hint"
 )
@@ -33,7 +34,7 @@ type listing struct {
 type row map[string]string
 
 // formatUsage is the help of every --format.
-const formatUsage = "`FORMAT`: table, json, a Go template such as '{{.%s}}', or 'table TEMPLATE'"
+const formatUsage = "print as `FORMAT`: table, json, a Go template such as '{{.%s}}', or 'table TEMPLATE'"
 
 // print writes the rows, or nothing when the format is wrong.
 func (l listing) print(w io.Writer, rows []row) error {
@@ -138,3 +139,6 @@ func (l listing) renderTable(w io.Writer, text string, rows []row) error {
 	}
 	return tw.Flush()
 }
+
+// humanSize is a number of bytes as docker shows it.
+func humanSize(n int64) string { return units.HumanSizeWithPrecision(float64(n), 3) }

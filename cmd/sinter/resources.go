@@ -57,7 +57,7 @@ func parseResources(list []string) (parser.Resources, error) {
 		}
 	}
 	if r.MemorySwap > 0 && r.MemorySwap < r.Memory {
-		return r, errors.New("memory-swap counts memory as well, so it cannot be less than memory")
+		return r, errors.New("memory-swap counts memory as well, so it must not be less than memory")
 	}
 	return r, nil
 }

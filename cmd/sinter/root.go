@@ -138,3 +138,11 @@ func commit() string {
 }
 
 const unknown = "unknown"
+
+// fixCompletionCmd makes cobra's command take a shell that it does not know for a mistake.
+func fixCompletionCmd(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil {
+		c.Args, c.RunE = unknownSubcommand, showHelp
+	}
+}

@@ -41,7 +41,7 @@ func (o *opening) stdinContext(ctx context.Context) error {
 		return nil
 	}
 	if o.flags.file != "" {
-		return usagef("standard input is a Dockerfile, no archive: -f cannot name another one")
+		return usagef("standard input is a Dockerfile, not an archive: -f cannot name another one")
 	}
 	s, err := o.store()
 	if err != nil {
