@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive/archivetest"
 	"github.com/sinter-build/sinter/parser"
@@ -49,7 +50,8 @@ func TestWalkEnds(t *testing.T) {
 	if _, err := matches(archivetest.EndsAfter(asked), files, "a/*/c", true); !errors.Is(err, context.Canceled) {
 		t.Errorf("wildcard: %v", err)
 	}
-	err := filter{}.walk(archivetest.EndsAfter(asked), files, layers.Entry{Path: "a", Kind: layers.Dir}, func(picked) error { return nil })
+	w := walk{fs: files, visit: func(picked) error { return nil }}
+	err := w.enter(archivetest.EndsAfter(asked), picked{entry: layers.Entry{Path: "a", Kind: layers.Dir}}, local.Matched{})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("directory: %v", err)
 	}

@@ -2,11 +2,9 @@ package fileop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
-	"strings"
-
-	"github.com/moby/patternmatcher"
 
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/builder/source/local"
@@ -14,32 +12,18 @@ import (
 	"github.com/sinter-build/sinter/layers/hint"
 )
 
-// filter are the include and exclude patterns of a copy.
-type filter struct {
-	include, exclude *patternmatcher.PatternMatcher
-	// plain: the include patterns name paths, so it is plain what may
-	// match below a directory.
-	plain bool
-}
-
-func newFilter(include, exclude []string) (filter, error) {
-	var f filter
-	var err error
-	if len(include) > 0 {
-		if f.include, err = patternmatcher.New(include); err != nil {
-			return f, hint.Add(fmt.Errorf("invalid includepatterns: %q: %w", include, err), local.PatternHint)
+// newRules compiles the include and exclude patterns of a copy.
+func newRules(include, exclude []string) (local.Rules, error) {
+	r, err := local.NewRules(include, exclude)
+	var bad *local.PatternError
+	if errors.As(err, &bad) {
+		kind, patterns := "include", include
+		if bad.Ignore {
+			kind, patterns = "exclude", exclude
 		}
-		f.plain = true
-		for _, p := range f.include.Patterns() {
-			f.plain = f.plain && (p.Exclusion() || !strings.ContainsAny(p.String(), `*[]?^\`))
-		}
+		err = hint.Add(fmt.Errorf("invalid %spatterns: %q: %w", kind, patterns, bad.Unwrap()), local.PatternHint)
 	}
-	if len(exclude) > 0 {
-		if f.exclude, err = patternmatcher.New(exclude); err != nil {
-			return f, hint.Add(fmt.Errorf("invalid excludepatterns: %q: %w", exclude, err), local.PatternHint)
-		}
-	}
-	return f, nil
+	return r, err
 }
 
 // picked is one file that a walk comes upon.
@@ -52,19 +36,9 @@ type picked struct {
 	implied bool
 }
 
-// verdict is what the patterns say of a path and, through info, of what is
-// below it.
-type verdict struct{ include, exclude patternmatcher.MatchInfo }
-
-// walk calls visit for all that is selected below from, directories before
-// what they hold.
-func (f filter) walk(ctx context.Context, files source.FS, from layers.Entry, visit func(picked) error) error {
-	w := walk{filter: f, fs: files, visit: visit}
-	return w.enter(ctx, picked{entry: from}, true, false, verdict{})
-}
-
+// walk visits all that is selected below a file, directories before what they hold.
 type walk struct {
-	filter
+	rules local.Rules
 	fs    source.FS
 	visit func(picked) error
 	// waiting are directories on the way that no pattern selects; they
@@ -72,9 +46,10 @@ type walk struct {
 	waiting []picked
 }
 
-// enter visits p, if it is selected, and goes through what is below.
-func (w *walk) enter(ctx context.Context, p picked, included, excluded bool, v verdict) error {
-	if included {
+// enter visits p, of which the rules said m, if it is selected, and goes through what
+// is below.
+func (w *walk) enter(ctx context.Context, p picked, m local.Matched) error {
+	if !m.Hidden {
 		for i := range w.waiting {
 			if err := w.visit(w.waiting[i]); err != nil {
 				return err
@@ -85,13 +60,10 @@ func (w *walk) enter(ctx context.Context, p picked, included, excluded bool, v v
 			return err
 		}
 	}
-	if p.entry.Kind != layers.Dir || excluded && !w.exclude.Exclusions() {
+	if p.entry.Kind != layers.Dir || m.Closed {
 		return nil
 	}
-	if !included {
-		if !excluded && !w.mayHold(p.below) {
-			return nil
-		}
+	if m.Hidden {
 		depth := len(w.waiting)
 		p.implied = true
 		w.waiting = append(w.waiting, p)
@@ -105,40 +77,14 @@ func (w *walk) enter(ctx context.Context, p picked, included, excluded bool, v v
 		return err
 	}
 	for _, e := range entries {
-		if err := w.judge(ctx, picked{below: path.Join(p.below, path.Base(e.Path)), entry: e}, v); err != nil {
+		below := path.Join(p.below, path.Base(e.Path))
+		m, err := w.rules.Judge(below, e.Kind == layers.Dir, m)
+		if err == nil {
+			err = w.enter(ctx, picked{below: below, entry: e}, m)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// judge asks the patterns about p, whose directory they said up of.
-func (w *walk) judge(ctx context.Context, p picked, up verdict) error {
-	included, excluded := true, false
-	var v verdict
-	var err error
-	if w.include != nil {
-		if included, v.include, err = w.include.MatchesUsingParentResults(p.below, up.include); err != nil {
-			return fmt.Errorf("failed to match includepatterns: %w", err)
-		}
-	}
-	if w.exclude != nil {
-		if excluded, v.exclude, err = w.exclude.MatchesUsingParentResults(p.below, up.exclude); err != nil {
-			return fmt.Errorf("failed to match excludepatterns: %w", err)
-		}
-	}
-	return w.enter(ctx, p, included && !excluded, excluded, v)
-}
-
-// mayHold reports whether an include pattern may match something below dir.
-func (w *walk) mayHold(dir string) bool {
-	if !w.plain {
-		return true
-	}
-	for _, p := range w.include.Patterns() {
-		if !p.Exclusion() && strings.HasPrefix(p.String(), dir+"/") {
-			return true
-		}
-	}
-	return false
 }

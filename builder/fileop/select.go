@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -18,7 +19,7 @@ type Picked struct {
 	// matches are the paths that the source matched. Without wildcards that is the
 	// source as written, whether it exists or not.
 	matches []string
-	filter  filter
+	rules   local.Rules
 }
 
 // Select resolves the wildcards and compiles the patterns of a selection.
@@ -30,7 +31,7 @@ func Select(ctx context.Context, files source.FS, sel Selection) (Picked, error)
 			return Picked{}, err
 		}
 	}
-	p.filter, err = newFilter(sel.Include, sel.Exclude)
+	p.rules, err = newRules(sel.Include, sel.Exclude)
 	return p, err
 }
 
@@ -55,13 +56,13 @@ func (p Picked) each(ctx context.Context, begin func(match string, from layers.E
 		if visit == nil {
 			continue
 		}
-		err = p.filter.walk(ctx, p.files, from, func(f picked) error {
+		w := walk{rules: p.rules, fs: p.files, visit: func(f picked) error {
 			if len(unmet) > 0 {
 				unmet = slices.DeleteFunc(unmet, func(want string) bool { return f.meets(match, want) })
 			}
 			return visit(f)
-		})
-		if err != nil {
+		}}
+		if err := w.enter(ctx, picked{entry: from}, local.Matched{}); err != nil {
 			return err
 		}
 	}

@@ -212,8 +212,8 @@ func TestSelectManyFiles(t *testing.T) {
 	}
 	n := testing.AllocsPerRun(1, func() {
 		for name, hidden := range map[string]bool{"dir/sub/7": false, "dir/sub/7/x": false, "dir/sub/x": true, "dir/sub": true} {
-			m, err := rules{include: p}.judge(name, true, matched{})
-			if err != nil || m.hidden != hidden || m.closed != (name == "dir/sub/x") {
+			m, err := Rules{include: p}.Judge(name, true, Matched{})
+			if err != nil || m.Hidden != hidden || m.Closed != (name == "dir/sub/x") {
 				t.Errorf("%s: %+v, %v", name, m, err)
 			}
 		}

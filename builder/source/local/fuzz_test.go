@@ -43,7 +43,7 @@ func FuzzIgnore(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var m, of matched
+		var m, of Matched
 		var hidden bool
 		var parent patternmatcher.MatchInfo
 		for end := 0; end < len(name); end++ {
@@ -54,18 +54,18 @@ func FuzzIgnore(f *testing.F) {
 			if hidden, parent, err = plain.MatchesUsingParentResults(name[:end], parent); err != nil {
 				return
 			}
-			if m, err = (rules{exclude: p}).judge(name[:end], end < len(name), m); err != nil {
+			if m, err = (Rules{exclude: p}).Judge(name[:end], end < len(name), m); err != nil {
 				return
 			}
-			if of, err = (rules{include: taken}).judge(name[:end], end < len(name), of); err != nil {
+			if of, err = (Rules{include: taken}).Judge(name[:end], end < len(name), of); err != nil {
 				return
 			}
 		}
-		if of.hidden == hidden {
-			t.Errorf("%q is taken: %v, as the rules %q have it: %v", name, !of.hidden, lines, hidden)
+		if of.Hidden == hidden {
+			t.Errorf("%q is taken: %v, as the rules %q have it: %v", name, !of.Hidden, lines, hidden)
 		}
-		if m.hidden != hidden {
-			t.Errorf("%q is hidden: %v, as the rules %q have it: %v", name, m.hidden, lines, hidden)
+		if m.Hidden != hidden {
+			t.Errorf("%q is hidden: %v, as the rules %q have it: %v", name, m.Hidden, lines, hidden)
 		}
 	})
 }

@@ -137,24 +137,34 @@ func withoutGlob(p *patternmatcher.Pattern) string {
 	return strings.TrimSuffix(s, "/*")
 }
 
-// rules decide which paths of a directory can be seen. A path that they hide
-// can still be seen when it is a directory with something visible in it.
-type rules struct{ include, exclude *patterns }
+// Rules decide which paths below a directory can be seen: those that an include
+// pattern, if there is any, and no exclude pattern matches. A path that they hide can
+// still be seen when it is a directory with something visible in it. They are not safe
+// for use by several goroutines at once.
+type Rules struct{ include, exclude *patterns }
 
-// matched is what the rules said of a directory; those below it are judged
-// with the help of it.
-type matched struct {
-	include, exclude patternmatcher.MatchInfo
-	// hidden: the directory itself is not selected.
-	hidden bool
-	// closed: nothing below can be seen.
-	closed bool
+// NewRules compiles patterns. Its error is a PatternError.
+func NewRules(include, exclude []string) (r Rules, err error) {
+	if r.include, err = newPatterns(include, false); err == nil {
+		r.exclude, err = newPatterns(exclude, true)
+	}
+	return r, err
 }
 
-// judge applies the rules to a path whose parent they said up of.
-func (r rules) judge(name string, isDir bool, up matched) (matched, error) {
-	m := matched{closed: up.closed, hidden: up.closed}
-	if up.closed {
+// Matched is what Rules said of a directory; those below it are judged
+// with the help of it. The zero Matched is that of the directory at the top.
+type Matched struct {
+	include, exclude patternmatcher.MatchInfo
+	// Hidden: the path itself is not selected.
+	Hidden bool
+	// Closed: nothing below can be seen.
+	Closed bool
+}
+
+// Judge applies the rules to a path whose parent they said up of.
+func (r Rules) Judge(name string, isDir bool, up Matched) (Matched, error) {
+	m := Matched{Closed: up.Closed, Hidden: up.Closed}
+	if up.Closed {
 		return m, nil
 	}
 	if r.include != nil {
@@ -164,9 +174,9 @@ func (r rules) judge(name string, isDir bool, up matched) (matched, error) {
 		}
 		m.include = info
 		if !ok {
-			m.hidden = true
+			m.Hidden = true
 			if !isDir || !r.include.below(name, false) {
-				m.closed = true
+				m.Closed = true
 				return m, nil
 			}
 		}
@@ -178,8 +188,8 @@ func (r rules) judge(name string, isDir bool, up matched) (matched, error) {
 		}
 		m.exclude = info
 		if ok {
-			m.hidden = true
-			m.closed = !isDir || !r.exclude.Exclusions() || !r.exclude.below(name, true)
+			m.Hidden = true
+			m.Closed = !isDir || !r.exclude.Exclusions() || !r.exclude.below(name, true)
 		}
 	}
 	return m, nil

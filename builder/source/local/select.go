@@ -26,11 +26,11 @@ type selected struct {
 
 	ready sync.Once
 	fail  error
-	rules rules
+	rules Rules
 
 	// mu guards the rules, which keep state, and the maps.
 	mu   sync.Mutex
-	dirs map[string]matched
+	dirs map[string]Matched
 	// open tells of directories that are not selected themselves whether
 	// something below is.
 	open map[string]bool
@@ -39,7 +39,7 @@ type selected struct {
 // Select returns the directory as the node of op sees it. A mistake in a
 // pattern shows when the result is first used.
 func (l *Directory) Select(op parser.Local) source.FS {
-	return &selected{local: l, op: op, dirs: map[string]matched{}, open: map[string]bool{}}
+	return &selected{local: l, op: op, dirs: map[string]Matched{}, open: map[string]bool{}}
 }
 
 // Widen returns files without the limits of what a step asks for, which only
@@ -84,26 +84,24 @@ func (s *selected) prepare() error {
 			}
 		}
 		slices.Sort(include)
-		if s.rules.include, s.fail = newPatterns(include, false); s.fail == nil {
-			s.rules.exclude, s.fail = newPatterns(s.op.Exclude, true)
-		}
+		s.rules, s.fail = NewRules(include, s.op.Exclude)
 	})
 	return s.fail
 }
 
 // judgeDir returns what the rules say of a directory. mu is held.
-func (s *selected) judgeDir(dir string) (matched, error) {
+func (s *selected) judgeDir(dir string) (Matched, error) {
 	if dir == "" {
-		return matched{}, nil
+		return Matched{}, nil
 	}
 	if m, ok := s.dirs[dir]; ok {
 		return m, nil
 	}
 	up, err := s.judgeDir(source.Parent(dir))
 	if err != nil {
-		return matched{}, err
+		return Matched{}, err
 	}
-	m, err := s.rules.judge(dir, true, up)
+	m, err := s.rules.Judge(dir, true, up)
 	if err == nil {
 		s.dirs[dir] = m
 	}
@@ -112,15 +110,15 @@ func (s *selected) judgeDir(dir string) (matched, error) {
 
 // judge is judgeDir without remembering the answer: most paths are not directories.
 // mu is held.
-func (s *selected) judge(name string) (matched, error) {
+func (s *selected) judge(name string) (Matched, error) {
 	if m, ok := s.dirs[name]; ok || name == "" {
 		return m, nil
 	}
 	up, err := s.judgeDir(source.Parent(name))
 	if err != nil {
-		return matched{}, err
+		return Matched{}, err
 	}
-	return s.rules.judge(name, true, up)
+	return s.rules.Judge(name, true, up)
 }
 
 // visible reports whether a path that exists can be seen. mu is held.
@@ -128,22 +126,22 @@ func (s *selected) visible(name string, isDir bool) (bool, error) {
 	if name == "" {
 		return true, nil
 	}
-	var m matched
+	var m Matched
 	var err error
 	if isDir {
 		m, err = s.judgeDir(name)
 	} else {
-		var up matched
+		var up Matched
 		if up, err = s.judgeDir(source.Parent(name)); err == nil {
-			m, err = s.rules.judge(name, false, up)
+			m, err = s.rules.Judge(name, false, up)
 		}
 	}
 	switch {
 	case err != nil:
 		return false, err
-	case !m.hidden:
+	case !m.Hidden:
 		return true, nil
-	case m.closed:
+	case m.Closed:
 		return false, nil
 	}
 	return s.anyBelow(name)
@@ -188,7 +186,7 @@ func (s *selected) Lookup(name string) (layers.Entry, bool, error) {
 	s.mu.Lock()
 	m, err := s.judge(name)
 	s.mu.Unlock()
-	if err != nil || m.closed && m.hidden {
+	if err != nil || m.Closed && m.Hidden {
 		return layers.Entry{}, false, err
 	}
 	e, ok, err := s.local.entry(name)
