@@ -131,7 +131,7 @@ func (f *createFlags) read(ctx context.Context, args []string) (tags []registry.
 	for _, text := range append(texts, args...) {
 		s, err := parseSource(text)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, usage(err)
 		}
 		sources = append(sources, s)
 	}

@@ -50,7 +50,7 @@ by platform), and of images with attestations .Provenance and .SBOM.`,
 func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) error {
 	place, err := parsePlace(name)
 	if err != nil {
-		return err
+		return usage(err)
 	}
 	img, err := a.findRemote(ctx, place)
 	if err != nil {

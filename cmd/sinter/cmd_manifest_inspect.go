@@ -31,7 +31,7 @@ func newManifestInspectCmd(a *app) *cobra.Command {
 func (a *app) inspectManifest(ctx context.Context, name string, insecure bool) error {
 	ref, err := registry.ParseRef(name)
 	if err != nil {
-		return err
+		return usage(err)
 	}
 	if insecure {
 		a.insecure = append(a.insecure, ref.Host)

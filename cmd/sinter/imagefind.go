@@ -170,7 +170,7 @@ func (lib library) findAll(ctx context.Context, text string) ([]namedImage, erro
 			built, err := stored.Open(ctx, lib.store, desc)
 			img := image.Image{Ref: ref.String(), Desc: desc}
 			if errors.Is(err, fs.ErrNotExist) && !isNamed(lib.images, img) {
-				return nil, noSuchImage(text, nil) // another process has removed it
+				return nil, &noImageError{text} // another process has removed it
 			}
 			if err != nil {
 				return nil, err
@@ -186,8 +186,11 @@ func (lib library) findAll(ctx context.Context, text string) ([]namedImage, erro
 		return nil, err
 	}
 	found := slices.DeleteFunc(all, func(n namedImage) bool { return !n.is(text, ref) })
+	if len(found) == 0 && nameErr != nil {
+		return nil, usage(nameErr)
+	}
 	if len(found) == 0 {
-		return nil, noSuchImage(text, nameErr)
+		return nil, &noImageError{text}
 	}
 	for _, n := range found {
 		if n.Desc.Digest != found[0].Desc.Digest {
@@ -208,13 +211,6 @@ func (n namedImage) is(text string, ref registry.Ref) bool {
 		return false
 	}
 	return strings.HasPrefix(n.id().Encoded(), hex) || strings.HasPrefix(n.Desc.Digest.Encoded(), hex)
-}
-
-func noSuchImage(text string, nameErr error) error {
-	if nameErr != nil {
-		return nameErr
-	}
-	return &noImageError{text}
 }
 
 // whole is the image, or that of one platform of it, if all of it is there. Of a

@@ -236,6 +236,7 @@ func dockerfileThere(path string) (fs.FileInfo, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		//lint:ignore ST1005 Dockerfile is a name
 		return nil, hint.Add(fmt.Errorf("Dockerfile not found: %s", path), "name another with -f FILE")
 	case err != nil:
 		return nil, fmt.Errorf("the Dockerfile: %w", err)
