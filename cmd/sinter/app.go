@@ -315,13 +315,9 @@ func (a *app) closeStore(leave func(*store.Store) error) error {
 	return nil
 }
 
-// needPrivileges is called by commands that handle files of other users (those
-// that commands in a build have made). A plain user's process runs itself again
-// inside a user namespace; done then says that the work is over.
-func (a *app) needPrivileges(ctx context.Context) (done bool, err error) {
-	return a.reexec(ctx, nil)
-}
-
+// reexec is called by commands that handle files of other users (those that commands
+// in a build have made). A plain user's process runs itself again inside a user
+// namespace; done then says that the work is over.
 func (a *app) reexec(ctx context.Context, stdin *os.File) (done bool, err error) {
 	if !userns.Needed() {
 		return false, nil

@@ -19,7 +19,7 @@ func TestAppInParallel(t *testing.T) {
 			func() error { _, err := a.images(); return err },
 			func() error { _, err := a.registry(); return err },
 			func() error { _, err := a.imageSources(); return err },
-			func() error { _, err := a.collectEnv(); return err },
+			func() error { _, err := a.library(); return err },
 			func() error {
 				release, err := a.shared(t.Context())
 				if err == nil {

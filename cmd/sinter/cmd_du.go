@@ -31,7 +31,7 @@ would free.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			// Files of other users cannot be measured without.
-			if done, err := a.needPrivileges(c.Context()); done || err != nil {
+			if done, err := a.reexec(c.Context(), nil); done || err != nil {
 				return err
 			}
 			return a.diskUsage(c.Context(), f)
@@ -42,39 +42,20 @@ would free.`,
 	return c
 }
 
-func (a *app) collectEnv() (env gc.Env, err error) {
-	if env.Store, err = a.store(); err != nil {
-		return env, err
-	}
-	if env.Cache, err = a.cache(); err != nil {
-		return env, err
-	}
-	env.Images, err = a.images()
-	return env, err
-}
-
 func (a *app) diskUsage(ctx context.Context, f *duFlags) error {
-	a.reads = true
-	env, err := a.collectEnv()
-	if err != nil {
-		return err
-	}
-	release, err := a.shared(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	stock, err := gc.Take(ctx, env)
-	if err != nil {
-		return err
-	}
-	plan := stock.Plan(gc.Options{})
-	if f.verbose {
-		return pieceListing(f.format, "ID", "Type", "Reclaimable", "Size", "LastUsed", "Description").print(a.stdout, pieces(stock, plan))
-	}
-	return listing{format: f.format, headers: row{
-		"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
-	}, table: []string{"Type", "TotalCount", "Active", "Size", "Reclaimable"}}.print(a.stdout, totals(stock, plan))
+	return a.readLibrary(ctx, func(lib library) error {
+		stock, err := gc.Take(ctx, lib.Env)
+		if err != nil {
+			return err
+		}
+		plan := stock.Plan(gc.Options{})
+		if f.verbose {
+			return pieceListing(f.format, "ID", "Type", "Reclaimable", "Size", "LastUsed", "Description").print(a.stdout, pieces(stock, plan))
+		}
+		return listing{format: f.format, headers: row{
+			"Type": "TYPE", "TotalCount": "TOTAL", "Active": "ACTIVE", "Size": "SIZE", "Reclaimable": "RECLAIMABLE",
+		}, table: []string{"Type", "TotalCount", "Active", "Size", "Reclaimable"}}.print(a.stdout, totals(stock, plan))
+	})
 }
 
 // pieceListing lists pieces of the cache.

@@ -155,28 +155,22 @@ func (r *remoteImage) fields(name string, parts []imagetools.Part) remoteFields 
 
 // print shows the image as people read it, and as buildx does it.
 func (r *remoteImage) print(w io.Writer) error {
-	head := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
-	fmt.Fprintf(head, "Name:\t%s\nMediaType:\t%s\nDigest:\t%s\n", r.place, r.desc.MediaType, r.desc.Digest)
-	if err := head.Flush(); err != nil || !manifest.IsIndex(r.desc.MediaType) {
-		return err
-	}
-	if _, err := fmt.Fprintln(w, "\nManifests:"); err != nil {
-		return err
-	}
-	for i, m := range r.index.Manifests {
-		if i > 0 {
-			if _, err := fmt.Fprintln(w); err != nil {
-				return err
+	var b bytes.Buffer
+	printFields(&b, "", [][2]string{{"Name", r.place.String()}, {"MediaType", r.desc.MediaType}, {"Digest", r.desc.Digest.String()}})
+	if manifest.IsIndex(r.desc.MediaType) {
+		b.WriteString("\nManifests:\n")
+		for i, m := range r.index.Manifests {
+			if i > 0 {
+				b.WriteString("\n")
 			}
-		}
-		if err := r.printManifest(w, m); err != nil {
-			return err
+			r.printManifest(&b, m)
 		}
 	}
-	return nil
+	_, err := b.WriteTo(w)
+	return err
 }
 
-func (r *remoteImage) printManifest(w io.Writer, m ocispec.Descriptor) error {
+func (r *remoteImage) printManifest(b *bytes.Buffer, m ocispec.Descriptor) {
 	const indent = "  "
 	place := r.place
 	if place.Layout != "" {
@@ -184,27 +178,30 @@ func (r *remoteImage) printManifest(w io.Writer, m ocispec.Descriptor) error {
 	} else {
 		place.Ref.Digest = m.Digest
 	}
-	rows := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
-	fmt.Fprintf(rows, "%sName:\t%s\n%sMediaType:\t%s\n", indent, place, indent, m.MediaType)
+	fields := [][2]string{{"Name", place.String()}, {"MediaType", m.MediaType}}
 	if p := m.Platform; p != nil {
-		fmt.Fprintf(rows, "%sPlatform:\t%s\n", indent, platforms.Format(*p))
-		if p.OSVersion != "" {
-			fmt.Fprintf(rows, "%sOSVersion:\t%s\n", indent, p.OSVersion)
-		}
-		if len(p.OSFeatures) > 0 {
-			fmt.Fprintf(rows, "%sOSFeatures:\t%s\n", indent, strings.Join(p.OSFeatures, ", "))
-		}
+		fields = append(fields, [][2]string{
+			{"Platform", platforms.Format(*p)}, {"OSVersion", p.OSVersion}, {"OSFeatures", strings.Join(p.OSFeatures, ", ")},
+		}...)
 	}
-	if len(m.URLs) > 0 {
-		fmt.Fprintf(rows, "%sURLs:\t%s\n", indent, strings.Join(m.URLs, ", "))
+	fields = append(fields, [2]string{"URLs", strings.Join(m.URLs, ", ")})
+	printFields(b, indent, slices.DeleteFunc(fields, func(f [2]string) bool { return f[1] == "" }))
+	if len(m.Annotations) == 0 {
+		return
 	}
-	if err := rows.Flush(); err != nil || len(m.Annotations) == 0 {
-		return err
-	}
-	fmt.Fprintf(w, "%sAnnotations:\n", indent)
-	notes := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+	b.WriteString(indent + "Annotations:\n")
+	var notes [][2]string
 	for _, key := range slices.Sorted(maps.Keys(m.Annotations)) {
-		fmt.Fprintf(notes, "%s%s:\t%s\n", indent+indent, key, m.Annotations[key])
+		notes = append(notes, [2]string{key, m.Annotations[key]})
 	}
-	return notes.Flush()
+	printFields(b, indent+indent, notes)
+}
+
+// printFields prints names and values in columns.
+func printFields(b *bytes.Buffer, indent string, fields [][2]string) {
+	rows := tabwriter.NewWriter(b, 0, 0, 1, ' ', 0)
+	for _, f := range fields {
+		fmt.Fprintf(rows, "%s%s:\t%s\n", indent, f[0], f[1])
+	}
+	rows.Flush()
 }

@@ -174,7 +174,7 @@ func inspectOne(ctx context.Context, lib library, n namedImage, p platformFlag) 
 
 // addNames adds all names that the image has.
 func (info *inspected) addNames(lib library, n namedImage) error {
-	list, err := lib.images.List()
+	list, err := lib.Images.List()
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ func (a *app) load(ctx context.Context, f *loadFlags) error {
 		return err
 	}
 	return a.withLibrary(ctx, func(lib library) error {
-		loaded, err := a.loadFrom(ctx, lib.store, f.input)
+		loaded, err := a.loadFrom(ctx, lib.Store, f.input)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (lib library) keep(ctx context.Context, out io.Writer, loaded []load.Image)
 			names = []string{""}
 		}
 		for _, name := range names {
-			if err := lib.images.Put(ctx, name, img.Desc); err != nil {
+			if err := lib.Images.Put(ctx, name, img.Desc); err != nil {
 				return err
 			}
 			text := "Loaded image: " + image.Familiar(name)

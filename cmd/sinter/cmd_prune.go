@@ -219,15 +219,15 @@ func (a *app) confirm(ctx context.Context, text string) (bool, error) {
 
 func (a *app) prune(ctx context.Context, o gc.Options, f *pruneFlags) error {
 	a.reads = f.dryRun
-	env, err := a.collectEnv()
+	lib, err := a.library()
 	if err != nil {
 		return err
 	}
 	if !f.labels.isEmpty() {
-		o.Match = func(img image.Image) bool { return hasLabels(ctx, env.Store, img, f.labels) }
+		o.Match = func(img image.Image) bool { return hasLabels(ctx, lib.Store, img, f.labels) }
 	}
 	if o.Keep.MinFree > 0 {
-		if o.Keep.Free, err = hostfile.Free(env.Store.Root()); err != nil {
+		if o.Keep.Free, err = hostfile.Free(lib.Store.Root()); err != nil {
 			return err
 		}
 	}
@@ -235,7 +235,7 @@ func (a *app) prune(ctx context.Context, o gc.Options, f *pruneFlags) error {
 	if f.dryRun {
 		prune = gc.Preview
 	}
-	plan, err := prune(ctx, env, o)
+	plan, err := prune(ctx, lib.Env, o)
 	if sayErr := a.sayUntagged(plan.Images); err != nil || sayErr != nil {
 		return cmp.Or(err, sayErr)
 	}

@@ -147,7 +147,7 @@ func (p *pulling) warnOfPlatform(config []byte, wanted ocispec.Platform) {
 // download gets the blob of a layer into the store, unless it is there and right:
 // a pull is what people do when something is damaged.
 func (p *pulling) download(ctx context.Context, l layers.Layer) error {
-	if there, err := p.store.Blobs.Intact(ctx, l.Descriptor); err != nil || there {
+	if there, err := p.Store.Blobs.Intact(ctx, l.Descriptor); err != nil || there {
 		return err
 	}
 	r, err := p.sources.Fetch(ctx, l)
@@ -156,7 +156,7 @@ func (p *pulling) download(ctx context.Context, l layers.Layer) error {
 	}
 	defer r.Close()
 	m := layerMeter(l, p.report)
-	if err := p.store.Blobs.Replace(ctx, l.Descriptor, m.Reader(r)); err != nil {
+	if err := p.Store.Blobs.Replace(ctx, l.Descriptor, m.Reader(r)); err != nil {
 		return err
 	}
 	m.Done()

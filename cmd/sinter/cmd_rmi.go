@@ -56,7 +56,7 @@ func (lib library) remove(ctx context.Context, out io.Writer, text string, force
 	for i, n := range found {
 		list[i] = n.Image
 	}
-	if err := lib.images.Remove(ctx, list...); err != nil {
+	if err := lib.Images.Remove(ctx, list...); err != nil {
 		return err
 	}
 	for _, n := range found {
@@ -75,7 +75,7 @@ func (lib library) remove(ctx context.Context, out io.Writer, text string, force
 // read is known by its names and its digest; it has nothing built then.
 func (lib library) listed(ctx context.Context, text string) ([]namedImage, error) {
 	if ref, err := registry.ParseRef(text); err == nil && ref.Digest == "" {
-		img, err := lib.images.Find(ref.String())
+		img, err := lib.Images.Find(ref.String())
 		if !errors.Is(err, fs.ErrNotExist) {
 			return []namedImage{{Image: img}}, err
 		}
@@ -84,7 +84,7 @@ func (lib library) listed(ctx context.Context, text string) ([]namedImage, error
 	if !errors.Is(err, fs.ErrNotExist) {
 		return found, err
 	}
-	all, listErr := lib.images.List()
+	all, listErr := lib.Images.List()
 	if listErr != nil {
 		return nil, listErr
 	}

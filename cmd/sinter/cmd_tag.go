@@ -31,7 +31,7 @@ func (a *app) tag(ctx context.Context, from, to string) error {
 		if err != nil {
 			return err
 		}
-		return lib.images.Put(ctx, name, n.Desc)
+		return lib.Images.Put(ctx, name, n.Desc)
 	})
 }
 

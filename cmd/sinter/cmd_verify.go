@@ -32,7 +32,7 @@ With --repair remove what is damaged; builds and pulls make or get it again. Wha
 running builds and other commands use stays.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
-			if done, err := a.needPrivileges(c.Context()); done || err != nil {
+			if done, err := a.reexec(c.Context(), nil); done || err != nil {
 				return err
 			}
 			return a.verify(c.Context(), repair)
@@ -44,86 +44,69 @@ running builds and other commands use stays.`,
 
 func (a *app) verify(ctx context.Context, repair bool) error {
 	a.reads = !repair
-	env, err := a.collectEnv()
-	if err != nil {
-		return err
-	}
-	release, err := a.shared(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	bad, err := a.verifyContent(ctx, env, repair)
-	if err != nil {
-		return err
-	}
-	lines, images, err := a.verifyNamed(ctx, env)
-	if err != nil {
-		return err
-	}
-	for _, line := range lines {
-		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
+	return a.withLibrary(ctx, func(lib library) error {
+		lines, bad, err := verifyContent(ctx, lib.Env, repair)
+		if err != nil {
 			return err
 		}
-	}
-	if bad += len(lines); bad > 0 {
-		return foundProblems(bad, repair, env.Store.IsUnlocked())
-	}
-	_, err = fmt.Fprintf(a.stdout, "OK: %d images verified\n", images)
-	return err
+		named, images, err := verifyNamed(ctx, lib.Env)
+		if err != nil {
+			return err
+		}
+		if bad += len(named); bad == 0 {
+			lines = append(lines, fmt.Sprintf("OK: %d images verified", images))
+		}
+		for _, line := range append(lines, named...) {
+			if _, err := fmt.Fprintln(a.stdout, line); err != nil {
+				return err
+			}
+		}
+		return foundProblems(bad, repair, lib.Store.IsUnlocked())
+	})
 }
 
-// foundProblems is the error about problems in the store. In an unlocked store some
-// may be due to other commands, which changed it while it was read.
+// foundProblems is the error about problems in the store; nil if there are none. In an
+// unlocked store some may be due to other commands, which changed it while it was read.
 func foundProblems(n int, repair, unlocked bool) error {
+	if n == 0 {
+		return nil
+	}
+	err := fmt.Errorf("problems in the store: %d", n)
 	switch {
 	case unlocked:
-		return hint.Add(
-			fmt.Errorf("problems in the store: %d, or another command was changing it: this process can only read the store, and could not lock it", n),
-			"verify it again when no other command uses it, or where it can be written to",
-		)
+		return hint.Add(fmt.Errorf("%w, or another command was changing it: this process can only read the store, and could not lock it", err),
+			"verify it again when no other command uses it, or where it can be written to")
 	case repair:
-		return hint.Add(
-			fmt.Errorf("problems in the store: %d", n),
-			"an image that is damaged has to be built or pulled again; sinter rmi removes it",
-		)
+		return hint.Add(err, "an image that is damaged has to be built or pulled again; sinter rmi removes it")
 	}
-	return hint.Add(
-		fmt.Errorf("problems in the store: %d", n),
-		"sinter verify --repair removes what is damaged, so that it is made or got again; an image that is damaged has to be built or pulled again",
-	)
+	return hint.Add(err, "sinter verify --repair removes what is damaged, so that it is made or got again; an image that is damaged has to be built or pulled again")
 }
 
-// verifyContent says what is wrong with blobs and layers, and returns how many problems
-// there are still.
-func (a *app) verifyContent(ctx context.Context, env gc.Env, repair bool) (bad int, err error) {
+// verifyContent says what is wrong with blobs and layers and what was repaired, and
+// returns how many problems there are still.
+func verifyContent(ctx context.Context, env gc.Env, repair bool) (lines []string, bad int, err error) {
 	problems, err := env.Store.Verify(ctx)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	steps, err := stepsOf(ctx, env.Cache, problems)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	for _, p := range problems {
-		if _, err := fmt.Fprintf(a.stdout, "%s%s\n", p, cost(p, steps)); err != nil {
-			return 0, err
-		}
+		lines = append(lines, p.String()+cost(p, steps))
 	}
 	if !repair {
-		return len(problems), nil
+		return lines, len(problems), nil
 	}
 	left, err := env.Store.Repair(ctx, problems)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	for _, p := range left {
-		if _, err := fmt.Fprintf(a.stdout, "%s: another command uses it or has changed it: not removed\n", p.Path); err != nil {
-			return 0, err
-		}
+		lines = append(lines, p.Path+": another command uses it or has changed it: not removed")
 	}
-	_, err = fmt.Fprintf(a.stdout, "removed: %d\n", len(problems)-len(left))
-	return len(left), err
+	return append(lines, fmt.Sprintf("removed: %d", len(problems)-len(left))), len(left), nil
 }
 
 // stepsOf returns the names of the steps whose results are lost.
@@ -166,7 +149,7 @@ func cost(p store.Problem, steps map[layers.ID][]string) string {
 
 // verifyNamed says what is wrong with downloads and images, and how many images
 // there are.
-func (a *app) verifyNamed(ctx context.Context, env gc.Env) (lines []string, images int, err error) {
+func verifyNamed(ctx context.Context, env gc.Env) (lines []string, images int, err error) {
 	if lines, err = web.Verify(ctx, env.Store.Root()); err != nil {
 		return nil, 0, err
 	}

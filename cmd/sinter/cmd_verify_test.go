@@ -22,7 +22,7 @@ func TestVerifyRemovedImage(t *testing.T) {
 	}
 	a := &app{stdout: io.Discard, stderr: io.Discard, rootFlag: root, retries: -1}
 	defer a.close(t.Context())
-	env, err := a.collectEnv()
+	env, err := a.library()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,13 +39,13 @@ func TestVerifyRemovedImage(t *testing.T) {
 	if err := os.Remove(filepath.Join(root, store.BlobPart(blob))); err != nil {
 		t.Fatal(err)
 	}
-	if lines := verifyImage(t.Context(), env, img, layerCheck{store: env.Store}); len(lines) != 1 {
+	if lines := verifyImage(t.Context(), env.Env, img, layerCheck{store: env.Store}); len(lines) != 1 {
 		t.Errorf("an image without its layer: %q", lines)
 	}
 	if err := env.Images.Remove(t.Context(), img); err != nil {
 		t.Fatal(err)
 	}
-	if lines := verifyImage(t.Context(), env, img, layerCheck{store: env.Store}); len(lines) != 0 {
+	if lines := verifyImage(t.Context(), env.Env, img, layerCheck{store: env.Store}); len(lines) != 0 {
 		t.Errorf("an image that was removed: %q", lines)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/gc"
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/stored"
@@ -84,9 +85,21 @@ func (n namedImage) config(ctx context.Context) (config ocispec.Image, err error
 
 // library is the store with its images, while the store's lock is shared.
 type library struct {
-	store  *store.Store
-	images *image.Images
-	warn   func(text string)
+	gc.Env
+	warn func(text string)
+}
+
+// library opens the store with its images.
+func (a *app) library() (lib library, err error) {
+	lib.warn = a.warn
+	if lib.Store, err = a.store(); err != nil {
+		return lib, err
+	}
+	if lib.Cache, err = a.cache(); err != nil {
+		return lib, err
+	}
+	lib.Images, err = a.images()
+	return lib, err
 }
 
 // withLibrary does something with the images of the store.
@@ -96,15 +109,11 @@ func (a *app) withLibrary(ctx context.Context, do func(library) error) error {
 		return err
 	}
 	defer release()
-	s, err := a.store()
+	lib, err := a.library()
 	if err != nil {
 		return err
 	}
-	images, err := a.images()
-	if err != nil {
-		return err
-	}
-	return do(library{s, images, a.warn})
+	return do(lib)
 }
 
 // readLibrary is withLibrary for a command that keeps nothing.
@@ -127,7 +136,7 @@ func (a *app) readImage(ctx context.Context, text string, do func(library, named
 // all returns the images of the store. One whose manifest is damaged or gone is
 // warned of.
 func (lib library) all(ctx context.Context) ([]namedImage, error) {
-	list, err := lib.images.List()
+	list, err := lib.Images.List()
 	if err != nil {
 		return nil, err
 	}
@@ -136,12 +145,12 @@ func (lib library) all(ctx context.Context) ([]namedImage, error) {
 		if img.Ref == "" && slices.ContainsFunc(list, func(o image.Image) bool { return o.Ref != "" && o.Desc.Digest == img.Desc.Digest }) {
 			continue
 		}
-		built, err := stored.Open(ctx, lib.store, img.Desc)
+		built, err := stored.Open(ctx, lib.Store, img.Desc)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			if isNamed(lib.images, img) { // otherwise another process has removed it
+			if isNamed(lib.Images, img) { // otherwise another process has removed it
 				lib.warn(fmt.Sprintf("image %s cannot be read: %v", cmp.Or(img.Ref, img.Desc.Digest.String()), err))
 			}
 			continue
@@ -165,11 +174,11 @@ func (lib library) find(ctx context.Context, text string) (namedImage, error) {
 func (lib library) findAll(ctx context.Context, text string) ([]namedImage, error) {
 	ref, nameErr := registry.ParseRef(text)
 	if nameErr == nil {
-		desc, err := lib.images.Get(ref.String())
+		desc, err := lib.Images.Get(ref.String())
 		if err == nil {
-			built, err := stored.Open(ctx, lib.store, desc)
+			built, err := stored.Open(ctx, lib.Store, desc)
 			img := image.Image{Ref: ref.String(), Desc: desc}
-			if errors.Is(err, fs.ErrNotExist) && !isNamed(lib.images, img) {
+			if errors.Is(err, fs.ErrNotExist) && !isNamed(lib.Images, img) {
 				return nil, &noImageError{text} // another process has removed it
 			}
 			if err != nil {
