@@ -90,23 +90,49 @@ func (e *engine) reasons(n *parser.Node, id identity, why Why, listing func(stri
 }
 
 // replaced says of a step that stands on another one than before, whose instruction was
-// changed in its place, that this one changed.
+// changed in its place, that this one changed; and of one that stands on several that were
+// put together which of these did.
 func (e *engine) replaced(n *parser.Node, last *cache.Build, list []cache.Reason) []cache.Reason {
 	for i, r := range list {
-		if r.Kind != cache.StepChanged || r.Was == "" {
+		if r.Kind != cache.StepChanged {
 			continue
 		}
 		for _, in := range e.plan.nodes[n].inputs {
 			if in.sel != nil || in.from.Node == nil {
 				continue
 			}
-			on := e.plan.addedLast(in.from.Node)
-			if was, ok := e.before(on, last); ok && was.Says() == r.Was {
+			same := r.Was == "" && r.Name == cache.ShortName(e.plan.addedLast(in.from.Node).Name)
+			if on := e.changed(in.from.Node, last); on == nil && same {
+				// Such as one that went, or the base image of steps with --link.
+				list[i].Name = "a step or base image"
+			} else if was, ok := e.before(on, last); same || ok && was.Says() == r.Was {
 				list[i] = cache.Reason{Kind: cache.StepChanged, Name: cache.ShortName(on.Name)}
 			}
 		}
 	}
 	return list
+}
+
+// changed returns n, or of what n was put together the last step, that has another key
+// than in the last build; nil if none has.
+func (e *engine) changed(n *parser.Node, last *cache.Build) *parser.Node {
+	if n == nil {
+		return nil
+	}
+	s := e.plan.nodes[n]
+	if s.op.kind() == chainKind {
+		for _, in := range slices.Backward(n.Inputs) {
+			if of := e.changed(in.Node, last); of != nil {
+				return of
+			}
+		}
+		return nil
+	}
+	was, ok := e.before(n, last)
+	if id, known := s.known(); s.op.kind() != stepKind || ok && known && was.Key == id.key {
+		return nil
+	}
+	return n
 }
 
 // below is the lowest step that n stands on and that is not to be cached, so that n is not

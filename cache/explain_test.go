@@ -93,6 +93,7 @@ func TestExplain(t *testing.T) {
 		"variable that went":         {step("RUN x"), step("RUN x", variable("1")), `variable A: "1" → not set`},
 		"long variable":              {step("RUN x", variable(long)), step("RUN x", variable("")), `variable A: "" → "` + long[:100] + `"…`},
 		"hidden variable":            {step("RUN x", variable(Hidden+"1")), step("RUN x", variable(Hidden+"2")), "variable A changed (its value is not shown)"},
+		"order of variables":         {step("RUN x", variable("1"), Part{Name: "variable B", Kind: Variable}), step("RUN x", Part{Name: "variable B", Kind: Variable}, variable("1")), `order of variables: "B A" → "A B"`},
 		"setting":                    {step("RUN x", Part{Name: "user", Value: "1"}), step("RUN x", Part{Name: "user", Value: ""}), `user: "" → "1"`},
 		"fields":                     {step("RUN x", Part{Name: "bind mount /a", Value: "read only\n"}), step("RUN x", Part{Name: "bind mount /a"}), "bind mount /a changed: now also read only"},
 		"fields that went":           {step("RUN x", Part{Name: "bind mount /a"}), step("RUN x", Part{Name: "bind mount /a", Value: "read only\n"}), "bind mount /a changed: no longer read only"},
