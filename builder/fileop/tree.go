@@ -58,24 +58,15 @@ func (c inline) digest(context.Context, string) (digest.Digest, error) {
 // lent is what the files of another file system hold, by their paths there.
 type lent struct{ fs source.FS }
 
-func (c *lent) entry(from string) (layers.Entry, error) {
+func (c *lent) open(ctx context.Context, from string) (io.ReadCloser, error) {
+	return c.fs.Open(ctx, layers.Entry{Path: from})
+}
+
+func (c *lent) digest(ctx context.Context, from string) (digest.Digest, error) {
 	e, ok, err := c.fs.Lookup(from)
 	if err == nil && !ok {
 		err = fmt.Errorf("/%s: %w", from, fs.ErrNotExist)
 	}
-	return e, err
-}
-
-func (c *lent) open(ctx context.Context, from string) (io.ReadCloser, error) {
-	e, err := c.entry(from)
-	if err != nil {
-		return nil, err
-	}
-	return c.fs.Open(ctx, e)
-}
-
-func (c *lent) digest(ctx context.Context, from string) (digest.Digest, error) {
-	e, err := c.entry(from)
 	if err != nil {
 		return "", err
 	}

@@ -26,8 +26,8 @@ type FS interface {
 	// Resolve follows the symlinks in path, inside the root. What does not
 	// exist stays as it is.
 	Resolve(path string, followLast bool) (string, error)
-	// Open opens a regular file that Lookup or ReadDir returned. Reading it fails
-	// when ctx ends.
+	// Open opens the regular file at the path of e, which Lookup or ReadDir returned.
+	// Nothing else of e counts. Reading it fails when ctx ends.
 	Open(ctx context.Context, e layers.Entry) (io.ReadCloser, error)
 	// Digest returns the digest of a regular file's content.
 	Digest(ctx context.Context, e layers.Entry) (digest.Digest, error)

@@ -206,7 +206,7 @@ func TestSelectManyFiles(t *testing.T) {
 	for i := range 1000 {
 		taken = append(taken, fmt.Sprintf("dir/sub/%d", i))
 	}
-	p, err := newPatterns(taken, false)
+	p, err := newPatterns(taken, false, withoutGlob)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func FuzzIgnore(f *testing.F) {
 		if err != nil {
 			return
 		}
-		p, err := newPatterns(lines, true)
+		p, err := newPatterns(lines, true, withoutGlob)
 		if err != nil || p == nil {
 			return
 		}
@@ -39,7 +39,7 @@ func FuzzIgnore(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		taken, err := newPatterns(lines, false)
+		taken, err := newPatterns(lines, false, withoutGlob)
 		if err != nil {
 			t.Fatal(err)
 		}

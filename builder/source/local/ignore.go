@@ -3,6 +3,7 @@ package local
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/moby/patternmatcher"
@@ -15,10 +16,10 @@ import (
 // several goroutines at once.
 type patterns struct {
 	*patternmatcher.PatternMatcher
-	// prefixes: every rule that can bring something into sight names a
-	// path, apart from a trailing /* or /**. Then it is plain which
-	// directories cannot hold anything of interest.
-	prefixes bool
+	// prefixes are the rules that can bring something into sight, if each begins with
+	// a path and goes on in a way that does not matter. Then it is plain which
+	// directories cannot hold anything of interest. Otherwise it is nil.
+	prefixes []string
 	// named are the paths that the rules name, and above those that lead to them; nil
 	// when some rule is more than a path. To try all rules on each file that is copied
 	// by a step of its own would take quadratic time.
@@ -27,8 +28,9 @@ type patterns struct {
 
 // newPatterns compiles rules; it returns nil when there are none. exceptions
 // says which of the rules bring something into sight: those with "!" (of
-// exclude rules), or those without (of include rules).
-func newPatterns(rules []string, exceptions bool) (*patterns, error) {
+// exclude rules), or those without (of include rules). bare returns a rule without an
+// end that does not matter.
+func newPatterns(rules []string, exceptions bool, bare func(string) string) (*patterns, error) {
 	if len(rules) == 0 {
 		return nil, nil
 	}
@@ -36,11 +38,17 @@ func newPatterns(rules []string, exceptions bool) (*patterns, error) {
 	if err != nil {
 		return nil, &PatternError{Pattern: firstBad(rules), Ignore: exceptions, err: err}
 	}
-	p := &patterns{PatternMatcher: m, prefixes: true}
+	p := &patterns{PatternMatcher: m, prefixes: []string{}}
 	for _, r := range m.Patterns() {
-		if r.Exclusion() == exceptions && strings.ContainsAny(withoutGlob(r), `*[]?^\`) {
-			p.prefixes = false
+		if r.Exclusion() != exceptions {
+			continue
 		}
+		prefix := bare(r.String())
+		if strings.ContainsAny(prefix, `*[]?^\`) {
+			p.prefixes = nil
+			break
+		}
+		p.prefixes = append(p.prefixes, prefix+"/")
 	}
 	if !exceptions {
 		p.named, p.above = namedPaths(m)
@@ -120,21 +128,15 @@ func (p *patterns) below(dir string, exceptions bool) bool {
 	if p.named != nil && !exceptions {
 		return p.named[dir] || p.above[dir]
 	}
-	if !p.prefixes {
-		return true
-	}
-	for _, r := range p.Patterns() {
-		if r.Exclusion() == exceptions && strings.HasPrefix(withoutGlob(r)+"/", dir+"/") {
-			return true
-		}
-	}
-	return false
+	dir += "/"
+	return p.prefixes == nil || slices.ContainsFunc(p.prefixes, func(r string) bool { return strings.HasPrefix(r, dir) })
 }
 
-// withoutGlob returns a rule without a last part that stands for everything.
-func withoutGlob(p *patternmatcher.Pattern) string {
-	s := strings.TrimSuffix(p.String(), "/**")
-	return strings.TrimSuffix(s, "/*")
+// withoutGlob returns a rule without a last part that stands for everything. Where that
+// is two, as in a/*/**, less is looked at than there is, as in BuildKit's transfer of
+// contexts.
+func withoutGlob(rule string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(rule, "/**"), "/*")
 }
 
 // Rules decide which paths below a directory can be seen: those that an include
@@ -144,9 +146,13 @@ func withoutGlob(p *patternmatcher.Pattern) string {
 type Rules struct{ include, exclude *patterns }
 
 // NewRules compiles patterns. Its error is a PatternError.
-func NewRules(include, exclude []string) (r Rules, err error) {
-	if r.include, err = newPatterns(include, false); err == nil {
-		r.exclude, err = newPatterns(exclude, true)
+func NewRules(include, exclude []string) (Rules, error) {
+	return newRules(include, exclude, func(rule string) string { return rule })
+}
+
+func newRules(include, exclude []string, bare func(string) string) (r Rules, err error) {
+	if r.include, err = newPatterns(include, false, bare); err == nil {
+		r.exclude, err = newPatterns(exclude, true, bare)
 	}
 	return r, err
 }

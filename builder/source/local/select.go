@@ -84,7 +84,7 @@ func (s *selected) prepare() error {
 			}
 		}
 		slices.Sort(include)
-		s.rules, s.fail = NewRules(include, s.op.Exclude)
+		s.rules, s.fail = newRules(include, s.op.Exclude, withoutGlob)
 	})
 	return s.fail
 }
