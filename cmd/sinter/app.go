@@ -138,8 +138,7 @@ func (a *app) ownRoot() (string, error) {
 		return root, err
 	}
 	err = hostfile.CheckOwner(root, storeEntries, os.Args[0] == userns.Name)
-	var foreign *hostfile.OwnerError
-	if errors.As(err, &foreign) {
+	if is[*hostfile.OwnerError](err) {
 		return "", fmt.Errorf("the store is not used: %w", err)
 	}
 	a.owned.Store(err == nil)

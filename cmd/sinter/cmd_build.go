@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	baseimage "github.com/sinter-build/sinter/builder/source/image"
-
 	"github.com/containerd/platforms"
 	"github.com/spf13/cobra"
 
@@ -25,7 +23,6 @@ import (
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hostfile"
-	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -182,34 +179,33 @@ func (b *building) run(ctx context.Context, call calling, req parser.Request) (a
 	if !userns.Needed() {
 		b.screen.show()
 	}
-	release, err := b.shared(ctx)
-	if err != nil {
-		return false, nil, err
-	}
-	defer release()
-	in, err := b.openInputs(ctx, &req)
-	if err != nil {
-		return false, nil, err
-	}
-	defer in.close()
-	resolver, err := b.resolver(ctx, in)
-	switch {
-	case err != nil:
-		return false, nil, err
-	case call.method != "":
-		return false, nil, b.call(ctx, req, resolver, call)
-	case b.flags.planning != nil:
-		return false, nil, b.plan(ctx, req, resolver)
-	}
-	graph, config, err := b.parse(ctx, req, resolver)
-	if err != nil {
-		return false, nil, err
-	}
-	if b.wantsPrivileges(ctx, graph, config) {
-		b.screen.discard()
-		return true, in.stdin, nil
-	}
-	return false, nil, b.act(ctx, graph, config)
+	err = b.withLibrary(ctx, func(lib library) error {
+		in, err := b.openInputs(ctx, &req)
+		if err != nil {
+			return err
+		}
+		defer in.close()
+		resolver, err := b.resolver(ctx, lib, in)
+		switch {
+		case err != nil:
+			return err
+		case call.method != "":
+			return b.call(ctx, req, resolver, call)
+		case b.flags.planning != nil:
+			return b.plan(ctx, req, resolver)
+		}
+		graph, config, err := b.parse(ctx, req, resolver)
+		if err != nil {
+			return err
+		}
+		if again = b.wantsPrivileges(ctx, graph, config); again {
+			stdin = in.stdin
+			b.screen.discard()
+			return nil
+		}
+		return b.act(ctx, lib, graph, config)
+	})
+	return again, stdin, err
 }
 
 // parse returns the graph, and the configuration with what only that decides.
@@ -226,7 +222,7 @@ func (b *building) parse(ctx context.Context, req parser.Request, r *builder.Res
 }
 
 // act runs the steps and writes the outputs.
-func (b *building) act(ctx context.Context, graph *parser.Graph, config builder.Config) error {
+func (b *building) act(ctx context.Context, lib library, graph *parser.Graph, config builder.Config) error {
 	if reason := userns.Reason(); reason != "" && builder.Runs(graph) {
 		b.warn("commands have one user ID, so all that they make belongs to root: " + reason)
 	}
@@ -235,7 +231,7 @@ func (b *building) act(ctx context.Context, graph *parser.Graph, config builder.
 	image := ""
 	result, err := builder.Build(ctx, graph, config)
 	if err == nil {
-		image, err = b.export(ctx, config.Layers, result)
+		image, err = b.export(ctx, lib, result)
 	}
 	config.Journal.Close(ctx, b.names, image, err)
 	return err
@@ -258,7 +254,7 @@ func (b *building) subject(g *parser.Graph) cache.Subject {
 func (b *building) found(w parser.Warning) { b.screen.event(progress.Warned{Warning: w}) }
 
 // resolver opens what a build works with. It answers the frontend.
-func (b *building) resolver(ctx context.Context, in *inputs) (*builder.Resolver, error) {
+func (b *building) resolver(ctx context.Context, lib library, in *inputs) (*builder.Resolver, error) {
 	sources, err := b.imageSources()
 	if err != nil {
 		return nil, err
@@ -266,7 +262,8 @@ func (b *building) resolver(ctx context.Context, in *inputs) (*builder.Resolver,
 	for name, dir := range in.layouts {
 		sources.AddLayout(name, dir)
 	}
-	config, err := b.builderConfig(ctx, in, sources)
+	config, err := b.builderConfig(ctx, lib, in)
+	config.Images = sources
 	return &builder.Resolver{
 		Images: sources, Locals: in.locals, Ignore: b.ignore, Containerfile: in.containerfile, Events: b.screen.event, Build: config,
 	}, err
@@ -278,18 +275,12 @@ func (b *building) wantsPrivileges(ctx context.Context, g *parser.Graph, c build
 	if !userns.Needed() || !builder.Runs(g) {
 		return false
 	}
-	onlyBlobs := !slices.ContainsFunc(b.outputs, func(o output.Spec) bool { return !o.NeedsBlobs() })
-	return !onlyBlobs || !builder.Planned(ctx, g, c)
+	files := slices.ContainsFunc(b.outputs, func(o output.Spec) bool { return !o.NeedsBlobs() })
+	return files || !builder.Planned(ctx, g, c)
 }
 
-// builderConfig is what the builder works with.
-func (b *building) builderConfig(ctx context.Context, in *inputs, sources *baseimage.Finder) (c builder.Config, err error) {
-	if c.Layers, err = b.store(); err != nil {
-		return c, err
-	}
-	if c.Cache, err = b.cache(); err != nil {
-		return c, err
-	}
+// builderConfig is what the builder works with, but for the images.
+func (b *building) builderConfig(ctx context.Context, lib library, in *inputs) (c builder.Config, err error) {
 	c.Parallel = b.flags.maxParallelism
 	if !b.flags.given.Changed("max-parallelism") {
 		conf, err := b.configuration()
@@ -300,7 +291,7 @@ func (b *building) builderConfig(ctx context.Context, in *inputs, sources *basei
 	}
 	c.Compression = b.compression()
 	c.Blobs = slices.ContainsFunc(b.outputs, output.Spec.NeedsBlobs)
-	c.Images, c.Locals, c.Git, c.Web = sources, in.locals, in.git, in.web
+	c.Layers, c.Cache, c.Locals, c.Git, c.Web = lib.Store, lib.Cache, in.locals, in.git, in.web
 	c.Given = runner.Given{
 		Secrets: b.secrets.reader(ctx, &b.files), SSH: b.agents.serve, Devices: b.devices, Volumes: b.volumes,
 	}
@@ -323,12 +314,8 @@ func (b *building) compression() archive.Compression {
 
 // export writes all outputs, then says what was built. It returns the image's digest;
 // "" for none.
-func (b *building) export(ctx context.Context, layers *store.Store, result *builder.Result) (image string, err error) {
-	images, err := b.images()
-	if err != nil {
-		return "", err
-	}
-	env := export.Env{Store: layers, Images: images, Stdout: b.stdout, Events: b.screen.event}
+func (b *building) export(ctx context.Context, lib library, result *builder.Result) (image string, err error) {
+	env := export.Env{Store: lib.Store, Images: lib.Images, Stdout: b.stdout, Events: b.screen.event}
 	if env.Registry, err = b.registry(); err != nil {
 		return "", err
 	}

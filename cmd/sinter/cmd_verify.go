@@ -54,7 +54,7 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 			return err
 		}
 		if bad += len(named); bad == 0 {
-			lines = append(lines, fmt.Sprintf("OK: %d images verified", images))
+			lines = append(lines, fmt.Sprintf("OK: %s verified", count(images, "image")))
 		}
 		for _, line := range append(lines, named...) {
 			if _, err := fmt.Fprintln(a.stdout, line); err != nil {

@@ -33,25 +33,28 @@ const (
 
 // exitCode is the code that the program ends with because of err.
 func exitCode(ctx context.Context, err error) int {
-	if err == nil {
+	said, _ := errors.AsType[*exitError](err)
+	switch {
+	case err == nil:
 		return exitOK
-	}
-	if said, ok := errors.AsType[*exitError](err); ok {
+	case said != nil:
 		return said.code
-	}
-	if isInterrupted(ctx, err) {
+	case isInterrupted(ctx, err):
 		return exitInterrupted
-	}
-	if _, ok := errors.AsType[*usageError](err); ok {
+	case is[*usageError](err):
 		return exitUsage
-	}
-	if _, ok := errors.AsType[*export.PushError](err); ok {
+	case is[*export.PushError](err):
 		return exitPush
-	}
-	if _, ok := errors.AsType[*planError](err); ok {
+	case is[*planError](err):
 		return exitPlan
 	}
 	return exitFailed
+}
+
+// is reports whether an error of a type is in the tree of err.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 func isInterrupted(ctx context.Context, err error) bool {
@@ -195,8 +198,7 @@ func exactArgs(n int) cobra.PositionalArgs { return usageArgs(cobra.ExactArgs(n)
 
 // storeMistake adds a hint to the error of a store that cannot be opened.
 func storeMistake(err error) error {
-	var readOnly *store.ReadOnlyError
-	if err == nil || isFull(err) || errors.As(err, &readOnly) {
+	if err == nil || isFull(err) || is[*store.ReadOnlyError](err) {
 		return err // these have hints of their own
 	}
 	return hint.Add(err, "name a folder that this user can write to with --root DIR or SINTER_ROOT")
@@ -266,10 +268,9 @@ func fullHint(lack hostfile.Lack, elsewhere bool) string {
 // isElsewhere reports whether err is about a file that is known not to be in the
 // store.
 func (a *app) isElsewhere(err error) bool {
-	var file *fs.PathError
-	var known *hostfile.FullError // of the store
+	file, ok := errors.AsType[*fs.PathError](err)
 	root, rootErr := a.root()
-	if rootErr != nil || errors.As(err, &known) || !errors.As(err, &file) {
+	if !ok || rootErr != nil || is[*hostfile.FullError](err) { // which is about the store
 		return false
 	}
 	path, pathErr := filepath.Abs(file.Path)
@@ -279,6 +280,5 @@ func (a *app) isElsewhere(err error) bool {
 // isFull reports whether err is about a disk: of user namespaces the kernel says
 // the same when there may be no more.
 func isFull(err error) bool {
-	var refused *userns.RefusedError
-	return !errors.As(err, &refused) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
+	return !is[*userns.RefusedError](err) && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT))
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -23,8 +22,7 @@ func (a *app) enterForPipes(ctx context.Context, f *buildFlags) (done bool, err 
 	}
 	stdin, _ := a.stdin.(*os.File)
 	done, err = a.reexec(ctx, stdin)
-	var refused *userns.RefusedError
-	if errors.As(err, &refused) {
+	if is[*userns.RefusedError](err) {
 		return false, nil // not every build needs one
 	}
 	return done, err

@@ -34,7 +34,7 @@ func (a *app) explain(ctx context.Context, w io.Writer, ran string, err error) i
 		return exitOK
 	}
 	code := exitCode(ctx, err)
-	if _, quiet := errors.AsType[*exitError](err); quiet {
+	if is[*exitError](err) {
 		return code
 	}
 	if code == exitInterrupted {
@@ -98,7 +98,7 @@ func printPlace(w io.Writer, src *parser.SourceFile, ranges []parser.Range) {
 	fmt.Fprintf(w, "%s:%d\n--------------------\n", src.Name, first)
 	for n := max(1, first-aroundLines); n <= min(len(lines), last+aroundLines); n++ {
 		if n == first+mostLines && n < last {
-			fmt.Fprintf(w, "     |     … (%d more lines)\n", last-n)
+			fmt.Fprintf(w, "     |     … (%s)\n", count(last-n, "more line"))
 			n = last
 		}
 		text := clipped(legible(strings.TrimSuffix(lines[n-1], "\r")))

@@ -48,8 +48,7 @@ func parseResources(list []string) (parser.Resources, error) {
 		default:
 			return r, fmt.Errorf("unknown resource %q: want memory, memory-swap, cpu-shares, cpu-period, cpu-quota, cpuset-cpus or cpuset-mems", name)
 		}
-		var number *strconv.NumError
-		if errors.As(err, &number) {
+		if is[*strconv.NumError](err) {
 			return r, errors.New("want a number")
 		}
 		if err != nil {

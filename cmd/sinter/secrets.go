@@ -120,11 +120,10 @@ func (s secrets) read(ctx context.Context, files *hostfile.Streams, id string) (
 	}
 	// The file need not be a regular one, nor what it was at the start.
 	data, err := files.Read(ctx, src.file, maxSecret)
-	var size *hostfile.SizeError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("the file %s no longer exists", src.file)
-	case errors.As(err, &size):
+	case is[*hostfile.SizeError](err):
 		return nil, fmt.Errorf("the secret %s has more than %d bytes", src.file, maxSecret)
 	}
 	return data, err

@@ -95,8 +95,7 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 // shell's <(command).
 func (o *opening) pipedDockerfile(ctx context.Context, path string) error {
 	data, err := o.files.Read(ctx, path, hostfile.MaxText)
-	var size *hostfile.SizeError
-	if errors.As(err, &size) {
+	if is[*hostfile.SizeError](err) {
 		return dockerfileTooLong(path)
 	}
 	if err != nil {
