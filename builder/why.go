@@ -76,15 +76,20 @@ func (e *engine) reasons(n *parser.Node, id identity, why Why, listing func(stri
 	now := e.stepNamed(n)
 	now.Key, now.Parts = id.key, shownParts(e.graph, id.recipe)
 	last := e.Journal.last()
-	if last == nil {
-		if near, ok := e.Journal.nearest(now); ok {
-			return e.named(cache.Explain(now, near, listing))
+	var before cache.BuildStep
+	if last != nil {
+		var ok bool
+		if before, ok = e.before(n, last); !ok {
+			return []cache.Reason{{Kind: cache.NewStep}}
 		}
-		return []cache.Reason{{Kind: cache.FirstTime}}
 	}
-	before, ok := e.before(n, last)
-	if !ok {
-		return []cache.Reason{{Kind: cache.NewStep}}
+	if len(before.Parts) == 0 {
+		// The last build did not get there, if there was one.
+		near, ok := cache.Nearest(now, e.Journal.builds())
+		if !ok {
+			return []cache.Reason{{Kind: cache.FirstTime}}
+		}
+		return e.named(cache.Explain(now, near, listing))
 	}
 	return e.replaced(n, last, e.named(cache.Explain(now, before, listing)))
 }
@@ -184,9 +189,4 @@ func (e *engine) before(n *parser.Node, last *cache.Build) (cache.BuildStep, boo
 // stepNamed is a step of which there is only what people call it.
 func (e *engine) stepNamed(n *parser.Node) cache.BuildStep {
 	return cache.BuildStep{Name: n.Name, Text: e.graph.Redact(e.graph.Text(n))}
-}
-
-// nearest returns the step of any build which is most like one.
-func (j *Journal) nearest(now cache.BuildStep) (cache.BuildStep, bool) {
-	return cache.Nearest(now, j.builds())
 }

@@ -205,7 +205,8 @@ func decodeBuild(id string, data []byte) (*Build, error) {
 	return &b, nil
 }
 
-// LastBuild returns the last build of the same; nil if there is none.
+// LastBuild returns the last build of the same that got as far as to have steps; nil if
+// there is none.
 func (s *Store) LastBuild(of Subject) *Build {
 	_, end, _ := strings.Cut(NewBuildID(time.UnixMilli(0), of), "-")
 	ids, err := s.buildIDs()
@@ -216,7 +217,7 @@ func (s *Store) LastBuild(of Subject) *Build {
 		if !strings.HasSuffix(id, "-"+end) {
 			continue
 		}
-		if b, err := s.Build(id); err == nil {
+		if b, err := s.Build(id); err == nil && len(b.Steps) > 0 {
 			return b
 		}
 	}

@@ -20,6 +20,9 @@ import (
 // built writes down a build that began at a time.
 func built(t *testing.T, s *Store, at time.Time, of Subject, steps ...BuildStep) string {
 	t.Helper()
+	if steps == nil {
+		steps = []BuildStep{{Name: "RUN y"}}
+	}
 	b := &Build{ID: NewBuildID(at, of), Of: of, Started: at, Result: Succeeded, Steps: steps}
 	if err := s.PutBuild(b, ""); err != nil {
 		t.Fatal(err)
@@ -45,6 +48,10 @@ func TestBuildsComeBack(t *testing.T) {
 	}
 	if b := s.LastBuild(one); b == nil || b.ID != second {
 		t.Errorf("the last build is %+v", b)
+	}
+	built(t, s, now.Add(2*time.Second), one, []BuildStep{}...)
+	if b := s.LastBuild(one); b == nil || b.ID != second {
+		t.Errorf("the last build with steps is %+v", b)
 	}
 	if b := s.LastBuild(Subject{Context: "/c"}); b != nil {
 		t.Errorf("the last build of another thing is %+v", b)
