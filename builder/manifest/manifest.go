@@ -144,6 +144,8 @@ type Document struct {
 	// Config and Layers are those of a manifest; Config is nil in an index.
 	Config *ocispec.Descriptor
 	Layers []ocispec.Descriptor
+	// ArtifactType is what a manifest says that it is of, if not of an image.
+	ArtifactType string
 }
 
 // IsIndex reports whether d is an index.
@@ -165,11 +167,13 @@ func Parse(desc ocispec.Descriptor, data []byte) (*Document, error) {
 		Manifests []ocispec.Descriptor `json:"manifests"`
 		Config    *ocispec.Descriptor  `json:"config"`
 		Layers    []ocispec.Descriptor `json:"layers"`
+
+		ArtifactType string `json:"artifactType"`
 	}
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 	}
-	d.Manifests, d.Config, d.Layers = fields.Manifests, fields.Config, fields.Layers
+	d.Manifests, d.Config, d.Layers, d.ArtifactType = fields.Manifests, fields.Config, fields.Layers, fields.ArtifactType
 	if err := d.check(); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 	}
@@ -192,6 +196,20 @@ func (d *Document) check() error {
 	}
 	if d.Config != nil && IsConfig(d.Config.MediaType) {
 		return CheckSmall(*d.Config)
+	}
+	return nil
+}
+
+// CheckConfig refuses a config that names other layers than the manifest has.
+func (d *Document) CheckConfig(config ocispec.Image) error {
+	diffs := config.RootFS.DiffIDs
+	if len(diffs) != len(d.Layers) {
+		return fmt.Errorf("config %s names %d layers where the manifest has %d", d.Config.Digest, len(diffs), len(d.Layers))
+	}
+	for i, diff := range diffs {
+		if err := diff.Validate(); err != nil {
+			return fmt.Errorf("config %s: diff ID %d, %q: %w", d.Config.Digest, i+1, diff, err)
+		}
 	}
 	return nil
 }

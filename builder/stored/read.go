@@ -75,8 +75,8 @@ func (b *Image) readManifest(ctx context.Context, d *manifest.Document) error {
 	if err := json.Unmarshal(config, &img); err != nil {
 		return fmt.Errorf("reading config %s: %w", d.Config.Digest, err)
 	}
-	if len(img.RootFS.DiffIDs) != len(d.Layers) {
-		return fmt.Errorf("manifest %s has %d layers, but its config names %d", d.Desc.Digest, len(d.Layers), len(img.RootFS.DiffIDs))
+	if err := d.CheckConfig(img); err != nil {
+		return err
 	}
 	desc := d.Desc
 	if desc.Platform == nil {
@@ -85,11 +85,7 @@ func (b *Image) readManifest(ctx context.Context, d *manifest.Document) error {
 	m := ManifestOf(img)
 	m.Desc, m.Config = desc, *d.Config
 	for i, l := range d.Layers {
-		diffID := img.RootFS.DiffIDs[i]
-		if err := diffID.Validate(); err != nil {
-			return fmt.Errorf("config %s: diff ID %q: %w", d.Config.Digest, diffID, err)
-		}
-		m.Layers = append(m.Layers, b.Store.Base(l, diffID))
+		m.Layers = append(m.Layers, b.Store.Base(l, img.RootFS.DiffIDs[i]))
 	}
 	b.Manifests = append(b.Manifests, m)
 	return nil

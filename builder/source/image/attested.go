@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -29,12 +28,12 @@ func (f *Finder) Attestations(ctx context.Context, ref string, pulled ocispec.Pl
 	if err != nil {
 		return nil, err
 	}
-	var index ocispec.Index
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, fmt.Errorf("index %s: %w", desc.Digest, err)
+	index, err := manifest.Parse(desc, data)
+	if err != nil {
+		return nil, err
 	}
 	var list []layers.Layer
-	for _, d := range index.Manifests[:min(len(index.Manifests), manifest.MaxEntries)] {
+	for _, d := range index.Manifests {
 		if !f.isAttested(index, d) {
 			continue
 		}
@@ -53,9 +52,9 @@ func (f *Finder) Attestations(ctx context.Context, ref string, pulled ocispec.Pl
 
 // isAttested reports whether d attests something of an image of the index that is
 // in the store.
-func (f *Finder) isAttested(index ocispec.Index, d ocispec.Descriptor) bool {
+func (f *Finder) isAttested(index *manifest.Document, d ocispec.Descriptor) bool {
 	subject := digest.Digest(d.Annotations[manifest.ReferenceDigest])
-	if d.Annotations[manifest.ReferenceType] == "" || d.Digest.Validate() != nil || !manifest.IsManifest(d.MediaType) || manifest.IsIndex(d.MediaType) {
+	if d.Annotations[manifest.ReferenceType] == "" || !manifest.IsImage(d.MediaType) {
 		return false
 	}
 	for _, m := range index.Manifests {
@@ -72,21 +71,10 @@ func (f *Finder) attestation(ctx context.Context, ref registry.Ref, d ocispec.De
 	if err != nil {
 		return nil, err
 	}
-	var m ocispec.Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
+	m, err := manifest.Parse(d, data)
+	if err != nil || m.Config == nil {
 		return nil, err
 	}
-	if len(m.Layers) > manifest.MaxEntries {
-		return nil, fmt.Errorf("it has %d layers, more than the %d that are allowed", len(m.Layers), manifest.MaxEntries)
-	}
-	for _, b := range append([]ocispec.Descriptor{m.Config}, m.Layers...) {
-		if err := b.Digest.Validate(); err != nil {
-			return nil, fmt.Errorf("blob %q: %w", b.Digest, err)
-		}
-		if b.Size < 0 {
-			return nil, fmt.Errorf("blob %s has %d bytes", b.Digest, b.Size)
-		}
-	}
-	_, err = f.blob(ctx, ref, m.Config)
+	_, err = f.blob(ctx, ref, *m.Config)
 	return m.Layers, err
 }

@@ -21,10 +21,9 @@ var errArtifact = errors.New("an artifact, not an image")
 
 // imageManifest is an image for one platform.
 type imageManifest struct {
-	desc    ocispec.Descriptor
-	content ocispec.Manifest
-	config  []byte
-	image   ocispec.Image
+	*manifest.Document
+	config []byte
+	image  ocispec.Image
 }
 
 // reader reads manifests, indexes and configs, verified.
@@ -40,7 +39,6 @@ func load(desc ocispec.Descriptor, platform *ocispec.Platform, read reader) (*im
 }
 
 func loadManifest(desc ocispec.Descriptor, read reader) (*imageManifest, error) {
-	m := &imageManifest{desc: desc}
 	data, err := read(desc)
 	if err != nil {
 		return nil, err
@@ -48,44 +46,36 @@ func loadManifest(desc ocispec.Descriptor, read reader) (*imageManifest, error) 
 	if _, err := kindOf(data, desc.MediaType); err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(data, &m.content); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
+	m := &imageManifest{}
+	if m.Document, err = manifest.Parse(desc, data); err != nil {
+		return nil, err
 	}
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 	}
-	if m.config, err = read(m.content.Config); err != nil {
+	if m.config, err = read(*m.Config); err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal(m.config, &m.image); err != nil {
-		return nil, fmt.Errorf("config %s: %w", m.content.Config.Digest, err)
+		return nil, fmt.Errorf("config %s: %w", m.Config.Digest, err)
 	}
-	return m, m.checkConfig()
+	return m, m.CheckConfig(m.image)
 }
 
-// check looks at all that a manifest refers to.
+// check refuses what is not an image that can be unpacked.
 func (m *imageManifest) check() error {
-	if err := m.content.Config.Digest.Validate(); err != nil {
-		return fmt.Errorf("config %q: %w", m.content.Config.Digest, err)
+	if m.Config == nil {
+		return errors.New("it has no config")
 	}
-	switch t := m.content.Config.MediaType; t {
+	switch t := m.Config.MediaType; t {
 	case ocispec.MediaTypeImageConfig, manifest.DockerConfig, "application/octet-stream", "":
 	default:
 		return &registry.Error{
-			Msg:  fmt.Sprintf("it is not an image but an artifact of the type %s", cmp.Or(m.content.ArtifactType, t)),
+			Msg:  fmt.Sprintf("it is not an image but an artifact of the type %s", cmp.Or(m.ArtifactType, t)),
 			Hint: "check the name: there may be another tag for the image itself", Err: errArtifact,
 		}
 	}
-	if len(m.content.Layers) > manifest.MaxEntries {
-		return fmt.Errorf("it has %d layers, more than the %d that are allowed", len(m.content.Layers), manifest.MaxEntries)
-	}
-	for i, l := range m.content.Layers {
-		if err := l.Digest.Validate(); err != nil {
-			return fmt.Errorf("layer %d, %q: %w", i+1, l.Digest, err)
-		}
-		if l.Size < 0 {
-			return fmt.Errorf("layer %d has %d bytes", i+1, l.Size)
-		}
+	for i, l := range m.Layers {
 		if err := checkLayerType(l.MediaType); err != nil {
 			return fmt.Errorf("layer %d: %w", i+1, err)
 		}
@@ -102,35 +92,22 @@ func checkLayerType(t string) error {
 	}
 	switch t {
 	case ocispec.MediaTypeImageLayer, ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageLayerZstd,
-		"application/vnd.docker.image.rootfs.diff.tar", "application/vnd.docker.image.rootfs.diff.tar.gzip",
+		layers.DockerLayer, layers.DockerLayerGzip,
 		"application/vnd.docker.image.rootfs.diff.tar.zstd":
 		return nil
 	}
 	return fmt.Errorf("it is of the type %q, which is not supported", t)
 }
 
-func (m *imageManifest) checkConfig() error {
-	diffs := m.image.RootFS.DiffIDs
-	if len(diffs) != len(m.content.Layers) {
-		return fmt.Errorf("config %s names %d layers where the manifest has %d", m.content.Config.Digest, len(diffs), len(m.content.Layers))
-	}
-	for i, d := range diffs {
-		if err := d.Validate(); err != nil {
-			return fmt.Errorf("config %s: diff ID %d, %q: %w", m.content.Config.Digest, i+1, d, err)
-		}
-	}
-	return nil
-}
-
 // chain returns the layers of an image, the first limit of them if limit > 0. Their
 // diff IDs are what the config claims.
 func (m *imageManifest) chain(limit int, origins []string) layers.Chain {
-	n := len(m.content.Layers)
+	n := len(m.Layers)
 	if limit > 0 {
 		n = min(n, limit)
 	}
 	chain := make(layers.Chain, n)
-	for i, d := range m.content.Layers[:n] {
+	for i, d := range m.Layers[:n] {
 		diff := m.image.RootFS.DiffIDs[i]
 		desc := ocispec.Descriptor{MediaType: layers.OCIType(d.MediaType), Digest: d.Digest, Size: d.Size}
 		chain[i] = layers.Layer{
