@@ -29,3 +29,21 @@ func UnixMode(m fs.FileMode) uint32 {
 	}
 	return bits
 }
+
+// FileMode returns type and permissions as the standard library has them.
+func (e Entry) FileMode() fs.FileMode {
+	m := FileMode(e.Mode)
+	switch e.Kind {
+	case Dir:
+		m |= fs.ModeDir
+	case Symlink:
+		m |= fs.ModeSymlink
+	case CharDevice:
+		m |= fs.ModeDevice | fs.ModeCharDevice
+	case BlockDevice:
+		m |= fs.ModeDevice
+	case Fifo:
+		m |= fs.ModeNamedPipe
+	}
+	return m
+}

@@ -19,7 +19,7 @@ import (
 	"github.com/sinter-build/sinter/builder/transfer"
 )
 
-// Error is a failure with the way out of it, where there is one.
+// Error is a failure with a hint, where there is one.
 type Error struct {
 	Msg, Hint string
 	Err       error
@@ -30,7 +30,7 @@ func (e *Error) Error() string { return e.Msg }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// HintText returns the way out, or "".
+// HintText returns the hint, or "".
 func (e *Error) HintText() string { return e.Hint }
 
 // ErrNotFound is in the errors of references and blobs that a registry does not

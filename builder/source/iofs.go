@@ -60,7 +60,7 @@ func (f *standardFile) Stat() (fs.FileInfo, error) { return f.info, nil }
 
 func (f *standardFile) Read(p []byte) (int, error) {
 	if f.content == nil {
-		return 0, &fs.PathError{Op: "read", Path: f.info.name, Err: errors.New("it is no regular file")}
+		return 0, &fs.PathError{Op: "read", Path: f.info.name, Err: errors.New("it is not a regular file")}
 	}
 	return f.content.Read(p)
 }
@@ -103,21 +103,4 @@ func (i entryInfo) Size() int64        { return i.entry.Size }
 func (i entryInfo) ModTime() time.Time { return time.Unix(0, i.entry.ModTime) }
 func (i entryInfo) IsDir() bool        { return i.entry.Kind == layers.Dir }
 func (i entryInfo) Sys() any           { return nil }
-
-// Mode has the permission bits and the type.
-func (i entryInfo) Mode() fs.FileMode {
-	m := layers.FileMode(i.entry.Mode)
-	switch i.entry.Kind {
-	case layers.Dir:
-		m |= fs.ModeDir
-	case layers.Symlink:
-		m |= fs.ModeSymlink
-	case layers.CharDevice:
-		m |= fs.ModeDevice | fs.ModeCharDevice
-	case layers.BlockDevice:
-		m |= fs.ModeDevice
-	case layers.Fifo:
-		m |= fs.ModeNamedPipe
-	}
-	return m
-}
+func (i entryInfo) Mode() fs.FileMode  { return i.entry.FileMode() }

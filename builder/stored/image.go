@@ -47,7 +47,7 @@ type Image struct {
 
 	// Store has the blobs.
 	Store *store.Store
-	// attached are blobs of manifests that are no images (attestations).
+	// attached are blobs of manifests that are not images (attestations).
 	attached []ocispec.Descriptor
 	byDigest map[digest.Digest]layers.Layer
 }

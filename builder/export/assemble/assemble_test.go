@@ -137,7 +137,7 @@ func TestConfigIsFinished(t *testing.T) {
 	for _, h := range got.History {
 		times = append(times, h.Created.Format("15:04"))
 	}
-	// CMD gets the time of the layer after it, as with the reference.
+	// CMD gets the time of the layer after it, as with BuildKit.
 	if strings.Join(times, " ") != "12:00 13:00 13:00" {
 		t.Errorf("history: %v", times)
 	}

@@ -139,7 +139,7 @@ func (o *Spec) setCompression(value string) error {
 	return err
 }
 
-// setLevel reads compression-level, when compression is known. The reference
+// setLevel reads compression-level, when compression is known. BuildKit
 // has a level 0: of gzip it does not compress, of zstd it is the fastest.
 func (o *Spec) setLevel(value string) error {
 	if value == "" {

@@ -217,7 +217,7 @@ func (w *worktree) init(ctx context.Context, rev revision) error {
 }
 
 // branchOfTag gives a lightweight tag that was asked for by its short name a
-// branch of that name, as the reference's fetch does.
+// branch of that name, as BuildKit's fetch does.
 func (w *worktree) branchOfTag(ctx context.Context, rev revision) error {
 	if !w.source.byShortTag(rev) {
 		return nil

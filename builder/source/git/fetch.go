@@ -123,7 +123,7 @@ func chosen(listed string, q request) (revision, error) {
 	return rev, nil
 }
 
-// pick chooses among refs as the reference does: the name as it is, a branch,
+// pick chooses among refs as BuildKit does: the name as it is, a branch,
 // a tag.
 func pick(refs map[string]string, ref string) (revision, bool) {
 	tag := "refs/tags/" + strings.TrimPrefix(ref, "refs/tags/")

@@ -3,6 +3,7 @@
 package git
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,20 +99,20 @@ var (
 // Files checks a commit out, if the store does not have it, and serves its files.
 // They belong to 0:0 and have the modes that git gives with a umask of 022.
 func (f *Fetcher) Files(ctx context.Context, op parser.Git) (source.FS, error) {
-	src, err := newRequest(op)
+	q, err := newRequest(op)
 	if err != nil {
 		return nil, err
 	}
-	rev, err := f.revision(ctx, src)
+	rev, err := f.revision(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := f.checkout(ctx, src, rev)
+	dir, err := f.checkout(ctx, q, rev)
 	if err != nil {
 		return nil, err
 	}
-	if dir, err = subdirOf(dir, src.subdir); err != nil {
-		return nil, hint.Add(fmt.Errorf("invalid subdir %s of %s: %w", src.subdir, src.remote.shown, err),
+	if dir, err = subdirOf(dir, q.subdir); err != nil {
+		return nil, hint.Add(fmt.Errorf("invalid subdir %s of %s: %w", q.subdir, q.remote.shown, err),
 			"name a directory of the repository; symlinks to one do not count")
 	}
 	l, err := f.trees.Get(dir, func() (*local.Directory, error) {
@@ -127,15 +128,15 @@ func (f *Fetcher) Files(ctx context.Context, op parser.Git) (source.FS, error) {
 // Commit returns the commit object that op names, as "git cat-file commit"
 // prints it.
 func (f *Fetcher) Commit(ctx context.Context, op parser.Git) ([]byte, error) {
-	src, err := newRequest(op)
+	q, err := newRequest(op)
 	if err != nil {
 		return nil, err
 	}
-	rev, err := f.revision(ctx, src)
+	rev, err := f.revision(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	repo, err := f.openRepository(ctx, src, rev.object)
+	repo, err := f.openRepository(ctx, q, rev.object)
 	if err != nil {
 		return nil, err
 	}
@@ -148,33 +149,29 @@ func (f *Fetcher) Commit(ctx context.Context, op parser.Git) ([]byte, error) {
 }
 
 func newRequest(op parser.Git) (request, error) {
-	s := request{
+	q := request{
 		ref: op.Ref, checksum: op.Checksum, skipSubmodules: op.SkipSubmodules,
 		subdir:      strings.TrimPrefix(path.Clean("/"+op.Subdir), "/"),
 		tokenSecret: op.AuthTokenSecret, headerSecret: op.AuthHeaderSecret,
 		agent: op.MountSSHSock, knownHosts: op.KnownSSHHosts,
 	}
-	s.keep = op.KeepGitDir && s.subdir == ""
+	q.keep = op.KeepGitDir && q.subdir == ""
 	for name, value := range op.Attrs {
 		switch {
 		case name == pb.AttrGitMTime && (value == "commit" || value == "checkout"):
-			s.commitTimes = value == "commit"
+			q.commitTimes = value == "commit"
 		case name == pb.AttrGitFetchByCommit:
-			s.byCommit = value == "true"
+			q.byCommit = value == "true"
 		case name == pb.AttrGitAdvice: // what git says to people is not shown
 		default:
-			return s, fmt.Errorf("the attribute %s=%s of a git source is not supported", name, value)
+			return q, fmt.Errorf("the attribute %s=%s of a git source is not supported", name, value)
 		}
 	}
-	address := op.FullURL
-	if address == "" {
-		address = op.Remote
-	}
 	var err error
-	if s.remote, err = parseLocation(address); err != nil {
-		return s, err
+	if q.remote, err = parseLocation(cmp.Or(op.FullURL, op.Remote)); err != nil {
+		return q, err
 	}
-	return s, s.check()
+	return q, q.check()
 }
 
 // check finds mistakes in the ref and the checksum.

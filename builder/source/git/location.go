@@ -30,7 +30,7 @@ type location struct {
 	shown string
 }
 
-// parseLocation reads an address as the reference does: a URL, host:path of
+// parseLocation reads an address as BuildKit does: a URL, host:path of
 // ssh, or a host and a path, which are meant over HTTPS.
 func parseLocation(address string) (location, error) {
 	if !gitutil.IsGitTransport(address) && !strings.Contains(address, "://") {

@@ -30,7 +30,7 @@ import (
 // file's content is read only when the file has changed.
 //
 // Files belong to 0:0 whatever their owner on disk, and have no extended
-// attributes: the reference loses capabilities, too. A socket is an empty
+// attributes: BuildKit loses capabilities, too. A socket is an empty
 // regular file. A file with several names has the device and inode as Link.
 type Directory struct {
 	dir       string

@@ -115,7 +115,7 @@ func TestSelect(t *testing.T) {
 }
 
 // TestSelectAsReference compares what random rules leave of random trees with
-// what the reference sends for them.
+// what BuildKit sends for them.
 func TestSelectAsReference(t *testing.T) {
 	rounds := 150
 	if s := os.Getenv("SINTER_COPY_ROUNDS"); s != "" {

@@ -153,7 +153,7 @@ func newRequest(op parser.HTTP) (q request, err error) {
 	return request{url: u, headers: headers, secret: op.AuthHeaderSecret, checksum: op.Checksum}, nil
 }
 
-// httpHeaders are the headers that the op asks for. The reference sends only
+// httpHeaders are the headers that the op asks for. BuildKit sends only
 // these two.
 func httpHeaders(attrs map[string]string) (http.Header, error) {
 	h := http.Header{}
