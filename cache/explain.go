@@ -119,9 +119,8 @@ func paired(now, before []Part) (list []pair) {
 	return list
 }
 
-// instructionReason says how an instruction changed: as it is written, in what its
-// variables are expanded to, or else in what it comes to. changed reports whether it is
-// written differently.
+// instructionReason says how an instruction changed: as it is written, or else in what it
+// comes to. changed reports whether it is written differently.
 func instructionReason(now, before BuildStep, pairs []pair) (list []Reason, changed bool) {
 	_, is := now.instruction()
 	_, was := before.instruction()
@@ -129,9 +128,6 @@ func instructionReason(now, before BuildStep, pairs []pair) (list []Reason, chan
 	i := slices.IndexFunc(pairs, func(d pair) bool { return d.is.Kind == Does && d.is.Value != d.was.Value })
 	if i < 0 && !changed {
 		return nil, false
-	}
-	if is == was {
-		is, was = now.Says(), before.Says()
 	}
 	switch {
 	case is != was:

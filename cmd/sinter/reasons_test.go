@@ -217,6 +217,42 @@ var changes = []func(r *reasoning) changed{
 		return changed{"a time", ""}
 	},
 	func(r *reasoning) changed {
+		r.do(os.Symlink(r.next(), r.at("src/link")))
+		r.check(changed{"a symlink", `src/link added, 1 of 5 files`}, r.run())
+		r.do(os.Remove(r.at("src/link")), os.Symlink(r.next(), r.at("src/link")))
+		r.check(changed{"its target", `src/link changed \(content\), 1 of 5 files`}, r.run())
+		r.do(os.Remove(r.at("src/link")))
+		r.write("src/link/in", r.next())
+		r.check(changed{"a directory in its place", `src/link changed \(type\), src/link/in added, 2 of 6 files`}, r.run())
+		r.do(os.RemoveAll(r.at("src/link")))
+		return changed{"it went", ""}
+	},
+	func(r *reasoning) changed {
+		i := r.line("RUN echo")
+		before := r.lines[i]
+		r.lines[i] = "RUN --mount=type=tmpfs,target=/t" + r.next() + strings.TrimPrefix(before, "RUN")
+		r.check(changed{"a mount", "instruction changed, it was: " + regexp.QuoteMeta(before) + `; tmpfs mount /t\d+ added`}, r.run())
+		r.lines[i] = before
+		return changed{"it went", ""}
+	},
+	func(r *reasoning) changed {
+		i := r.line("RUN echo")
+		before := r.lines[i]
+		r.lines[i] = "RUN <<E\necho " + r.next() + "\necho $USED > /used\nE"
+		r.run()
+		r.lines[i] = "RUN <<E\necho " + r.next() + "\necho $USED > /used\nE"
+		r.check(changed{"a line of a script", fmt.Sprintf("instruction changed: echo %d → echo %d", r.n-1, r.n)}, r.run())
+		r.lines[i] = before
+		return changed{"it went", ""}
+	},
+	func(r *reasoning) changed {
+		r.lines = slices.Insert(r.lines, r.line("COPY src"), "# "+r.next())
+		c := changed{"a comment", ""}
+		r.check(c, r.run())
+		r.lines = slices.DeleteFunc(r.lines, func(l string) bool { return strings.HasPrefix(l, "#") })
+		return c
+	},
+	func(r *reasoning) changed {
 		r.push("user" + r.next())
 		r.check(changed{"the base", `base image \S+/base:latest is now sha256:\w+…, was sha256:\w+…`}, r.run("--pull"))
 		return changed{"the same base", ""}
