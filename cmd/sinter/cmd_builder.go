@@ -17,7 +17,6 @@ const builderName = "sinter"
 
 func newBuilderLsCmd(a *app) *cobra.Command {
 	var format string
-	var noTrunc bool
 	c := &cobra.Command{
 		Use:   "ls [flags]",
 		Short: "List the builder, which is sinter itself",
@@ -37,8 +36,8 @@ func newBuilderLsCmd(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&format, "format", "", fmt.Sprintf(formatUsage, "Name"))
-	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "no effect: everything is printed in full")
-	_ = c.Flags().MarkHidden("no-trunc")
+	c.Flags().Bool("no-trunc", false, noEffect+"everything is printed in full")
+	hide(c.Flags(), "no-trunc")
 	return c
 }
 
@@ -61,7 +60,8 @@ func newBuilderInspectCmd(a *app) *cobra.Command {
 			return tw.Flush()
 		},
 	}
-	c.Flags().BoolVar(&bootstrap, "bootstrap", false, "no effect: sinter is always there")
+	c.Flags().BoolVar(&bootstrap, "bootstrap", false, noEffect+"sinter is always there")
+	hide(c.Flags(), "bootstrap")
 	return c
 }
 

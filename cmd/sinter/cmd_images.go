@@ -37,7 +37,8 @@ SIZE is that of the image's blobs, which is what a push sends.`,
 			return a.listImages(c.Context(), f, args)
 		},
 	}
-	c.Flags().BoolP("all", "a", false, "no effect: sinter has no intermediate images")
+	c.Flags().BoolP("all", "a", false, noEffect+"sinter has no intermediate images")
+	hide(c.Flags(), "all")
 	c.Flags().StringVar(&f.format, "format", "", fmt.Sprintf(formatUsage, "Repository"))
 	c.Flags().StringArrayVarP(&f.filters, "filter", "f", nil, "only images that match `FILTER`: dangling=BOOL, reference=PATTERN, label=NAME[=VALUE], before=IMAGE, since=IMAGE or until=24h (repeatable)")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only IDs")

@@ -39,7 +39,8 @@ func newInspectCmd(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&f.kind, "type", "", "`KIND` of what is shown: image")
-	c.Flags().BoolP("size", "s", false, "no effect: the size of images is always shown")
+	c.Flags().BoolP("size", "s", false, noEffect+"the size of images is always shown")
+	hide(c.Flags(), "size")
 	c.Flags().StringVarP(&f.format, "format", "f", "", "print as `FORMAT`: json, or a Go template such as '{{.Config.Env}}'")
 	c.Flags().Var(&f.platform, "platform", "show this `PLATFORM` of the image (default this machine's, or the first)")
 	c.Flags().BoolVar(&f.raw, "raw", false, "print the manifest or index as it is")

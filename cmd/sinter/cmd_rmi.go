@@ -38,7 +38,8 @@ prune frees its disk space.`,
 			})
 		},
 	}
-	c.Flags().Bool("no-prune", false, "no effect: only sinter prune frees disk space")
+	c.Flags().Bool("no-prune", false, noEffect+"only sinter prune frees disk space")
+	hide(c.Flags(), "no-prune")
 	c.Flags().BoolVarP(&force, "force", "f", false, "remove all names of an image given by its ID; ignore images that are not found")
 	return c
 }

@@ -154,10 +154,7 @@ func (f *dockerFlags) register(a *app, s *pflag.FlagSet) {
 			s.String(name, "", "not supported: sinter has no daemon")
 		}
 	}
-	for _, name := range append(daemonFlags[:], "debug", "log-level", tlsVerify) {
-		// Only an unknown name is an error.
-		_ = s.MarkHidden(name)
-	}
+	hide(s, append(daemonFlags[:], "debug", "log-level", tlsVerify)...)
 }
 
 // apply makes the flags count, and says so where they do nothing.
@@ -195,8 +192,8 @@ func (f *dockerFlags) apply(a *app, given *pflag.FlagSet) error {
 // newSystemPruneCmd is prune with docker's flag for volumes.
 func newSystemPruneCmd(a *app) *cobra.Command {
 	c := newPruneCmd(a)
-	volumes := c.Flags().Bool("volumes", false, "no effect: sinter has no volumes")
-	_ = c.Flags().MarkHidden("volumes")
+	volumes := c.Flags().Bool("volumes", false, noEffect+"sinter has no volumes")
+	hide(c.Flags(), "volumes")
 	return before(c, func() {
 		if *volumes {
 			a.warn("--volumes does nothing: sinter has no volumes")
