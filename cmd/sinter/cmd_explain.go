@@ -14,6 +14,7 @@ import (
 
 func newExplainCmd(a *app) *cobra.Command {
 	var format string
+	var noTrunc bool
 	c := &cobra.Command{
 		Use:   "explain [flags] [BUILD [STEP]]",
 		Short: "Show what each step of a build did, and why",
@@ -26,13 +27,14 @@ took, its memory, what decided its key, its layer.`,
   sinter explain app:latest
   sinter explain mx1hwr0t 'npm ci'`,
 		Args: usageArgs(cobra.RangeArgs(0, 2)),
-		RunE: func(c *cobra.Command, args []string) error { return a.explainBuild(c.Context(), format, args) },
+		RunE: func(c *cobra.Command, args []string) error { return a.explainBuild(c.Context(), format, noTrunc, args) },
 	}
 	c.Flags().StringVar(&format, "format", "", fmt.Sprintf(formatUsage, "Why"))
+	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "print the names of steps in full")
 	return c
 }
 
-func (a *app) explainBuild(ctx context.Context, format string, args []string) error {
+func (a *app) explainBuild(ctx context.Context, format string, noTrunc bool, args []string) error {
 	release, err := a.sharedToRead(ctx)
 	if err != nil {
 		return err
@@ -75,14 +77,14 @@ func (a *app) explainBuild(ctx context.Context, format string, args []string) er
 		}
 		return nil
 	}
-	return a.explainTable(format, b, found)
+	return a.explainTable(format, noTrunc, b, found)
 }
 
-func (a *app) explainTable(format string, b cache.Build, found []int) error {
+func (a *app) explainTable(format string, noTrunc bool, b cache.Build, found []int) error {
 	var rows []row
 	for _, i := range found {
 		s := b.Steps[i]
-		r := row{"Number": fmt.Sprint(i + 1), "Name": s.Name, "Verdict": string(s.Verdict), "Why": cache.Text(s.Why), "Duration": "", "Memory": "", "Layer": s.Layer, "Size": "", "Key": s.Key.String()}
+		r := row{"Number": fmt.Sprint(i + 1), "Name": stepText(s.Name, format, noTrunc), "Verdict": string(s.Verdict), "Why": cache.Text(s.Why), "Duration": "", "Memory": "", "Layer": s.Layer, "Size": "", "Key": s.Key.String()}
 		if s.Took > 0 {
 			r["Duration"] = shortDuration(s.Took)
 		}

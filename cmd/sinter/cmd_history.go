@@ -100,8 +100,8 @@ const commandWidth = 45
 
 func (f *historyFlags) command(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
-	if runes := []rune(text); !f.noTrunc && len(runes) > commandWidth {
-		return string(runes[:commandWidth-1]) + "…"
+	if f.noTrunc {
+		return text
 	}
-	return text
+	return cut(text, commandWidth)
 }

@@ -16,9 +16,10 @@ import (
 
 // planning is what the command plan wants beside what build does.
 type planning struct {
-	failOn []string
-	format string
-	fails  []*regexp.Regexp
+	failOn  []string
+	format  string
+	noTrunc bool
+	fails   []*regexp.Regexp
 }
 
 func newPlanCmd(a *app) *cobra.Command {
@@ -49,6 +50,7 @@ archive the Dockerfile has to be read, so the store keeps what is in it.`,
 	}
 	f.register(c)
 	c.Flags().StringArrayVar(&f.planning.failOn, "fail-on", nil, fmt.Sprintf("`run[=PATTERN]`: end with code %d if a step would run, or may run, whose stage, instruction or name matches (* stands for any text; repeatable)", exitPlan))
+	c.Flags().BoolVar(&f.planning.noTrunc, "no-trunc", false, "print the names of steps in full")
 	format := c.Flags().Lookup("format")
 	format.Usage = fmt.Sprintf(formatUsage, "Why")
 	format.DefValue = ""
@@ -159,7 +161,7 @@ func (b *building) printForecast(f *builder.Forecast) error {
 		}
 		steps = append(steps, p)
 		counts[p.Verdict]++
-		rows = append(rows, row{"Name": s.Name, "Verdict": p.Verdict, "Why": p.Text})
+		rows = append(rows, row{"Name": stepText(s.Name, b.flags.planning.format, b.flags.planning.noTrunc), "Verdict": p.Verdict, "Why": p.Text})
 	}
 	push := int64(0)
 	if b.pushes() {

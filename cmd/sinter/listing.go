@@ -81,6 +81,25 @@ func (l listing) printIDs(w io.Writer, rows []row) error {
 	return nil
 }
 
+// cut is the beginning of a text, in width characters at most.
+func cut(text string, width int) string {
+	if runes := []rune(text); len(runes) > width {
+		return string(runes[:width-1]) + "…"
+	}
+	return text
+}
+
+// stepWidth is how much of a step's name a table shows.
+const stepWidth = 60
+
+// stepText is what tables without a template show of a step's name.
+func stepText(name, format string, noTrunc bool) string {
+	if noTrunc || !isTable(format) {
+		return name
+	}
+	return cut(strings.Join(strings.Fields(name), " "), stepWidth)
+}
+
 // isTable reports whether a format is a table whose columns it does not name.
 func isTable(format string) bool { return format == "" || format == "table" }
 
