@@ -188,5 +188,5 @@ func (e *engine) before(n *parser.Node, last *cache.Build) (cache.BuildStep, boo
 
 // stepNamed is a step of which there is only what people call it.
 func (e *engine) stepNamed(n *parser.Node) cache.BuildStep {
-	return cache.BuildStep{Name: n.Name, Text: e.graph.Redact(e.graph.Text(n))}
+	return cache.BuildStep{Name: n.Name, Text: parser.Redact(e.graph.Text(n))}
 }

@@ -14,7 +14,7 @@ type Reason struct {
 	Kind ReasonKind `json:"kind"`
 	// Name is what changed: a variable, a setting, a step.
 	Name string `json:"name,omitempty"`
-	// Was and Is are the values before and now.
+	// Was and Is are the values before and now; "\x00" for one that was not set.
 	Was string `json:"was,omitempty"`
 	Is  string `json:"is,omitempty"`
 	// Files are some of those that changed, of which there are Changed, of Total that
