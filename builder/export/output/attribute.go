@@ -173,34 +173,27 @@ func (o *Spec) setBool(key, value string) error {
 	if err != nil {
 		return fmt.Errorf("%s=%s: want true or false", key, value)
 	}
+	set := map[string]*bool{
+		"push": &o.Push, "push-by-digest": &o.ByDigest, "registry.insecure": &o.Insecure, "store": &o.Keep,
+		"name-canonical": &o.NameCanonical, "force-compression": &o.Force,
+		"dangling-name-empty-only": &o.DanglingOnly, "danging-name-empty-only": &o.DanglingOnly,
+	}
 	switch key {
 	case "tar":
 		o.Directory = !b
+	case "oci-mediatypes":
+		docker := !b
+		o.DockerTypes = &docker
 	case "platform-split":
 		o.PlatformSplit = &b
-	case "push":
-		o.Push = b
-	case "push-by-digest":
-		o.ByDigest = b
-	case "registry.insecure":
-		o.Insecure = b
-	case "name-canonical":
-		o.NameCanonical = b
-	case "danging-name-empty-only", "dangling-name-empty-only":
-		o.DanglingOnly = b
-	case "store":
-		o.Keep = b
+	case "rewrite-timestamp":
+		o.RewriteTimes = &b
 	case "unpack":
 		if b {
 			o.Notes = append(o.Notes, "unpack=true does nothing: a layer is unpacked when a step needs it")
 		}
-	case "oci-mediatypes":
-		docker := !b
-		o.DockerTypes = &docker
-	case "force-compression":
-		o.Force = b
-	case "rewrite-timestamp":
-		o.RewriteTimes = &b
+	default:
+		*set[key] = b
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/image"
 	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
@@ -193,18 +194,15 @@ func (f *Finder) take(ctx context.Context, ref registry.Ref, desc ocispec.Descri
 	return f.keep(ctx, desc, data)
 }
 
-// wrong is the error of what cannot be used as an image. Where err knows no way
-// out it is the image that has to be another.
+// wrong is the error of what cannot be used as an image. Where err has no hint it is
+// the image that has to be another.
 func wrong(what string, err error) error {
-	var known *registry.Error
+	err = fmt.Errorf("%s: %w", what, err)
 	var transfer *transferError
-	if errors.As(err, &known) && known.Hint != "" || errors.As(err, &transfer) {
-		return fmt.Errorf("%s: %w", what, err)
+	if hint.Of(err) != "" || errors.As(err, &transfer) {
+		return err
 	}
-	return &registry.Error{
-		Msg: fmt.Sprintf("%s: %v", what, err), Err: err,
-		Hint: "the image itself is at fault: choose another, or have it made again",
-	}
+	return hint.Add(err, "the image itself is at fault: choose another, or have it made again")
 }
 
 // transferError is about what could not be had, which says nothing about the image.
@@ -302,10 +300,8 @@ func kindOf(data []byte, said string) (string, error) {
 	}
 	switch {
 	case doc.Schema == 1 || doc.FSLayers != nil:
-		return "", &registry.Error{
-			Msg:  "its manifest has the old format (docker schema 1), which is not supported",
-			Hint: "push the image again with a current tool",
-		}
+		return "", hint.Add(errors.New("its manifest has the old format (docker schema 1), which is not supported"),
+			"push the image again with a current tool")
 	case doc.Manifests != nil && doc.Config != nil:
 		return "", errors.New("its manifest claims to be an index as well")
 	case manifest.IsManifest(doc.MediaType):

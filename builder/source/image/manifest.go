@@ -14,6 +14,7 @@ import (
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // errArtifact is in the error of a manifest that is not one of an image.
@@ -86,9 +87,9 @@ func (m *imageManifest) check() error {
 func checkLayerType(t string) error {
 	switch {
 	case strings.HasSuffix(t, "+encrypted"):
-		return &registry.Error{Msg: "it is encrypted: " + t, Hint: "use an image that is not encrypted, or decrypt it with another tool"}
+		return hint.Add(errors.New("it is encrypted: "+t), "use an image that is not encrypted, or decrypt it with another tool")
 	case strings.Contains(t, ".foreign.") || strings.Contains(t, ".nondistributable."):
-		return &registry.Error{Msg: "it is kept elsewhere than in the registry (a foreign layer, as Windows images have): " + t}
+		return errors.New("it is kept elsewhere than in the registry (a foreign layer, as Windows images have): " + t)
 	}
 	switch t {
 	case ocispec.MediaTypeImageLayer, ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageLayerZstd,
@@ -181,8 +182,6 @@ func noPlatform(platform ocispec.Platform, all []ocispec.Platform) error {
 	if len(names) == 0 {
 		return fmt.Errorf("it has no image for %s, nor for any other platform", platforms.Format(platform))
 	}
-	return &registry.Error{
-		Msg:  fmt.Sprintf("it has no image for %s, only for %s", platforms.Format(platform), strings.Join(names, ", ")),
-		Hint: fmt.Sprintf("choose one of them with --platform, such as --platform=%s, or another image", names[0]),
-	}
+	return hint.Add(fmt.Errorf("it has no image for %s, only for %s", platforms.Format(platform), strings.Join(names, ", ")),
+		fmt.Sprintf("choose one of them with --platform, such as --platform=%s, or another image", names[0]))
 }

@@ -2,19 +2,19 @@ package web
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
+	"github.com/sinter-build/sinter/layers/store"
 )
 
 // oneFile is a tree of a single file, whose content lies in body.
@@ -59,28 +59,21 @@ func (f *oneFile) Open(ctx context.Context, e layers.Entry) (io.ReadCloser, erro
 	if e.Path != f.entry.Path {
 		return nil, &fs.PathError{Op: "open", Path: e.Path, Err: fs.ErrNotExist}
 	}
-	return archive.ContextReadCloser(ctx, &verified{
-		r: io.NewSectionReader(f.body, 0, f.entry.Size), hash: sha256.New(), of: f,
-	}), nil
+	want := ocispec.Descriptor{Digest: f.entry.Sum.Digest(), Size: f.entry.Size}
+	body := io.NopCloser(io.NewSectionReader(f.body, 0, f.entry.Size))
+	return archive.ContextReadCloser(ctx, &verified{store.Verified(body, want), f}), nil
 }
 
-// verified fails at the end when what was read is not what was downloaded.
+// verified says what to do when what was read is not what was downloaded.
 type verified struct {
-	r    io.Reader
-	hash hash.Hash
-	n    int64
-	of   *oneFile
+	io.ReadCloser
+	of *oneFile
 }
 
 func (v *verified) Read(p []byte) (int, error) {
-	n, err := v.r.Read(p)
-	v.hash.Write(p[:n])
-	v.n += int64(n)
-	if err == nil || !errors.Is(err, io.EOF) {
+	n, err := v.ReadCloser.Read(p)
+	if !errors.Is(err, store.ErrCorrupt) {
 		return n, err
-	}
-	if v.n == v.of.entry.Size && layers.Sum(v.hash.Sum(nil)) == v.of.entry.Sum {
-		return n, io.EOF
 	}
 	err = fmt.Errorf("the downloaded file %s was changed in the store", v.of.entry.Path)
 	if failed := v.of.damaged(); failed != nil {
@@ -88,5 +81,3 @@ func (v *verified) Read(p []byte) (int, error) {
 	}
 	return n, hint.Add(err, "build again: it is downloaded anew")
 }
-
-func (v *verified) Close() error { return nil }

@@ -107,11 +107,7 @@ type downloadRecord struct {
 // a tree that holds nothing else. A file with the checksum asked for is the
 // newest.
 func (f *Fetcher) Files(ctx context.Context, op parser.HTTP) (source.FS, error) {
-	q, err := newRequest(op)
-	if err != nil {
-		return nil, err
-	}
-	d, err := f.download(ctx, q)
+	d, err := f.download(ctx, op)
 	if err != nil {
 		return nil, err
 	}
@@ -122,11 +118,7 @@ func (f *Fetcher) Files(ctx context.Context, op parser.HTTP) (source.FS, error) 
 // Modified returns the digest of the file that Files would serve, and when it
 // last changed by the server's word; zero when the server has not said.
 func (f *Fetcher) Modified(ctx context.Context, op parser.HTTP) (sum digest.Digest, at time.Time, err error) {
-	q, err := newRequest(op)
-	if err != nil {
-		return "", at, err
-	}
-	d, err := f.download(ctx, q)
+	d, err := f.download(ctx, op)
 	if err != nil {
 		return "", at, err
 	}
@@ -177,7 +169,11 @@ type request struct {
 }
 
 // download returns the file from the store or from the server.
-func (f *Fetcher) download(ctx context.Context, q request) (download, error) {
+func (f *Fetcher) download(ctx context.Context, op parser.HTTP) (download, error) {
+	q, err := newRequest(op)
+	if err != nil {
+		return download{}, err
+	}
 	key := remote.Name(q.url.String(), q.secret, q.headers)
 	a := f.downloads.At(key)
 	a.Lock()
