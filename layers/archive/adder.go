@@ -13,20 +13,20 @@ type Adder interface {
 	Add(e layers.Entry, content io.Reader) error
 }
 
-// Add gives w an entry, with the content that open returns if it is a regular file. It
-// fails when ctx has ended.
+// Add gives w an entry, with the content that open returns if it is a regular file,
+// which must end with ctx.
 func Add(ctx context.Context, w Adder, e layers.Entry, open func() (io.ReadCloser, error)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	err := add(ctx, w, e, open)
+	err := add(w, e, open)
 	if err != nil {
 		err = fmt.Errorf("writing /%s: %w", e.Path, err)
 	}
 	return err
 }
 
-func add(ctx context.Context, w Adder, e layers.Entry, open func() (io.ReadCloser, error)) error {
+func add(w Adder, e layers.Entry, open func() (io.ReadCloser, error)) error {
 	if e.Kind != layers.File {
 		return w.Add(e, nil)
 	}
@@ -34,7 +34,7 @@ func add(ctx context.Context, w Adder, e layers.Entry, open func() (io.ReadClose
 	if err != nil {
 		return err
 	}
-	err = w.Add(e, ContextReader(ctx, r))
+	err = w.Add(e, r)
 	if cerr := r.Close(); err == nil {
 		err = cerr
 	}

@@ -109,8 +109,11 @@ func (s *Store) packDir(ctx context.Context, l layers.Layer, t *layers.Tree, blo
 	w := archive.NewPacker(blob, c, nil, nil)
 	defer w.Abort()
 	for _, e := range t.Entries {
-		open := func() (io.ReadCloser, error) { return s.openStored(root, e) }
-		if err := archive.Add(ctx, w, e, open); err != nil {
+		err := archive.Add(ctx, w, e, func() (io.ReadCloser, error) {
+			r, err := s.openStored(root, e)
+			return archive.ContextReadCloser(ctx, r), err
+		})
+		if err != nil {
 			return nil, archive.Packed{}, err
 		}
 	}

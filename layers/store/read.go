@@ -32,7 +32,7 @@ func (s *Store) OpenFile(ctx context.Context, l layers.Layer, e layers.Entry) (i
 	if err != nil {
 		return nil, err
 	}
-	return archive.ContextReadCloser(ctx, archive.Verified(r, archive.ContentOf(e))), nil
+	return archive.Verified(r, archive.ContentOf(e)), nil
 }
 
 // OpenUnverified is OpenFile for those who compare the content with e.Sum themselves:
@@ -42,7 +42,7 @@ func (s *Store) OpenUnverified(ctx context.Context, l layers.Layer, e layers.Ent
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: file %q: %w", l.ID, e.Path, err)
 	}
-	return r, nil
+	return archive.ContextReadCloser(ctx, r), nil
 }
 
 func (s *Store) openFile(ctx context.Context, l layers.Layer, e layers.Entry) (io.ReadCloser, error) {
