@@ -170,24 +170,15 @@ func otherDiffID(got, want digest.Digest) error {
 // compress makes a blob of a plain tar.
 func (c *contents) compress(ctx context.Context, plain io.Reader, diffID digest.Digest) (ocispec.Descriptor, error) {
 	var desc ocispec.Descriptor
-	f, err := os.CreateTemp(c.dir, "blob-")
-	if err != nil {
-		return desc, err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	p, err := archive.Recompress(ctx, plain, f, archive.Compression{})
-	if err != nil {
-		return desc, err
-	}
-	if p.DiffID != diffID {
-		return desc, otherDiffID(p.DiffID, diffID)
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return desc, err
-	}
-	desc = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: p.Digest, Size: p.Size}
-	return desc, c.store.Blobs.Put(ctx, desc, f)
+	err := c.store.Blobs.Create(func(blob io.Writer) (digest.Digest, error) {
+		p, err := archive.Recompress(ctx, plain, blob, archive.Compression{})
+		if err == nil && p.DiffID != diffID {
+			err = otherDiffID(p.DiffID, diffID)
+		}
+		desc = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: p.Digest, Size: p.Size}
+		return p.Digest, err
+	})
+	return desc, err
 }
 
 func (c *contents) openLayer(ctx context.Context, name string) (io.ReadCloser, error) {

@@ -48,11 +48,7 @@ func (p *Packer) Close() (Packed, error) {
 		p.err = p.s.close()
 	}
 	p.ended = true
-	packed, err := p.k.close(p.err)
-	if err != nil {
-		return Packed{}, fmt.Errorf("ending layer blob: %w", err)
-	}
-	return packed, nil
+	return p.k.close(p.err)
 }
 
 // Abort gives the blob up and frees what the Packer holds. After Close it
@@ -74,11 +70,7 @@ func Repack(ctx context.Context, tar io.Reader, t *layers.Tree, blob io.Writer, 
 		return Packed{}, err
 	}
 	k := newChunker(blob, c, nil)
-	packed, err := k.close(k.repack(ctx, tar, t))
-	if err != nil {
-		return Packed{}, fmt.Errorf("compressing layer: %w", err)
-	}
-	return packed, nil
+	return k.close(k.repack(ctx, tar, t))
 }
 
 func (k *chunker) repack(ctx context.Context, tar io.Reader, t *layers.Tree) error {
@@ -108,11 +100,7 @@ func Recompress(ctx context.Context, tar io.Reader, blob io.Writer, c Compressio
 		return Packed{}, err
 	}
 	k := newChunker(blob, c, nil)
-	packed, err := k.close(k.recompress(ctx, tar))
-	if err != nil {
-		return Packed{}, fmt.Errorf("compressing layer: %w", err)
-	}
-	return packed, nil
+	return k.close(k.recompress(ctx, tar))
 }
 
 func (k *chunker) recompress(ctx context.Context, tar io.Reader) error {

@@ -3,7 +3,6 @@ package archive
 import (
 	"bufio"
 	"crypto/sha256"
-	"fmt"
 	"hash"
 	"io"
 
@@ -49,10 +48,10 @@ func (w *Writer) Close() (diffID digest.Digest, size int64, err error) {
 		return "", 0, w.err
 	}
 	if err := w.s.close(); err != nil {
-		return "", 0, fmt.Errorf("ending layer tar: %w", err)
+		return "", 0, err
 	}
 	if err := w.buf.Flush(); err != nil {
-		return "", 0, fmt.Errorf("ending layer tar: %w", err)
+		return "", 0, err
 	}
 	return digest.NewDigest(digest.SHA256, w.sum), w.s.out.n, nil
 }

@@ -91,7 +91,7 @@ func (b *Blobs) Add(ctx context.Context, data []byte, mediaType string) (ocispec
 // Replace is Put for a blob that may be there with wrong bytes. It stays until
 // the right ones are there.
 func (b *Blobs) Replace(ctx context.Context, desc ocispec.Descriptor, r io.Reader) error {
-	err := b.create(func(w io.Writer) (digest.Digest, error) {
+	err := b.Create(func(w io.Writer) (digest.Digest, error) {
 		_, err := io.Copy(w, archive.ContextReader(ctx, archive.Verify(r, desc)))
 		return desc.Digest, err
 	})
@@ -101,8 +101,9 @@ func (b *Blobs) Replace(ctx context.Context, desc ocispec.Descriptor, r io.Reade
 	return nil
 }
 
-// create makes a blob of what write writes, which returns the digest of that.
-func (b *Blobs) create(write func(io.Writer) (digest.Digest, error)) error {
+// Create makes a blob of what write writes, which returns the digest of that. There is
+// none if write fails.
+func (b *Blobs) Create(write func(io.Writer) (digest.Digest, error)) error {
 	f, err := os.CreateTemp(b.shelf.tmp, "blob-")
 	if err != nil {
 		return err

@@ -171,7 +171,7 @@ func (m meta) describes(l layers.Layer) bool {
 }
 
 func (s *Store) convert(ctx context.Context, l layers.Layer, w Wanted) (v variant, err error) {
-	err = s.Blobs.create(func(f io.Writer) (digest.Digest, error) {
+	err = s.Blobs.Create(func(f io.Writer) (digest.Digest, error) {
 		p, err := s.convertTo(ctx, l, f, w)
 		v.DiffID = p.DiffID
 		v.Descriptor = ocispec.Descriptor{MediaType: w.Compression.MediaType(), Digest: p.Digest, Size: p.Size}

@@ -62,7 +62,7 @@ func (s *Store) pack(ctx context.Context, m *meta, c archive.Compression) error 
 	}
 	var p archive.Packed
 	put := func() error { return s.putTree(m.Layer.ID, t) }
-	err = s.Blobs.create(func(blob io.Writer) (digest.Digest, error) {
+	err = s.Blobs.Create(func(blob io.Writer) (digest.Digest, error) {
 		tar, err := os.Open(s.layerPath(m.Layer.ID, tarName))
 		switch {
 		case err == nil:
