@@ -67,7 +67,7 @@ func (a *app) pushAll(ctx context.Context, f *pushFlags, args []string) error {
 		if len(all) == 0 {
 			return &noImageError{args[0]}
 		}
-		slices.SortFunc(all, func(x, y namedImage) int { return strings.Compare(x.Ref, y.Ref) })
+		slices.SortStableFunc(all, func(x, y namedImage) int { return strings.Compare(x.Ref, y.Ref) })
 		for _, n := range all {
 			if err := a.pushImage(ctx, f, lib, n, n.Ref, n.Ref); err != nil {
 				return err
