@@ -20,7 +20,7 @@ import (
 // manual is where Dockerfile instructions are described, by #name.
 const manual = "https://docs.docker.com/reference/dockerfile/"
 
-// A mistake is one that the frontend reports, known by its message.
+// A mistake is a kind of error of the frontend, known by its message.
 type mistake struct {
 	// text is a part of the message; when, if not nil, must hold as well.
 	text string
@@ -29,8 +29,8 @@ type mistake struct {
 	// instruction's description. d is the Dockerfile; nil when it could not be read.
 	hint   string
 	advise func(e *Error, d *entry) string
-	// find finds the place, which the frontend does not tell, or wrongly if it is
-	// misplaced: then it says the first line.
+	// find finds the place, which the frontend does not give. misplaced says that it
+	// gives the first line instead.
 	find      func(d *entry, msg string) []Range
 	misplaced bool
 	// ignoreRule says that the place is in an ignore file.
@@ -128,7 +128,7 @@ func hint(e *Error, d *entry) string {
 	return fmt.Sprintf("the forms of %s: %s#%s", strings.ToUpper(name), manual, name)
 }
 
-// locate gives the error its place where the frontend does not, if it can be told.
+// locate gives the error its place where the frontend does not, if it can be found.
 func (e *Error) locate(d *entry) {
 	m := e.mistake()
 	if m.find == nil || len(e.Ranges) > 0 && !m.misplaced {
@@ -156,7 +156,7 @@ func stageHint(intro string, d *entry) string {
 	}
 	stages, err := d.stages()
 	if err != nil {
-		return "" // the list is a help only; what is wrong is told already
+		return "" // the message alone will do
 	}
 	var names []string
 	for _, s := range stages {
@@ -235,7 +235,7 @@ func (e *entry) findCopy(wrong func(from string) bool) []Range {
 func (e *entry) find(wrong func(instructions.Command) bool) []Range {
 	stages, err := e.stages()
 	if err != nil {
-		return nil // the message is told without a place
+		return nil // the message has no place then
 	}
 	for _, s := range stages {
 		for _, c := range s.Commands {

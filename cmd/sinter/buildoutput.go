@@ -134,7 +134,7 @@ func pushing(list []output.Spec) []output.Spec {
 	return append(list, output.Spec{Type: output.Store, Keep: true, Push: true})
 }
 
-// assembly is what all images of the build shall look like.
+// assembly returns the options that all images of the build have.
 func (f *buildFlags) assembly() (assemble.Options, error) {
 	o := assemble.Options{DockerTypes: f.format == "docker"}
 	for _, text := range f.annotations {

@@ -72,7 +72,7 @@ type building struct {
 	devices cdi.Specs
 	// ignore are the rules of --ignorefile; nil without that.
 	ignore []byte
-	// assembly is what all images shall look like.
+	// assembly are the options that all images have.
 	assembly assemble.Options
 	began    time.Time
 }

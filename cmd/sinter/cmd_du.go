@@ -112,8 +112,8 @@ func sizesOf(p gc.Plan, ofImages map[digest.Digest]bool) [4]int64 {
 	return [4]int64{images.Freed(), cached.Freed(), mounts.Freed(), downloads.Freed()}
 }
 
-// countImages counts images, whatever names they have. Those of which every name is
-// unused are not active.
+// countImages counts images, each once however many names it has. An image is active
+// if one of its names is used.
 func countImages(all, unused []gc.Image) (count, active int) {
 	names := map[digest.Digest]int{}
 	for _, img := range all {

@@ -135,8 +135,8 @@ func (a *app) printRaw(ctx context.Context, n namedImage) error {
 	return err
 }
 
-// inspectOne tells of an image: of what it has for a platform, if one is named, or else for this
-// machine's or the first.
+// inspectOne describes an image for a platform, or for this machine's or else the first
+// if none is given.
 func inspectOne(ctx context.Context, lib library, n namedImage, p platformFlag) (info inspected, err error) {
 	built, one, err := n.shown(p.Platform)
 	if err != nil {

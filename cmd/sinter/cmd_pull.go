@@ -133,7 +133,7 @@ func (p *pulling) downloadAll(ctx context.Context, chain layers.Chain) error {
 }
 
 // warnOfPlatform says so when an image is for another platform than was asked
-// for: one that is no index is taken as it is.
+// for: one that is not an index is taken as it is.
 func (p *pulling) warnOfPlatform(config []byte, wanted ocispec.Platform) {
 	var img ocispec.Image
 	if err := json.Unmarshal(config, &img); err != nil {

@@ -216,7 +216,7 @@ type layerCheck struct {
 }
 
 // check returns what is wrong with the diff IDs of an image's layers. What is not
-// there, or is damaged, is told of elsewhere.
+// there, or is damaged, is reported elsewhere.
 func (c layerCheck) check(ctx context.Context, chain layers.Chain) (wrong []error) {
 	for _, l := range chain {
 		err, known := c.done[l.ID]

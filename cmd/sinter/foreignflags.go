@@ -78,7 +78,7 @@ func checkContentTrust(s *pflag.FlagSet) error {
 	default:
 		return nil
 	}
-	return usage(hint.Add(errors.New(what+": sinter cannot check or make signatures of images"), "to leave them out: --"+contentTrust))
+	return usage(hint.Add(errors.New(what+": sinter cannot check or make signatures of images"), "leave them out with --"+contentTrust))
 }
 
 // warnings returns what there is to say of flags that were given and without
@@ -211,7 +211,7 @@ func (f foreignFlags) checkDockerfilePolicy(dockerfile string) error {
 	)
 }
 
-// dropsPolicies reports whether a value of --policy says that there is none.
+// dropsPolicies reports whether a value of --policy turns policies off.
 func dropsPolicies(value string) bool {
 	drops := false
 	for field := range strings.SplitSeq(value, ",") {

@@ -16,7 +16,7 @@ type imageFilter struct {
 	dangling   *bool
 	references []string
 	labels     labelFilter
-	// Images made before and after these times; zero is no limit. They are
+	// Images made before and after these times; zero means no limit. They are
 	// those of the images in beforeImages and sinceImages as well.
 	before, after             time.Time
 	beforeImages, sinceImages []string

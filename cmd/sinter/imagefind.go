@@ -203,7 +203,7 @@ func (lib library) findAll(ctx context.Context, text string) ([]namedImage, erro
 	}
 	for _, n := range found {
 		if n.Desc.Digest != found[0].Desc.Digest {
-			return nil, fmt.Errorf("%q stands for several images: %s and %s", text, shortID(found[0].id()), shortID(n.id()))
+			return nil, fmt.Errorf("%q matches several images: %s and %s", text, shortID(found[0].id()), shortID(n.id()))
 		}
 	}
 	return found, nil

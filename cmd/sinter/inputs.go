@@ -81,7 +81,7 @@ func (o *opening) all(ctx context.Context) error {
 		return err
 	}
 	if o.ignore != nil && o.req.Context != "" {
-		return hintedFlag("ignorefile", o.flags.ignoreFile, "ignore rules do not count for an archive, a repository or a download, as in docker",
+		return hintedFlag("ignorefile", o.flags.ignoreFile, "ignore rules do not apply to an archive, a repository or a download, as in docker",
 			"leave it out, or give a directory as the context")
 	}
 	for _, text := range o.flags.contexts {
@@ -160,7 +160,7 @@ func (o *opening) warnOfIgnore(dir string) {
 	if o.in.containerfile || o.ignore != nil || !there(filepath.Join(dir, ".containerignore")) || there(filepath.Join(dir, ".dockerignore")) {
 		return
 	}
-	o.warn(".containerignore does not count beside a Dockerfile, as in docker: name it .dockerignore, or the Dockerfile Containerfile")
+	o.warn(".containerignore does not apply to a Dockerfile, as in docker: name it .dockerignore, or the Dockerfile Containerfile")
 }
 
 // remoteContext is a context from a repository or a server. The Dockerfile is a

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// writeGrace is how long a write may take after the program was told to end: whoever
+// writeGrace is how long a write may take after a signal: whoever
 // reads gets its last words.
 const writeGrace = 300 * time.Millisecond
 

@@ -127,7 +127,7 @@ func parseFormat(text string) (*template.Template, error) {
 
 func (l listing) line(w io.Writer, t *template.Template, r row) error {
 	if err := t.Execute(w, r); err != nil {
-		return usage(hint.Add(fmt.Errorf("invalid --format: %w", err), "there are "+strings.Join(slices.Sorted(maps.Keys(l.headers)), ", ")))
+		return usage(hint.Add(fmt.Errorf("invalid --format: %w", err), "the fields are "+strings.Join(slices.Sorted(maps.Keys(l.headers)), ", ")))
 	}
 	_, err := fmt.Fprintln(w)
 	return err

@@ -21,7 +21,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// patience is how long a wait for others may take before it is told of.
+// patience is how long a wait for others may take before it is reported.
 const patience = 3 * time.Second
 
 // run is the whole program; it returns the exit code.
@@ -62,7 +62,7 @@ func setHome() error {
 	}
 	u, err := user.LookupUid(os.Getuid())
 	if err != nil || u.Home == "" {
-		return nil // there is none
+		return nil // this user has no home
 	}
 	return os.Setenv("HOME", u.Home)
 }

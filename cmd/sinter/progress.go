@@ -176,7 +176,7 @@ func (a *app) say(status *client.SolveStatus) {
 }
 
 func writeStatus(w io.Writer, status *client.SolveStatus) {
-	// As with all that is printed, nobody is left to be told of an error.
+	// An error cannot be reported: standard error is where it would go.
 	_ = json.NewEncoder(w).Encode(status)
 }
 

@@ -72,7 +72,7 @@ Exit codes:
 // showHelp is what a command does that only has others.
 func showHelp(c *cobra.Command, _ []string) error { return c.Help() }
 
-// newHelpCmd is cobra's help, which takes a name that is none for a mistake.
+// newHelpCmd is cobra's help, but an unknown command is a mistake.
 func newHelpCmd(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
@@ -139,7 +139,7 @@ func commit() string {
 
 const unknown = "unknown"
 
-// fixCompletionCmd makes cobra's command take a shell that it does not know for a mistake.
+// fixCompletionCmd makes a shell that cobra's command does not know a mistake.
 func fixCompletionCmd(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil {

@@ -65,7 +65,7 @@ func (f *buildFlags) runRequest(r *parser.Request) (err error) {
 	case parser.NetHost, parser.NetNone:
 		r.Network = mode
 	default:
-		return wrongFlag("network", f.network, "want default, host or none; networks of an engine do not exist here")
+		return wrongFlag("network", f.network, "want default, host or none: sinter does not have the networks of an engine")
 	}
 	if r.AddHosts, err = f.hosts(); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (f *buildFlags) runRequest(r *parser.Request) (err error) {
 		return badFlag("resource", strings.Join(f.resources, ","), err)
 	}
 	if r.Resources.MemorySwap > 0 && r.Resources.Memory == 0 {
-		return wrongFlag("memory-swap", strconv.FormatInt(r.Resources.MemorySwap, 10), "it counts memory as well, so it needs --memory")
+		return wrongFlag("memory-swap", strconv.FormatInt(r.Resources.MemorySwap, 10), "it includes memory, so it needs --memory")
 	}
 	return nil
 }
@@ -220,11 +220,11 @@ func parseResources(list []string) (parser.Resources, error) {
 			r.CPUShares, err = positive(value)
 		case "cpu-period":
 			if r.CPUPeriod, err = positive(value); err == nil && (r.CPUPeriod < minCPUTime || r.CPUPeriod > maxCPUPeriod) {
-				return r, fmt.Errorf("the kernel takes from %d to %d microseconds", minCPUTime, maxCPUPeriod)
+				return r, fmt.Errorf("want from %d to %d microseconds", minCPUTime, maxCPUPeriod)
 			}
 		case "cpu-quota":
 			if r.CPUQuota, err = strconv.ParseInt(value, 10, 64); err == nil && r.CPUQuota >= 0 && r.CPUQuota < minCPUTime {
-				return r, fmt.Errorf("the kernel takes %d microseconds or more, or -1 for no limit", minCPUTime)
+				return r, fmt.Errorf("want %d microseconds or more, or -1 for no limit", minCPUTime)
 			}
 		case "cpuset-cpus":
 			r.CPUSetCPUs, err = value, checkSet(value)
@@ -241,7 +241,7 @@ func parseResources(list []string) (parser.Resources, error) {
 		}
 	}
 	if r.MemorySwap > 0 && r.MemorySwap < r.Memory {
-		return r, errors.New("memory-swap counts memory as well, so it must not be less than memory")
+		return r, errors.New("memory-swap includes memory, so it must not be less than memory")
 	}
 	return r, nil
 }

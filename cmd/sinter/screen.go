@@ -185,7 +185,7 @@ type shownStep struct {
 	vertex client.Vertex
 	// running is how many have begun it and not ended: the metadata of an image is
 	// one step for all platforms. The display shows such a step as ended only when
-	// it knows the end of each beginning, so it is told of the first and the last.
+	// it knows the end of each beginning, so it gets the first and the last.
 	running int
 	// open are the parts that have begun and not ended, by ID.
 	open map[string]progress.Update

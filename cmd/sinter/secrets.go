@@ -66,7 +66,7 @@ func parseSecrets(list []string) (secrets, error) {
 	return all, nil
 }
 
-// complete finds the source of a secret of which only the ID was given, and
+// complete finds the source of a secret when only its ID was given, and
 // checks that it is there.
 func (s secretSource) complete(id string) (secretSource, error) {
 	if s.env == "" && s.file == "" {

@@ -91,7 +91,7 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 	return o.keepDockerfile(ctx, f, remote.WithoutUser(op.URL))
 }
 
-// pipedDockerfile takes the Dockerfile from what is no regular file, as a
+// pipedDockerfile takes the Dockerfile from what is not a regular file, as a
 // shell's <(command).
 func (o *opening) pipedDockerfile(ctx context.Context, path string) error {
 	data, err := o.files.Read(ctx, path, hostfile.MaxText)
@@ -146,7 +146,7 @@ func (a *app) spool(ctx context.Context) (*os.File, error) {
 	if f, ok := a.stdin.(*os.File); ok {
 		info, err := f.Stat()
 		if err == nil && info.Mode().IsRegular() {
-			// One of which a part was read before us counts from there on.
+			// If a part of it was read before us, the rest counts.
 			if at, err := f.Seek(0, io.SeekCurrent); err != nil || at == 0 {
 				return f, err
 			}

@@ -136,7 +136,7 @@ func warningText(w client.VertexWarning) string {
 	return text
 }
 
-// count is a number of things, whose name takes an s where there is not one.
+// count is a number of things: their name takes an s unless there is one.
 func count(n int, thing string) string {
 	if n != 1 {
 		thing += "s"

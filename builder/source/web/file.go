@@ -13,8 +13,8 @@ import (
 
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
+	"github.com/sinter-build/sinter/layers/folder"
 	"github.com/sinter-build/sinter/layers/hint"
-	"github.com/sinter-build/sinter/layers/store"
 )
 
 // oneFile is a tree of a single file, whose content lies in body.
@@ -61,7 +61,7 @@ func (f *oneFile) Open(ctx context.Context, e layers.Entry) (io.ReadCloser, erro
 	}
 	want := ocispec.Descriptor{Digest: f.entry.Sum.Digest(), Size: f.entry.Size}
 	body := io.NopCloser(io.NewSectionReader(f.body, 0, f.entry.Size))
-	return archive.ContextReadCloser(ctx, &verified{store.Verified(body, want), f}), nil
+	return archive.ContextReadCloser(ctx, &verified{archive.Verified(body, want), f}), nil
 }
 
 // verified says what to do when what was read is not what was downloaded.
@@ -72,7 +72,7 @@ type verified struct {
 
 func (v *verified) Read(p []byte) (int, error) {
 	n, err := v.ReadCloser.Read(p)
-	if !errors.Is(err, store.ErrCorrupt) {
+	if !errors.Is(err, folder.ErrCorrupt) {
 		return n, err
 	}
 	err = fmt.Errorf("the downloaded file %s was changed in the store", v.of.entry.Path)
