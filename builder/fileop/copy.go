@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path"
 
-	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -55,8 +54,8 @@ func (c *copier) checkDest() error {
 	if err != nil {
 		return err
 	}
-	if _, ok, err := c.tree.Lookup(source.Parent(p)); err != nil || !ok {
-		return fmt.Errorf("failed to stat %s: %w", c.op.Dest, orMissing(source.Parent(p), err))
+	if _, ok, err := c.tree.Lookup(layers.Parent(p)); err != nil || !ok {
+		return fmt.Errorf("failed to stat %s: %w", c.op.Dest, orMissing(layers.Parent(p), err))
 	}
 	return nil
 }
@@ -105,7 +104,7 @@ func (c *copier) target(from layers.Entry, src, to string, parents made) (string
 	if isDir && !c.op.DirContents && exists || !isDir && exists && dest.Kind == layers.Dir {
 		to = path.Join(to, path.Base("/"+src))
 	}
-	dir := source.Parent(to)
+	dir := layers.Parent(to)
 	if isDir && c.op.DirContents && !exists {
 		dir = to
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -74,7 +73,7 @@ func (d disk) entry(p string) (layers.Entry, bool, error) {
 
 // Lookup sees nothing through a symlink: as in layers.View.
 func (d disk) Lookup(p string) (layers.Entry, bool, error) {
-	for up := source.Parent(p); up != ""; up = source.Parent(up) {
+	for up := layers.Parent(p); up != ""; up = layers.Parent(up) {
 		if e, ok, err := d.entry(up); err != nil || !ok || e.Kind != layers.Dir {
 			return layers.Entry{}, false, err
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -68,7 +67,7 @@ func (t *tree) mkdirAll(p string, m made) error {
 
 // parentOf returns the directory that p is to be made in.
 func (t *tree) parentOf(p, doing string) (layers.Entry, error) {
-	e, ok, err := t.Lookup(source.Parent(p))
+	e, ok, err := t.Lookup(layers.Parent(p))
 	switch {
 	case err != nil:
 	case !ok:
@@ -174,7 +173,7 @@ func removePath(t *tree, p string, mayMiss bool) error {
 	if p == "" {
 		return fmt.Errorf("removing /: %w", syscall.EINVAL)
 	}
-	dir, err := t.Resolve(source.Parent(p), true)
+	dir, err := t.Resolve(layers.Parent(p), true)
 	if err != nil {
 		if mayMiss && missing(err) {
 			return nil

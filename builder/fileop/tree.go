@@ -142,7 +142,7 @@ func (t *tree) ReadDir(p string) ([]layers.Entry, error) {
 		return entries, nil
 	}
 	for name := range n.kids {
-		e, ok, err := t.Lookup(source.Child(p, name))
+		e, ok, err := t.Lookup(layers.Child(p, name))
 		if err != nil {
 			return nil, err
 		}

@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 )
@@ -218,7 +217,7 @@ func (u *unpacker) place(name string) (string, error) {
 	if name == "" {
 		return u.root, nil
 	}
-	dir, err := layers.Resolve(u.lookup, source.Parent(name), true)
+	dir, err := layers.Resolve(u.lookup, layers.Parent(name), true)
 	if err != nil {
 		return "", err
 	}
@@ -226,7 +225,7 @@ func (u *unpacker) place(name string) (string, error) {
 	if _, ok, err := u.tree.Lookup(dir); err != nil {
 		return "", err
 	} else if !ok {
-		if err := u.dangling(source.Parent(name)); err != nil {
+		if err := u.dangling(layers.Parent(name)); err != nil {
 			return "", err
 		}
 		u.count += strings.Count(dir, "/") + 1
@@ -299,7 +298,7 @@ func boundTime(t time.Time) int64 {
 // link makes at another name of a file that is there already.
 func (u *unpacker) link(link layers.Entry, at string) error {
 	name := rel(link.Link)
-	dir, err := layers.Resolve(u.lookup, source.Parent(name), true)
+	dir, err := layers.Resolve(u.lookup, layers.Parent(name), true)
 	if err != nil {
 		return err
 	}

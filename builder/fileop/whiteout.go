@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers"
 )
 
 // A layer cannot hold a file whose name begins with ".wh.": whoever reads the
@@ -49,7 +49,7 @@ func (t *tree) applyMarks(n *node, at string, shows bool, marks *[]string) error
 			continue
 		}
 		delete(n.kids, name)
-		*marks = append(*marks, source.Child(at, name))
+		*marks = append(*marks, layers.Child(at, name))
 		var err error
 		switch {
 		case !shows:
@@ -63,7 +63,7 @@ func (t *tree) applyMarks(n *node, at string, shows bool, marks *[]string) error
 		}
 	}
 	for name, kid := range n.kids {
-		if err := t.applyMarks(kid, source.Child(at, name), shows && !kid.cut, marks); err != nil {
+		if err := t.applyMarks(kid, layers.Child(at, name), shows && !kid.cut, marks); err != nil {
 			return err
 		}
 	}
@@ -81,7 +81,7 @@ func (t *tree) hide(n *node, at, name string) error {
 	if kid.cut {
 		return nil
 	}
-	return t.hideBelow(kid, source.Child(at, name))
+	return t.hideBelow(kid, layers.Child(at, name))
 }
 
 // hideBelow removes all that the base has below n.

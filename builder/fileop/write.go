@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
 )
@@ -81,7 +80,7 @@ func (p *plan) add(s step) error {
 func (p *plan) walk(n *node, at string, shows bool) error {
 	for _, name := range slices.Sorted(maps.Keys(n.kids)) {
 		kid := n.kids[name]
-		where := source.Child(at, name)
+		where := layers.Child(at, name)
 		was, had, err := layers.Entry{}, false, error(nil)
 		if shows {
 			if was, had, err = p.tree.base.Lookup(where); err != nil {

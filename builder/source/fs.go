@@ -6,7 +6,6 @@ package source
 import (
 	"context"
 	"io"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -31,20 +30,4 @@ type FS interface {
 	Open(ctx context.Context, e layers.Entry) (io.ReadCloser, error)
 	// Digest returns the digest of a regular file's content.
 	Digest(ctx context.Context, e layers.Entry) (digest.Digest, error)
-}
-
-// Parent returns the directory that holds p; of the root, the root.
-func Parent(p string) string {
-	if i := strings.LastIndexByte(p, '/'); i >= 0 {
-		return p[:i]
-	}
-	return ""
-}
-
-// Child returns the path of what is called name in the directory dir.
-func Child(dir, name string) string {
-	if dir == "" {
-		return name
-	}
-	return dir + "/" + name
 }

@@ -13,7 +13,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/layers"
-	"github.com/sinter-build/sinter/layers/archive"
 )
 
 // ErrDiffID is the fault of an image whose config claims a diff ID for a blob that
@@ -184,13 +183,8 @@ func (s *Store) verified(id layers.ID) bool {
 // VerifyDiffID inflates the blob of a layer and fails with ErrDiffID when it has
 // another diff ID, with folder.ErrCorrupt when it is damaged. Nothing of it is kept.
 func (s *Store) VerifyDiffID(ctx context.Context, l layers.Layer) error {
-	return ofLayer(l, s.readThrough(ctx, l, func(blob io.Reader) error {
-		plain, _, err := archive.Decompress(blob)
-		if err != nil {
-			return err
-		}
-		defer plain.Close()
-		got, err := digest.FromReader(archive.ContextReader(ctx, plain))
+	return ofLayer(l, s.inflating(ctx, l, func(tar io.Reader) error {
+		got, err := digest.FromReader(tar)
 		if err != nil {
 			return err
 		}

@@ -187,23 +187,23 @@ func (s *Store) convert(ctx context.Context, l layers.Layer, w Wanted) (v varian
 }
 
 // convertTo writes a blob as wanted.
-func (s *Store) convertTo(ctx context.Context, l layers.Layer, blob io.Writer, w Wanted) (archive.Packed, error) {
-	m, err := s.meta(l.ID)
-	switch {
-	case w.Epoch != nil:
+func (s *Store) convertTo(ctx context.Context, l layers.Layer, blob io.Writer, w Wanted) (p archive.Packed, err error) {
+	if w.Epoch != nil {
 		return s.packTree(ctx, l, blob, w)
-	case err == nil && m.describes(l):
+	}
+	pack := func(tar io.Reader) (archive.Packed, error) { return archive.Recompress(ctx, tar, blob, w.Compression) }
+	if m, err := s.meta(l.ID); err == nil && m.describes(l) {
 		t, err := s.tree(l.ID)
 		if err != nil {
-			return archive.Packed{}, err
+			return p, err
 		}
-		return s.fromTar(ctx, l, func(tar io.Reader) (archive.Packed, error) {
-			return archive.Repack(ctx, tar, t, blob, w.Compression)
-		})
+		pack = func(tar io.Reader) (archive.Packed, error) { return archive.Repack(ctx, tar, t, blob, w.Compression) }
 	}
-	return s.fromTar(ctx, l, func(tar io.Reader) (archive.Packed, error) {
-		return archive.Recompress(ctx, tar, blob, w.Compression)
+	err = s.inflating(ctx, l, func(tar io.Reader) (err error) {
+		p, err = pack(bufio.NewReaderSize(tar, 1<<20))
+		return err
 	})
+	return p, err
 }
 
 // packTree writes a blob of the layer's files, from whatever form there is.
@@ -221,21 +221,6 @@ func (s *Store) packTree(ctx context.Context, l layers.Layer, blob io.Writer, w 
 		}
 	}
 	return p.Close()
-}
-
-// fromTar calls do with the layer's uncompressed tar.
-func (s *Store) fromTar(ctx context.Context, l layers.Layer, do func(tar io.Reader) (archive.Packed, error)) (archive.Packed, error) {
-	blob, err := s.OpenBlob(ctx, l)
-	if err != nil {
-		return archive.Packed{}, err
-	}
-	defer blob.Close()
-	plain, _, err := archive.Decompress(blob)
-	if err != nil {
-		return archive.Packed{}, err
-	}
-	defer plain.Close()
-	return do(bufio.NewReaderSize(plain, 1<<20))
 }
 
 // remember notes a variant. A layer that the store has only as a blob cannot

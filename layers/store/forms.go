@@ -43,7 +43,7 @@ func (s *Store) Tree(ctx context.Context, l layers.Layer) (*layers.Tree, error) 
 // lock.
 func (s *Store) inflate(ctx context.Context, l layers.Layer) error {
 	return s.withSoundBlob(l, func() error {
-		return s.readThrough(ctx, l, func(blob io.Reader) error { return s.inflateFrom(ctx, l, blob) })
+		return s.inflating(ctx, l, func(tar io.Reader) error { return s.inflateFrom(ctx, l, tar) })
 	})
 }
 
@@ -94,14 +94,18 @@ func (s *Store) tree(id layers.ID) (*layers.Tree, error) {
 	return t, nil
 }
 
-// readThrough calls read with the blob of l and reads what that left.
-func (s *Store) readThrough(ctx context.Context, l layers.Layer, read func(blob io.Reader) error) error {
+// inflating calls read with the uncompressed tar in the blob of l, and reads what that
+// left of the blob.
+func (s *Store) inflating(ctx context.Context, l layers.Layer, read func(tar io.Reader) error) error {
 	blob, err := s.OpenBlob(ctx, l)
 	if err != nil {
 		return err
 	}
 	defer blob.Close()
-	err = read(blob)
+	plain, _, err := archive.Decompress(blob)
+	if err == nil {
+		err = errors.Join(read(archive.ContextReader(ctx, plain)), plain.Close())
+	}
 	// The blob's own digest shows at its end. When it is wrong, it is the
 	// reason for whatever else is.
 	_, wrong := io.Copy(io.Discard, archive.ContextReader(ctx, blob))
@@ -111,22 +115,17 @@ func (s *Store) readThrough(ctx context.Context, l layers.Layer, read func(blob 
 	return errors.Join(err, wrong)
 }
 
-// inflateFrom makes tree and tar of what blob holds.
-func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, blob io.Reader) error {
+// inflateFrom makes tree and tar of the tar of a layer.
+func (s *Store) inflateFrom(ctx context.Context, l layers.Layer, tar io.Reader) error {
 	f, err := os.CreateTemp(s.tmp, "tar-")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	plain, _, err := archive.Decompress(blob)
-	if err != nil {
-		return err
-	}
-	defer plain.Close()
 	holes := archive.NewHoleWriter(f)
 	w := bufio.NewWriterSize(holes, 1<<20)
-	t, diffID, _, err := archive.Read(ctx, io.TeeReader(archive.ContextReader(ctx, plain), w))
+	t, diffID, _, err := archive.Read(ctx, io.TeeReader(tar, w))
 	if err != nil {
 		return hostfile.Full(err, s.tmp)
 	}

@@ -185,32 +185,3 @@ func (s *Store) Digest(ctx context.Context, l layers.Layer, e layers.Entry) (dig
 	}
 	return d, nil
 }
-
-// WriteTar writes the uncompressed tar of a packed layer.
-func (s *Store) WriteTar(ctx context.Context, l layers.Layer, w io.Writer) error {
-	t, err := s.openTar(l.ID)
-	if err == nil {
-		r, err := t.Section(0, -1)
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		_, err = io.Copy(w, archive.ContextReader(ctx, r))
-		return err
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	blob, err := s.OpenBlob(ctx, l)
-	if err != nil {
-		return err
-	}
-	defer blob.Close()
-	plain, _, err := archive.Decompress(blob)
-	if err != nil {
-		return err
-	}
-	defer plain.Close()
-	_, err = io.Copy(w, archive.ContextReader(ctx, plain))
-	return err
-}

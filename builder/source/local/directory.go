@@ -19,7 +19,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -203,7 +202,7 @@ func (l *Directory) lookup(name string) (*seen, error) {
 	if known {
 		return s, nil
 	}
-	dir, err := l.open(source.Parent(name), unix.O_PATH|unix.O_DIRECTORY)
+	dir, err := l.open(layers.Parent(name), unix.O_PATH|unix.O_DIRECTORY)
 	if err == nil {
 		defer dir.Close()
 		if name == "" {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/moby/patternmatcher"
 
-	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -66,7 +65,7 @@ func namedPaths(m *patternmatcher.PatternMatcher) (named, above map[string]bool)
 			return nil, nil
 		}
 		named[p] = true
-		for up := source.Parent(p); up != "" && !above[up]; up = source.Parent(up) {
+		for up := layers.Parent(p); up != "" && !above[up]; up = layers.Parent(up) {
 			above[up] = true
 		}
 	}
@@ -78,7 +77,7 @@ func (p *patterns) matches(name string, up patternmatcher.MatchInfo) (bool, patt
 	if p.named == nil {
 		return p.MatchesUsingParentResults(name, up)
 	}
-	for at := name; at != ""; at = source.Parent(at) {
+	for at := name; at != ""; at = layers.Parent(at) {
 		if p.named[at] {
 			return true, up, nil
 		}
@@ -256,7 +255,7 @@ func (f *follower) add(p string) error {
 func (f *follower) targets(p string, wild bool) ([]string, error) {
 	base := path.Base(p)
 	if wild && HasWildcards(base) {
-		names, err := f.local.list(source.Parent(p))
+		names, err := f.local.list(layers.Parent(p))
 		if err != nil {
 			if missing(err) {
 				return nil, nil
@@ -266,7 +265,7 @@ func (f *follower) targets(p string, wild bool) ([]string, error) {
 		var all []string
 		for _, n := range names {
 			if ok, _ := path.Match(base, n.base); ok {
-				t, err := f.targets(path.Join(source.Parent(p), n.base), false)
+				t, err := f.targets(path.Join(layers.Parent(p), n.base), false)
 				if err != nil {
 					return nil, err
 				}
@@ -282,7 +281,7 @@ func (f *follower) targets(p string, wild bool) ([]string, error) {
 	if path.IsAbs(e.Target) {
 		return []string{path.Clean(e.Target)}, nil
 	}
-	return []string{path.Join("/", source.Parent(p), e.Target)}, nil
+	return []string{path.Join("/", layers.Parent(p), e.Target)}, nil
 }
 
 // outermost returns the paths, sorted, without those below others; nil when
@@ -294,7 +293,7 @@ func outermost(paths map[string]bool) []string {
 	kept := make([]string, 0, len(paths))
 	for p := range paths {
 		inside := false
-		for up := source.Parent(p); up != "" && !inside; up = source.Parent(up) {
+		for up := layers.Parent(p); up != "" && !inside; up = layers.Parent(up) {
 			inside = paths[up]
 		}
 		if !inside {

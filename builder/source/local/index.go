@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/folder"
 )
 
@@ -222,7 +222,7 @@ func (l *Directory) vanished(p string) bool {
 	if s, known := l.seen[p]; known {
 		return s == nil
 	}
-	for child, dir := p, source.Parent(p); ; child, dir = dir, source.Parent(dir) {
+	for child, dir := p, layers.Parent(p); ; child, dir = dir, layers.Parent(dir) {
 		if li := l.lists[dir]; li != nil && li.err == nil {
 			base := strings.TrimPrefix(strings.TrimPrefix(child, dir), "/")
 			_, found := slices.BinarySearchFunc(li.names, base, func(n name, b string) int { return strings.Compare(n.base, b) })

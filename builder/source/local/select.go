@@ -97,7 +97,7 @@ func (s *selected) judgeDir(dir string) (Matched, error) {
 	if m, ok := s.dirs[dir]; ok {
 		return m, nil
 	}
-	up, err := s.judgeDir(source.Parent(dir))
+	up, err := s.judgeDir(layers.Parent(dir))
 	if err != nil {
 		return Matched{}, err
 	}
@@ -114,7 +114,7 @@ func (s *selected) judge(name string) (Matched, error) {
 	if m, ok := s.dirs[name]; ok || name == "" {
 		return m, nil
 	}
-	up, err := s.judgeDir(source.Parent(name))
+	up, err := s.judgeDir(layers.Parent(name))
 	if err != nil {
 		return Matched{}, err
 	}
@@ -132,7 +132,7 @@ func (s *selected) visible(name string, isDir bool) (bool, error) {
 		m, err = s.judgeDir(name)
 	} else {
 		var up Matched
-		if up, err = s.judgeDir(source.Parent(name)); err == nil {
+		if up, err = s.judgeDir(layers.Parent(name)); err == nil {
 			m, err = s.rules.Judge(name, false, up)
 		}
 	}
