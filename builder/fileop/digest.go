@@ -19,7 +19,11 @@ import (
 	"github.com/sinter-build/sinter/layers"
 )
 
-// Digest returns the digest of what sel picks of files: Picked.Digest.
+// Digest returns a digest of exactly the files that sel picks, the same on
+// every machine: of their paths relative to what the source matches, kinds,
+// permission bits, link targets, contents, capabilities and which of them are
+// hard links of one another, and of their owners, other extended attributes and
+// times if the selection says so. A source that does not exist is a MissingError.
 func Digest(ctx context.Context, files source.FS, sel Selection) (digest.Digest, error) {
 	return List(ctx, files, sel, nil)
 }
@@ -30,19 +34,8 @@ func List(ctx context.Context, files source.FS, sel Selection, add func(cache.Fi
 	if err != nil {
 		return "", err
 	}
-	return p.list(ctx, add)
-}
-
-// Digest returns a digest of exactly the files that are picked, the same on
-// every machine: of their paths relative to what the source matches, kinds,
-// permission bits, link targets, contents, capabilities and which of them are
-// hard links of one another, and of their owners, other extended attributes and
-// times if the selection says so. A source that does not exist is a MissingError.
-func (p Picked) Digest(ctx context.Context) (digest.Digest, error) { return p.list(ctx, nil) }
-
-func (p Picked) list(ctx context.Context, add func(cache.File) error) (digest.Digest, error) {
 	d := digester{files: p.files, sel: p.sel, list: add, sum: sha256.New(), names: map[layers.Inode]string{}}
-	err := p.each(ctx, func(match string, _ layers.Entry) (func(picked) error, error) {
+	err = p.each(ctx, func(match string, _ layers.Entry) (func(picked) error, error) {
 		match = rel(match)
 		return func(f picked) error { return d.add(ctx, selectedFile{match: match, picked: f}) }, nil
 	})
