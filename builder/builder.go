@@ -211,7 +211,7 @@ func newEngine(ctx context.Context, g *parser.Graph, c Config, fail func(error))
 		e.jobs[n] = &job{}
 	}
 	e.markUses()
-	e.packs = newPacks(ctx, e.Layers, e.bounds, store.Wanted{Compression: e.Compression, Epoch: e.epoch()})
+	e.packs = newPacks(ctx, e.Layers, e.bounds, store.ConvertOptions{Compression: e.Compression, Epoch: e.epoch()})
 	return e, nil
 }
 

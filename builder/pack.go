@@ -16,7 +16,7 @@ import (
 type packs struct {
 	store  *store.Store
 	bounds bounds
-	wanted store.Wanted
+	wanted store.ConvertOptions
 
 	mu      sync.Mutex
 	byLayer map[layers.ID]*future[layers.Layer]
@@ -26,7 +26,7 @@ type packs struct {
 	begin func(layers.Layer)
 }
 
-func newPacks(ctx context.Context, s *store.Store, b bounds, w store.Wanted) *packs {
+func newPacks(ctx context.Context, s *store.Store, b bounds, w store.ConvertOptions) *packs {
 	p := &packs{store: s, bounds: b, wanted: w, byLayer: map[layers.ID]*future[layers.Layer]{}}
 	p.begin = func(l layers.Layer) {
 		f := p.future(l)

@@ -74,7 +74,7 @@ func referenceCopy(src, dest string, a parser.Copy) error {
 }
 
 // TestSameAsReference compares copies between random trees with those that
-// the reference makes on disk.
+// BuildKit makes on disk.
 func TestSameAsReference(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("making files of other owners needs root")
@@ -146,7 +146,7 @@ func compareOnce(t *testing.T, rng *rand.Rand) bool {
 	return true
 }
 
-// difference lists the lines that differ, but for times that the reference
+// difference lists the lines that differ, but for times that BuildKit
 // took from the clock, and those of directories that the layer does not list:
 // a directory whose time alone has changed is no change in an image.
 func difference(got, want []string, began time.Time, layer *layers.Tree) string {

@@ -18,7 +18,7 @@ import (
 type ids struct{ uid, gid int }
 
 // unknownName notes that a name given with --chown, or as USER, is not in the
-// file that should tell its number. As in the reference that means root; but
+// file that should tell its number. As in BuildKit that means root; but
 // there it goes unsaid.
 func (r *run) unknownName(kind, name, file string) {
 	r.warnings = append(r.warnings, fmt.Sprintf("%s %q is not in %s: 0 is used; create the %s before, or give the number", kind, name, file, kind))

@@ -120,7 +120,7 @@ func TestUnpackAsReference(t *testing.T) {
 				return
 			}
 			both++
-			// Times apart: the reference sets those of directories last,
+			// Times apart: BuildKit sets those of directories last,
 			// whatever has taken their place meanwhile.
 			got := describe(layers.NewView([]*layers.Tree{disk(base).tree(t), &w.tree}), false)
 			want := describe(layers.NewView([]*layers.Tree{disk(dest).tree(t)}), false)
@@ -134,7 +134,7 @@ func TestUnpackAsReference(t *testing.T) {
 	}
 }
 
-// stumbles reports whether the reference failed where it need not have: in
+// stumbles reports whether BuildKit failed where it need not have: in
 // setting the time of a directory that a later member has replaced, or in
 // writing through a symlink to what does not exist.
 func stumbles(err error) bool {

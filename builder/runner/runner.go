@@ -142,7 +142,7 @@ func (r *Runner) adopt(ctx context.Context, c Command, upper string, before laye
 	if owner == before {
 		given = nil
 	}
-	if l, changed, err = r.Layers.Adopt(ctx, upper, c.Root, given, time.Now().UTC()); err != nil {
+	if l, changed, err = r.Layers.CommitUpper(ctx, upper, c.Root, given, time.Now().UTC()); err != nil {
 		return l, false, fmt.Errorf("keeping what the command wrote: %w", err)
 	}
 	if changed {

@@ -52,7 +52,7 @@ func TestPackingEnds(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(upper, "large"), []byte(large), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l, changed, err := s.Adopt(ctx, upper, nil, nil, made)
+	l, changed, err := s.CommitUpper(ctx, upper, nil, nil, made)
 	if err != nil || !changed {
 		t.Fatal(changed, err)
 	}
@@ -100,7 +100,7 @@ func TestMeasuringEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, changed, err := s.Adopt(ctx, upper, nil, nil, made); err != nil || !changed {
+	if _, changed, err := s.CommitUpper(ctx, upper, nil, nil, made); err != nil || !changed {
 		t.Fatal(changed, err)
 	}
 	if usage, err := s.Usage(archivetest.EndsAfter(asked), nil); !errors.Is(err, context.Canceled) {

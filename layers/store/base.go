@@ -27,10 +27,10 @@ func checkDiffID(l layers.Layer, got digest.Digest) error {
 	return fmt.Errorf("%w: uncompressed its blob %s is %s, not %s", ErrDiffID, l.Descriptor.Digest, got, l.DiffID)
 }
 
-// Known notes a layer of an image, of which only the description is known: its blob
+// AddRemote notes a layer of an image, of which only the description is known: its blob
 // comes when it is needed. Of a layer that is there already, only the origins are
 // added.
-func (s *Store) Known(ctx context.Context, l layers.Layer) error {
+func (s *Store) AddRemote(ctx context.Context, l layers.Layer) error {
 	if l.DiffID == "" || l.Descriptor.Digest == "" || l.ID != layers.BaseID(l.Descriptor, l.DiffID) {
 		return errors.New("a layer of an image has a diff ID, a descriptor, and the ID of these")
 	}

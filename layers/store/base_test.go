@@ -27,7 +27,7 @@ func claimed(l layers.Layer, diffID digest.Digest, origins ...string) layers.Lay
 // know makes a layer of an image known, with its blob on disk.
 func know(t *testing.T, s *Store, l layers.Layer, blob []byte) {
 	t.Helper()
-	if err := errors.Join(s.Known(ctx, l), s.Blobs.Put(ctx, l.Descriptor, bytes.NewReader(blob))); err != nil {
+	if err := errors.Join(s.AddRemote(ctx, l), s.Blobs.Put(ctx, l.Descriptor, bytes.NewReader(blob))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -46,7 +46,7 @@ func TestClaimedDiffID(t *testing.T) {
 		"CheckDiffID": s.CheckDiffID(ctx, lie),
 		"Tree":        second(s.Tree(ctx, lie)),
 		"Dir":         second(s.Dir(ctx, layers.Chain{lie})),
-		"Convert":     second(s.Convert(ctx, lie, Wanted{Compression: zstd, Force: true})),
+		"Convert":     second(s.Convert(ctx, lie, ConvertOptions{Compression: zstd, Force: true})),
 	} {
 		if !errors.Is(err, ErrDiffID) {
 			t.Errorf("%s: %v", name, err)
@@ -103,7 +103,7 @@ func TestDiffIDIsCheckedOnce(t *testing.T) {
 		t.Error("the blob was fetched")
 		return nil, errors.ErrUnsupported
 	}})
-	if err := s.Known(ctx, l); err != nil {
+	if err := s.AddRemote(ctx, l); err != nil {
 		t.Fatal(err)
 	}
 	verified := func(want bool) {
@@ -151,14 +151,14 @@ func TestBaseMadeHere(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	own := write(t, s, Forms{Blob: true})
 	l := claimed(own, own.DiffID)
-	if err := s.Known(ctx, l); err != nil {
+	if err := s.AddRemote(ctx, l); err != nil {
 		t.Fatal(err)
 	}
 	check(t, s, l)
 	if _, err := os.Lstat(s.layerPath(l.ID, tarName)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("it was inflated: %v", err)
 	}
-	if got := convert(t, s, l, Wanted{Compression: zstd}); !sameBlob(got, l) {
+	if got := convert(t, s, l, ConvertOptions{Compression: zstd}); !sameBlob(got, l) {
 		t.Errorf("it became %+v", got)
 	}
 }
@@ -200,7 +200,7 @@ func TestFormerClaims(t *testing.T) {
 			if got := s.Base(same.Descriptor, same.DiffID).Origins; !slices.Equal(got, []string{"example.com/evil"}) {
 				t.Errorf("the origins are %v", got)
 			}
-			if err := s.Known(ctx, same); err != nil {
+			if err := s.AddRemote(ctx, same); err != nil {
 				t.Fatal(err)
 			}
 			if l, err := s.Get(same.ID); err != nil || !slices.Equal(l.Origins, []string{"example.com/again", "example.com/evil"}) {

@@ -100,7 +100,7 @@ func TestEveryLookClaims(t *testing.T) {
 		"Dir":         {func(s *Store) error { _, err := s.Dir(ctx, chain); return err }, layer},
 		"Base":        {func(s *Store) error { s.Base(l.Descriptor, l.DiffID); return nil }, LayerPart(layers.BaseID(l.Descriptor, l.DiffID))},
 		"Has":         {func(s *Store) error { s.Blobs.Has(l.Descriptor); return nil }, blob},
-		"CanHave":     {func(s *Store) error { s.CanHave(l); return nil }, blob},
+		"Available":   {func(s *Store) error { s.Available(l); return nil }, blob},
 		"OpenBlob":    {func(s *Store) error { r, err := s.OpenBlob(ctx, l); return errors.Join(err, r.Close()) }, blob},
 		"PutBlob":     {func(s *Store) error { return s.Blobs.Put(ctx, l.Descriptor, strings.NewReader("")) }, blob},
 		"writingBlob": {func(s *Store) error { done, err := s.writingBlob(l.Descriptor.Digest); done(); return err }, blob},

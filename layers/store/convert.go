@@ -19,8 +19,8 @@ import (
 	"github.com/sinter-build/sinter/layers/folder"
 )
 
-// Wanted says how the blob of a layer shall be.
-type Wanted struct {
+// ConvertOptions says how the blob of a layer shall be.
+type ConvertOptions struct {
 	Compression archive.Compression
 	// Force wants the compression also of a blob that was made elsewhere;
 	// otherwise such a blob stays as it is.
@@ -43,7 +43,7 @@ func (v variant) of(l layers.Layer) layers.Layer {
 }
 
 // name is what a layer remembers the variant under.
-func (w Wanted) name() string {
+func (w ConvertOptions) name() string {
 	if w.Epoch == nil {
 		return w.Compression.String()
 	}
@@ -60,7 +60,7 @@ func (w Wanted) name() string {
 // at once, whatever blob there was before. The layer in the store keeps the blob
 // that it has; the others that were made are remembered and used again while
 // they are there.
-func (s *Store) Convert(ctx context.Context, l layers.Layer, w Wanted) (layers.Layer, error) {
+func (s *Store) Convert(ctx context.Context, l layers.Layer, w ConvertOptions) (layers.Layer, error) {
 	l = s.asMade(l)
 	w, err := s.needed(ctx, l, w)
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *Store) Convert(ctx context.Context, l layers.Layer, w Wanted) (layers.L
 }
 
 // needed is w without what changes nothing.
-func (s *Store) needed(ctx context.Context, l layers.Layer, w Wanted) (Wanted, error) {
+func (s *Store) needed(ctx context.Context, l layers.Layer, w ConvertOptions) (ConvertOptions, error) {
 	w.Compression = w.Compression.Canonical()
 	if w.Epoch == nil {
 		return w, nil
@@ -112,7 +112,7 @@ func (s *Store) needed(ctx context.Context, l layers.Layer, w Wanted) (Wanted, e
 
 // Convertible reports whether Convert needs no directory form of the layer: its
 // files may be readable by nobody but those whom they belong to.
-func (s *Store) Convertible(ctx context.Context, l layers.Layer, w Wanted) (bool, error) {
+func (s *Store) Convertible(ctx context.Context, l layers.Layer, w ConvertOptions) (bool, error) {
 	if l.Descriptor.Digest != "" {
 		return true, nil
 	}
@@ -139,7 +139,7 @@ func (s *Store) asMade(l layers.Layer) layers.Layer {
 
 // converted returns the layer when a blob as wanted is there, or none has to be
 // made.
-func (s *Store) converted(l layers.Layer, w Wanted) (layers.Layer, bool) {
+func (s *Store) converted(l layers.Layer, w ConvertOptions) (layers.Layer, bool) {
 	m, err := s.meta(l.ID)
 	if err != nil {
 		m = meta{Layer: l}
@@ -155,7 +155,7 @@ func (s *Store) converted(l layers.Layer, w Wanted) (layers.Layer, bool) {
 
 // suffices reports whether the layer's own blob is as wanted. Of one that was made
 // elsewhere the level is not known.
-func (m meta) suffices(l layers.Layer, w Wanted) bool {
+func (m meta) suffices(l layers.Layer, w ConvertOptions) bool {
 	switch {
 	case m.describes(l):
 		return m.Kind == w.Compression.Type && m.Level == w.Compression.Level
@@ -170,7 +170,7 @@ func (m meta) describes(l layers.Layer) bool {
 	return m.madeHere() && m.Layer.Descriptor.Digest == l.Descriptor.Digest
 }
 
-func (s *Store) convert(ctx context.Context, l layers.Layer, w Wanted) (v variant, err error) {
+func (s *Store) convert(ctx context.Context, l layers.Layer, w ConvertOptions) (v variant, err error) {
 	err = s.Blobs.Create(func(f io.Writer) (digest.Digest, error) {
 		p, err := s.convertTo(ctx, l, f, w)
 		v.DiffID = p.DiffID
@@ -187,7 +187,7 @@ func (s *Store) convert(ctx context.Context, l layers.Layer, w Wanted) (v varian
 }
 
 // convertTo writes a blob as wanted.
-func (s *Store) convertTo(ctx context.Context, l layers.Layer, blob io.Writer, w Wanted) (p archive.Packed, err error) {
+func (s *Store) convertTo(ctx context.Context, l layers.Layer, blob io.Writer, w ConvertOptions) (p archive.Packed, err error) {
 	if w.Epoch != nil {
 		return s.packTree(ctx, l, blob, w)
 	}
@@ -207,7 +207,7 @@ func (s *Store) convertTo(ctx context.Context, l layers.Layer, blob io.Writer, w
 }
 
 // packTree writes a blob of the layer's files, from whatever form there is.
-func (s *Store) packTree(ctx context.Context, l layers.Layer, blob io.Writer, w Wanted) (archive.Packed, error) {
+func (s *Store) packTree(ctx context.Context, l layers.Layer, blob io.Writer, w ConvertOptions) (archive.Packed, error) {
 	t, err := s.Tree(ctx, l)
 	if err != nil {
 		return archive.Packed{}, err
@@ -225,7 +225,7 @@ func (s *Store) packTree(ctx context.Context, l layers.Layer, blob io.Writer, w 
 
 // remember notes a variant. A layer that the store has only as a blob cannot
 // remember it.
-func (s *Store) remember(ctx context.Context, id layers.ID, w Wanted, v variant) error {
+func (s *Store) remember(ctx context.Context, id layers.ID, w ConvertOptions, v variant) error {
 	unlock, err := s.lockLayer(ctx, id)
 	if err != nil {
 		return err

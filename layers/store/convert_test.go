@@ -20,7 +20,7 @@ import (
 var zstd = archive.Compression{Type: archive.Zstd}
 
 // convert converts, and looks at the blob.
-func convert(t *testing.T, s *Store, l layers.Layer, w Wanted) layers.Layer {
+func convert(t *testing.T, s *Store, l layers.Layer, w ConvertOptions) layers.Layer {
 	t.Helper()
 	got, err := s.Convert(ctx, l, w)
 	if err != nil {
@@ -40,7 +40,7 @@ func convert(t *testing.T, s *Store, l layers.Layer, w Wanted) layers.Layer {
 func TestConvert(t *testing.T) {
 	s := open(t, t.TempDir(), Options{})
 	l := write(t, s, Forms{Blob: true})
-	z := convert(t, s, l, Wanted{Compression: zstd})
+	z := convert(t, s, l, ConvertOptions{Compression: zstd})
 	if z.Descriptor.MediaType != ocispec.MediaTypeImageLayerZstd || z.DiffID != l.DiffID || z.Descriptor.Digest == l.Descriptor.Digest {
 		t.Errorf("got %+v", z)
 	}
@@ -68,7 +68,7 @@ func TestConvertIsExact(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := convert(t, s, l, Wanted{Compression: c}); !sameBlob(got, want) {
+				if got := convert(t, s, l, ConvertOptions{Compression: c}); !sameBlob(got, want) {
 					t.Errorf("by way of %s it is %+v, not %+v", first, got.Descriptor, want.Descriptor)
 				}
 			}
@@ -84,19 +84,19 @@ func TestConvertRemembers(t *testing.T) {
 	root := t.TempDir()
 	s := open(t, root, Options{})
 	l := write(t, s, Forms{Blob: true})
-	z := convert(t, s, l, Wanted{Compression: zstd})
+	z := convert(t, s, l, ConvertOptions{Compression: zstd})
 	// Without the first blob a new one could not be made.
 	if err := s.Blobs.Remove(l.Descriptor.Digest); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, root, Options{})
-	if again := convert(t, s, l, Wanted{Compression: zstd}); !sameBlob(again, z) {
+	if again := convert(t, s, l, ConvertOptions{Compression: zstd}); !sameBlob(again, z) {
 		t.Errorf("got %+v, not %+v", again, z)
 	}
 	if err := s.Blobs.Remove(z.Descriptor.Digest); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Convert(ctx, l, Wanted{Compression: zstd}); err == nil {
+	if got, err := s.Convert(ctx, l, ConvertOptions{Compression: zstd}); err == nil {
 		t.Errorf("made %+v of nothing", got)
 	}
 }
@@ -106,17 +106,17 @@ func TestConvertForeign(t *testing.T) {
 	s := open(t, t.TempDir(), Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(blob)), nil
 	}})
-	if err := s.Known(t.Context(), l); err != nil {
+	if err := s.AddRemote(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
-	if got := convert(t, s, l, Wanted{Compression: zstd}); !sameBlob(got, l) {
+	if got := convert(t, s, l, ConvertOptions{Compression: zstd}); !sameBlob(got, l) {
 		t.Errorf("without force it became %+v", got)
 	}
-	if got := convert(t, s, l, Wanted{Force: true}); !sameBlob(got, l) {
+	if got := convert(t, s, l, ConvertOptions{Force: true}); !sameBlob(got, l) {
 		t.Errorf("gzip became another gzip: %+v", got)
 	}
 	for _, c := range []archive.Compression{zstd, {Type: archive.Gzip, Level: 9}} {
-		got := convert(t, s, l, Wanted{Compression: c, Force: true})
+		got := convert(t, s, l, ConvertOptions{Compression: c, Force: true})
 		if got.Descriptor.Digest == l.Descriptor.Digest || got.Descriptor.MediaType != c.MediaType() || got.DiffID != l.DiffID || got.Origins != nil {
 			t.Errorf("with force it became %+v", got)
 		}
@@ -129,11 +129,11 @@ func TestConvertForcedOnce(t *testing.T) {
 	l, blob := pulled(t)
 	s := open(t, t.TempDir(), Options{})
 	know(t, s, l, blob)
-	forced := convert(t, s, l, Wanted{Compression: zstd, Force: true})
-	if got := convert(t, s, l, Wanted{Compression: zstd}); !sameBlob(got, l) {
+	forced := convert(t, s, l, ConvertOptions{Compression: zstd, Force: true})
+	if got := convert(t, s, l, ConvertOptions{Compression: zstd}); !sameBlob(got, l) {
 		t.Errorf("without force it is %+v", got)
 	}
-	if got := convert(t, s, l, Wanted{Compression: zstd, Force: true}); !sameBlob(got, forced) {
+	if got := convert(t, s, l, ConvertOptions{Compression: zstd, Force: true}); !sameBlob(got, forced) {
 		t.Errorf("with force again it is %+v", got)
 	}
 }
@@ -145,8 +145,8 @@ func TestConvertVariant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gzip := convert(t, s, l, Wanted{})
-	if got := convert(t, s, gzip, Wanted{Compression: zstd}); !sameBlob(got, l) {
+	gzip := convert(t, s, l, ConvertOptions{})
+	if got := convert(t, s, gzip, ConvertOptions{Compression: zstd}); !sameBlob(got, l) {
 		t.Errorf("back to zstd it is %+v", got)
 	}
 	fresh := open(t, t.TempDir(), Options{})
@@ -155,7 +155,7 @@ func TestConvertVariant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := convert(t, s, gzip, Wanted{Compression: nine}); !sameBlob(got, want) {
+	if got := convert(t, s, gzip, ConvertOptions{Compression: nine}); !sameBlob(got, want) {
 		t.Errorf("at level 9 it is %+v, not %+v", got, want)
 	}
 }
@@ -166,10 +166,10 @@ func TestConvertClampsTimes(t *testing.T) {
 			s := open(t, t.TempDir(), Options{})
 			l := write(t, s, forms)
 			late, early := layers.Epoch{Seconds: 3}, layers.Epoch{Seconds: 2}
-			if got := convert(t, s, l, Wanted{Epoch: &late}); got.DiffID != l.DiffID {
+			if got := convert(t, s, l, ConvertOptions{Epoch: &late}); got.DiffID != l.DiffID {
 				t.Errorf("nothing is younger, but the diff ID changed to %s", got.DiffID)
 			}
-			got := convert(t, s, l, Wanted{Epoch: &early})
+			got := convert(t, s, l, ConvertOptions{Epoch: &early})
 			if got.DiffID == l.DiffID || got.ID != l.ID {
 				t.Errorf("got %+v", got)
 			}
@@ -178,7 +178,7 @@ func TestConvertClampsTimes(t *testing.T) {
 					t.Errorf("%s has the time %d, not %d", name, at, want)
 				}
 			}
-			if z := convert(t, s, l, Wanted{Epoch: &early, Compression: zstd}); z.DiffID != got.DiffID || z.Descriptor.Digest == got.Descriptor.Digest {
+			if z := convert(t, s, l, ConvertOptions{Epoch: &early, Compression: zstd}); z.DiffID != got.DiffID || z.Descriptor.Digest == got.Descriptor.Digest {
 				t.Errorf("zstd is %+v", z)
 			}
 			check(t, s, l)
@@ -209,12 +209,12 @@ func TestConvertGivesTimes(t *testing.T) {
 			for epoch, want := range map[layers.Epoch][2]int64{
 				{Seconds: 2}: {2, 2}, {Seconds: 2, Keep: true}: {2, 5}, {Seconds: 1_700_000_000}: {1_700_000_000, 5},
 			} {
-				got := times(t, s, convert(t, s, l, Wanted{Epoch: &epoch}))
+				got := times(t, s, convert(t, s, l, ConvertOptions{Epoch: &epoch}))
 				if got["made/"] != want[0] || got["own/"] != want[1] {
 					t.Errorf("%+v: got %v, want %v", epoch, got, want)
 				}
 			}
-			if got := times(t, s, convert(t, s, l, Wanted{})); got["made/"] != layers.MadeTime/1e9 || got["own/"] != 5 {
+			if got := times(t, s, convert(t, s, l, ConvertOptions{})); got["made/"] != layers.MadeTime/1e9 || got["own/"] != 5 {
 				t.Errorf("without an epoch: %v", got)
 			}
 		})
@@ -258,7 +258,7 @@ func TestConvertDamaged(t *testing.T) {
 	if err := os.WriteFile(s.blobPath(l.Descriptor.Digest), data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Convert(ctx, l, Wanted{Compression: zstd}); err == nil {
+	if got, err := s.Convert(ctx, l, ConvertOptions{Compression: zstd}); err == nil {
 		t.Errorf("made %+v of a damaged blob", got)
 	} else if errors.Is(err, os.ErrNotExist) {
 		t.Error(err)

@@ -14,16 +14,16 @@ import (
 	"github.com/sinter-build/sinter/layers/folder"
 )
 
-// CanHave reports whether the blob of a layer is in the store with its full
+// Available reports whether the blob of a layer is in the store with its full
 // length, or known where to be got.
-func (s *Store) CanHave(l layers.Layer) bool {
+func (s *Store) Available(l layers.Layer) bool {
 	return l.Descriptor.Digest.Validate() == nil && (len(l.Origins) > 0 && s.opt.Fetch != nil || s.Blobs.whole(l.Descriptor))
 }
 
 // Usable says why a layer cannot be used, if it cannot: ErrNoForm when what is left
 // of it is at most a directory that is not the one that was made here.
 func (s *Store) Usable(l layers.Layer) error {
-	if s.CanHave(l) {
+	if s.Available(l) {
 		return nil
 	}
 	if l.Descriptor.Digest != "" {

@@ -175,7 +175,7 @@ func TestPulledTarIsGone(t *testing.T) {
 		return io.NopCloser(bytes.NewReader(blob)), nil
 	}}
 	first := open(t, root, opt)
-	if err := first.Known(ctx, l); err != nil {
+	if err := first.AddRemote(ctx, l); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := first.Tree(ctx, l); err != nil {

@@ -186,7 +186,7 @@ func TestKnownLayerIsFetchedOnce(t *testing.T) {
 		return io.NopCloser(bytes.NewReader(blob)), nil
 	}})
 	for range 2 {
-		if err := s.Known(t.Context(), l); err != nil {
+		if err := s.AddRemote(t.Context(), l); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -218,7 +218,7 @@ func TestWrongBlobIsRefused(t *testing.T) {
 			s := open(t, root, Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
 				return io.NopCloser(bytes.NewReader(data)), nil
 			}})
-			if err := s.Known(t.Context(), l); err != nil {
+			if err := s.AddRemote(t.Context(), l); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := s.Tree(ctx, l); !errors.Is(err, folder.ErrCorrupt) {
@@ -244,7 +244,7 @@ func TestBlobIsDamagedOnItsWay(t *testing.T) {
 				arriving = arriving[1:]
 				return io.NopCloser(bytes.NewReader(next)), nil
 			}})
-			if err := s.Known(t.Context(), l); err != nil {
+			if err := s.AddRemote(t.Context(), l); err != nil {
 				t.Fatal(err)
 			}
 			check(t, s, l)
@@ -260,7 +260,7 @@ func TestDamagedBlobIsFetchedAgain(t *testing.T) {
 	s := open(t, t.TempDir(), Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(blob)), nil
 	}})
-	if err := s.Known(t.Context(), l); err != nil {
+	if err := s.AddRemote(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
 	flipped := bytes.Clone(blob)
@@ -442,7 +442,7 @@ func TestAdopt(t *testing.T) {
 	if err := os.Mkdir(upper, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, changed, err := s.Adopt(ctx, upper, layers.Chain{base}, nil, made); err != nil || changed {
+	if _, changed, err := s.CommitUpper(ctx, upper, layers.Chain{base}, nil, made); err != nil || changed {
 		t.Fatalf("an empty upper: changed %v, %v", changed, err)
 	}
 	if err := os.MkdirAll(filepath.Join(upper, "new"), 0o755); err != nil {
@@ -451,7 +451,7 @@ func TestAdopt(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(upper, "new/file"), []byte("new"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l, changed, err := s.Adopt(ctx, upper, layers.Chain{base}, &layers.Owner{UID: 5, GID: 6}, made)
+	l, changed, err := s.CommitUpper(ctx, upper, layers.Chain{base}, &layers.Owner{UID: 5, GID: 6}, made)
 	if err != nil || !changed {
 		t.Fatalf("changed %v, %v", changed, err)
 	}

@@ -89,7 +89,7 @@ func TestFormsOnAnotherBoot(t *testing.T) {
 	s := killed(t, root, Options{Fetch: func(context.Context, layers.Layer) (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(blob)), nil
 	}})
-	if err := s.Known(t.Context(), l); err != nil {
+	if err := s.AddRemote(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Tree(ctx, l); err != nil {

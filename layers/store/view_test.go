@@ -99,7 +99,7 @@ func TestViewOfPackedLayer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(upper, "file"), []byte("text"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l, _, err := s.Adopt(ctx, upper, nil, nil, made)
+	l, _, err := s.CommitUpper(ctx, upper, nil, nil, made)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,7 +165,7 @@ func (o Options) layersOf(ctx context.Context, s *store.Store, chain layers.Chai
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelConversions)
 	for i, l := range chain {
-		w := store.Wanted{Compression: o.Compression, Force: o.ForceCompression}
+		w := store.ConvertOptions{Compression: o.Compression, Force: o.ForceCompression}
 		if i >= base && epoch != nil {
 			w.Epoch = &layers.Epoch{Seconds: *epoch, Keep: o.KeepTimes}
 		}

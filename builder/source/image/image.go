@@ -150,7 +150,7 @@ func (f *Finder) know(ctx context.Context, l layers.Layer) (layers.Layer, error)
 	if f.LookOnly {
 		return l, nil
 	}
-	if err := f.store.Known(ctx, l); err != nil {
+	if err := f.store.AddRemote(ctx, l); err != nil {
 		return l, err
 	}
 	return f.store.Get(l.ID)

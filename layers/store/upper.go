@@ -13,12 +13,12 @@ import (
 	"github.com/sinter-build/sinter/layers/archive"
 )
 
-// Adopt makes the upper directory of an overlay, in which a command ran on top
+// CommitUpper makes the upper directory of an overlay, in which a command ran on top
 // of the chain lower, a layer: it is renamed, not copied. Of what was copied up
 // and not changed the layer's tree does not tell. When nothing else is there,
 // and the command gave the root no other owner (nil), changed is false and there
 // is no new layer.
-func (s *Store) Adopt(ctx context.Context, upper string, lower layers.Chain, owner *layers.Owner, created time.Time) (l layers.Layer, changed bool, err error) {
+func (s *Store) CommitUpper(ctx context.Context, upper string, lower layers.Chain, owner *layers.Owner, created time.Time) (l layers.Layer, changed bool, err error) {
 	below, err := s.View(ctx, lower)
 	if err != nil {
 		return l, false, err
