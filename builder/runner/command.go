@@ -30,6 +30,9 @@ func (r *Runner) execute(ctx context.Context, c Command, s sandbox.Spec) (memory
 		return 0, err
 	}
 	res, err := r.Sandbox(ctx, s)
+	if res.OtherHostname {
+		r.Warn("RUN sees the host name of the container around: its seccomp filter forbids setting another (sethostname)")
+	}
 	if changed := sound(); changed != nil {
 		return res.MaxRSS, changed
 	}

@@ -510,7 +510,7 @@ func TestWithoutScopes(t *testing.T) {
 	done := make(chan string)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the filter ends with the thread
-		if err := denyLandlock(); err != nil {
+		if err := deny(unix.SYS_LANDLOCK_CREATE_RULESET, unix.ENOSYS); err != nil {
 			done <- err.Error()
 			return
 		}
@@ -523,12 +523,12 @@ func TestWithoutScopes(t *testing.T) {
 	}
 }
 
-// denyLandlock makes Landlock unknown to this thread and what it starts.
-func denyLandlock() error {
+// deny makes a system call fail for this thread and what it starts.
+func deny(call uint32, with unix.Errno) error {
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_LANDLOCK_CREATE_RULESET, Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: call, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(with)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
@@ -536,6 +536,35 @@ func denyLandlock() error {
 		return errno
 	}
 	return nil
+}
+
+// Containers of podman may do all that a command needs but set a host name.
+func TestHostNameForbidden(t *testing.T) {
+	b := newProbe(t)
+	if userns.Inside() {
+		t.Skip("a filter needs root, or no_new_privs")
+	}
+	s := b.sh("hostname")
+	s.Hostname, s.Network = "other", NetNone // a namespace with a broker has a thread of its own
+	done := make(chan string)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the filter ends with the thread
+		if err := deny(unix.SYS_SETHOSTNAME, unix.EPERM); err != nil {
+			done <- err.Error()
+			return
+		}
+		var out strings.Builder
+		s.Stdout = &out
+		res, err := Run(t.Context(), s)
+		done <- fmt.Sprint(out.String(), res.OtherHostname, err)
+	}()
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := <-done, name+"\ntrue <nil>"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // No command reads what the host sends and receives. In a network of its own it may

@@ -65,7 +65,7 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 	if r.Err != "" {
 		return Result{}, failure(r)
 	}
-	res := Result{ExitCode: r.ExitCode, Signal: r.Signal, Duration: time.Since(start), MaxRSS: r.MaxRSS}
+	res := Result{ExitCode: r.ExitCode, Signal: r.Signal, Duration: time.Since(start), MaxRSS: r.MaxRSS, OtherHostname: r.OtherHostname}
 	if res.ExitCode == 0 {
 		return res, nil
 	}

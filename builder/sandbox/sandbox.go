@@ -107,6 +107,9 @@ type Result struct {
 	// OOM says that the kernel killed the command for lack of memory.
 	OOM      bool
 	Duration time.Duration
+	// OtherHostname says that the command saw the host name of the container around, as
+	// a seccomp filter lets nobody set another.
+	OtherHostname bool
 	// MaxRSS is the memory of the largest process, in bytes.
 	MaxRSS int64
 }

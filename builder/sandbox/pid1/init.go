@@ -28,6 +28,8 @@ type sandboxInit struct {
 	// the host's own where borrowed is set.
 	devices  int
 	borrowed bool
+	// otherHostname says that the host name cannot be set.
+	otherHostname bool
 	// dirs counts the directories made on the stage.
 	dirs int
 }
@@ -63,6 +65,7 @@ func serve(from *os.File) (r Report) {
 	if err != nil {
 		r.fail(err)
 	}
+	r.OtherHostname = in.otherHostname
 	if in.points != nil {
 		r.Stubs = in.points.made
 	}
@@ -91,7 +94,11 @@ func (in *sandboxInit) prepare() (*command, error) {
 		return nil, err
 	}
 	unix.Umask(0)
-	if err := unix.Sethostname([]byte(in.plan.Hostname)); err != nil {
+	switch err := unix.Sethostname([]byte(in.plan.Hostname)); err {
+	case nil:
+	case unix.EPERM: // a seccomp filter's, in containers of podman: the namespace is our own
+		in.otherHostname = true
+	default:
 		return nil, fmt.Errorf("setting host name %q: %w", in.plan.Hostname, err)
 	}
 	if in.plan.OwnNetwork {

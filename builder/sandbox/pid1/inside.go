@@ -113,6 +113,9 @@ type Report struct {
 	Reason           string
 	ExitCode, Signal int
 	MaxRSS           int64 // bytes; 0 when it is unknown
+	// OtherHostname says that the command saw the host name of the container around, as
+	// a seccomp filter lets nobody set another.
+	OtherHostname bool
 	// Stubs are mount points made in the root, parents first.
 	Stubs []string
 }

@@ -134,6 +134,7 @@ func (r *Report) code(c *codec) {
 	number(c, &r.ExitCode)
 	number(c, &r.Signal)
 	number(c, &r.MaxRSS)
+	c.bool(&r.OtherHostname)
 	list(c, &r.Stubs, text)
 }
 
