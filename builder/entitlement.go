@@ -14,7 +14,7 @@ type Entitlements struct {
 	NetworkHost, Insecure, Device bool
 }
 
-// The names of entitlements, as the reference has them.
+// The names of entitlements, as BuildKit has them.
 const (
 	EntitlementNetworkHost = "network.host"
 	EntitlementInsecure    = "security.insecure"

@@ -17,7 +17,7 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// explained adds the way out to errors of n that know none.
+// explained adds hints to errors of n that have none.
 func explained(n *parser.Node, err error) error {
 	var file *fs.PathError
 	switch {

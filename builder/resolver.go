@@ -23,7 +23,7 @@ import (
 )
 
 // Resolver answers what the parser asks while it reads a Dockerfile, and tells
-// of it as the reference does.
+// of it as BuildKit does.
 type Resolver struct {
 	Images *image.Finder
 	// Locals are directories by name: "context", "dockerfile", named
@@ -208,7 +208,7 @@ func (r *Resolver) ResolveHTTP(ctx context.Context, name string, op parser.HTTP)
 func (r *Resolver) directory(name string) (*local.Directory, error) {
 	l, ok := r.Locals[name]
 	if !ok {
-		return nil, fmt.Errorf("there is no local directory called %q", name)
+		return nil, fmt.Errorf("local directory %q not found", name)
 	}
 	return l, nil
 }

@@ -102,7 +102,7 @@ func (s *Store) Put(r *Record) error {
 	return s.write(s.stepPath(r.Key), data)
 }
 
-// Remove forgets a step. A step that is not known is no error.
+// Remove forgets a step. An unknown step is not an error.
 func (s *Store) Remove(k Key) error {
 	err := os.Remove(s.stepPath(k))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -64,7 +64,7 @@ func (f *frontend) remote(ctx context.Context, op *pb.SourceOp, name string) (*s
 			return nil, err
 		}
 		res.HTTP = &sourceresolver.ResolveHTTPResponse{Digest: meta.Digest}
-		// The reference does not ask for what a checksum names, so then it
+		// BuildKit does not ask for what a checksum names, so then it
 		// does not know either.
 		if src.Checksum == "" {
 			res.HTTP.LastModified = meta.LastModified

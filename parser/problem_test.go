@@ -14,7 +14,7 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// TestMistakes: a mistake has its message, its lines and a way out.
+// TestMistakes: a mistake has its message, its lines and a hint.
 func TestMistakes(t *testing.T) {
 	for _, test := range []struct {
 		name, dockerfile string

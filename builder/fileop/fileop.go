@@ -182,5 +182,5 @@ func (r *run) act(ctx context.Context, t *tree, a parser.FileAction) error {
 	case parser.Remove:
 		return remove(ctx, t, action)
 	}
-	return fmt.Errorf("%T is no file action", a.Action)
+	return fmt.Errorf("%T is not a file action", a.Action)
 }

@@ -138,7 +138,7 @@ func (r *run) readNames(ctx context.Context, input int, file string, read func(i
 		return err
 	}
 	if e.Kind != layers.File || e.Size > maxNames {
-		return fmt.Errorf("%s is no regular file of at most %d bytes", file, maxNames)
+		return fmt.Errorf("%s is not a regular file of at most %d bytes", file, maxNames)
 	}
 	f, err := files.Open(ctx, e)
 	if err != nil {

@@ -128,7 +128,7 @@ func (u *unpacker) member(h *tar.Header, content io.Reader) error {
 	}
 	isDir := exists && was.Kind == layers.Dir && h.Typeflag == tar.TypeDir
 	if name == "" && !isDir {
-		return fmt.Errorf("the archive's root is no directory: %w", syscall.ENOTDIR)
+		return fmt.Errorf("the archive's root is not a directory: %w", syscall.ENOTDIR)
 	}
 	if exists && !isDir {
 		if err := u.tree.remove(at); err != nil {

@@ -194,7 +194,7 @@ func (c *Config) AddMirrors(flags []string) error {
 	for _, text := range flags {
 		host, mirror, ok := strings.Cut(text, "=")
 		if !ok || host == "" {
-			return &Error{Msg: fmt.Sprintf("registry mirror %q: there is no HOST=MIRROR", text), Hint: mirrorHint}
+			return &Error{Msg: fmt.Sprintf("registry mirror %q: want HOST=MIRROR", text), Hint: mirrorHint}
 		}
 		if _, _, _, err := splitMirror(mirror); err != nil {
 			return err
@@ -234,7 +234,7 @@ func splitMirror(s string) (scheme, host, prefix string, err error) {
 	host, prefix, _ = strings.Cut(rest, "/")
 	prefix = strings.Trim(prefix, "/")
 	if _, regErr := registryName(host, false); host == "" || regErr != nil {
-		return "", "", "", &Error{Msg: fmt.Sprintf("registry mirror %q: there is no host in it", s), Hint: mirrorHint}
+		return "", "", "", &Error{Msg: fmt.Sprintf("registry mirror %q: it has no host", s), Hint: mirrorHint}
 	}
 	return scheme, host, prefix, nil
 }

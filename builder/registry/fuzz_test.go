@@ -106,7 +106,7 @@ func FuzzCredentials(f *testing.F) {
 	})
 }
 
-// FuzzHeaders: no registry makes us wait for less than nothing, and a part of a
+// FuzzHeaders: no registry makes us wait for a negative time, and a part of a
 // blob is taken only where it belongs.
 func FuzzHeaders(f *testing.F) {
 	f.Add("3", "bytes 5-9/10", int64(10), int64(5))

@@ -77,7 +77,7 @@ func (g *group) make(parent string, r Resources) error {
 		top := filepath.Join(cgroupDir, controller)
 		if _, err := os.Stat(top); err != nil {
 			if r.needs(controller) {
-				return fmt.Errorf("there is no controller %s: %w", controller, err)
+				return fmt.Errorf("controller %s not found: %w", controller, err)
 			}
 			continue
 		}

@@ -50,7 +50,7 @@ func TestNamespaces(t *testing.T) {
 	}
 }
 
-// What tells about the host or reaches into it is hidden or read-only.
+// What shows the host or reaches into it is hidden or read-only.
 func TestHidden(t *testing.T) {
 	b := newBox(t)
 	b.want(b.sh(`

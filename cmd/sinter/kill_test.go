@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// killDockerfile has steps of every kind side by side, so that a kill at a
+// killDockerfile has steps of every kind in parallel, so that a kill at a
 // random moment hits each of them now and then.
 const killDockerfile = `FROM base AS one
 ENV MARKER=%s

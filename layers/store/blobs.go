@@ -156,7 +156,7 @@ func (b *Blobs) sound(ctx context.Context, desc ocispec.Descriptor) bool {
 	return b.whole(desc) && (desc.Size > smallBlob || verifyFile(ctx, b.shelf.blobPath(desc.Digest), desc) == nil)
 }
 
-// Remove removes a blob. One that is not there is no error.
+// Remove removes a blob. One that is missing is not an error.
 func (b *Blobs) Remove(d digest.Digest) error {
 	if err := d.Validate(); err != nil {
 		return err

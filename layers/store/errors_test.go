@@ -11,7 +11,7 @@ import (
 	"github.com/sinter-build/sinter/layers/folder"
 )
 
-// A layer's error says once which layer it is, and has a way out unless the disk
+// A layer's error says once which layer it is, and has a hint unless the disk
 // is the matter.
 func TestLayerError(t *testing.T) {
 	pulled := layers.Layer{ID: "abc", Origins: []string{"host/base"}}

@@ -5,7 +5,7 @@
 // which programs of the machine and a command would reach each other and pass on
 // open directories, and raw access to the traffic of the machine. So commands get
 // a namespace of their own, with nothing in it. What they need of the network are
-// sockets of the internet, and netlink sockets that tell about interfaces: a
+// sockets of the internet, and netlink sockets that show interfaces: a
 // seccomp filter stops those calls of socket(2), and a Broker in this process,
 // which is in the network that is meant, makes the socket and puts it into the
 // command's table of open files. The arguments are numbers, so a command cannot

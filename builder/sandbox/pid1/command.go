@@ -341,7 +341,7 @@ func (c *command) failed(f childFailure) error {
 	switch {
 	case f.errno == unix.EINVAL && (f.step == stepGroups || f.step == stepUser):
 		return hint.Add(
-			fmt.Errorf("becoming user %d:%d: there are no such IDs in this build's user namespace", c.uid, c.gid),
+			fmt.Errorf("becoming user %d:%d: this build's user namespace does not have these IDs", c.uid, c.gid),
 			"a plain user's build has the IDs that /etc/subuid and /etc/subgid give: use smaller numbers, or give more",
 		)
 	case f.errno == unix.EPERM && f.step == stepLimits:

@@ -223,7 +223,7 @@ func freeLoop() uint32 {
 	return uint32(n)
 }
 
-// mask hides what tells about or reaches into the host, as docker does.
+// mask hides what shows the host or reaches into it, as docker does.
 func (in *sandboxInit) mask() error {
 	empty := -1
 	for _, name := range []string{

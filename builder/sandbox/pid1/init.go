@@ -138,7 +138,7 @@ func (in *sandboxInit) mountRoot() error {
 	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 	if errors.Is(err, unix.EINVAL) {
 		return hint.Add(
-			fmt.Errorf("keeping mounts private: the root directory is no mount point: %w", err),
+			fmt.Errorf("keeping mounts private: the root directory is not a mount point: %w", err),
 			"in a chroot, make it one before: mount --bind DIR DIR, then chroot DIR; or use bwrap or a container",
 		)
 	}

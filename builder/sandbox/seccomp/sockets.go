@@ -16,7 +16,7 @@ const SocketTypeMask = 0xf
 const SocketCallSocket = 1
 
 // Brokered reports whether sockets of a kind, given as to socket(2), are those of
-// the internet, or tell about the network's interfaces and routes. Raw ones are
+// the internet, or show the network's interfaces and routes. Raw ones are
 // not.
 func Brokered(domain, kind, protocol int) bool {
 	switch domain {

@@ -128,7 +128,7 @@ func (c *child) abort() error {
 func (c *child) wait(ctx context.Context, signals <-chan os.Signal) (int, error) {
 	done := make(chan error, 1)
 	go func() { done <- c.cmd.Wait() }()
-	// That the program has just ended is no error of a signal.
+	// A signal to a program that has just ended is not an error.
 	send := func(s os.Signal) { _ = c.cmd.Process.Signal(s) }
 	canceled := ctx.Done()
 	var kill <-chan time.Time

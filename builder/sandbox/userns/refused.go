@@ -43,7 +43,7 @@ func refusal(err error, get func(path string) string) string {
 	var file *os.PathError
 	switch {
 	case errors.As(err, &file) && file.Path == os.DevNull:
-		return "there is no " + os.DevNull + " here, as in a bare chroot: make it with mknod -m 666 " + os.DevNull + " c 1 3, or mount /dev"
+		return os.DevNull + " is missing, as in a bare chroot: make it with mknod -m 666 " + os.DevNull + " c 1 3, or mount /dev"
 	case get("/proc/self/ns/user") == "":
 		return "this kernel has no user namespaces (CONFIG_USER_NS), or /proc is not mounted; run as root instead"
 	case get("/proc/sys/user/max_user_namespaces") == "0":

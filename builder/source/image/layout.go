@@ -132,7 +132,7 @@ func (f *Finder) layout(storeID string) (Layout, error) {
 	defer f.mu.Unlock()
 	l, ok := f.layouts[storeID]
 	if !ok {
-		return l, fmt.Errorf("there is no OCI layout called %q", storeID)
+		return l, fmt.Errorf("OCI layout %q not found", storeID)
 	}
 	return l, nil
 }
