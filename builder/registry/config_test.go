@@ -60,7 +60,7 @@ func TestConfigErrors(t *testing.T) {
 		{`{"mirrors": []}`, "cannot unmarshal"},
 		{`{"maxParallelism": -1}`, "must not be negative"},
 		{`{} {}`, "more than one value"},
-		{`{"mirrors": {"docker.io": ["http://"]}}`, "there is no host"},
+		{`{"mirrors": {"docker.io": ["http://"]}}`, "it has no host"},
 		{`nothing`, "invalid character"},
 	} {
 		path := write(t, filepath.Join(dir, fmt.Sprint(i)), tt.text)

@@ -458,7 +458,7 @@ func TestLayout(t *testing.T) {
 	_, err = w.images.ResolveLayout(t.Context(), "ctx", "ctx:latest", &amd)
 	wantImageError(t, err, `has no image "latest"`, "it has v2")
 	_, err = w.images.ResolveLayout(t.Context(), "none", "none:latest", &amd)
-	wantImageError(t, err, `no OCI layout called "none"`, "")
+	wantImageError(t, err, `OCI layout "none" not found`, "")
 	_, err = w.images.ResolveLayout(t.Context(), "ctx", "ctx@"+digest.FromString("x").String(), &amd)
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a digest that is not there: %v", err)
