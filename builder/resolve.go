@@ -10,7 +10,6 @@ import (
 
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/source"
-	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
@@ -68,7 +67,7 @@ func (e *engine) blame(ctx context.Context, n *parser.Node, err error) error {
 // culprit returns the step whose mistake err is about, when that can be told, and
 // else n, which came upon it.
 func (e *engine) culprit(n *parser.Node, err error) *parser.Node {
-	var bad *local.PatternError
+	var bad *source.PatternError
 	if !errors.As(err, &bad) || bad.Ignore {
 		return n
 	}

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/sinter-build/sinter/builder/source/local"
+	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive/archivetest"
 	"github.com/sinter-build/sinter/parser"
@@ -51,7 +51,7 @@ func TestWalkEnds(t *testing.T) {
 		t.Errorf("wildcard: %v", err)
 	}
 	w := walk{fs: files, visit: func(picked) error { return nil }}
-	err := w.enter(archivetest.EndsAfter(asked), picked{entry: layers.Entry{Path: "a", Kind: layers.Dir}}, local.Matched{})
+	err := w.enter(archivetest.EndsAfter(asked), picked{entry: layers.Entry{Path: "a", Kind: layers.Dir}}, source.Matched{})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("directory: %v", err)
 	}

@@ -7,21 +7,20 @@ import (
 	"path"
 
 	"github.com/sinter-build/sinter/builder/source"
-	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/hint"
 )
 
 // newRules compiles the include and exclude patterns of a copy.
-func newRules(include, exclude []string) (local.Rules, error) {
-	r, err := local.NewRules(include, exclude)
-	var bad *local.PatternError
+func newRules(include, exclude []string) (source.Rules, error) {
+	r, err := source.NewRules(include, exclude)
+	var bad *source.PatternError
 	if errors.As(err, &bad) {
 		kind, patterns := "include", include
 		if bad.Ignore {
 			kind, patterns = "exclude", exclude
 		}
-		err = hint.Add(fmt.Errorf("invalid %spatterns: %q: %w", kind, patterns, bad.Unwrap()), local.PatternHint)
+		err = hint.Add(fmt.Errorf("invalid %spatterns: %q: %w", kind, patterns, bad.Unwrap()), source.PatternHint)
 	}
 	return r, err
 }
@@ -38,7 +37,7 @@ type picked struct {
 
 // walk visits all that is selected below a file, directories before what they hold.
 type walk struct {
-	rules local.Rules
+	rules source.Rules
 	fs    source.FS
 	visit func(picked) error
 	// waiting are directories on the way that no pattern selects; they
@@ -48,7 +47,7 @@ type walk struct {
 
 // enter visits p, of which the rules said m, if it is selected, and goes through what
 // is below.
-func (w *walk) enter(ctx context.Context, p picked, m local.Matched) error {
+func (w *walk) enter(ctx context.Context, p picked, m source.Matched) error {
 	if !m.Hidden {
 		for i := range w.waiting {
 			if err := w.visit(w.waiting[i]); err != nil {

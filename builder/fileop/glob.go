@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/sinter-build/sinter/builder/source"
-	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -16,7 +15,7 @@ import (
 // wildcards matches itself, whether it exists or not.
 func matches(ctx context.Context, from source.FS, src string, follow bool) ([]string, error) {
 	parts := strings.Split(rel(src), "/")
-	wild := slices.IndexFunc(parts, local.HasWildcards)
+	wild := slices.IndexFunc(parts, source.HasWildcards)
 	if wild < 0 {
 		p, err := unescape(from, rel(src), follow)
 		return []string{p}, err

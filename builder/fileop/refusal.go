@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"syscall"
 
-	"github.com/sinter-build/sinter/builder/source/local"
+	"github.com/sinter-build/sinter/builder/source"
 	"github.com/sinter-build/sinter/layers/hint"
 )
 
@@ -21,7 +21,7 @@ func fileInTheWay(p string) error {
 
 // badPattern says that a source's wildcards mean nothing.
 func badPattern(pattern string, err error) error {
-	return hint.Add(fmt.Errorf("%w: %q", err, pattern), local.PatternHint)
+	return hint.Add(fmt.Errorf("%w: %q", err, pattern), source.PatternHint)
 }
 
 // otherKind says that what is at p, a directory or not, stays what it is.

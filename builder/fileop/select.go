@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/sinter-build/sinter/builder/source"
-	"github.com/sinter-build/sinter/builder/source/local"
 	"github.com/sinter-build/sinter/layers"
 )
 
@@ -19,7 +18,7 @@ type Picked struct {
 	// matches are the paths that the source matched. Without wildcards that is the
 	// source as written, whether it exists or not.
 	matches []string
-	rules   local.Rules
+	rules   source.Rules
 }
 
 // Select resolves the wildcards and compiles the patterns of a selection.
@@ -62,7 +61,7 @@ func (p Picked) each(ctx context.Context, begin func(match string, from layers.E
 			}
 			return visit(f)
 		}}
-		if err := w.enter(ctx, picked{entry: from}, local.Matched{}); err != nil {
+		if err := w.enter(ctx, picked{entry: from}, source.Matched{}); err != nil {
 			return err
 		}
 	}

@@ -200,29 +200,6 @@ func TestSelectLooksAtNothingElse(t *testing.T) {
 	}
 }
 
-// TestSelectManyFiles: a file is not compared with every path that steps take.
-func TestSelectManyFiles(t *testing.T) {
-	var taken []string
-	for i := range 1000 {
-		taken = append(taken, fmt.Sprintf("dir/sub/%d", i))
-	}
-	p, err := newPatterns(taken, false, withoutGlob)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := testing.AllocsPerRun(1, func() {
-		for name, hidden := range map[string]bool{"dir/sub/7": false, "dir/sub/7/x": false, "dir/sub/x": true, "dir/sub": true} {
-			m, err := Rules{include: p}.Judge(name, true, Matched{})
-			if err != nil || m.Hidden != hidden || m.Closed != (name == "dir/sub/x") {
-				t.Errorf("%s: %+v, %v", name, m, err)
-			}
-		}
-	})
-	if n > 20 {
-		t.Errorf("to judge four paths takes %.0f allocations", n)
-	}
-}
-
 func TestSelectBadPattern(t *testing.T) {
 	f := open(t, t.TempDir(), "").Select(parser.Local{Exclude: []string{"[a"}})
 	if _, err := f.ReadDir(""); err == nil {

@@ -26,11 +26,11 @@ type selected struct {
 
 	ready sync.Once
 	fail  error
-	rules Rules
+	rules source.Rules
 
 	// mu guards the rules, which keep state, and the maps.
 	mu   sync.Mutex
-	dirs map[string]Matched
+	dirs map[string]source.Matched
 	// open tells of directories that are not selected themselves whether
 	// something below is.
 	open map[string]bool
@@ -39,7 +39,7 @@ type selected struct {
 // Select returns the directory as the node of op sees it. A mistake in a
 // pattern shows when the result is first used.
 func (l *Directory) Select(op parser.Local) source.FS {
-	return &selected{local: l, op: op, dirs: map[string]Matched{}, open: map[string]bool{}}
+	return &selected{local: l, op: op, dirs: map[string]source.Matched{}, open: map[string]bool{}}
 }
 
 // Widen returns files without the limits of what a step asks for, which only
@@ -84,22 +84,22 @@ func (s *selected) prepare() error {
 			}
 		}
 		slices.Sort(include)
-		s.rules, s.fail = newRules(include, s.op.Exclude, withoutGlob)
+		s.rules, s.fail = source.NewIgnoreRules(include, s.op.Exclude)
 	})
 	return s.fail
 }
 
 // judgeDir returns what the rules say of a directory. mu is held.
-func (s *selected) judgeDir(dir string) (Matched, error) {
+func (s *selected) judgeDir(dir string) (source.Matched, error) {
 	if dir == "" {
-		return Matched{}, nil
+		return source.Matched{}, nil
 	}
 	if m, ok := s.dirs[dir]; ok {
 		return m, nil
 	}
 	up, err := s.judgeDir(layers.Parent(dir))
 	if err != nil {
-		return Matched{}, err
+		return source.Matched{}, err
 	}
 	m, err := s.rules.Judge(dir, true, up)
 	if err == nil {
@@ -110,13 +110,13 @@ func (s *selected) judgeDir(dir string) (Matched, error) {
 
 // judge is judgeDir without remembering the answer: most paths are not directories.
 // mu is held.
-func (s *selected) judge(name string) (Matched, error) {
+func (s *selected) judge(name string) (source.Matched, error) {
 	if m, ok := s.dirs[name]; ok || name == "" {
 		return m, nil
 	}
 	up, err := s.judgeDir(layers.Parent(name))
 	if err != nil {
-		return Matched{}, err
+		return source.Matched{}, err
 	}
 	return s.rules.Judge(name, true, up)
 }
@@ -126,12 +126,12 @@ func (s *selected) visible(name string, isDir bool) (bool, error) {
 	if name == "" {
 		return true, nil
 	}
-	var m Matched
+	var m source.Matched
 	var err error
 	if isDir {
 		m, err = s.judgeDir(name)
 	} else {
-		var up Matched
+		var up source.Matched
 		if up, err = s.judgeDir(layers.Parent(name)); err == nil {
 			m, err = s.rules.Judge(name, false, up)
 		}

@@ -1,6 +1,7 @@
-package local
+package source
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -68,4 +69,27 @@ func FuzzIgnore(f *testing.F) {
 			t.Errorf("%q is hidden: %v, as the rules %q have it: %v", name, m.Hidden, lines, hidden)
 		}
 	})
+}
+
+// TestManyPatterns: a file is not compared with every path that steps take.
+func TestManyPatterns(t *testing.T) {
+	var taken []string
+	for i := range 1000 {
+		taken = append(taken, fmt.Sprintf("dir/sub/%d", i))
+	}
+	p, err := newPatterns(taken, false, withoutGlob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := testing.AllocsPerRun(1, func() {
+		for name, hidden := range map[string]bool{"dir/sub/7": false, "dir/sub/7/x": false, "dir/sub/x": true, "dir/sub": true} {
+			m, err := Rules{include: p}.Judge(name, true, Matched{})
+			if err != nil || m.Hidden != hidden || m.Closed != (name == "dir/sub/x") {
+				t.Errorf("%s: %+v, %v", name, m, err)
+			}
+		}
+	})
+	if n > 20 {
+		t.Errorf("to judge four paths takes %.0f allocations", n)
+	}
 }
