@@ -98,8 +98,8 @@ func (u undisturbed) files(ctx context.Context, in parser.Input) (source.FS, err
 	var c layers.Chain
 	for _, name := range names {
 		l, err := u.layer(layers.ID(name))
-		if err != nil {
-			return nil, nil // it has to be made again
+		if err != nil || !u.Layers.HasTree(l) {
+			return nil, nil // it has to be downloaded, unpacked or made again
 		}
 		c = append(c, l)
 	}

@@ -39,6 +39,13 @@ func (s *Store) Tree(ctx context.Context, l layers.Layer) (*layers.Tree, error) 
 	return s.tree(l.ID)
 }
 
+// HasTree reports whether the table of contents of a layer is there, so that Tree neither
+// gets nor makes anything.
+func (s *Store) HasTree(l layers.Layer) bool {
+	_, err := s.tree(l.ID)
+	return err == nil
+}
+
 // inflate makes tree and tar of a layer from its blob. The caller holds the layer's
 // lock.
 func (s *Store) inflate(ctx context.Context, l layers.Layer) error {
