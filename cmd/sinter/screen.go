@@ -221,14 +221,21 @@ func (s *screen) status(e progress.Event) *client.SolveStatus {
 	return nil
 }
 
-// explained says why a step runs, as a line of its output: all displays show these. It
-// begins a line of its own.
+// explained says why a step runs: as a line of its output, which begins a line of its
+// own, or where the display takes back the output of steps that have ended as a part of
+// the step, which stays.
 func (s *screen) explained(e progress.Explained) *client.SolveStatus {
-	line := "why: " + s.redact(e.Why) + "\n"
+	now := time.Now()
+	line := "why: " + s.redact(e.Why)
+	if s.redraws {
+		return &client.SolveStatus{Statuses: []*client.VertexStatus{{
+			ID: line, Vertex: e.Step, Timestamp: now, Started: &now, Completed: &now,
+		}}}
+	}
 	if s.lines[e.Step] > 0 {
 		line = "\n" + line
 	}
-	return withLog(nil, progress.Output{Step: e.Step, Stream: 1, Data: s.lines.broken(e.Step, []byte(line)), Time: time.Now()})
+	return withLog(nil, progress.Output{Step: e.Step, Stream: 1, Data: s.lines.broken(e.Step, []byte(line+"\n")), Time: now})
 }
 
 // withLog adds output to a status, if there is any.

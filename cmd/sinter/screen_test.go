@@ -14,6 +14,7 @@ import (
 	"github.com/moby/buildkit/client"
 
 	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/parser"
 )
 
 // displayed is what a display shows of events.
@@ -107,6 +108,29 @@ func TestScreenFailsInPart(t *testing.T) {
 	for _, text := range []string{"writing done", "pushing done", "ERROR: refused"} {
 		if strings.Count(out, text) != 1 {
 			t.Errorf("%q is not shown once:\n%s", text, out)
+		}
+	}
+}
+
+// Why a step runs is still to be seen when it has ended, also where a display takes
+// back its output.
+func TestScreenExplains(t *testing.T) {
+	for _, redraws := range []bool{false, true} {
+		s := &screen{redraws: redraws, redact: parser.Redact, lines: logLines{}}
+		status := s.explained(progress.Explained{Step: "sha256:1", Why: "f changed (content)"})
+		var shown []string
+		for _, l := range status.Logs {
+			shown = append(shown, "log "+string(l.Data))
+		}
+		for _, p := range status.Statuses {
+			if p.Started == nil || p.Completed == nil || p.Vertex != "sha256:1" {
+				t.Errorf("the part is %+v", p)
+			}
+			shown = append(shown, "part "+p.ID)
+		}
+		want := map[bool]string{false: "log why: f changed (content)\n", true: "part why: f changed (content)"}[redraws]
+		if strings.Join(shown, ", ") != want {
+			t.Errorf("redraws %v: shown as %q, want %q", redraws, shown, want)
 		}
 	}
 }
