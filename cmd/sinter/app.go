@@ -141,6 +141,9 @@ func (a *app) ownRoot() (string, error) {
 	if is[*hostfile.OwnerError](err) {
 		return "", fmt.Errorf("the store is not used: %w", err)
 	}
+	if err == nil {
+		err = store.CheckFolder(root)
+	}
 	a.owned.Store(err == nil)
 	return root, storeMistake(err)
 }

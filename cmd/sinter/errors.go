@@ -198,7 +198,7 @@ func exactArgs(n int) cobra.PositionalArgs { return usageArgs(cobra.ExactArgs(n)
 
 // storeMistake adds a hint to the error of a store that cannot be opened.
 func storeMistake(err error) error {
-	if err == nil || isFull(err) || is[*store.ReadOnlyError](err) {
+	if err == nil || isFull(err) || is[*store.ReadOnlyError](err) || is[*store.ForeignError](err) {
 		return err // these have hints of their own
 	}
 	return hint.Add(err, "name a folder that this user can write to with --root DIR or SINTER_ROOT")

@@ -33,6 +33,9 @@ type shelf struct {
 
 // openForWriting makes what is needed to keep anything, and removes leftovers.
 func (s *shelf) openForWriting() error {
+	if err := CheckFolder(s.root); err != nil {
+		return err
+	}
 	if err := makeFolders(s.root); err != nil {
 		return fmt.Errorf("making the store: %w", err)
 	}
@@ -53,10 +56,10 @@ func makeFolders(root string) error {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(root, "blobs/sha256"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(root, storeFolders[0]), 0o755); err != nil {
 		return err
 	}
-	for _, dir := range []string{"tmp", "locks", "layers"} {
+	for _, dir := range storeFolders[1:] {
 		if err := hostfile.Private(filepath.Join(root, dir)); err != nil {
 			return err
 		}
