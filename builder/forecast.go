@@ -27,7 +27,9 @@ type Forecast struct {
 
 // Foreseen is what a build would do about one step.
 type Foreseen struct {
-	Name  string
+	Name string
+	// Written is the name with the values of secret arguments, to compare with.
+	Written string
 	State State // Cached, Run or Unknown
 	// Why says why it would run.
 	Why []cache.Reason
@@ -46,6 +48,7 @@ func Foresee(ctx context.Context, g *parser.Graph, c Config) (*Forecast, error) 
 		return nil, err
 	}
 	e.plan.ahead, e.plan.facts = nil, undisturbed{stored{e}}
+	e.Layers.LookOnly = true
 	p, err := e.plan.plan(ctx, g)
 	if err != nil {
 		return nil, err
@@ -71,7 +74,12 @@ func (u undisturbed) Digest(ctx context.Context, in parser.Input, sel fileop.Sel
 	if files == nil || err != nil {
 		return "", err
 	}
-	return u.bounds.digest(ctx, files, sel)
+	content, err := u.bounds.digest(ctx, files, sel)
+	if err != nil && ctx.Err() == nil && !u.isFiles(in.Node) {
+		// A build makes the layer again, or may read what this user may not.
+		return "", nil
+	}
+	return content, err
 }
 
 // files returns an input as files to read, if they are at hand: those of steps that need
@@ -107,7 +115,7 @@ func (u undisturbed) files(ctx context.Context, in parser.Input) (source.FS, err
 }
 
 func (e *engine) foreseen(ctx context.Context, v Verdict) Foreseen {
-	s := Foreseen{Name: v.Node.Name, State: v.State}
+	s := Foreseen{Name: v.Node.Name, Written: v.Node.Written, State: v.State}
 	switch v.State {
 	case NotNeeded:
 		s.State = Cached

@@ -88,6 +88,8 @@ type Node struct {
 	// Name is what the user sees, such as "[build 3/7] RUN go build": one line without
 	// secrets (Graph.Redact) and without control characters.
 	Name string
+	// Written is the name with its secrets.
+	Written string
 	// Pos are the places in Graph.Files that the step comes from.
 	Pos []Range
 	// Platform that the step is for; zero when it does not matter (local

@@ -53,6 +53,7 @@ func parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 	}
 	g.args, g.redact = sync.OnceValue(e.declaredArgs), Redactor(req.BuildArgs)
 	for _, n := range g.Nodes {
+		n.Written = onOneLine(n.Name)
 		n.Name, n.GroupName = onOneLine(g.Redact(n.Name)), onOneLine(g.Redact(n.GroupName))
 	}
 	for i := range g.Files {

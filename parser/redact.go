@@ -66,7 +66,7 @@ const shortestSecret = 4
 func secretValues(args map[string]string) *strings.Replacer {
 	var values []string
 	for name, value := range args {
-		if len(value) < shortestSecret || !LooksSecret(name) {
+		if len(value) < shortestSecret || value == "true" || value == "false" || !LooksSecret(name) {
 			continue
 		}
 		quoted := strconv.Quote(value)

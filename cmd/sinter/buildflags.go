@@ -132,7 +132,7 @@ var imageFormats = []string{"oci", "docker"}
 // display is the mode of the display. $BUILDKIT_PROGRESS stands for auto.
 func (f *buildFlags) display() (displayMode, error) {
 	mode := f.progress
-	if env := os.Getenv(progressVariable); env != "" && mode == "auto" {
+	if env := os.Getenv(progressVariable); env != "" && mode == "auto" && !f.quiet {
 		if err := mode.Set(env); err != nil {
 			return "", wrongValue(progressVariable, env, err.Error())
 		}
@@ -216,11 +216,11 @@ func (f *buildFlags) platformList() ([]ocispec.Platform, error) {
 			list = append(list, hostPlatform())
 			continue
 		}
-		var p platformFlag
-		if err := p.Set(text); err != nil {
+		p, err := parsePlatform(text)
+		if err != nil {
 			return nil, wrongValue(from, text, err.Error())
 		}
-		list = append(list, *p.Platform)
+		list = append(list, p)
 	}
 	return list, nil
 }

@@ -76,7 +76,7 @@ func (a *app) listImages(ctx context.Context, f *imagesFlags, args []string) err
 }
 
 func (f *imagesFlags) listing() listing {
-	l := listing{format: f.format, quiet: f.quiet, headers: row{
+	l := listing{format: f.format, quiet: f.quiet, once: true, headers: row{
 		"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
 		"CreatedSince": "CREATED", "CreatedAt": "CREATED AT", "Size": "SIZE",
 		"SharedSize": "SHARED SIZE", "UniqueSize": "UNIQUE SIZE", "Containers": "CONTAINERS",

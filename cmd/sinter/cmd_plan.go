@@ -120,9 +120,9 @@ func (p *planning) refused(f *builder.Forecast) string {
 		if s.State == builder.Cached {
 			continue
 		}
-		stage, text := cache.SplitName(s.Name)
+		stage, text := cache.SplitName(s.Written)
 		for _, r := range p.fails {
-			if r.MatchString(s.Name) || r.MatchString(text) || stage != "" && r.MatchString(stage) {
+			if r.MatchString(s.Written) || r.MatchString(text) || stage != "" && r.MatchString(stage) {
 				return s.Name
 			}
 		}

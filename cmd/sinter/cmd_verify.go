@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -49,20 +50,31 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 		if err != nil {
 			return err
 		}
+		// What was removed is said whatever comes after.
+		if err := printLines(a.stdout, lines); err != nil {
+			return err
+		}
 		named, images, err := verifyNamed(ctx, lib.Env)
 		if err != nil {
 			return err
 		}
 		if bad += len(named); bad == 0 {
-			lines = append(lines, fmt.Sprintf("OK: %s verified", count(images, "image")))
+			named = append(named, fmt.Sprintf("OK: %s verified", count(images, "image")))
 		}
-		for _, line := range append(lines, named...) {
-			if _, err := fmt.Fprintln(a.stdout, line); err != nil {
-				return err
-			}
+		if err := printLines(a.stdout, named); err != nil {
+			return err
 		}
 		return foundProblems(bad, repair, lib.Store.IsUnlocked())
 	})
+}
+
+func printLines(w io.Writer, lines []string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // foundProblems is the error about problems in the store; nil if there are none. In an

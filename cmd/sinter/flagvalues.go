@@ -69,13 +69,21 @@ func (p *platformFlag) Type() string { return "PLATFORM" }
 
 // Set implements pflag.Value.
 func (p *platformFlag) Set(text string) error {
-	parsed, err := platforms.Parse(text)
-	if err != nil {
-		return errors.New(platformWanted)
+	p.Platform = nil
+	if text == "" { // as $P in --platform "$P" may be
+		return nil
 	}
-	parsed = platforms.Normalize(parsed)
+	parsed, err := parsePlatform(text)
 	p.Platform = &parsed
-	return nil
+	return err
+}
+
+func parsePlatform(text string) (ocispec.Platform, error) {
+	p, err := platforms.Parse(text)
+	if err != nil {
+		return p, errors.New(platformWanted)
+	}
+	return platforms.Normalize(p), nil
 }
 
 // platformsFlag is --platform of a command that takes several, with commas between them.
@@ -88,12 +96,15 @@ func (p *platformsFlag) Type() string { return "PLATFORMS" }
 
 // Set implements pflag.Value.
 func (p *platformsFlag) Set(text string) error {
+	if text == "" {
+		return nil
+	}
 	for one := range strings.SplitSeq(text, ",") {
-		var flag platformFlag
-		if err := flag.Set(one); err != nil {
+		platform, err := parsePlatform(one)
+		if err != nil {
 			return err
 		}
-		*p = append(*p, *flag.Platform)
+		*p = append(*p, platform)
 	}
 	return nil
 }

@@ -26,8 +26,9 @@ type listing struct {
 	// titles of all that there are.
 	table   []string
 	headers row
-	// quiet leaves out all but the ID, each once, unless format is a template.
-	quiet bool
+	// quiet leaves out all but the ID, unless format is a template; once says that each is
+	// shown once.
+	quiet, once bool
 }
 
 // row is one thing by its columns.
@@ -73,7 +74,7 @@ func (l listing) render(w io.Writer, rows []row) error {
 func (l listing) printIDs(w io.Writer, rows []row) error {
 	seen := map[string]bool{}
 	for _, r := range rows {
-		if id := r["ID"]; !seen[id] {
+		if id := r["ID"]; !l.once || !seen[id] {
 			seen[id] = true
 			fmt.Fprintln(w, id)
 		}

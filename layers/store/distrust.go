@@ -12,6 +12,9 @@ import (
 // distrust has the directory form that m describes made again when it is next
 // wanted, unless it has been already.
 func (s *Store) distrust(dir string, m archive.Mark) error {
+	if s.LookOnly {
+		return nil
+	}
 	s.dirs.forget(dir)
 	if now, err := readMark(dir); err != nil || now != m {
 		return nil //nolint:nilerr // there is nothing to distrust

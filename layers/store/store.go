@@ -55,6 +55,8 @@ type Store struct {
 	*shelf
 	// Blobs are the contents that have a digest, of layers and others.
 	Blobs *Blobs
+	// LookOnly says that what is found to be changed is left as it is.
+	LookOnly bool
 
 	mu    sync.Mutex
 	metas map[layers.ID]meta
