@@ -27,8 +27,8 @@ func Explain(now, before BuildStep, listing func(digest string) Listing) []Reaso
 	for _, d := range pairs {
 		switch {
 		case d.is.Value == d.was.Value || d.is.Kind == Does:
-		case other && (d.is.Kind == Setting || d.is.Kind == Variable):
-			// RUN has other parts than COPY.
+		case other && (d.is.Kind == Setting || d.is.Kind == Variable || d.is.stands()):
+			// RUN has other parts than COPY, and calls what it stands on otherwise.
 		case d.is.Kind == Content && d.lacksOne():
 			// What names other files is told of: the instruction, or a mount.
 		case d.is.Kind == Content && instruction && (selects || d.is.From != d.was.From):
@@ -39,9 +39,15 @@ func Explain(now, before BuildStep, listing func(digest string) Listing) []Reaso
 				list = append(list, r)
 			}
 		case d.is.Kind == Content:
-		case d.is.Kind == After && instruction && d.lacksOne():
+		case d.is.stands() && instruction && d.lacksOne():
 			// With --link it stands on nothing.
 		default:
+			list = append(list, d.reason())
+		}
+	}
+	if other {
+		is, was := root(now.Parts), root(before.Parts)
+		if d := (pair{is, was}); is.Value != was.Value && is.stands() && was.stands() {
 			list = append(list, d.reason())
 		}
 	}
@@ -53,6 +59,17 @@ func Explain(now, before BuildStep, listing func(digest string) Listing) []Reaso
 		list = append(list, Reason{Kind: InstructionChanged})
 	}
 	return list
+}
+
+// stands reports whether a step stands on what the part is about.
+func (p Part) stands() bool { return p.Kind == Base || p.Kind == After }
+
+// root is the part for that on which a step stands; the zero Part if it stands on nothing.
+func root(parts []Part) Part {
+	if i := slices.IndexFunc(parts, Part.stands); i >= 0 {
+		return parts[i]
+	}
+	return Part{}
 }
 
 // order names variables in their order, which counts.
@@ -125,7 +142,9 @@ func instructionReason(now, before BuildStep, pairs []pair) (list []Reason, chan
 	_, is := now.instruction()
 	_, was := before.instruction()
 	changed = is != was && now.Text != "" && before.Text != ""
-	i := slices.IndexFunc(pairs, func(d pair) bool { return d.is.Kind == Does && d.is.Value != d.was.Value })
+	i := slices.IndexFunc(pairs, func(d pair) bool {
+		return d.is.Kind == Does && d.is.Does() != d.was.Does()
+	})
 	if i < 0 && !changed {
 		return nil, false
 	}
@@ -135,7 +154,22 @@ func instructionReason(now, before BuildStep, pairs []pair) (list []Reason, chan
 	case pairs[i].lacksOne():
 		return []Reason{{Kind: InstructionChanged}}, true
 	}
-	return []Reason{{Kind: InstructionChanged, Name: pairs[i].is.Name, Is: pairs[i].is.Value, Was: pairs[i].was.Value}}, false
+	return []Reason{{Kind: InstructionChanged, Name: pairs[i].is.Name, Is: pairs[i].is.Does(), Was: pairs[i].was.Does()}}, false
+}
+
+// Does is what a part says that a step does. Which of the step's inputs an action of COPY
+// is about is left out: inputs are told of by themselves.
+func (p Part) Does() string {
+	if !strings.HasPrefix(p.Name, "action ") {
+		return p.Value
+	}
+	var b strings.Builder
+	for line := range strings.Lines(p.Value) {
+		if name, _, _ := strings.Cut(line, " "); !slices.Contains([]string{"on", "from", "output"}, name) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // selections reports whether fields differ that say which files a step reads.

@@ -128,6 +128,25 @@ func TestExplain(t *testing.T) {
 			"instruction changed, it was: COPY x"},
 		"files that are selected otherwise": {written("COPY --from=s x /", does("copy\nsource \"/x\"\n"), files("sha256:2", "[s 1/1] RUN y")), written("COPY --from=s y /", does("copy\nsource \"/y\"\n"), files("sha256:1", "[s 1/1] RUN y")),
 			"instruction changed, it was: COPY --from=s y /"},
+		"a RUN in place of a COPY on the same base": {
+			written("RUN x", Part{Name: "operation", Value: "run"}, Part{Name: "root", Kind: Base, Value: "1", From: "image@1"}),
+			written("COPY x", Part{Name: "operation", Value: "file"}, Part{Name: "input 0", Kind: Base, Value: "1", From: "image@1"}),
+			"instruction changed, it was: COPY x",
+		},
+		"a RUN in place of a COPY on another base": {
+			written("RUN x", Part{Name: "operation", Value: "run"}, Part{Name: "root", Kind: Base, Value: "2", From: "image@2"}),
+			written("COPY x", Part{Name: "operation", Value: "file"}, Part{Name: "input 0", Kind: Base, Value: "1", From: "image@1"}),
+			"instruction changed, it was: COPY x; base image image is now 2, was 1",
+		},
+		"--link on a base": {
+			written("COPY --link x", does("x")), written("COPY x", does("x"), Part{Name: "input 0", Kind: Base, Value: "1", From: "image@1"}),
+			"instruction changed, it was: COPY x",
+		},
+		"another input of a COPY": {
+			step("[2/2] COPY x", Part{Name: "action 1", Kind: Does, Value: "copy\non 0\nfrom 1\n"}, after("1", "[1/2] RUN y")),
+			step("[1/1] COPY x", Part{Name: "action 1", Kind: Does, Value: "copy\non -1\nfrom 0\n"}),
+			"it now follows RUN y, it followed nothing",
+		},
 		"a COPY in place of a RUN": {written("COPY x", Part{Name: "operation", Value: "file"}, does("x")), written("RUN x", Part{Name: "operation", Value: "run"}, does("y"), variable("1"), Part{Name: "user"}),
 			"instruction changed, it was: RUN x"},
 		"the root of a stage": {step("COPY x", files("sha256:6", "[s 1/1] RUN y")), step("COPY x", files("sha256:7", "[s 1/1] RUN y")),

@@ -167,7 +167,7 @@ func partText(records *cache.Store, p cache.Part) string {
 			return p.From
 		}
 	}
-	return strings.TrimRight(p.Value, "\n")
+	return strings.TrimRight(p.Does(), "\n")
 }
 
 // fields are names with values, which are shown in two columns. Values may have several
