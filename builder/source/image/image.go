@@ -124,6 +124,11 @@ func (f *Finder) imageChain(ctx context.Context, op parser.Image, platform *ocis
 		if chain[i], err = f.know(ctx, l); err != nil {
 			return nil, fmt.Errorf("image %s: %w", named, err)
 		}
+		if !f.LookOnly && !f.store.Available(chain[i]) {
+			// What is built on it could be neither saved nor pushed.
+			return nil, hint.Add(fmt.Errorf("image %s: its blob %s is missing, and where it came from is not known", named, l.Descriptor.Digest),
+				"build or pull the image again; sinter verify says what else is missing")
+		}
 	}
 	return chain, nil
 }

@@ -406,7 +406,23 @@ func TestLocalImage(t *testing.T) {
 	if err != nil || meta.Digest != desc.Digest {
 		t.Fatalf("got %+v, %v", meta, err)
 	}
-	chain, err := w.images.Chain(t.Context(), parser.Image{Ref: "docker.io/library/mine:latest@" + desc.Digest.String()}, platforms.DefaultSpec())
+	op := parser.Image{Ref: "docker.io/library/mine:latest@" + desc.Digest.String()}
+	// What is built on an image that is not whole could be neither saved nor pushed.
+	_, err = w.images.Chain(t.Context(), op, platforms.DefaultSpec())
+	wantImageError(t, err, "is missing, and where it came from is not known", "build or pull the image again")
+	blobs, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range blobs {
+		r, err := l.Compressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		keep(data, err, types.DockerLayer)
+	}
+	chain, err := w.images.Chain(t.Context(), op, platforms.DefaultSpec())
 	if err != nil || len(chain) != 2 || len(chain[0].Origins) != 0 {
 		t.Errorf("chain %+v, %v", chain, err)
 	}
