@@ -81,7 +81,7 @@ func absences() []absence {
 			"builder create", "builder rm", "builder stop", "builder use",
 		}},
 		{"sinter does not read bake files, but builds one target at a time with sinter build", []string{"bake", "buildx bake", "builder bake"}},
-		{"sinter keeps no record of builds", []string{"buildx history", "builder history"}},
+		{"sinter lists builds with sinter builds, and shows one with sinter explain and sinter builds logs", []string{"buildx history", "builder history"}},
 		{"sinter makes and pushes an index with sinter imagetools create", []string{
 			"manifest annotate", "manifest create", "manifest push", "manifest rm",
 		}},
