@@ -30,7 +30,7 @@ type Foreseen struct {
 	Name string
 	// Written is the name with the values of secret arguments, to compare with.
 	Written string
-	State State // Cached, Run or Unknown
+	State   State // Cached, Run or Unknown
 	// Why says why it would run.
 	Why []cache.Reason
 	// Until are the steps and downloads on whose files it depends.
