@@ -55,6 +55,11 @@ func Foresee(ctx context.Context, g *parser.Graph, c Config) (*Forecast, error) 
 	}
 	f := &Forecast{}
 	for _, v := range p {
+		if v.State == Cached || v.State == NotNeeded {
+			e.jobs[v.Node].shown.set(showCached) // reasons ask
+		}
+	}
+	for _, v := range p {
 		if e.plan.nodes[v.Node].op.kind() == stepKind {
 			f.Steps = append(f.Steps, e.foreseen(ctx, v))
 		}

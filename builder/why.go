@@ -91,31 +91,49 @@ func (e *engine) reasons(n *parser.Node, id identity, why Why, listing func(stri
 		}
 		return e.named(cache.Explain(now, near, listing))
 	}
-	return e.replaced(n, last, e.named(cache.Explain(now, before, listing)))
+	return e.replaced(n, last, e.named(cache.Explain(now, before, listing)), listing)
 }
 
 // replaced says of a step that stands on another one than before, whose instruction was
 // changed in its place, that this one changed; and of one that stands on several that were
-// put together which of these did.
-func (e *engine) replaced(n *parser.Node, last *cache.Build, list []cache.Reason) []cache.Reason {
-	for i, r := range list {
-		if r.Kind != cache.StepChanged {
-			continue
-		}
+// put together which of these did. One that changed but is cached is nothing to look at:
+// its own reasons count.
+func (e *engine) replaced(n *parser.Node, last *cache.Build, list []cache.Reason, listing func(string) cache.Listing) []cache.Reason {
+	var out []cache.Reason
+	for _, r := range list {
+		reasons := []cache.Reason{r}
 		for _, in := range e.plan.nodes[n].inputs {
-			if in.sel != nil || in.from.Node == nil {
+			if r.Kind != cache.StepChanged || in.sel != nil || in.from.Node == nil {
 				continue
 			}
 			same := r.Was == "" && r.Name == cache.ShortName(e.plan.addedLast(in.from.Node).Name)
 			if on := e.changed(in.from.Node, last); on == nil && same {
 				// Such as one that went, or the base image of steps with --link.
-				list[i].Name = "a step or base image"
+				reasons[0].Name = "a step or base image"
 			} else if was, ok := e.before(on, last); same || ok && was.Says() == r.Was {
-				list[i] = cache.Reason{Kind: cache.StepChanged, Name: cache.ShortName(on.Name)}
+				reasons = []cache.Reason{{Kind: cache.StepChanged, Name: cache.ShortName(on.Name)}}
+				if e.jobs[on].shown.now() == showCached && ok {
+					reasons = e.compared(on, was, last, listing)
+				}
+			}
+		}
+		for _, one := range reasons {
+			told := func(r cache.Reason) bool { return cache.Text([]cache.Reason{r}) == cache.Text([]cache.Reason{one}) }
+			if !slices.ContainsFunc(out, told) {
+				out = append(out, one)
 			}
 		}
 	}
-	return list
+	return out
+}
+
+// compared says how a step differs from what it was in the last build.
+func (e *engine) compared(n *parser.Node, was cache.BuildStep, last *cache.Build, listing func(string) cache.Listing) []cache.Reason {
+	now := e.stepNamed(n)
+	if id, ok := e.plan.nodes[n].known(); ok {
+		now.Key, now.Parts = id.key, shownParts(e.graph, id.recipe)
+	}
+	return e.replaced(n, last, e.named(cache.Explain(now, was, listing)), listing)
 }
 
 // changed returns n, or of what n was put together the last step, that has another key
