@@ -50,7 +50,7 @@ var mistakes = []mistake{
 	{text: noMetadata, advise: imageHint, find: findMountFrom},
 	{text: "(did you mean", advise: func(*Error, *entry) string { return "" }},
 	{text: "invalid SOURCE_DATE_EPOCH", hint: "it is a number of seconds since 1970, or the word context, or the name of a stage or named context whose time counts"},
-	{text: "target stage ", advise: func(_ *Error, d *entry) string { return stageHint("the stages are ", d) }},
+	{text: "target stage ", advise: func(_ *Error, d *entry) string { return stageHint("", d) }},
 	{text: "the Dockerfile cannot be empty", hint: startHint},
 	{text: "file with no instructions", hint: startHint},
 	{text: "failed to read dockerfile", when: caused(fs.ErrNotExist), hint: "name the Dockerfile with -f, or give the directory that it is in"},
@@ -145,7 +145,7 @@ func imageHint(e *Error, d *entry) string {
 	if strings.ContainsAny(name, "/:@") {
 		return ""
 	}
-	return stageHint(name+" is not a stage, so it is taken for an image; the stages are ", d)
+	return stageHint(name+" is not a stage, so it is taken for an image; ", d)
 }
 
 // stageHint lists the stages of the Dockerfile after intro; "" when none has a
@@ -167,7 +167,10 @@ func stageHint(intro string, d *entry) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return intro + strings.Join(names, ", ")
+	if len(names) == 1 {
+		return intro + "the only named stage is " + names[0]
+	}
+	return intro + "the stages are " + strings.Join(names, ", ")
 }
 
 // line is the first line at the error's place.

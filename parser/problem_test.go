@@ -28,7 +28,7 @@ func TestMistakes(t *testing.T) {
 		{"no such stage", "FROM debian:12 AS one\nFROM debian:12 AS two\nCOPY --from=xyzzy a b\n", nil,
 			"docker.io/library/xyzzy:latest: not found", "xyzzy is not a stage, so it is taken for an image; the stages are one, two", 3},
 		{"misspelt stage", "FROM debian:12 AS build\nFROM debian:12\nCOPY --from=biuld a b\n", nil,
-			"(did you mean build?)", "biuld is not a stage, so it is taken for an image; the stages are build", 3},
+			"(did you mean build?)", "biuld is not a stage, so it is taken for an image; the only named stage is build", 3},
 		{"no such target", "FROM debian:12 AS one\nFROM debian:12 AS two\n", func(r *parser.Request) { r.Target = "xyzzy" },
 			`target stage "xyzzy" could not be found`, "the stages are one, two", 0},
 		{"empty", "", nil, "the Dockerfile cannot be empty", "FROM scratch", 0},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -182,6 +183,10 @@ func (a *app) buildLogs(ctx context.Context, args []string) error {
 	}
 	steps, err := findSteps(b, strings.Join(args[1:], " "))
 	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(steps, func(i int) bool { return b.Steps[i].Logged }) {
+		_, err := fmt.Fprintf(a.stderr, "no step of build %s printed anything: sinter explain %s says which of them ran\n", b.ID, b.ID)
 		return err
 	}
 	for _, i := range steps {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,11 +50,21 @@ func printUsage(c *cobra.Command) error {
 	section("Commands", commands.String())
 	width := helpWidth(c.OutOrStdout())
 	for _, g := range flagGroups(c.LocalFlags()) {
-		section(g.title, g.flags.FlagUsagesWrapped(width))
+		section(g.title, flagUsages(g.flags, width))
 	}
-	section("Flags of all commands", c.InheritedFlags().FlagUsagesWrapped(width))
+	section("Flags of all commands", flagUsages(c.InheritedFlags(), width))
 	_, err := io.WriteString(c.OutOrStdout(), b.String())
 	return err
+}
+
+// optionalValue is how pflag shows a flag that needs no value: --pull POLICY[=always].
+var optionalValue = regexp.MustCompile(`(--[a-z-]+) ([A-Z]+)\[=[a-z]+\]`)
+
+// flagUsages describes flags, and those that need no value as --pull[=POLICY].
+func flagUsages(s *pflag.FlagSet, width int) string {
+	return optionalValue.ReplaceAllStringFunc(s.FlagUsagesWrapped(width), func(text string) string {
+		return fmt.Sprintf("%-*s", len(text), optionalValue.ReplaceAllString(text, "$1[=$2]"))
+	})
 }
 
 type titledFlags struct {

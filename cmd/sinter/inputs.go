@@ -93,14 +93,18 @@ func (o *opening) all(ctx context.Context) error {
 }
 
 func (o *opening) openLocal(name, dir string) error {
+	what, other := "the build context", "or - for standard input"
+	if name != "context" && name != "dockerfile" {
+		what, other = "the context "+strings.TrimPrefix(name, "_"), "or docker-image://IMAGE"
+	}
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
-		return hint.Add(fmt.Errorf("the build context: %s is a file, not a directory", dir),
+		return hint.Add(fmt.Errorf("%s: %s is a file, not a directory", what, dir),
 			"give the directory that the files to copy are in; a Dockerfile is named with -f FILE, an archive is read from standard input: - < FILE")
 	}
 	if err != nil {
-		return hint.Add(fmt.Errorf("the build context: %w", err),
-			"give a directory that exists, the address of a repository or an archive, or - for standard input")
+		return hint.Add(fmt.Errorf("%s: %w", what, err),
+			"give a directory that exists, the address of a repository or an archive, "+other)
 	}
 	root, err := o.root()
 	if err != nil {
