@@ -121,7 +121,12 @@ func (p *mountPoints) find(name string, dir bool, links int) (int, error) {
 		}
 		return p.find(target, dir, links+1)
 	}
-	return p.create(parent, path.Join(real, base), dir)
+	fd, err = p.create(parent, path.Join(real, base), dir)
+	if errors.Is(err, fs.ErrExist) {
+		// Another command that shares the directory, such as a cache mount, was faster.
+		return p.find(name, dir, links+1)
+	}
+	return fd, err
 }
 
 // path returns where in the root an open directory is.
