@@ -2,7 +2,7 @@
 //
 // The same binary is started again as the command's init, in namespaces of its
 // own: it mounts the root, runs the command, ends whatever is left of it and
-// says how it went (see inside). The builder's own mount namespace never sees a mount, so
+// says how it went (see pid1). The builder's own mount namespace never sees a mount, so
 // nothing is left when a process is killed at any moment.
 //
 // There is one path for root and for a user namespace in which we are root
@@ -77,7 +77,7 @@ type Resources struct {
 	CPUSetCPUs, CPUSetMems string
 }
 
-// Mount is one mount of a command, besides /proc, /sys and /dev; see inside.
+// Mount is one mount of a command, besides /proc, /sys and /dev; see pid1.
 type Mount = pid1.Mount
 
 // MountType is what a mount shows.

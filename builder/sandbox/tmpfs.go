@@ -14,7 +14,7 @@ import (
 )
 
 // giveTmpfs has the file systems for a plan's tmpfs mounts made where the kernel
-// keeps devices out of them (see inside), and returns those that the init gets
+// keeps devices out of them (see pid1), and returns those that the init gets
 // as open files from the number first on. Where that cannot be done, the init
 // makes them itself, with a mount option that forbids devices.
 func giveTmpfs(ctx context.Context, p *pid1.Plan, first int) (made []*os.File) {

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -164,5 +166,38 @@ func TestDependenciesAreExplained(t *testing.T) {
 	}
 	if direct < 5 {
 		t.Errorf("only %d modules were looked at", direct)
+	}
+}
+
+// TestDocumentsNameFiles: source files that documents name are there, in a folder that
+// ends as they say.
+func TestDocumentsNameFiles(t *testing.T) {
+	root := filepath.Join("..", "..")
+	var files []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".go") {
+			files = append(files, "/"+filepath.ToSlash(path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`([A-Za-z0-9_/]+\\.go)`")
+	seen := 0
+	for _, doc := range []string{"README.md", "ARCHITECTURE.md", ".github/SECURITY.md", "builder/sandbox/ADVISORIES.md"} {
+		text, err := os.ReadFile(filepath.Join(root, doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			seen++
+			if !slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, "/"+m[1]) }) {
+				t.Errorf("%s names %s: not found", doc, m[1])
+			}
+		}
+	}
+	if seen == 0 {
+		t.Error("no document names a file")
 	}
 }
