@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// An answer is found once, whoever asks, and a failure is no answer.
+// An answer is found once, whoever asks. A failure is not kept.
 func TestAnswers(t *testing.T) {
 	var a Answers[int]
 	if _, err := a.Get("x", func() (int, error) { return 1, errors.New("failed") }); err == nil {

@@ -33,7 +33,9 @@ func newBuildsCmd(a *app) *cobra.Command {
 sinter explain BUILD says what each step did and why; a BUILD is an ID, the beginning
 of one, or the name of an image for its last build.`,
 		Args: exactArgs(0),
-		RunE: func(c *cobra.Command, _ []string) error { return a.builds(c.Context(), f) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.readBuilds(c.Context(), func(records *cache.Store) error { return a.builds(records, f) })
+		},
 	}
 	c.Flags().StringVar(&f.format, "format", "", fmt.Sprintf(formatUsage, "ID"))
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only IDs")
@@ -53,12 +55,16 @@ A STEP is its number in sinter explain, or a part of its name.`,
   sinter builds logs mx1hwr0t 3
   sinter builds logs mx1hwr0t 'npm ci'`,
 		Args: usageArgs(cobra.RangeArgs(1, 2)),
-		RunE: func(c *cobra.Command, args []string) error { return a.buildLogs(c.Context(), args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.readBuilds(c.Context(), func(records *cache.Store) error { return a.buildLogs(c.Context(), records, args) })
+		},
 	}
 }
 
-func (a *app) builds(ctx context.Context, f *buildsFlags) error {
-	release, err := a.sharedToRead(ctx)
+// readBuilds calls do with the records of builds, for a command that keeps nothing.
+func (a *app) readBuilds(ctx context.Context, do func(*cache.Store) error) error {
+	a.reads = true
+	release, err := a.shared(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,24 +73,19 @@ func (a *app) builds(ctx context.Context, f *buildsFlags) error {
 	if err != nil {
 		return err
 	}
+	return do(records)
+}
+
+func (a *app) builds(records *cache.Store, f *buildsFlags) error {
 	list, err := records.Builds()
 	if err != nil {
 		return err
 	}
 	var rows []row
 	for _, b := range list {
-		if f.quiet && isTable(f.format) {
-			if _, err := fmt.Fprintln(a.stdout, b.ID); err != nil {
-				return err
-			}
-			continue
-		}
 		rows = append(rows, f.row(b))
 	}
-	if f.quiet && isTable(f.format) {
-		return nil
-	}
-	l := listing{format: f.format, headers: row{
+	l := listing{format: f.format, quiet: f.quiet, headers: row{
 		"ID": "BUILD", "Result": "RESULT", "Created": "CREATED", "CreatedAt": "CREATED AT", "Duration": "DURATION", "Ran": "RAN",
 		"Cached": "CACHED", "Name": "NAME", "Context": "CONTEXT", "Dockerfile": "DOCKERFILE", "Image": "IMAGE",
 	}, table: []string{"ID", "Name", "Result", "Created", "Duration", "Ran", "Cached", "Context"}}
@@ -167,16 +168,7 @@ func findSteps(b cache.Build, text string) ([]int, error) {
 	return found, nil
 }
 
-func (a *app) buildLogs(ctx context.Context, args []string) error {
-	release, err := a.sharedToRead(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	records, err := a.cache()
-	if err != nil {
-		return err
-	}
+func (a *app) buildLogs(ctx context.Context, records *cache.Store, args []string) error {
 	b, err := findBuild(records, args[0])
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -27,23 +26,16 @@ took, its memory, what decided its key, its layer.`,
   sinter explain app:latest
   sinter explain mx1hwr0t 'npm ci'`,
 		Args: usageArgs(cobra.RangeArgs(0, 2)),
-		RunE: func(c *cobra.Command, args []string) error { return a.explainBuild(c.Context(), format, noTrunc, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			return a.readBuilds(c.Context(), func(records *cache.Store) error { return a.explainBuild(records, format, noTrunc, args) })
+		},
 	}
 	c.Flags().StringVar(&format, "format", "", fmt.Sprintf(formatUsage, "Why"))
 	c.Flags().BoolVar(&noTrunc, "no-trunc", false, "print the names of steps in full")
 	return c
 }
 
-func (a *app) explainBuild(ctx context.Context, format string, noTrunc bool, args []string) error {
-	release, err := a.sharedToRead(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	records, err := a.cache()
-	if err != nil {
-		return err
-	}
+func (a *app) explainBuild(records *cache.Store, format string, noTrunc bool, args []string) error {
 	build, step := "", ""
 	if len(args) > 0 {
 		build = args[0]

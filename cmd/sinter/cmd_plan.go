@@ -91,12 +91,6 @@ func (b *building) plan(ctx context.Context, req parser.Request, r *builder.Reso
 	if err != nil {
 		return err
 	}
-	if err := b.allowed.Check(graph, b.devices); err != nil {
-		return err
-	}
-	if config.Epoch, err = b.checkOutputs(graph); err != nil {
-		return err
-	}
 	config.Journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), graph.Redact, b.warn)
 	r.Images.LookOnly = true
 	f, err := builder.Foresee(ctx, graph, config)

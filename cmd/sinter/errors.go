@@ -216,9 +216,9 @@ func (a *app) hints(err error) []string {
 	}
 }
 
-// fullDisk says what to do when there was no room on a disk. A command that fails for
-// lack of it may say anything, so the store's disk was looked at when it ended; if
-// it had removed by then what it had written, its own words are all there is.
+// fullDisk says what to do about a full disk. A command that fails on one may say
+// anything, so the store's disk was checked when it ended; if it had removed by then what
+// it had written, only its own message is left.
 func (a *app) fullDisk(err error) string {
 	var command *runner.CommandError
 	switch {

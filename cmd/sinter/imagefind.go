@@ -253,12 +253,6 @@ func (lib library) whole(n namedImage, platform *ocispec.Platform) (*stored.Imag
 	return n.built.Only(n.built.Manifests[0].Platform)
 }
 
-// sharedToRead is shared for a command that keeps nothing.
-func (a *app) sharedToRead(ctx context.Context) (release func(), err error) {
-	a.reads = true
-	return a.shared(ctx)
-}
-
 // shared checks that the store can be used, and shares its lock with commands of
 // older versions, whose prune knows of no claims.
 func (a *app) shared(ctx context.Context) (release func(), err error) {

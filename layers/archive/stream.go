@@ -164,8 +164,8 @@ func contentSize(e layers.Entry) int64 {
 }
 
 // content copies exactly e.Size bytes and returns their digest. More or
-// fewer mean that the file was changed while it was being read, other bytes
-// than the digest that e already has are folder.ErrCorrupt.
+// fewer mean that the file was changed while it was being read. If e already has a
+// digest, everything else is folder.ErrCorrupt.
 func (s *stream) content(e layers.Entry, content io.Reader) (layers.Sum, error) {
 	if s.buf == nil {
 		s.buf = make([]byte, copyBufferSize)
@@ -180,6 +180,9 @@ func (s *stream) content(e layers.Entry, content io.Reader) (layers.Sum, error) 
 	for left := e.Size; ; {
 		n, err := content.Read(s.buf)
 		if int64(n) > left {
+			if e.Sum.Known() {
+				return layers.Sum{}, fmt.Errorf("%w %s: more than its %d bytes", folder.ErrCorrupt, e.Sum, e.Size)
+			}
 			return layers.Sum{}, errors.New("the file grew while it was being read")
 		}
 		left -= int64(n)
@@ -188,6 +191,9 @@ func (s *stream) content(e layers.Entry, content io.Reader) (layers.Sum, error) 
 			return layers.Sum{}, err
 		}
 		if err == io.EOF {
+			if left > 0 && e.Sum.Known() {
+				return layers.Sum{}, fmt.Errorf("%w %s: %d of its %d bytes are missing: %w", folder.ErrCorrupt, e.Sum, left, e.Size, io.ErrUnexpectedEOF)
+			}
 			if left > 0 {
 				return layers.Sum{}, fmt.Errorf("the content ends %d bytes early: %w", left, io.ErrUnexpectedEOF)
 			}

@@ -23,8 +23,8 @@ import (
 //
 // lower is what the command saw below: entries that the overlay copied up
 // and nobody changed, and whiteouts that hide nothing, are left out.
-// A directory is unchanged if its mode, owner and attributes are (its time
-// alone is no change, as in BuildKit); it is kept if something below it
+// A directory is unchanged if its mode, owner and attributes are (a
+// new time alone does not count, as in BuildKit); it is kept if something below it
 // is, so that a layer lists the parents of all it has. A file is unchanged if
 // also its time, size and content are; openLower gives the content below.
 // The root itself is never listed; sockets are not either.

@@ -63,7 +63,7 @@ func strange(root string) string {
 		if name == "contexts" || name == "lost+found" { // the latter is a new volume's
 			continue
 		}
-		if !e.IsDir() {
+		if !isDir(filepath.Join(root, name)) { // symlinks to folders elsewhere are fine
 			return name
 		}
 		below, err := os.ReadDir(filepath.Join(root, name))

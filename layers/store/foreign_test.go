@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -24,12 +25,20 @@ func TestForeignFolder(t *testing.T) {
 		{"what builds without images leave", []string{"steps/", "content/", "locks/x", "tmp/", "contexts/x"}, ""},
 		{"what checks leave", []string{"contexts/x"}, ""},
 		{"an empty folder more", []string{"tmp/", "work/"}, ""},
+		{"a folder on another disk", []string{"layers -> elsewhere"}, ""},
 		{"a folder more", []string{"tmp/", "work/x"}, "work/x"},
 		{"an image layout", []string{"oci-layout", "index.json", "blobs/sha256/00"}, "blobs/sha256"},
 		{"a file that is called as a folder", []string{"tmp"}, "tmp"},
 	} {
 		root := t.TempDir()
 		for _, f := range tt.files {
+			if link, target, ok := strings.Cut(f, " -> "); ok {
+				target = filepath.Join(t.TempDir(), target)
+				if err := errors.Join(os.Mkdir(target, 0o700), os.Symlink(target, filepath.Join(root, link))); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
 			path := filepath.Join(root, f)
 			dir := filepath.Dir(path)
 			if f[len(f)-1] == '/' {
