@@ -37,9 +37,9 @@ func Wait(ctx context.Context, d time.Duration) error {
 
 // Backoff says how long to pause between attempts.
 type Backoff struct {
-	// First is the pause after the first failure. It doubles each time, with some
-	// jitter, until it is Longest, which is also the most that a server can make us
-	// wait.
+	// First is the pause after the first failure. It doubles each time up to Longest,
+	// and has some jitter. Who retries gives up when a server asks for more than
+	// Longest.
 	First, Longest time.Duration
 	// Wait is Wait, but for tests.
 	Wait func(context.Context, time.Duration) error
@@ -52,6 +52,7 @@ func (b *Backoff) Pause(ctx context.Context, n int, asked time.Duration) error {
 	for ; n > 1 && d < b.Longest; n-- {
 		d *= 2
 	}
+	d = min(d, b.Longest)
 	d += time.Duration(rand.Int64N(int64(d)/4 + 1))
 	return b.Wait(ctx, max(d, asked))
 }

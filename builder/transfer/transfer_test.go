@@ -69,3 +69,25 @@ func TestWatch(t *testing.T) {
 		})
 	}
 }
+
+func TestPause(t *testing.T) {
+	var waited time.Duration
+	b := Backoff{First: time.Second, Longest: 10 * time.Second, Wait: func(_ context.Context, d time.Duration) error {
+		waited = d
+		return nil
+	}}
+	for _, tt := range []struct {
+		n                  int
+		asked, least, most time.Duration
+	}{
+		{1, 0, time.Second, 1250 * time.Millisecond},
+		{2, 0, 2 * time.Second, 2500 * time.Millisecond},
+		{4, 0, 8 * time.Second, 10 * time.Second},
+		{100, 0, 10 * time.Second, 12500 * time.Millisecond},
+		{1, 7 * time.Second, 7 * time.Second, 7 * time.Second},
+	} {
+		if err := b.Pause(t.Context(), tt.n, tt.asked); err != nil || waited < tt.least || waited > tt.most {
+			t.Errorf("after %d failures, asked for %v: waited %v, %v", tt.n, tt.asked, waited, err)
+		}
+	}
+}
