@@ -38,6 +38,9 @@ type frontend struct {
 	ignoreMu  sync.Mutex
 	ignoreErr error // of the first ignore file that is there and cannot be read
 
+	// found are the images that this frontend and those for its inputs asked for.
+	found *askedImages
+
 	images memo[ImageMeta]
 	files  memo[[]byte]
 	trees  memo[fs.FS]
@@ -58,7 +61,7 @@ func newFrontend(req Request, r Resolver, warn func(Warning)) (*frontend, error)
 	if p.OS == "" && p.Architecture == "" {
 		p = platforms.DefaultSpec()
 	}
-	return &frontend{opts: opts, from: req.From, shown: req.Shown, platform: platforms.Normalize(p), resolver: r, warn: warn}, nil
+	return &frontend{opts: opts, from: req.From, shown: req.Shown, platform: platforms.Normalize(p), resolver: r, warn: warn, found: &askedImages{}}, nil
 }
 
 // prepare makes a frontend that can answer the request.

@@ -2,6 +2,7 @@ package parser
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -20,6 +21,7 @@ type Graph struct {
 	args func() map[string]bool
 	// redact hides secrets in texts; nil of a graph that was not parsed.
 	redact func(string) string
+	asked  Asked
 }
 
 // IsArg reports whether a variable is a build argument: whether an ARG of the Dockerfile
@@ -54,6 +56,21 @@ func (g *Graph) Text(n *Node) string {
 	return onOneLine(strings.Join(words, " "))
 }
 
+// Below returns the nodes that a target needs, in the order of the graph.
+func (g *Graph) Below(t Target) []*Node {
+	needed := map[*Node]bool{t.Node: true}
+	// A node's inputs come before it.
+	for _, n := range slices.Backward(g.Nodes) {
+		if !needed[n] {
+			continue
+		}
+		for _, in := range n.Inputs {
+			needed[in.Node] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(g.Nodes), func(n *Node) bool { return !needed[n] })
+}
+
 // SourceFile is a text with positions in it.
 type SourceFile struct {
 	Name string
@@ -76,6 +93,8 @@ type Target struct {
 	BaseConfig []byte
 	// Epoch is SOURCE_DATE_EPOCH in seconds, when one was given.
 	Epoch *int64
+
+	definition *definition
 }
 
 // Node is one step.

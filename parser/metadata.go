@@ -17,12 +17,13 @@ import (
 func (f *frontend) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
 	scheme, ref, _ := strings.Cut(op.Identifier, "://")
 	var meta ImageMeta
+	var platform *ocispec.Platform
 	var err error
 	switch scheme {
 	case "docker-image":
-		meta, err = f.image(ctx, ref, opt.ImageOpt)
+		meta, platform, err = f.image(ctx, ref, opt.ImageOpt)
 	case "oci-layout":
-		meta, err = f.layout(ctx, ref, opt.OCILayoutOpt)
+		meta, platform, err = f.layout(ctx, ref, opt.OCILayoutOpt)
 	case "local":
 		return &sourceresolver.MetaResponse{Op: op}, nil
 	case "git", "http", "https":
@@ -33,6 +34,7 @@ func (f *frontend) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, o
 	if err != nil {
 		return nil, err
 	}
+	f.found.add(meta, platform, scheme == "oci-layout")
 	found := op.CloneVT()
 	if meta.Ref != "" {
 		found.Identifier = scheme + "://" + meta.Ref
@@ -78,27 +80,29 @@ func (f *frontend) ResolveImageConfig(ctx context.Context, ref string, opt sourc
 	return sourceresolver.NewImageMetaResolver(f).ResolveImageConfig(ctx, ref, opt)
 }
 
-func (f *frontend) image(ctx context.Context, ref string, opt *sourceresolver.ResolveImageOpt) (ImageMeta, error) {
+func (f *frontend) image(ctx context.Context, ref string, opt *sourceresolver.ResolveImageOpt) (ImageMeta, *ocispec.Platform, error) {
 	if opt == nil {
 		opt = &sourceresolver.ResolveImageOpt{}
 	}
 	pull := opt.ResolveMode == pb.AttrImageResolveModeForcePull
 	p := f.orBuildPlatform(opt.Platform)
 	key := fmt.Sprintf("image %s %s %t", ref, platforms.FormatAll(*p), pull)
-	return f.images.get(key, func() (ImageMeta, error) {
+	meta, err := f.images.get(key, func() (ImageMeta, error) {
 		return f.resolver.ResolveImage(ctx, ref, p, pull)
 	})
+	return meta, p, err
 }
 
-func (f *frontend) layout(ctx context.Context, ref string, opt *sourceresolver.ResolveOCILayoutOpt) (ImageMeta, error) {
+func (f *frontend) layout(ctx context.Context, ref string, opt *sourceresolver.ResolveOCILayoutOpt) (ImageMeta, *ocispec.Platform, error) {
 	if opt == nil {
 		opt = &sourceresolver.ResolveOCILayoutOpt{}
 	}
 	store, p := opt.Store.StoreID, f.orBuildPlatform(opt.Platform)
 	key := fmt.Sprintf("layout %s %s %s", store, ref, platforms.FormatAll(*p))
-	return f.images.get(key, func() (ImageMeta, error) {
+	meta, err := f.images.get(key, func() (ImageMeta, error) {
 		return f.resolver.ResolveLayout(ctx, store, ref, p)
 	})
+	return meta, p, err
 }
 
 func (f *frontend) orBuildPlatform(p *ocispec.Platform) *ocispec.Platform {

@@ -51,6 +51,9 @@ func parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 	if err != nil {
 		return nil, fmt.Errorf("translating the frontend's answer: %w", err)
 	}
+	if g.asked, err = f.asked(req); err != nil {
+		return nil, err
+	}
 	g.args, g.redact = sync.OnceValue(e.declaredArgs), Redactor(req.BuildArgs)
 	for _, n := range g.Nodes {
 		n.Written = onOneLine(n.Name)
@@ -153,7 +156,7 @@ func (t *translation) target(img converted) (Target, error) {
 	}
 	res := img.result
 	redactHistory(res)
-	target := Target{Platform: platform(img), Node: end.Node, Output: end.Output}
+	target := Target{Platform: platform(img), Node: end.Node, Output: end.Output, definition: img.definition}
 	if target.Config, err = json.Marshal(res.Image); err != nil {
 		return Target{}, fmt.Errorf("the image config: %w", err)
 	}

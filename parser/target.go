@@ -71,6 +71,7 @@ func (f *frontend) addInput(ctx context.Context, req Request, name string, p oci
 	if err != nil {
 		return err
 	}
+	inner.found = f.found
 	e, err := inner.open(ctx)
 	if err != nil {
 		return inner.problem(ctx, e, err)

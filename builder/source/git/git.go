@@ -148,6 +148,16 @@ func (f *Fetcher) Commit(ctx context.Context, op parser.Git) ([]byte, error) {
 	return []byte(out), err
 }
 
+// Pin returns the hash of the commit that op names.
+func (f *Fetcher) Pin(ctx context.Context, op parser.Git) (string, error) {
+	q, err := newRequest(op)
+	if err != nil {
+		return "", err
+	}
+	rev, err := f.revision(ctx, q)
+	return cmp.Or(rev.commit, rev.object), err
+}
+
 func newRequest(op parser.Git) (request, error) {
 	q := request{
 		ref: op.Ref, checksum: op.Checksum, skipSubmodules: op.SkipSubmodules,
