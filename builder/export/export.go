@@ -225,7 +225,9 @@ func (w *writing) files(ctx context.Context, o output.Spec, part func(string) fu
 	if o.PlatformSplit != nil {
 		split = *o.PlatformSplit
 	}
-	f, err := files.Open(ctx, w.Store, w.targets, o.Source, split)
+	f, err := files.Open(ctx, w.Store, w.targets, files.Options{
+		Source: o.Source, Split: split, Platforms: len(w.targets) > 1 || w.opts.Index, Prefix: o.AttestPrefix,
+	})
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ const (
 	ReferenceType   = "vnd.docker.reference.type"
 	ReferenceDigest = "vnd.docker.reference.digest"
 	Attestation     = "attestation-manifest"
+	AttestationType = "application/vnd.docker.attestation.manifest.v1+json"
 )
 
 // Limits. They are the same wherever an image is read or written, so that an image

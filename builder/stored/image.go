@@ -131,9 +131,10 @@ func (b *Image) Open(ctx context.Context, desc ocispec.Descriptor) (io.ReadClose
 // Origins are repositories that are known to have the blob.
 func (b *Image) Origins(d digest.Digest) []string { return b.byDigest[d].Origins }
 
-// New returns the image that desc describes, whose manifests are in the store.
-func New(s *store.Store, desc ocispec.Descriptor, manifests []Manifest) *Image {
-	b := &Image{Store: s, Desc: desc, Manifests: manifests}
+// New returns the image that desc describes, whose manifests are in the store. attached
+// are the blobs of what in its index is not an image, those that others name first.
+func New(s *store.Store, desc ocispec.Descriptor, manifests []Manifest, attached ...ocispec.Descriptor) *Image {
+	b := &Image{Store: s, Desc: desc, Manifests: manifests, attached: attached}
 	b.remember()
 	return b
 }

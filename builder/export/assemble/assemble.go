@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/export/annotation"
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/stored"
@@ -41,6 +42,9 @@ type Part struct {
 	// Epoch (seconds since 1970) is the latest time that may be in config,
 	// history and files, but for those of the base image; optional.
 	Epoch *int64
+	// Attest returns what is attested of the image; optional. It is called when all
+	// layers are made.
+	Attest func(context.Context) ([]attest.Attestation, error)
 }
 
 // PlatformOf is the platform that the config of a part says, or that of the part.
@@ -75,6 +79,7 @@ type Options struct {
 	// for those that have no time of their own.
 	KeepTimes   bool
 	Annotations annotation.List
+	Attest      Attest
 }
 
 // Check refuses options that do not go together, or have no place in an image for
@@ -84,7 +89,10 @@ func (o Options) Check(targets []ocispec.Platform) error {
 		return hint.Add(errors.New("compression=zstd does not go with Docker's media types (oci-mediatypes=false)"),
 			"Docker's media types have no name for zstd: leave one of the two out")
 	}
-	return o.Annotations.Check(targets, len(targets) > 1 || o.Index, o.DockerTypes)
+	if err := o.checkAttest(); err != nil {
+		return err
+	}
+	return o.Annotations.Check(targets, o.hasIndex(len(targets)), o.DockerTypes)
 }
 
 // Image makes the image of parts, one for each platform: it writes configs,
@@ -103,14 +111,18 @@ func Image(ctx context.Context, s *store.Store, parts []Part, o Options) (*store
 			return nil, fmt.Errorf("assembling the image: %w", err)
 		}
 	}
-	desc := manifests[0].Desc
-	if len(parts) > 1 || o.Index {
-		var err error
-		if desc, err = putIndex(ctx, s, manifests, o); err != nil {
-			return nil, fmt.Errorf("assembling the image: %w", err)
-		}
+	if !o.hasIndex(len(parts)) {
+		return stored.New(s, manifests[0].Desc, manifests), nil
 	}
-	return stored.New(s, desc, manifests), nil
+	made, err := o.attested(ctx, s, parts, manifests)
+	if err != nil {
+		return nil, err
+	}
+	desc, err := putIndex(ctx, s, manifests, made, o)
+	if err != nil {
+		return nil, fmt.Errorf("assembling the image: %w", err)
+	}
+	return stored.New(s, desc, manifests, attachedTo(made)...), nil
 }
 
 func assembleOne(ctx context.Context, s *store.Store, img Part, o Options) (stored.Manifest, error) {
@@ -217,8 +229,8 @@ func layerType(mediaType string, docker bool) string {
 	return mediaType
 }
 
-// putIndex writes the index of several manifests.
-func putIndex(ctx context.Context, s *store.Store, manifests []stored.Manifest, o Options) (ocispec.Descriptor, error) {
+// putIndex writes the index of manifests, and of what is attested of them.
+func putIndex(ctx context.Context, s *store.Store, manifests []stored.Manifest, made []*attest.Manifest, o Options) (ocispec.Descriptor, error) {
 	mediaType := ocispec.MediaTypeImageIndex
 	if o.DockerTypes {
 		mediaType = manifest.DockerIndex
@@ -229,6 +241,9 @@ func putIndex(ctx context.Context, s *store.Store, manifests []stored.Manifest, 
 	}
 	for _, m := range manifests {
 		index.Manifests = append(index.Manifests, m.Desc)
+	}
+	for _, m := range made {
+		index.Manifests = append(index.Manifests, m.Descriptor)
 	}
 	desc, err := putJSON(ctx, s, index, mediaType)
 	desc.Annotations = o.Annotations.At(annotation.IndexDescriptor, nil)

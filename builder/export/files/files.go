@@ -2,6 +2,7 @@
 package files
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -28,6 +29,8 @@ type rootfs struct {
 	source string
 	// prefix is where it goes in the output.
 	prefix string
+	// statements are what is attested of the files, by their names in the output.
+	statements map[string][]byte
 }
 
 // Files are the root file systems of an output, in the order of their places in it.
@@ -36,10 +39,22 @@ type Files struct {
 	roots []rootfs
 }
 
-// Open opens the files of parts: of each only the directory source, which is the
-// output's root; "" is all. With split there is a directory for each platform.
-func Open(ctx context.Context, s *store.Store, parts []assemble.Part, source string, split bool) (*Files, error) {
+// Options say which files an output has.
+type Options struct {
+	// Source is the directory that is the output's root; "" is all.
+	Source string
+	// Split makes a directory for each platform.
+	Split bool
+	// Platforms says that files of several platforms may be told apart by their names.
+	Platforms bool
+	// Prefix begins the names of attestations.
+	Prefix string
+}
+
+// Open opens the files of parts, with what is attested of them.
+func Open(ctx context.Context, s *store.Store, parts []assemble.Part, o Options) (*Files, error) {
 	f := &Files{store: s}
+	source, split := o.Source, o.Split
 	for _, p := range parts {
 		view, err := s.View(ctx, p.Chain)
 		if err != nil {
@@ -54,6 +69,9 @@ func Open(ctx context.Context, s *store.Store, parts []assemble.Part, source str
 		}
 		if split {
 			r.prefix = platformDir(r.platform())
+		}
+		if err := f.attest(ctx, &r, o); err != nil {
+			return nil, err
 		}
 		f.roots = append(f.roots, r)
 	}
@@ -112,7 +130,7 @@ func (r rootfs) walk(fn func(e layers.Entry, layer int) error) error {
 			return err
 		}
 	}
-	return r.view.Walk(func(e layers.Entry, layer int) error {
+	err := r.view.Walk(func(e layers.Entry, layer int) error {
 		if e.Path == r.source || !layers.Under(e.Path, r.source) {
 			return nil
 		}
@@ -122,6 +140,10 @@ func (r rootfs) walk(fn func(e layers.Entry, layer int) error) error {
 		names.Join(&e)
 		return fn(e, layer)
 	})
+	if err != nil {
+		return err
+	}
+	return r.walkStatements(fn)
 }
 
 // clamp gives e the time that the build was given, if any.
@@ -138,6 +160,9 @@ func (r rootfs) outputPath(p string) string {
 // open returns the content of a file that walk passed; how is the store's OpenFile or
 // OpenUnverified.
 func (r rootfs) open(ctx context.Context, how opener, e layers.Entry, layer int) (io.ReadCloser, error) {
+	if layer == statementLayer {
+		return io.NopCloser(bytes.NewReader(r.statements[e.Path])), nil
+	}
 	inside := strings.TrimPrefix(strings.TrimPrefix(e.Path, r.prefix), "/")
 	e.Path = path.Join(r.source, inside)
 	stored, at, ok := r.view.Lookup(e.Path)

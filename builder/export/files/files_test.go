@@ -82,7 +82,7 @@ type how struct {
 
 func writeTo(t *testing.T, s *store.Store, dest string, h how, parts ...assemble.Part) error {
 	t.Helper()
-	f, err := Open(t.Context(), s, parts, h.source, h.split)
+	f, err := Open(t.Context(), s, parts, Options{Source: h.source, Split: h.split})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/export/annotation"
 	"github.com/sinter-build/sinter/layers/archive"
 	"github.com/sinter-build/sinter/layers/hint"
@@ -20,9 +21,9 @@ func (t Type) attributes() []string {
 	case OCI, Docker:
 		return []string{"dest", "tar"}
 	case Local:
-		return []string{"dest", "platform-split", "src", "mode"}
+		return []string{"dest", "platform-split", "src", "mode", "attestation-prefix"}
 	case Tar:
-		return []string{"dest", "platform-split", "src"}
+		return []string{"dest", "platform-split", "src", "attestation-prefix"}
 	case Registry, Store:
 		return []string{"push", "push-by-digest", "registry.insecure", "store", "unpack",
 			"name-canonical", "dangling-name-prefix", "dangling-name-empty-only", "danging-name-empty-only"}
@@ -34,7 +35,8 @@ func (t Type) isImage() bool { return t == OCI || t == Docker || t == Registry |
 
 // imageAttributes are those of every type that makes an image.
 func imageAttributes() []string {
-	return []string{"name", "oci-mediatypes", "compression", "compression-level", "force-compression", "rewrite-timestamp"}
+	return []string{"name", "oci-mediatypes", "compression", "compression-level", "force-compression", "rewrite-timestamp",
+		"oci-artifact", "attestation-inline", "attestation-manifest"}
 }
 
 // set reads one attribute, except for the level of compression.
@@ -65,6 +67,11 @@ func (o *Spec) set(key, value string) error {
 		return o.setNames(value)
 	case "dangling-name-prefix":
 		o.Dangling = value
+	case "attestation-prefix":
+		return o.setPrefix(value)
+	case "attestation-manifest":
+		o.Attest, err = attest.ParseWhere(value)
+		return err
 	case "compression":
 		return o.setCompression(value)
 	default:
@@ -87,8 +94,6 @@ func (o *Spec) unknown(key string) error {
 	switch key {
 	case "source-date-epoch":
 		advice = "use --build-arg SOURCE_DATE_EPOCH=SECONDS"
-	case "oci-artifact", "attestation-inline", "attestation-prefix":
-		advice = "leave it out: there are no attestations that it could be about"
 	case "buildinfo", "buildinfo-attrs":
 		advice = "leave it out: build information is not kept in images any more"
 	case "context":
@@ -106,6 +111,14 @@ func (o *Spec) setMode(value string) error {
 	default:
 		return fmt.Errorf("mode=%s: want copy or delete", value)
 	}
+	return nil
+}
+
+func (o *Spec) setPrefix(value string) error {
+	if strings.ContainsAny(value, "/\\") {
+		return fmt.Errorf("attestation-prefix=%s: want the beginning of a file's name, without a directory", value)
+	}
+	o.AttestPrefix = value
 	return nil
 }
 
@@ -188,6 +201,10 @@ func (o *Spec) setBool(key, value string) error {
 		o.PlatformSplit = &b
 	case "rewrite-timestamp":
 		o.RewriteTimes = &b
+	case "oci-artifact":
+		o.Artifact = &b
+	case "attestation-inline":
+		o.Inline = &b
 	case "unpack":
 		if b {
 			o.Notes = append(o.Notes, "unpack=true does nothing: a layer is unpacked when a step needs it")

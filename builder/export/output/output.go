@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/export/annotation"
 	"github.com/sinter-build/sinter/builder/export/assemble"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -55,6 +56,14 @@ type Spec struct {
 	PlatformSplit *bool
 	// Source, of a Local or Tar output: this directory of the image only.
 	Source string
+	// AttestPrefix, of a Local or Tar output, begins the names of its attestations.
+	AttestPrefix string
+	// Attest is where the attestations of an image are kept; "" is where each belongs.
+	Attest attest.Where
+	// Artifact says whether attestation manifests are OCI artifacts; nil is yes. Inline
+	// says whether those that are inline-only get into the image; nil is in the store and
+	// in registries.
+	Artifact, Inline *bool
 	// Delete, of a Local output: remove files that the result has not.
 	Delete bool
 
@@ -176,5 +185,14 @@ func (o Spec) Options(shared assemble.Options) assemble.Options {
 	shared.ForceCompression = o.Force
 	shared.KeepTimes = o.RewriteTimes != nil && !*o.RewriteTimes
 	shared.Annotations = append(shared.Annotations[:len(shared.Annotations):len(shared.Annotations)], o.Annotations...)
+	shared.Attest.Where = o.Attest
+	shared.Attest.NoArtifact = o.Artifact != nil && !*o.Artifact
+	shared.Attest.NoInline = o.Type != Store && o.Type != Registry
+	if o.Inline != nil {
+		shared.Attest.NoInline = !*o.Inline
+	}
+	if o.Type == Docker { // which holds one manifest
+		shared.Attest.Asked = nil
+	}
 	return shared
 }

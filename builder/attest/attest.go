@@ -1,0 +1,195 @@
+// Package attest makes in-toto statements about images and files, and the manifests that
+// keep them: attestation manifests in BuildKit's form, which stand in an image's index,
+// refer to the image (their subject), or both. What is stated comes from elsewhere
+// (builder/provenance, builder/sbom).
+package attest
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	intoto "github.com/in-toto/in-toto-golang/in_toto"
+	"github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
+	"github.com/moby/buildkit/util/purl"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/package-url/packageurl-go"
+
+	"github.com/sinter-build/sinter/builder/manifest"
+)
+
+// Attestation is what is stated of an image or of files.
+type Attestation struct {
+	// Type is that of the predicate, Predicate is JSON.
+	Type      string
+	Predicate []byte
+	// File is the name that the statement has in outputs that are files.
+	File string
+	// InlineOnly leaves it out of outputs that are files, and of archives of one platform.
+	InlineOnly bool
+	// Referrer says that it belongs beside the image, as a referrer, and not into an index.
+	Referrer bool
+}
+
+// Subject is what a statement is about.
+type Subject struct {
+	Name   string
+	Digest digest.Digest
+}
+
+// ImageSubjects are the subjects of an image with these names, as package URLs. The one of
+// an image without names is called "_", as in-toto has it.
+func ImageSubjects(names []string, p ocispec.Platform, d digest.Digest) ([]Subject, error) {
+	var list []Subject
+	for _, name := range names {
+		url, err := purl.RefToPURL(packageurl.TypeDocker, name, &p)
+		if err != nil {
+			return nil, err
+		}
+		if s := (Subject{url, d}); !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	if len(list) == 0 {
+		list = []Subject{{"_", d}}
+	}
+	return list, nil
+}
+
+// Statement is the in-toto statement that a holds for subjects. indent is for people.
+func (a Attestation) Statement(subjects []Subject, indent bool) ([]byte, error) {
+	s := intoto.Statement{
+		StatementHeader: intoto.StatementHeader{
+			Type: intoto.StatementInTotoV1, PredicateType: a.Type,
+			Subject: []intoto.Subject{},
+		},
+		Predicate: json.RawMessage(a.Predicate),
+	}
+	for _, of := range subjects {
+		s.Subject = append(s.Subject, intoto.Subject{
+			Name: of.Name, Digest: common.DigestSet{of.Digest.Algorithm().String(): of.Digest.Encoded()},
+		})
+	}
+	if indent {
+		return json.MarshalIndent(s, "", "  ")
+	}
+	return json.Marshal(s)
+}
+
+// The media type of statements, and the annotation with the type of their predicate.
+const (
+	StatementType = intoto.PayloadType
+	PredicateKey  = "in-toto.io/predicate-type"
+)
+
+// Blob is a small blob and what describes it.
+type Blob struct {
+	ocispec.Descriptor
+	Bytes []byte
+}
+
+// newBlob describes data.
+func newBlob(data []byte, mediaType string) Blob {
+	return Blob{ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}, data}
+}
+
+// Manifest is an attestation manifest with its blobs. The first is the manifest's config.
+type Manifest struct {
+	Blob
+	Blobs []Blob
+}
+
+// unknown is the platform of what is not an image.
+var unknown = ocispec.Platform{OS: "unknown", Architecture: "unknown"}
+
+// NewManifest makes the manifest that keeps statements about the manifest subject, as
+// BuildKit makes it (exporter/containerimage/writer.go). With artifact it names its subject,
+// and so refers to it; else it has an image config, as for readers before OCI 1.1.
+func NewManifest(subject ocispec.Descriptor, list []Attestation, names []string, artifact bool) (*Manifest, error) {
+	var about []Subject
+	if subject.Platform != nil {
+		var err error
+		if about, err = ImageSubjects(names, *subject.Platform, subject.Digest); err != nil {
+			return nil, err
+		}
+	}
+	doc := ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Layers: []ocispec.Descriptor{},
+	}
+	m := &Manifest{Blobs: make([]Blob, 1)}
+	config := ocispec.Image{Platform: unknown, RootFS: ocispec.RootFS{Type: "layers"}}
+	for _, a := range list {
+		data, err := a.Statement(about, false)
+		if err != nil {
+			return nil, fmt.Errorf("the statement of type %s: %w", a.Type, err)
+		}
+		b := newBlob(data, StatementType)
+		b.Annotations = map[string]string{PredicateKey: a.Type}
+		m.Blobs = append(m.Blobs, b)
+		doc.Layers = append(doc.Layers, b.Descriptor)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, b.Digest)
+	}
+	if artifact {
+		empty := ocispec.DescriptorEmptyJSON
+		m.Blobs[0] = Blob{ocispec.Descriptor{MediaType: empty.MediaType, Digest: empty.Digest, Size: empty.Size}, empty.Data}
+		doc.Config, doc.ArtifactType = empty, manifest.AttestationType
+		doc.Subject = &ocispec.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size}
+	} else {
+		data, err := json.Marshal(config)
+		if err != nil {
+			return nil, err
+		}
+		m.Blobs[0] = newBlob(data, ocispec.MediaTypeImageConfig)
+		doc.Config = m.Blobs[0].Descriptor
+	}
+	data, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	m.Blob = newBlob(data, ocispec.MediaTypeImageManifest)
+	m.Annotations = map[string]string{
+		manifest.ReferenceType:   manifest.Attestation,
+		manifest.ReferenceDigest: subject.Digest.String(),
+	}
+	m.Platform = &unknown
+	return m, nil
+}
+
+// AsReferrer describes m as the list of a subject's referrers does.
+func (m *Manifest) AsReferrer() ocispec.Descriptor {
+	return ocispec.Descriptor{
+		MediaType: m.MediaType, Digest: m.Digest, Size: m.Size, ArtifactType: manifest.AttestationType,
+	}
+}
+
+// Where says where the attestations of an image are kept.
+type Where string
+
+// The places: in the image's index, as a referrer of its manifest, or both.
+const (
+	InIndex    Where = "index"
+	AsReferrer Where = "referrer"
+	Both       Where = "both"
+)
+
+// ParseWhere reads the value of attestation-manifest.
+func ParseWhere(text string) (Where, error) {
+	w := Where(text)
+	if !slices.Contains([]Where{InIndex, AsReferrer, Both}, w) {
+		return "", fmt.Errorf("attestation-manifest=%s: want index, referrer or both", text)
+	}
+	return w, nil
+}
+
+// Of is where a is kept in an output that says w; "" says nothing.
+func (w Where) Of(a Attestation) (index, referrer bool) {
+	own := InIndex
+	if a.Referrer {
+		own = AsReferrer
+	}
+	w = cmp.Or(w, own)
+	return w != AsReferrer, w != InIndex
+}
