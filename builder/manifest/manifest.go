@@ -35,7 +35,7 @@ type DockerEntry struct {
 }
 
 // The annotations that BuildKit gives a manifest which is about another one of its
-// index, and the type that an attestation has.
+// index, and the type that an attestation has: there, and as an OCI artifact.
 const (
 	ReferenceType   = "vnd.docker.reference.type"
 	ReferenceDigest = "vnd.docker.reference.digest"
@@ -76,9 +76,10 @@ func IsConfig(mediaType string) bool {
 }
 
 // IsAttestation reports whether desc describes a manifest that is about another one
-// of its index and not an image itself.
+// and not an image itself.
 func IsAttestation(desc ocispec.Descriptor) bool {
-	return desc.Annotations[ReferenceType] != "" || desc.Platform != nil && desc.Platform.OS == "unknown"
+	return desc.Annotations[ReferenceType] != "" || desc.ArtifactType == AttestationType ||
+		desc.Platform != nil && desc.Platform.OS == "unknown"
 }
 
 // DamagedError says that a blob is not what its descriptor says.
@@ -147,10 +148,33 @@ type Document struct {
 	Layers []ocispec.Descriptor
 	// ArtifactType is what a manifest says that it is of, if not of an image.
 	ArtifactType string
+	Annotations  map[string]string
+	// Subject is the manifest or index that this one is about; nil for most.
+	Subject *ocispec.Descriptor
 }
 
 // IsIndex reports whether d is an index.
 func (d *Document) IsIndex() bool { return IsIndex(d.Desc.MediaType) || d.Manifests != nil }
+
+// Referrer describes d as lists of referrers do, by distribution-spec 1.1: with what the
+// manifest says that it is of, and its annotations.
+func (d *Document) Referrer() ocispec.Descriptor {
+	r := ocispec.Descriptor{
+		MediaType: d.Desc.MediaType, Digest: d.Desc.Digest, Size: int64(len(d.Data)),
+		ArtifactType: d.ArtifactType, Annotations: d.Annotations,
+	}
+	if r.ArtifactType == "" && d.Config != nil {
+		r.ArtifactType = d.Config.MediaType
+	}
+	return r
+}
+
+// FallbackTag is the tag under which a registry without an API for referrers has the
+// index of those of a manifest.
+func FallbackTag(subject digest.Digest) string {
+	hex := subject.Encoded()
+	return string(subject.Algorithm()) + "-" + hex[:min(len(hex), 64)]
+}
 
 // Blobs are the layers and the config of a manifest.
 func (d *Document) Blobs() []ocispec.Descriptor {
@@ -169,12 +193,15 @@ func Parse(desc ocispec.Descriptor, data []byte) (*Document, error) {
 		Config    *ocispec.Descriptor  `json:"config"`
 		Layers    []ocispec.Descriptor `json:"layers"`
 
-		ArtifactType string `json:"artifactType"`
+		ArtifactType string              `json:"artifactType"`
+		Annotations  map[string]string   `json:"annotations"`
+		Subject      *ocispec.Descriptor `json:"subject"`
 	}
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 	}
-	d.Manifests, d.Config, d.Layers, d.ArtifactType = fields.Manifests, fields.Config, fields.Layers, fields.ArtifactType
+	d.Manifests, d.Config, d.Layers = fields.Manifests, fields.Config, fields.Layers
+	d.ArtifactType, d.Annotations, d.Subject = fields.ArtifactType, fields.Annotations, fields.Subject
 	if err := d.check(); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 	}
@@ -193,6 +220,11 @@ func (d *Document) check() error {
 	for _, b := range append(d.Blobs(), d.Manifests...) {
 		if err := check(b); err != nil {
 			return err
+		}
+	}
+	if d.Subject != nil {
+		if err := CheckSmall(*d.Subject); err != nil {
+			return fmt.Errorf("its subject: %w", err)
 		}
 	}
 	if d.Config != nil && IsConfig(d.Config.MediaType) {

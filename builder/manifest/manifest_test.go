@@ -138,6 +138,11 @@ func TestParseHostile(t *testing.T) {
 		{"config that is too large", image, `{"config":` + fmt.Sprintf(entry, MaxBytes+1) + `}`, "must not have more"},
 		{"config of the most bytes", image, `{"config":` + fmt.Sprintf(entry, MaxBytes) + `}`, ""},
 		{"artifact without a config", "application/x", `{}`, ""},
+		{"subject", image, `{"subject":{` + good + `}}`, ""},
+		{"subject of an index", index, `{"manifests":[],"subject":{` + good + `}}`, ""},
+		{"subject without a digest", image, `{"subject":{}}`, "subject"},
+		{"subject that is a path", index, `{"subject":{"digest":"sha256:../x"}}`, "subject"},
+		{"subject that is too large", image, `{"subject":` + fmt.Sprintf(entry, MaxBytes+1) + `}`, "must not have more"},
 		{"null", image, `null`, ""},
 		{"empty index", index, `{}`, ""},
 		{"too many layers", image, `{"layers":[` + strings.Repeat("{"+good+"},", MaxEntries) + "{" + good + "}]}", "must not list more"},
@@ -148,6 +153,35 @@ func TestParseHostile(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// A referrer is described with what it is of, and its annotations.
+func TestReferrer(t *testing.T) {
+	const config = `"config":{"mediaType":"application/x-config","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}`
+	for _, c := range []struct{ data, want string }{
+		{`{` + config + `}`, "application/x-config"},
+		{`{"artifactType":"application/x-type",` + config + `}`, "application/x-type"},
+		{`{"artifactType":"` + AttestationType + `","annotations":{"a":"b"}}`, AttestationType},
+	} {
+		desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(c.data), Size: int64(len(c.data))}
+		d, err := Parse(desc, []byte(c.data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := d.Referrer()
+		if got.ArtifactType != c.want || got.Digest != desc.Digest || got.Size != desc.Size || IsAttestation(got) != (c.want == AttestationType) || len(got.Annotations) != len(d.Annotations) {
+			t.Errorf("%s: %+v", c.data, got)
+		}
+	}
+}
+
+func TestFallbackTag(t *testing.T) {
+	for _, a := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+		d := a.FromString("")
+		if tag := FallbackTag(d); tag != a.String()+"-"+d.Encoded()[:64] || len(tag) > 128 {
+			t.Errorf("got %q", tag)
 		}
 	}
 }

@@ -177,10 +177,12 @@ func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 
 // manifest sends a manifest. One that arrived damaged, or came before the registry
 // knew of its blobs, is sent again. One that is refused need not be sent if it is there.
+// One with a subject is among the referrers of that afterwards.
 func (p *push) manifest(ctx context.Context, name string, m *manifest.Document) error {
-	policy := &p.client.retry
-	return policy.Retry(ctx, func(n int) (again bool, asked time.Duration, err error) {
-		err = p.putManifest(ctx, name, m)
+	policy, listed := &p.client.retry, m.Subject == nil
+	err := policy.Retry(ctx, func(n int) (again bool, asked time.Duration, err error) {
+		header, err := p.putManifest(ctx, name, m)
+		listed = listed || header.Get(subjectHeader) != ""
 		var answer *transport.Error
 		switch {
 		case errors.As(err, &answer) && isMixedUp(answer) && n < policy.few():
@@ -190,12 +192,17 @@ func (p *push) manifest(ctx context.Context, name string, m *manifest.Document) 
 		}
 		return false, 0, p.session.explain(err, nil)
 	})
+	if err == nil && !listed {
+		err = p.noteReferrer(ctx, m)
+	}
+	return err
 }
 
-func (p *push) putManifest(ctx context.Context, name string, m *manifest.Document) error {
+// putManifest sends a manifest once, and returns the header of the answer.
+func (p *push) putManifest(ctx context.Context, name string, m *manifest.Document) (http.Header, error) {
 	req, err := p.session.request(ctx, http.MethodPut, "manifests/"+name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Body, _ = bodyOf(m.Data)()
 	req.GetBody = bodyOf(m.Data)
@@ -203,11 +210,11 @@ func (p *push) putManifest(ctx context.Context, name string, m *manifest.Documen
 	req.Header.Set("Content-Type", m.Desc.MediaType)
 	resp, err := p.session.client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	if err := checkStatus(resp, http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent); err != nil {
-		return err
+		return nil, err
 	}
-	return p.confirmManifest(ctx, resp, name, m)
+	return resp.Header, p.confirmManifest(ctx, resp, name, m)
 }

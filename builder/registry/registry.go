@@ -29,6 +29,7 @@ type Client struct {
 	sessions   map[sessionKey]*session
 	dead       map[string]bool        // mirrors that could not be talked to
 	fetched    map[digest.Digest]bool // blobs that were asked for
+	turns      map[string]*sync.Mutex // of those who change a list of referrers
 }
 
 // New returns a client. Nothing is contacted and no file is read before it is
@@ -49,6 +50,7 @@ func New(c Config) *Client {
 		sessions:   map[sessionKey]*session{},
 		dead:       map[string]bool{},
 		fetched:    map[digest.Digest]bool{},
+		turns:      map[string]*sync.Mutex{},
 	}
 }
 

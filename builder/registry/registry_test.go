@@ -43,10 +43,10 @@ type testRegistry struct {
 	change func(r *http.Request, rec *httptest.ResponseRecorder)
 }
 
-func newTestRegistry(t *testing.T) *testRegistry {
+func newTestRegistry(t *testing.T, opts ...ggcr.Option) *testRegistry {
 	t.Helper()
 	reg := &testRegistry{}
-	inner := ggcr.New(ggcr.Logger(quietLog()))
+	inner := ggcr.New(append(opts, ggcr.Logger(quietLog()))...)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reg.mu.Lock()
 		reg.requests = append(reg.requests, r.Method+" "+r.URL.Path)

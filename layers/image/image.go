@@ -310,14 +310,23 @@ func emptyIndex() *ocispec.Index {
 	}
 }
 
-// change rewrites index.json while no other process does.
-func (s *Images) change(ctx context.Context, do func(*ocispec.Index) error) error {
+// lock takes the lock of the list of images, and of those of referrers.
+func (s *Images) lock(ctx context.Context) (*os.File, error) {
 	if err := s.makeFolders(); err != nil {
-		return fmt.Errorf("writing the list of images: %w", err)
+		return nil, fmt.Errorf("writing the list of images: %w", err)
 	}
 	lock, err := hostfile.Lock(ctx, s.lockPath(), "the list of images, which another command is changing", hostfile.Exclusive)
 	if err != nil {
-		return fmt.Errorf("locking the list of images: %w", err)
+		return nil, fmt.Errorf("locking the list of images: %w", err)
+	}
+	return lock, nil
+}
+
+// change rewrites index.json while no other process does.
+func (s *Images) change(ctx context.Context, do func(*ocispec.Index) error) error {
+	lock, err := s.lock(ctx)
+	if err != nil {
+		return err
 	}
 	defer lock.Close()
 	idx, err := s.readLocked()

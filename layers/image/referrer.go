@@ -1,0 +1,186 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/manifest"
+	"github.com/sinter-build/sinter/layers/hostfile"
+)
+
+// ReferrersDir is the folder of the store that has a file for each manifest or index
+// that others refer to: their index, as registries without an API for referrers have it
+// under a tag.
+const ReferrersDir = "referrers"
+
+// AddReferrer notes that the manifest that desc describes refers to subject, as its
+// subject field says. What was noted before stays, also of the same type; one that is
+// noted again is noted once, as desc describes it now. The caller has put the manifest
+// and its blobs into the store, and claimed subject.
+func (s *Images) AddReferrer(ctx context.Context, subject digest.Digest, desc ocispec.Descriptor) error {
+	// What lists of referrers have; the rest is for others.
+	desc = ocispec.Descriptor{
+		MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size,
+		ArtifactType: desc.ArtifactType, Annotations: desc.Annotations,
+	}
+	if known, err := s.Referrers(subject); err == nil && slices.ContainsFunc(known, func(d ocispec.Descriptor) bool { return sameReferrer(d, desc) }) {
+		return nil
+	}
+	return s.changeReferrers(ctx, subject, func(list []ocispec.Descriptor) []ocispec.Descriptor {
+		if i := slices.IndexFunc(list, isDigest(desc.Digest)); i >= 0 {
+			list[i] = desc
+			return list
+		}
+		return append(list, desc)
+	})
+}
+
+// RemoveReferrer forgets that a manifest refers to subject; it is not an error if that
+// was not known. A list that is damaged is removed as a whole.
+func (s *Images) RemoveReferrer(ctx context.Context, subject, referrer digest.Digest) error {
+	return s.changeReferrers(ctx, subject, func(list []ocispec.Descriptor) []ocispec.Descriptor {
+		return slices.DeleteFunc(list, isDigest(referrer))
+	})
+}
+
+func sameReferrer(a, b ocispec.Descriptor) bool {
+	same := maps.Equal(a.Annotations, b.Annotations)
+	a.Annotations, b.Annotations = nil, nil
+	return same && reflect.DeepEqual(a, b)
+}
+
+func isDigest(d digest.Digest) func(ocispec.Descriptor) bool {
+	return func(desc ocispec.Descriptor) bool { return desc.Digest == d }
+}
+
+// Referrers returns what refers to the manifest or index subject, in the order in which
+// it was added. A list that is damaged is ErrDamaged.
+func (s *Images) Referrers(subject digest.Digest) ([]ocispec.Descriptor, error) {
+	path, err := s.referrersPath(subject)
+	if err != nil {
+		return nil, err
+	}
+	data, err := hostfile.Read(path, manifest.MaxBytes)
+	var kind *hostfile.KindError
+	var size *hostfile.SizeError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err == nil:
+		var list []ocispec.Descriptor
+		if list, err = decodeReferrers(data); err == nil {
+			return list, nil
+		}
+	case !errors.As(err, &kind) && !errors.As(err, &size):
+		return nil, fmt.Errorf("reading the referrers of %s: %w", subject, err)
+	}
+	return nil, fmt.Errorf("the list of referrers of %s is %w: %w", subject, ErrDamaged, err)
+}
+
+// decodeReferrers reads an index of referrers.
+func decodeReferrers(data []byte) ([]ocispec.Descriptor, error) {
+	d, err := manifest.Parse(ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex}, data)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range d.Manifests {
+		if !manifest.IsManifest(r.MediaType) {
+			return nil, fmt.Errorf("referrer %s has the media type %q, which is not that of a manifest", r.Digest, r.MediaType)
+		}
+		if err := manifest.CheckSmall(r); err != nil {
+			return nil, err
+		}
+	}
+	return d.Manifests, nil
+}
+
+// Subjects returns the manifests and indexes that others refer to.
+func (s *Images) Subjects() ([]digest.Digest, error) {
+	files, err := os.ReadDir(filepath.Join(s.root, ReferrersDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listing referrers: %w", err)
+	}
+	var list []digest.Digest
+	for _, f := range files {
+		if d, ok := SubjectOf(f.Name()); ok {
+			list = append(list, d)
+		}
+	}
+	return list, nil
+}
+
+// SubjectOf is the manifest or index whose referrers a file of ReferrersDir has; ok is
+// false for files of other names.
+func SubjectOf(file string) (subject digest.Digest, ok bool) {
+	algorithm, hex, _ := strings.Cut(file, "-")
+	subject = digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex)
+	return subject, subject.Validate() == nil
+}
+
+func (s *Images) referrersPath(subject digest.Digest) (string, error) {
+	if err := subject.Validate(); err != nil {
+		return "", fmt.Errorf("subject %q: %w", subject, err)
+	}
+	return filepath.Join(s.root, ReferrersDir, subject.Algorithm().String()+"-"+subject.Encoded()), nil
+}
+
+// changeReferrers rewrites a list of referrers while no other process changes one. One
+// that is damaged is told of and begins anew.
+func (s *Images) changeReferrers(ctx context.Context, subject digest.Digest, do func([]ocispec.Descriptor) []ocispec.Descriptor) error {
+	path, err := s.referrersPath(subject)
+	if err != nil {
+		return err
+	}
+	lock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	list, err := s.Referrers(subject)
+	damaged := errors.Is(err, ErrDamaged)
+	if damaged {
+		s.warn(fmt.Sprintf("%v; it begins anew", err))
+	} else if err != nil {
+		return err
+	}
+	if err := s.writeReferrers(path, do(list)); err != nil {
+		return fmt.Errorf("writing the referrers of %s: %w", subject, err)
+	}
+	return nil
+}
+
+// writeReferrers writes a list that can be read again, or removes the file of an empty
+// one.
+func (s *Images) writeReferrers(path string, list []ocispec.Descriptor) error {
+	if len(list) == 0 {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	idx := emptyIndex()
+	idx.Manifests = list
+	data, err := json.MarshalIndent(idx, "", "  ")
+	if err != nil {
+		return err
+	}
+	if len(data) >= manifest.MaxBytes {
+		return fmt.Errorf("the list would have more than %d bytes", manifest.MaxBytes)
+	}
+	if _, err := decodeReferrers(data); err != nil {
+		return err
+	}
+	return s.writeDurably(path, append(data, '\n'))
+}
