@@ -63,6 +63,8 @@ type Config struct {
 	Journal *Journal
 	// Events gets what happens; optional.
 	Events progress.Func
+	// Began is called when the first step that is not cached begins; optional.
+	Began func()
 	// Compression of layers that are exported.
 	Compression archive.Compression
 	// Blobs says that the targets' layers will be exported as blobs: they
@@ -153,6 +155,7 @@ type engine struct {
 	told   sync.Map // warnings
 	// was has the index of each step in the last build of the same, -1 for new ones.
 	match sync.Once
+	began sync.Once
 	was   map[*parser.Node]int
 	// background are the steps that were begun before somebody waits for them.
 	background sync.WaitGroup

@@ -15,6 +15,9 @@ import (
 // explain finds out why a step runs, while it runs, and tells it. What it reads is listed
 // for builds to come. The function that it returns waits for that.
 func (e *engine) explain(ctx context.Context, n *parser.Node, id identity, why Why) (wait func()) {
+	if e.Began != nil {
+		e.began.Do(e.Began)
+	}
 	if e.Journal == nil {
 		return func() {}
 	}

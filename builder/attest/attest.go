@@ -30,8 +30,11 @@ type Attestation struct {
 	File string
 	// InlineOnly leaves it out of outputs that are files, and of archives of one platform.
 	InlineOnly bool
-	// Referrer says that it belongs beside the image, as a referrer, and not into an index.
-	Referrer bool
+	// Where it is wanted; "" is in the index.
+	Where Where
+	// Default says that nobody asked for it: it belongs beside the image, as a referrer, so
+	// that an image without an index stays one.
+	Default bool
 }
 
 // Subject is what a statement is about.
@@ -109,6 +112,17 @@ var unknown = ocispec.Platform{OS: "unknown", Architecture: "unknown"}
 // BuildKit makes it (exporter/containerimage/writer.go). With artifact it names its subject,
 // and so refers to it; else it has an image config, as for readers before OCI 1.1.
 func NewManifest(subject ocispec.Descriptor, list []Attestation, names []string, artifact bool) (*Manifest, error) {
+	return newManifest(subject, list, names, artifact, nil)
+}
+
+// NewReferrer makes the manifest that keeps one statement beside the manifest subject, to
+// which it refers. It is annotated with the type of the predicate, which so stands in lists
+// of referrers.
+func NewReferrer(subject ocispec.Descriptor, a Attestation, names []string) (*Manifest, error) {
+	return newManifest(subject, []Attestation{a}, names, true, map[string]string{PredicateKey: a.Type})
+}
+
+func newManifest(subject ocispec.Descriptor, list []Attestation, names []string, artifact bool, notes map[string]string) (*Manifest, error) {
 	var about []Subject
 	if subject.Platform != nil {
 		var err error
@@ -118,6 +132,7 @@ func NewManifest(subject ocispec.Descriptor, list []Attestation, names []string,
 	}
 	doc := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Layers: []ocispec.Descriptor{},
+		Annotations: notes,
 	}
 	m := &Manifest{Blobs: make([]Blob, 1)}
 	config := ocispec.Image{Platform: unknown, RootFS: ocispec.RootFS{Type: "layers"}}
@@ -150,19 +165,16 @@ func NewManifest(subject ocispec.Descriptor, list []Attestation, names []string,
 		return nil, err
 	}
 	m.Blob = newBlob(data, ocispec.MediaTypeImageManifest)
+	if notes != nil { // as lists of referrers describe it
+		m.Annotations, m.ArtifactType = notes, doc.ArtifactType
+		return m, nil
+	}
 	m.Annotations = map[string]string{
 		manifest.ReferenceType:   manifest.Attestation,
 		manifest.ReferenceDigest: subject.Digest.String(),
 	}
 	m.Platform = &unknown
 	return m, nil
-}
-
-// AsReferrer describes m as the list of a subject's referrers does.
-func (m *Manifest) AsReferrer() ocispec.Descriptor {
-	return ocispec.Descriptor{
-		MediaType: m.MediaType, Digest: m.Digest, Size: m.Size, ArtifactType: manifest.AttestationType,
-	}
 }
 
 // Where says where the attestations of an image are kept.
@@ -186,10 +198,10 @@ func ParseWhere(text string) (Where, error) {
 
 // Of is where a is kept in an output that says w; "" says nothing.
 func (w Where) Of(a Attestation) (index, referrer bool) {
-	own := InIndex
-	if a.Referrer {
+	own := a.Where
+	if a.Default {
 		own = AsReferrer
 	}
-	w = cmp.Or(w, own)
+	w = cmp.Or(w, own, InIndex)
 	return w != AsReferrer, w != InIndex
 }

@@ -155,7 +155,7 @@ func (w *writing) step(ctx context.Context, title string, do func(part func(stri
 
 // image assembles the image as o wants it.
 func (w *writing) image(ctx context.Context, o output.Spec, part func(string) func()) (*stored.Image, error) {
-	opts := o.Options(w.opts)
+	opts := w.options(o)
 	for _, a := range w.built {
 		if reflect.DeepEqual(a.opts, opts) {
 			return a.image, nil
@@ -176,6 +176,15 @@ func (w *writing) image(ctx context.Context, o output.Spec, part func(string) fu
 	}
 	w.built = append(w.built, assembled{opts, built})
 	return built, nil
+}
+
+// options are what the image of an output shall look like.
+func (w *writing) options(o output.Spec) assemble.Options {
+	opts := o.Options(w.opts)
+	if opts.Attest.Names = w.names; len(w.names) == 0 {
+		opts.Attest.Names = o.Names
+	}
+	return opts
 }
 
 // put brings an image to its place.
@@ -226,7 +235,7 @@ func (w *writing) files(ctx context.Context, o output.Spec, part func(string) fu
 		split = *o.PlatformSplit
 	}
 	f, err := files.Open(ctx, w.Store, w.targets, files.Options{
-		Source: o.Source, Split: split, Platforms: len(w.targets) > 1 || w.opts.Index, Prefix: o.AttestPrefix,
+		Source: o.Source, Split: split, Platforms: len(w.targets) > 1 || w.opts.Index, Asked: w.opts.Attest.Asked, Prefix: o.AttestPrefix,
 	})
 	if err != nil {
 		return err

@@ -3,12 +3,14 @@ package export
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/distribution/reference"
 
 	"github.com/sinter-build/sinter/builder/export/output"
 	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/hint"
 )
@@ -20,6 +22,9 @@ func (w *writing) keep(ctx context.Context, o output.Spec, built *stored.Image, 
 	}
 	if o.Dangling != "" && (len(names) == 0 || !o.DanglingOnly) {
 		names = append(slices.Clone(names), o.Dangling+"@"+built.Digest().String())
+	}
+	if err := w.refer(ctx, o, built); err != nil {
+		return err
 	}
 	if o.Keep {
 		for _, name := range keptNames(o, built, names) {
@@ -60,6 +65,23 @@ func (w *writing) push(ctx context.Context, o output.Spec, built *stored.Image, 
 	}
 	done()
 	w.place(nil, name)
+	return w.pushReferrers(ctx, client, built, name, part)
+}
+
+// pushReferrers pushes what the store has that refers to the image. The image is in the
+// registry by then: that these failed to follow is an error all the same.
+func (w *writing) pushReferrers(ctx context.Context, client *registry.Client, built *stored.Image, name string, part func(string) func()) error {
+	list, err := stored.Referrers(ctx, w.Store, w.Images, built)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	done := part("pushing attestations to " + repository(name))
+	for _, r := range list {
+		if err := client.PushReferrer(ctx, name, r, nil); err != nil {
+			return fmt.Errorf("the image is pushed, but not its attestations: %w", err)
+		}
+	}
+	done()
 	return nil
 }
 

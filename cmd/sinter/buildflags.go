@@ -42,6 +42,7 @@ type buildFlags struct {
 	network, shmSize, cgroupParent string
 	maxParallelism                 int
 
+	attests attestFlags
 	foreign foreignFlags
 	given   *pflag.FlagSet
 	// planning is what the command plan wants; nil for build.
@@ -56,6 +57,7 @@ func (f *buildFlags) register(c *cobra.Command) {
 	flagGroup(s, "Cache and base images", f.registerCache)
 	flagGroup(s, "The image", f.registerImage)
 	flagGroup(s, "Where it goes", f.registerOutput)
+	flagGroup(s, "Attestations", f.attests.register)
 	flagGroup(s, "RUN commands", f.registerRun)
 	flagGroup(s, "Limits of each RUN command", f.registerLimits)
 	flagGroup(s, "Display", f.registerDisplay)

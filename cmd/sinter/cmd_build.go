@@ -74,6 +74,7 @@ type building struct {
 	ignore []byte
 	// assembly are the options that all images have.
 	assembly assemble.Options
+	attests  attestations
 	began    time.Time
 }
 
@@ -160,6 +161,10 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	if b.assembly, err = f.assembly(); err != nil {
 		return call, req, err
 	}
+	if b.attests, err = f.attestations(req.BuildArgs); err != nil {
+		return call, req, err
+	}
+	b.assembly.Attest.Asked = b.attests.asked()
 	b.hides = parser.Redactor(req.BuildArgs)
 	b.assembly.Index = req.MultiPlatform
 	warnings := append(f.foreign.warnings(), withoutEffect(req.BuildArgs)...)
@@ -203,7 +208,7 @@ func (b *building) run(ctx context.Context, call calling, req parser.Request) (a
 			b.screen.discard()
 			return nil
 		}
-		return b.act(ctx, lib, graph, config)
+		return b.act(ctx, lib, graph, config, b.newAttesting(ctx, graph, in))
 	})
 	return again, stdin, err
 }
@@ -222,16 +227,17 @@ func (b *building) parse(ctx context.Context, req parser.Request, r *builder.Res
 }
 
 // act runs the steps and writes the outputs.
-func (b *building) act(ctx context.Context, lib library, graph *parser.Graph, config builder.Config) error {
+func (b *building) act(ctx context.Context, lib library, graph *parser.Graph, config builder.Config, attests *attesting) error {
 	if reason := userns.Reason(); reason != "" && builder.Runs(graph) {
 		b.warn("commands have one user ID, so all that they make belongs to root: " + reason)
 	}
 	b.screen.show()
 	config.Journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), graph.Redact, b.warn)
+	attests.begin(&config)
 	image := ""
 	result, err := builder.Build(ctx, graph, config)
 	if err == nil {
-		image, err = b.export(ctx, lib, result)
+		image, err = b.export(ctx, lib, result, attests)
 	}
 	config.Journal.Close(ctx, b.names, image, err)
 	return err
@@ -314,7 +320,7 @@ func (b *building) compression() archive.Compression {
 
 // export writes all outputs, then says what was built. It returns the image's digest;
 // "" for none.
-func (b *building) export(ctx context.Context, lib library, result *builder.Result) (image string, err error) {
+func (b *building) export(ctx context.Context, lib library, result *builder.Result, attests *attesting) (image string, err error) {
 	env := export.Env{Store: lib.Store, Images: lib.Images, Stdout: b.stdout, Events: b.screen.event}
 	if env.Registry, err = b.registry(); err != nil {
 		return "", err
@@ -323,7 +329,7 @@ func (b *building) export(ctx context.Context, lib library, result *builder.Resu
 	for i, t := range result.Targets {
 		targets[i] = assemble.Part{
 			Platform: t.Target.Platform, Config: t.Target.Config, BaseConfig: t.Target.BaseConfig,
-			Chain: t.Chain, Built: t.Built, Epoch: t.Target.Epoch,
+			Chain: t.Chain, Built: t.Built, Epoch: t.Target.Epoch, Attest: attests.of(i),
 		}
 	}
 	written, err := export.Write(ctx, env, targets, b.assembly, b.outputs, b.names)

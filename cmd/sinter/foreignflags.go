@@ -33,9 +33,6 @@ func newForeignFlags() foreignFlags {
 	addContentTrust(s)
 	s.String("builder", "", "sinter is the builder")
 	s.StringArray("cache-to", nil, "cache export is not supported")
-	s.String("provenance", "", "attestations are not supported")
-	s.String("sbom", "", "attestations are not supported")
-	s.StringArray("attest", nil, "attestations are not supported")
 	s.StringArray("policy", nil, "source policies are not supported")
 	s.VisitAll(func(f *pflag.Flag) { f.Hidden = true })
 	return foreignFlags{s}
@@ -110,29 +107,7 @@ func (f foreignFlags) check() error {
 				"leave it out: the cache stays in the store (SINTER_ROOT), which can be kept between runs")
 		}
 	}
-	for _, name := range []string{"provenance", "sbom", "attest"} {
-		for _, value := range f.list(name) {
-			if !isDisabled(value) {
-				return hintedFlag(name, value, "attestations are not supported", "leave it out")
-			}
-		}
-	}
 	return f.checkPolicies()
-}
-
-// isDisabled reads the value of an attestation flag: "false", or fields with
-// disabled=true among them.
-func isDisabled(value string) bool {
-	if on, err := strconv.ParseBool(value); err == nil {
-		return !on
-	}
-	for field := range strings.SplitSeq(value, ",") {
-		name, v, _ := strings.Cut(field, "=")
-		if off, err := strconv.ParseBool(v); name == "disabled" && err == nil {
-			return off
-		}
-	}
-	return false
 }
 
 // policyVariable names a file with rules about what a build may fetch.
@@ -158,9 +133,6 @@ func foreignVariables() []string {
 	}
 	if isOn("BUILDX_DEFAULT_POLICY") {
 		say("BUILDX_DEFAULT_POLICY", "sinter has no source policies")
-	}
-	if v := os.Getenv("BUILDX_METADATA_PROVENANCE"); v != "" && v != "disabled" && v != "0" && v != "false" {
-		say("BUILDX_METADATA_PROVENANCE", "no provenance is recorded")
 	}
 	return out
 }

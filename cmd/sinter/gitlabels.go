@@ -41,37 +41,59 @@ func (o *opening) addGitLabels(ctx context.Context, dir, dockerfile string) erro
 	return nil
 }
 
-// gitLabels asks git about the repository that a directory is in. There are no
-// labels if it is in none.
+// gitLabels are the labels for a directory. There are none if it is in no repository.
 func gitLabels(ctx context.Context, dir, dockerfile string) (map[string]string, error) {
-	root, err := runGit(ctx, dir, "rev-parse", "--show-toplevel")
-	if err != nil && !inRepository(dir) {
-		return nil, nil
-	}
-	if err != nil {
+	w, err := askGit(ctx, dir)
+	if err != nil || w == nil {
 		return nil, err
 	}
 	labels := map[string]string{}
-	// A repository without a commit has no revision.
-	if commit, err := runGit(ctx, dir, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"); err == nil {
-		if isOn("BUILDX_GIT_CHECK_DIRTY") {
-			changed, err := runGit(ctx, dir, "status", "--porcelain", "--ignored=no")
-			if err != nil {
-				return nil, err
-			}
-			if changed != "" {
-				commit += "-dirty"
-			}
+	for name, value := range map[string]string{
+		ocispec.AnnotationRevision: w.commit, ocispec.AnnotationSource: w.remote,
+		"com.docker.image.source.entrypoint": below(w.root, dockerfile),
+	} {
+		if value != "" {
+			labels[name] = value
 		}
-		labels[ocispec.AnnotationRevision] = commit
-	}
-	if address := gitRemote(ctx, dir); address != "" {
-		labels[ocispec.AnnotationSource] = address
-	}
-	if place := below(root, dockerfile); place != "" {
-		labels["com.docker.image.source.entrypoint"] = place
 	}
 	return labels, nil
+}
+
+// worktree is what git says of a directory in a repository.
+type worktree struct {
+	root string
+	// commit is "" in a repository without one. With BUILDX_GIT_CHECK_DIRTY it ends in
+	// -dirty when files have changed since.
+	commit string
+	// remote is the address that it was cloned from, without a password; "" for none.
+	remote string
+}
+
+// askGit asks git about the repository that a directory is in; nil if it is in none.
+func askGit(ctx context.Context, dir string) (*worktree, error) {
+	// To start git costs more.
+	if !inRepository(dir) && os.Getenv("GIT_DIR") == "" {
+		return nil, nil
+	}
+	root, err := runGit(ctx, dir, "rev-parse", "--show-toplevel")
+	if err != nil {
+		return nil, err
+	}
+	w := &worktree{root: root, remote: gitRemote(ctx, dir)}
+	// A repository without a commit has no revision.
+	if w.commit, err = runGit(ctx, dir, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"); err != nil {
+		return w, nil
+	}
+	if isOn("BUILDX_GIT_CHECK_DIRTY") {
+		changed, err := runGit(ctx, dir, "status", "--porcelain", "--ignored=no")
+		if err != nil {
+			return nil, err
+		}
+		if changed != "" {
+			w.commit += "-dirty"
+		}
+	}
+	return w, nil
 }
 
 // inRepository reports whether dir or a directory above it has a .git.

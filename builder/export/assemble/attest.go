@@ -59,6 +59,13 @@ func (o Options) checkAttest() error {
 
 // attested makes the attestation manifests that belong into the index.
 func (o Options) attested(ctx context.Context, s *store.Store, parts []Part, manifests []stored.Manifest) ([]*attest.Manifest, error) {
+	inIndex := func(att attest.Attestation) bool {
+		index, _ := o.Attest.Where.Of(att)
+		return index
+	}
+	if !slices.ContainsFunc(o.Attest.Asked, inIndex) {
+		return nil, nil
+	}
 	var made []*attest.Manifest
 	for i, p := range parts {
 		if p.Attest == nil {
@@ -68,10 +75,7 @@ func (o Options) attested(ctx context.Context, s *store.Store, parts []Part, man
 		if err != nil {
 			return nil, err
 		}
-		list = slices.DeleteFunc(slices.Clone(list), func(att attest.Attestation) bool {
-			index, _ := o.Attest.Where.Of(att)
-			return !index
-		})
+		list = slices.DeleteFunc(slices.Clone(list), func(att attest.Attestation) bool { return !inIndex(att) })
 		if len(list) == 0 {
 			continue
 		}

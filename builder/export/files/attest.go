@@ -22,17 +22,15 @@ const statementLayer = -2
 // attest makes the statements about the files of r, whose subjects are all regular files
 // by their paths below the root, as with BuildKit (exporter/local/fs.go).
 func (f *Files) attest(ctx context.Context, r *rootfs, o Options) error {
-	if r.part.Attest == nil {
+	inlineOnly := func(a attest.Attestation) bool { return a.InlineOnly }
+	if r.part.Attest == nil || len(slices.DeleteFunc(slices.Clone(o.Asked), inlineOnly)) == 0 {
 		return nil
 	}
 	list, err := r.part.Attest(ctx)
 	if err != nil {
 		return err
 	}
-	list = slices.DeleteFunc(slices.Clone(list), func(a attest.Attestation) bool { return a.InlineOnly })
-	if len(list) == 0 {
-		return nil
-	}
+	list = slices.DeleteFunc(slices.Clone(list), inlineOnly)
 	subjects, err := f.subjects(ctx, r)
 	if err != nil {
 		return err

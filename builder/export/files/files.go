@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/platforms"
 
+	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/export/assemble"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/archive"
@@ -47,7 +48,8 @@ type Options struct {
 	Split bool
 	// Platforms says that files of several platforms may be told apart by their names.
 	Platforms bool
-	// Prefix begins the names of attestations.
+	// Asked are the attestations that there will be; Prefix begins their names.
+	Asked  []attest.Attestation
 	Prefix string
 }
 

@@ -1,0 +1,129 @@
+package export
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/builder/attest"
+	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/export/output"
+	"github.com/sinter-build/sinter/builder/manifest"
+	"github.com/sinter-build/sinter/builder/stored"
+)
+
+// refer keeps, beside the image, what is attested of it and does not belong into its
+// index. What the store has of a type already is as true of these bytes as anything
+// newer: it stays, unless it was asked for and tells something else than a time.
+func (w *writing) refer(ctx context.Context, o output.Spec, built *stored.Image) error {
+	opts := w.options(o).Attest
+	asked := opts.Referring(opts.Asked)
+	if len(asked) == 0 {
+		return nil
+	}
+	for i, m := range built.Manifests {
+		if err := w.referTo(ctx, opts, asked, m, w.targets[i]); err != nil {
+			return fmt.Errorf("keeping attestations: %w", err)
+		}
+	}
+	return nil
+}
+
+func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []attest.Attestation, m stored.Manifest, part assemble.Part) error {
+	known, err := w.knownReferrers(m.Desc)
+	if err != nil {
+		return err
+	}
+	isKept := func(a attest.Attestation) bool { return a.Default && known[a.Type].Digest != "" }
+	if part.Attest == nil || !slices.ContainsFunc(asked, func(a attest.Attestation) bool { return !isKept(a) }) {
+		return nil
+	}
+	list, err := part.Attest(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range opts.Referring(list) {
+		old, ok := known[a.Type]
+		if isKept(a) || ok && w.saysTheSame(ctx, old, a) {
+			continue
+		}
+		made, err := attest.NewReferrer(m.Desc, a, opts.Names)
+		if err != nil {
+			return err
+		}
+		if err := assemble.PutAttestations(ctx, w.Store, made); err != nil {
+			return err
+		}
+		if err := w.Images.AddReferrer(ctx, m.Desc.Digest, made.Descriptor); err != nil {
+			return err
+		}
+		if ok {
+			if err := w.Images.RemoveReferrer(ctx, m.Desc.Digest, old.Digest); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// knownReferrers are the attestations of a manifest that the store has as referrers, by
+// the types of their predicates.
+func (w *writing) knownReferrers(of ocispec.Descriptor) (map[string]ocispec.Descriptor, error) {
+	list, err := w.Images.Referrers(of.Digest)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]ocispec.Descriptor{}
+	for _, d := range list {
+		if t := d.Annotations[attest.PredicateKey]; d.ArtifactType == manifest.AttestationType && t != "" && w.Store.Blobs.Has(d) {
+			known[t] = d
+		}
+	}
+	return known, nil
+}
+
+// saysTheSame reports whether an attestation manifest states what a does, but for times.
+func (w *writing) saysTheSame(ctx context.Context, old ocispec.Descriptor, a attest.Attestation) bool {
+	data, err := stored.ReadBlob(ctx, w.Store, old)
+	if err != nil {
+		return false
+	}
+	m, err := manifest.Parse(old, data)
+	if err != nil || len(m.Layers) != 1 {
+		return false
+	}
+	if data, err = stored.ReadBlob(ctx, w.Store, m.Layers[0]); err != nil {
+		return false
+	}
+	var was struct {
+		Predicate map[string]any `json:"predicate"`
+	}
+	var is map[string]any
+	if json.Unmarshal(data, &was) != nil || json.Unmarshal(a.Predicate, &is) != nil {
+		return false
+	}
+	return reflect.DeepEqual(timeless(was.Predicate), timeless(is))
+}
+
+// timeless removes from provenance of any version what differs between two runs of a
+// build.
+func timeless(predicate map[string]any) map[string]any {
+	isTime := func(key string, _ any) bool {
+		key = strings.ToLower(strings.TrimPrefix(key, "build"))
+		return key == "startedon" || key == "finishedon" || key == "invocationid"
+	}
+	for _, in := range []any{predicate["metadata"], predicate["runDetails"]} {
+		meta, _ := in.(map[string]any)
+		if inner, ok := meta["metadata"].(map[string]any); ok {
+			meta = inner
+		}
+		maps.DeleteFunc(meta, isTime)
+	}
+	return predicate
+}
