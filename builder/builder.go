@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -104,6 +105,8 @@ type TargetResult struct {
 	// Built is when an image of this config and these layers was first built;
 	// zero without Config.Blobs, and with an epoch.
 	Built time.Time
+
+	steps func(context.Context) (map[digest.Digest]int, map[digest.Digest]layers.Chain, error)
 }
 
 // Stats counts the steps (commands and file operations) of a build.
@@ -274,8 +277,11 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 			continue
 		}
 		group.Go(func() error {
-			var err error
-			res.Targets[i].Chain, err = e.chainOf(stepCtx, parser.Input{Node: t.Node, Output: t.Output})
+			chain, err := e.chainOf(stepCtx, parser.Input{Node: t.Node, Output: t.Output})
+			res.Targets[i].Chain = chain
+			res.Targets[i].steps = func(ctx context.Context) (map[digest.Digest]int, map[digest.Digest]layers.Chain, error) {
+				return e.stepLayers(ctx, t, chain)
+			}
 			return err
 		})
 	}

@@ -44,7 +44,7 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 	if part.Attest == nil || !slices.ContainsFunc(asked, func(a attest.Attestation) bool { return !isKept(a) }) {
 		return nil
 	}
-	list, err := part.Attest(ctx)
+	list, err := part.Attest(ctx, m.Layers)
 	if err != nil {
 		return err
 	}

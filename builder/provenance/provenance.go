@@ -43,9 +43,9 @@ type Build struct {
 	// VCS is what is known of the repository that the context is in, by BuildKit's keys
 	// without their "vcs:": revision, source, localdir:context.
 	VCS map[string]string
-	// Layers, of each step that layers of the image were made by, are the layers up to
-	// it, for mode=max.
-	Layers func(target int) map[digest.Digest][]ocispec.Descriptor
+	// Layers, of each step that layers of the image were made by (by the ID of its node),
+	// are those up to it; for mode=max, optional.
+	Layers func(context.Context) (map[digest.Digest][]ocispec.Descriptor, error)
 }
 
 // Pins knows what the sources of a build were. It is asked after the build.

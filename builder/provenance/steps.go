@@ -32,8 +32,12 @@ func (b Build) addSteps(ctx context.Context, p *types.ProvenancePredicateSLSA1, 
 	if b.Layers == nil {
 		return nil
 	}
+	chains, err := b.Layers(ctx)
+	if err != nil {
+		return err
+	}
 	layers := map[string][][]ocispec.Descriptor{}
-	for step, chain := range b.Layers(target) {
+	for step, chain := range chains {
 		if at, ok := steps[step]; ok && len(chain) > 0 {
 			layers[fmt.Sprintf("step%d:0", at)] = [][]ocispec.Descriptor{chain}
 		}

@@ -6,14 +6,17 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder"
 	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/provenance"
+	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -25,7 +28,8 @@ type attesting struct {
 	// vcs returns what is known of the context's repository. It is asked when the first
 	// step runs, since a commit that is made later is not what was built; when nothing
 	// runs and nobody wants to know, git is not started.
-	vcs func() map[string]string
+	vcs      func() map[string]string
+	finished func() time.Time
 }
 
 // newAttesting prepares the attestations of g.
@@ -38,6 +42,8 @@ func (b *building) newAttesting(ctx context.Context, g *parser.Graph, in *inputs
 		building: b, wanted: b.attests,
 		build: provenance.Build{Graph: g, Pins: pins{in}, Started: b.began.UTC()},
 		vcs:   sync.OnceValue(func() map[string]string { return b.vcs(ctx, dirs) }),
+
+		finished: sync.OnceValue(func() time.Time { return time.Now().UTC() }),
 	}
 }
 
@@ -55,27 +61,90 @@ func (a *attesting) begin(c *builder.Config) {
 	}
 }
 
-// of returns what makes the attestations of a target.
-func (a *attesting) of(target int) func(context.Context) ([]attest.Attestation, error) {
-	var once sync.Mutex
-	var list []attest.Attestation
-	return func(ctx context.Context) ([]attest.Attestation, error) {
-		once.Lock()
-		defer once.Unlock()
-		if list != nil || a.wanted.provenance == nil {
+// of returns what makes the attestations of a target. What differs between two outputs of
+// the same build is which layers the image has.
+func (a *attesting) of(target int, r builder.TargetResult) func(context.Context, layers.Chain) ([]attest.Attestation, error) {
+	var mu sync.Mutex
+	made := map[string][]attest.Attestation{}
+	return func(ctx context.Context, image layers.Chain) ([]attest.Attestation, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		var key strings.Builder
+		for _, l := range image {
+			key.WriteString(l.Descriptor.Digest.String())
+		}
+		if list, ok := made[key.String()]; ok || a.wanted.provenance == nil {
 			return list, nil
 		}
 		build := a.build
-		build.VCS = a.vcs()
-		build.Finished = time.Now().UTC()
+		build.VCS, build.Finished = a.vcs(), a.finished()
+		build.Layers = func(ctx context.Context) (map[digest.Digest][]ocispec.Descriptor, error) {
+			return stepLayers(ctx, r, image)
+		}
 		data, err := build.Predicate(ctx, target, *a.wanted.provenance)
 		if err != nil {
 			return nil, err
 		}
-		list = a.wanted.asked()
+		list := a.wanted.asked()
 		list[0].Predicate = data
+		made[key.String()] = list
 		return list, nil
 	}
+}
+
+// stepLayers are the layers that steps made, as they are described in an image with these
+// layers.
+func stepLayers(ctx context.Context, r builder.TargetResult, image layers.Chain) (map[digest.Digest][]ocispec.Descriptor, error) {
+	own, images, err := r.StepLayers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[digest.Digest][]ocispec.Descriptor{}
+	for step, chain := range images {
+		out[step] = descriptors(chain)
+	}
+	kept := keptLayers(r.Chain, len(image))
+	for step, n := range own {
+		if len(kept) == len(r.Chain)+1 {
+			out[step] = descriptors(image[:kept[n]])
+		}
+	}
+	return out, nil
+}
+
+// keptLayers says, of the first n layers of a chain, how many are in an image that has left
+// out empty ones; nil if the image has others.
+func keptLayers(chain layers.Chain, inImage int) []int {
+	drop := len(chain) - inImage
+	// Those of the base image stay, which are the lowest.
+	dropped := make([]bool, len(chain))
+	for i := len(chain) - 1; i >= 0 && drop > 0; i-- {
+		if chain[i].ID == layers.EmptyID {
+			dropped[i] = true
+			drop--
+		}
+	}
+	if drop != 0 {
+		return nil
+	}
+	kept := make([]int, 1, len(chain)+1)
+	for _, gone := range dropped {
+		n := kept[len(kept)-1]
+		if !gone {
+			n++
+		}
+		kept = append(kept, n)
+	}
+	return kept
+}
+
+// descriptors are those of layers, as provenance has them.
+func descriptors(chain layers.Chain) []ocispec.Descriptor {
+	list := make([]ocispec.Descriptor, 0, len(chain))
+	for _, l := range chain {
+		list = append(list, ocispec.Descriptor{MediaType: l.Descriptor.MediaType, Digest: l.Descriptor.Digest, Size: l.Descriptor.Size})
+	}
+	return list
 }
 
 // pins asks those who have got the sources.

@@ -329,7 +329,7 @@ func (b *building) export(ctx context.Context, lib library, result *builder.Resu
 	for i, t := range result.Targets {
 		targets[i] = assemble.Part{
 			Platform: t.Target.Platform, Config: t.Target.Config, BaseConfig: t.Target.BaseConfig,
-			Chain: t.Chain, Built: t.Built, Epoch: t.Target.Epoch, Attest: attests.of(i),
+			Chain: t.Chain, Built: t.Built, Epoch: t.Target.Epoch, Attest: attests.of(i, t),
 		}
 	}
 	written, err := export.Write(ctx, env, targets, b.assembly, b.outputs, b.names)

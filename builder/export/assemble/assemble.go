@@ -42,9 +42,10 @@ type Part struct {
 	// Epoch (seconds since 1970) is the latest time that may be in config,
 	// history and files, but for those of the base image; optional.
 	Epoch *int64
-	// Attest returns what is attested of the image; optional. It is called when all
-	// layers are made.
-	Attest func(context.Context) ([]attest.Attestation, error)
+	// Attest returns what is attested of the image, which has these layers in its
+	// manifest (none for files without a manifest); optional. It is called when all layers
+	// are made.
+	Attest func(ctx context.Context, layers layers.Chain) ([]attest.Attestation, error)
 }
 
 // PlatformOf is the platform that the config of a part says, or that of the part.

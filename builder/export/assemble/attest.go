@@ -71,7 +71,7 @@ func (o Options) attested(ctx context.Context, s *store.Store, parts []Part, man
 		if p.Attest == nil {
 			continue
 		}
-		list, err := p.Attest(ctx)
+		list, err := p.Attest(ctx, manifests[i].Layers)
 		if err != nil {
 			return nil, err
 		}

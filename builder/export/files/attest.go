@@ -26,7 +26,7 @@ func (f *Files) attest(ctx context.Context, r *rootfs, o Options) error {
 	if r.part.Attest == nil || len(slices.DeleteFunc(slices.Clone(o.Asked), inlineOnly)) == 0 {
 		return nil
 	}
-	list, err := r.part.Attest(ctx)
+	list, err := r.part.Attest(ctx, nil)
 	if err != nil {
 		return err
 	}
