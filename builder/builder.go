@@ -58,6 +58,8 @@ type Config struct {
 	// Git and Web get what parser.Git and parser.HTTP nodes ask for.
 	Git *git.Fetcher
 	Web *web.Fetcher
+	// Scanner does what parser.Scan asks for; only needed where a graph has that.
+	Scanner Scanner
 	// Given is what the person who builds gives to commands; optional.
 	Given runner.Given
 	// Journal writes down what the build does and why; optional.
@@ -102,6 +104,8 @@ type Result struct {
 type TargetResult struct {
 	Target parser.Target
 	Chain  layers.Chain
+	// Scan are the layers of Target.Scan; nil without it. See Statements.
+	Scan layers.Chain
 	// Built is when an image of this config and these layers was first built;
 	// zero without Config.Blobs, and with an epoch.
 	Built time.Time
@@ -273,6 +277,12 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 	group, stepCtx := errgroup.WithContext(ctx)
 	for i, t := range e.graph.Targets {
 		res.Targets[i].Target = t
+		if t.Scan.Node != nil {
+			group.Go(func() (err error) {
+				res.Targets[i].Scan, err = e.chainOf(stepCtx, t.Scan)
+				return err
+			})
+		}
 		if t.Node == nil {
 			continue
 		}

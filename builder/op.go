@@ -61,6 +61,8 @@ func newOp(n *parser.Node, c *Config) (op, error) {
 		return diffOp{n, o}, nil
 	case parser.Image, parser.OCILayout:
 		return imageOp{node: n}, nil
+	case parser.Scan:
+		return newScanOp(n, o, c.Scanner)
 	case parser.Local:
 		return localOp{node: n, op: o}, nil
 	case parser.Git:

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -162,7 +163,7 @@ func (p *planner) plan(ctx context.Context, g *parser.Graph) (Plan, error) {
 		return nil
 	}
 	for _, t := range g.Targets {
-		if err := need(t.Node); err != nil {
+		if err := errors.Join(need(t.Node), need(t.Scan.Node)); err != nil {
 			return nil, err
 		}
 	}
@@ -199,6 +200,11 @@ func (e *engine) isThere(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	for _, t := range e.graph.Targets {
+		if t.Scan.Node != nil {
+			if _, err := e.chainOf(ctx, t.Scan); err != nil {
+				return false, err
+			}
+		}
 		if t.Node == nil {
 			continue
 		}

@@ -47,7 +47,7 @@ func parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 	}
 	f.checkFilter(e, req.NoCacheFilter)
 	f.warnOfBrackets(e)
-	g, err := graph(images)
+	g, err := f.graph(ctx, images, req.SBOM)
 	if err != nil {
 		return nil, fmt.Errorf("translating the frontend's answer: %w", err)
 	}
@@ -132,7 +132,7 @@ func checkEpoch(epoch *time.Time) error {
 	return fmt.Errorf("invalid SOURCE_DATE_EPOCH: %d is not between the years 0 and 9999", epoch.Unix())
 }
 
-func graph(images []converted) (*Graph, error) {
+func (f *frontend) graph(ctx context.Context, images []converted, sbom *SBOM) (*Graph, error) {
 	t := newTranslation()
 	if len(images) > 0 {
 		t.epoch = images[0].result.Epoch // all have the same
@@ -141,6 +141,11 @@ func graph(images []converted) (*Graph, error) {
 	for i, img := range images {
 		var err error
 		if targets[i], err = t.target(img); err != nil {
+			return nil, err
+		}
+	}
+	if sbom != nil {
+		if err := f.addScans(ctx, t, images, targets, sbom); err != nil {
 			return nil, err
 		}
 	}

@@ -68,6 +68,9 @@ type Request struct {
 	// Resources limit each RUN; they are no part of what is built.
 	Resources Resources
 
+	// SBOM asks for lists of packages; nil for none.
+	SBOM *SBOM
+
 	// Epoch is SOURCE_DATE_EPOCH: seconds since 1970, or "context" (the
 	// time of the git or http context's commit); "" means none. A build
 	// argument of that name wins.

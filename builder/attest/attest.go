@@ -26,6 +26,8 @@ type Attestation struct {
 	// Type is that of the predicate, Predicate is JSON.
 	Type      string
 	Predicate []byte
+	// Subjects it is about; none means all that the image or the files are.
+	Subjects []Subject
 	// File is the name that the statement has in outputs that are files.
 	File string
 	// InlineOnly leaves it out of outputs that are files, and of archives of one platform.
@@ -64,6 +66,9 @@ func ImageSubjects(names []string, p ocispec.Platform, d digest.Digest) ([]Subje
 
 // Statement is the in-toto statement that a holds for subjects. indent is for people.
 func (a Attestation) Statement(subjects []Subject, indent bool) ([]byte, error) {
+	if len(a.Subjects) > 0 {
+		subjects = a.Subjects
+	}
 	s := intoto.Statement{
 		StatementHeader: intoto.StatementHeader{
 			Type: intoto.StatementInTotoV1, PredicateType: a.Type,

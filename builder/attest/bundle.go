@@ -1,0 +1,77 @@
+package attest
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	intoto "github.com/in-toto/in-toto-golang/in_toto"
+	"github.com/opencontainers/go-digest"
+)
+
+// provenanceTypes begin the types of provenance.
+const provenanceTypes = "https://slsa.dev/provenance/"
+
+// Unbundle reads the statements that a scanner has written, by the names of their files.
+// That of the file whose name begins with core and a dot comes first. A scanner cannot say
+// how the image was built.
+func Unbundle(files map[string][]byte, core string) ([]Attestation, error) {
+	names := slices.Sorted(maps.Keys(files))
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(isNamed(b, core), isNamed(a, core)) })
+	var list []Attestation
+	for _, name := range names {
+		a, err := parseStatement(files[name])
+		if err != nil {
+			return nil, fmt.Errorf("the scanner's file %q: %w", name, err)
+		}
+		a.File = name
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+func isNamed(file, name string) int {
+	if stem, _, _ := strings.Cut(file, "."); stem == name {
+		return 1
+	}
+	return 0
+}
+
+func parseStatement(data []byte) (a Attestation, err error) {
+	var s struct {
+		intoto.StatementHeader
+		Predicate json.RawMessage `json:"predicate"`
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	if err := d.Decode(&s); err != nil {
+		return a, fmt.Errorf("reading the in-toto statement: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return a, errors.New("reading the in-toto statement: something follows it")
+	}
+	switch {
+	case s.PredicateType == "":
+		return a, errors.New("it is not an in-toto statement: it has no predicateType")
+	case strings.HasPrefix(s.PredicateType, provenanceTypes):
+		return a, errors.New("it is about how the image was built, which a scanner cannot know")
+	case len(s.Predicate) == 0:
+		return a, errors.New("the statement has no predicate")
+	}
+	a = Attestation{Type: s.PredicateType, Predicate: s.Predicate}
+	for _, subject := range s.Subject {
+		for _, algorithm := range slices.Sorted(maps.Keys(subject.Digest)) {
+			sum := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), subject.Digest[algorithm])
+			if err := sum.Validate(); err != nil {
+				return a, fmt.Errorf("subject %q: %w", subject.Name, err)
+			}
+			a.Subjects = append(a.Subjects, Subject{cmp.Or(subject.Name, "_"), sum})
+		}
+	}
+	return a, nil
+}

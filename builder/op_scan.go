@@ -1,0 +1,152 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sinter-build/sinter/cache"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// Scanner finds packages in file systems.
+type Scanner interface {
+	// Identity tells scanners apart that find different things: it decides keys.
+	Identity() (string, error)
+	// Scan returns a statement for each of the file systems, by the names of their files.
+	// All layers are in the store.
+	Scan(ctx context.Context, op parser.Scan, chains []layers.Chain) (map[string][]byte, error)
+}
+
+// scanOp lists the packages in its inputs. Their layers decide what it finds, which the
+// steps that made them are known by.
+type scanOp struct {
+	node    *parser.Node
+	op      parser.Scan
+	scanner string
+}
+
+func newScanOp(n *parser.Node, o parser.Scan, s Scanner) (op, error) {
+	if s == nil {
+		return nil, errors.New("this build has no scanner for packages")
+	}
+	id, err := s.Identity()
+	return scanOp{n, o, id}, err
+}
+
+func (scanOp) kind() kind { return stepKind }
+
+func (o scanOp) inputs() []input {
+	list := make([]input, len(o.node.Inputs))
+	for i, in := range o.node.Inputs {
+		list[i] = input{part: o.op.Names[i], from: in}
+	}
+	return list
+}
+
+func (o scanOp) describe(r *cache.Recipe) {
+	r.Add("operation", "scan")
+	r.Add("scanner", o.scanner)
+	r.Add("architecture", o.op.Architecture)
+	for _, key := range slices.Sorted(maps.Keys(o.op.Parameters)) {
+		r.Add("parameter "+key, o.op.Parameters[key])
+	}
+}
+
+func (o scanOp) run(ctx context.Context, e *engine) (value, error) {
+	chains := make([]layers.Chain, len(o.node.Inputs))
+	for i, in := range o.node.Inputs {
+		var err error
+		if chains[i], err = e.chainOf(ctx, in); err != nil {
+			return value{}, err
+		}
+		var bases layers.Chain
+		for _, l := range chains[i] {
+			if l.Descriptor.Digest != "" && len(l.Origins) > 0 {
+				bases = append(bases, l)
+			}
+		}
+		if err := e.Layers.Fetch(ctx, bases); err != nil {
+			return value{}, err
+		}
+	}
+	end, err := e.bounds.beginWork(ctx)
+	if err != nil {
+		return value{}, err
+	}
+	defer end()
+	found, err := e.Scanner.Scan(ctx, o.op, chains)
+	if err != nil {
+		return value{}, err
+	}
+	l, err := e.written(ctx, found)
+	return value{chains: []layers.Chain{{l}}}, err
+}
+
+// written makes a layer of files.
+func (e *engine) written(ctx context.Context, files map[string][]byte) (layers.Layer, error) {
+	w, err := e.Layers.NewWriter(ctx, store.Forms{Tar: true}, e.Compression)
+	if err != nil {
+		return layers.Layer{}, err
+	}
+	defer w.Abort()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		entry := layers.Entry{Path: name, Kind: layers.File, Mode: 0o644, Size: int64(len(files[name])), ModTime: layers.MadeTime}
+		if err := w.Add(entry, bytes.NewReader(files[name])); err != nil {
+			return layers.Layer{}, err
+		}
+	}
+	return w.Commit(time.Now().UTC())
+}
+
+// maxStatement is what BuildKit reads of a statement, in bytes.
+const maxStatement = 80 << 20
+
+// Statements are the files that the target's scan has written, by their names; none without
+// a scan.
+func (r TargetResult) Statements(ctx context.Context, s *store.Store) (map[string][]byte, error) {
+	if r.Scan == nil {
+		return nil, nil
+	}
+	view, err := s.View(ctx, r.Scan)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{}
+	err = view.Walk(func(entry layers.Entry, layer int) error {
+		name := entry.Path
+		switch {
+		case name == "." || name == "" || strings.Contains(name, "/"):
+			return nil
+		case entry.Kind == layers.Dir:
+			return fmt.Errorf("the scanner has written %q, which is not a statement", name)
+		}
+		at, err := view.Resolve(name, true)
+		if err != nil {
+			return fmt.Errorf("the scanner's file %q: %w", name, err)
+		}
+		entry, layer, ok := view.Lookup(at)
+		switch {
+		case !ok || entry.Kind != layers.File:
+			return fmt.Errorf("the scanner's %q is not a regular file", name)
+		case entry.Size > maxStatement:
+			return fmt.Errorf("the scanner's file %q has %d bytes, and must not have more than %d", name, entry.Size, maxStatement)
+		}
+		r, err := s.OpenFile(ctx, r.Scan[layer], entry)
+		if err != nil {
+			return err
+		}
+		var data bytes.Buffer
+		_, err = data.ReadFrom(r)
+		files[name] = data.Bytes()
+		return errors.Join(err, r.Close())
+	})
+	return files, err
+}
