@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -97,8 +98,13 @@ func (e *engine) written(ctx context.Context, files map[string][]byte) (layers.L
 		return layers.Layer{}, err
 	}
 	defer w.Abort()
+	for _, dir := range []string{path.Dir(parser.ScanDir), parser.ScanDir} {
+		if err := w.Add(layers.Entry{Path: dir, Kind: layers.Dir, Mode: 0o755, ModTime: layers.MadeTime}, nil); err != nil {
+			return layers.Layer{}, err
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		entry := layers.Entry{Path: name, Kind: layers.File, Mode: 0o644, Size: int64(len(files[name])), ModTime: layers.MadeTime}
+		entry := layers.Entry{Path: path.Join(parser.ScanDir, name), Kind: layers.File, Mode: 0o644, Size: int64(len(files[name])), ModTime: layers.MadeTime}
 		if err := w.Add(entry, bytes.NewReader(files[name])); err != nil {
 			return layers.Layer{}, err
 		}
@@ -121,18 +127,18 @@ func (r TargetResult) Statements(ctx context.Context, s *store.Store) (map[strin
 	}
 	files := map[string][]byte{}
 	err = view.Walk(func(entry layers.Entry, layer int) error {
-		name := entry.Path
+		name, ok := strings.CutPrefix(entry.Path, parser.ScanDir+"/")
 		switch {
-		case name == "." || name == "" || strings.Contains(name, "/"):
+		case !ok || strings.Contains(name, "/"):
 			return nil
 		case entry.Kind == layers.Dir:
 			return fmt.Errorf("the scanner has written %q, which is not a statement", name)
 		}
-		at, err := view.Resolve(name, true)
+		at, err := view.Resolve(entry.Path, true)
 		if err != nil {
 			return fmt.Errorf("the scanner's file %q: %w", name, err)
 		}
-		entry, layer, ok := view.Lookup(at)
+		entry, layer, ok = view.Lookup(at)
 		switch {
 		case !ok || entry.Kind != layers.File:
 			return fmt.Errorf("the scanner's %q is not a regular file", name)

@@ -93,8 +93,8 @@ type Target struct {
 	BaseConfig []byte
 	// Epoch is SOURCE_DATE_EPOCH in seconds, when one was given.
 	Epoch *int64
-	// Scan yields the lists of the packages in the image, when these were asked for: a
-	// directory with an in-toto statement in each file.
+	// Scan yields the lists of the packages in the image, when these were asked for: an
+	// in-toto statement in each file of ScanDir.
 	Scan Input
 
 	definition *definition

@@ -34,8 +34,11 @@ const (
 	ExtraScan = CoreScan + "-"
 )
 
+// ScanDir is where the statements of a scan are in what it yields.
+const ScanDir = "run/out"
+
 // Scan finds packages in each of its inputs, of which Names has the names, and writes a
-// statement for each into its only output.
+// statement for each into the directory ScanDir.
 type Scan struct {
 	Names []string
 	// Architecture is that of the image.
@@ -114,11 +117,12 @@ func (t *translation) addScan(ctx context.Context, res *dockerfile2llb.Result, i
 // Where BuildKit's scanners find what they read and write.
 const (
 	scanSource = "/run/src/"
-	scanOutput = "/run/out/"
+	scanOutput = "/" + ScanDir + "/"
 )
 
 // addGenerator adds a scan by an image, as BuildKit runs it (frontend/attestations/sbom).
-// Mounts have an order, so that the step is the same in every build.
+// Mounts have an order, so that the step is the same in every build; what the scanner writes
+// is in its root, in an empty directory, and not in a mount of its own.
 func (f *frontend) addGenerator(ctx context.Context, t *translation, res *dockerfile2llb.Result, id string, want *SBOM) (Input, error) {
 	named, err := reference.ParseNormalizedNamed(want.Generator)
 	if err != nil {
@@ -157,7 +161,9 @@ func (f *frontend) addGenerator(ctx context.Context, t *translation, res *docker
 		name, value, _ := strings.Cut(e, "=")
 		opts = append(opts, llb.AddEnv(name, value))
 	}
-	run := llb.Image(ref, llb.Platform(f.platform)).Run(opts...)
+	empty := llb.Rm(scanOutput, llb.WithAllowNotFound(true)).Mkdir(scanOutput, 0o755, llb.WithParents(true))
+	run := llb.Image(ref, llb.Platform(f.platform)).
+		File(empty, llb.WithCustomName(fmt.Sprintf("[%s] preparing %s", id, ref))).Run(opts...)
 	run.AddMount("/tmp", llb.Scratch(), llb.Tmpfs())
 	for i, s := range list {
 		dir := "extras"
@@ -166,8 +172,7 @@ func (f *frontend) addGenerator(ctx context.Context, t *translation, res *docker
 		}
 		run.AddMount(path.Join(scanSource, dir, s.name), s.state, llb.Readonly)
 	}
-	out := run.AddMount(scanOutput, llb.Scratch())
-	def, err := out.Marshal(ctx)
+	def, err := run.Root().Marshal(ctx)
 	if err != nil {
 		return Input{}, err
 	}

@@ -32,9 +32,10 @@ type Supplement struct {
 	Tool string
 }
 
-// Add completes an attestation. One that is not SPDX or CycloneDX, or that is not
-// understood, stays as it is.
-func (s Supplement) Add(a Attestation) (Attestation, error) {
+// Add completes an attestation; of those whose files are not named as core, files are not
+// those of the image. One that is not SPDX or CycloneDX, or that is not understood, stays as
+// it is.
+func (s Supplement) Add(a Attestation, core string) (Attestation, error) {
 	doc := map[string]any{}
 	d := json.NewDecoder(bytes.NewReader(a.Predicate))
 	d.UseNumber()
@@ -43,7 +44,7 @@ func (s Supplement) Add(a Attestation) (Attestation, error) {
 	}
 	switch a.Type {
 	case SPDXType:
-		s.spdx(doc)
+		s.spdx(doc, isNamed(a.File, core) == 1)
 	case CycloneDXType:
 		if meta, ok := doc["metadata"].(map[string]any); ok {
 			s.clamp(meta, "timestamp")
@@ -58,13 +59,16 @@ func (s Supplement) Add(a Attestation) (Attestation, error) {
 	return a, err
 }
 
-func (s Supplement) spdx(doc map[string]any) {
+func (s Supplement) spdx(doc map[string]any, ofImage bool) {
 	if info, ok := doc["creationInfo"].(map[string]any); ok {
 		s.clamp(info, "created")
 		creators, _ := info["creators"].([]any)
-		if s.Tool != "" {
+		if s.Tool != "" && ofImage {
 			info["creators"] = append(creators, "Tool: "+s.Tool)
 		}
+	}
+	if !ofImage {
+		return
 	}
 	files, _ := doc["files"].([]any)
 	for _, f := range files {

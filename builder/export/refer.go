@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/attest"
@@ -40,7 +41,7 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 	if err != nil {
 		return err
 	}
-	isKept := func(a attest.Attestation) bool { return a.Default && known[a.Type].Digest != "" }
+	isKept := func(a attest.Attestation) bool { return a.Default && len(known[a.Type]) > 0 }
 	if part.Attest == nil || !slices.ContainsFunc(asked, func(a attest.Attestation) bool { return !isKept(a) }) {
 		return nil
 	}
@@ -48,9 +49,11 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 	if err != nil {
 		return err
 	}
+	stays := map[digest.Digest]bool{}
 	for _, a := range opts.Referring(list) {
-		old, ok := known[a.Type]
-		if isKept(a) || ok && w.saysTheSame(ctx, old, a) {
+		at := slices.IndexFunc(known[a.Type], func(old ocispec.Descriptor) bool { return isKept(a) || w.saysTheSame(ctx, old, a) })
+		if at >= 0 {
+			stays[known[a.Type][at].Digest] = true
 			continue
 		}
 		made, err := attest.NewReferrer(m.Desc, a, opts.Names)
@@ -63,7 +66,13 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 		if err := w.Images.AddReferrer(ctx, m.Desc.Digest, made.Descriptor); err != nil {
 			return err
 		}
-		if ok {
+		stays[made.Digest] = true
+	}
+	for _, a := range opts.Referring(list) {
+		for _, old := range known[a.Type] {
+			if stays[old.Digest] || isKept(a) {
+				continue
+			}
 			if err := w.Images.RemoveReferrer(ctx, m.Desc.Digest, old.Digest); err != nil {
 				return err
 			}
@@ -74,15 +83,15 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 
 // knownReferrers are the attestations of a manifest that the store has as referrers, by
 // the types of their predicates.
-func (w *writing) knownReferrers(of ocispec.Descriptor) (map[string]ocispec.Descriptor, error) {
+func (w *writing) knownReferrers(of ocispec.Descriptor) (map[string][]ocispec.Descriptor, error) {
 	list, err := w.Images.Referrers(of.Digest)
 	if err != nil {
 		return nil, err
 	}
-	known := map[string]ocispec.Descriptor{}
+	known := map[string][]ocispec.Descriptor{}
 	for _, d := range list {
 		if t := d.Annotations[attest.PredicateKey]; d.ArtifactType == manifest.AttestationType && t != "" && w.Store.Blobs.Has(d) {
-			known[t] = d
+			known[t] = append(known[t], d)
 		}
 	}
 	return known, nil

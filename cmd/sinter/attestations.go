@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -17,12 +19,14 @@ import (
 	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/provenance"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
 // attesting makes the attestations of one build.
 type attesting struct {
 	*building
+	store  *store.Store
 	wanted attestations
 	build  provenance.Build
 	// vcs returns what is known of the context's repository. It is asked when the first
@@ -33,13 +37,13 @@ type attesting struct {
 }
 
 // newAttesting prepares the attestations of g.
-func (b *building) newAttesting(ctx context.Context, g *parser.Graph, in *inputs) *attesting {
+func (b *building) newAttesting(ctx context.Context, s *store.Store, g *parser.Graph, in *inputs) *attesting {
 	dirs := map[string]string{}
 	for name, l := range in.locals {
 		dirs[name] = l.Dir()
 	}
 	return &attesting{
-		building: b, wanted: b.attests,
+		building: b, store: s, wanted: b.attests,
 		build: provenance.Build{Graph: g, Pins: pins{in}, Started: b.began.UTC()},
 		vcs:   sync.OnceValue(func() map[string]string { return b.vcs(ctx, dirs) }),
 
@@ -73,7 +77,15 @@ func (a *attesting) of(target int, r builder.TargetResult) func(context.Context,
 		for _, l := range image {
 			key.WriteString(l.Descriptor.Digest.String())
 		}
-		if list, ok := made[key.String()]; ok || a.wanted.provenance == nil {
+		if list, ok := made[key.String()]; ok {
+			return list, nil
+		}
+		list, err := a.packages(ctx, r, image)
+		if err != nil {
+			return nil, err
+		}
+		if a.wanted.provenance == nil {
+			made[key.String()] = list
 			return list, nil
 		}
 		build := a.build
@@ -85,11 +97,48 @@ func (a *attesting) of(target int, r builder.TargetResult) func(context.Context,
 		if err != nil {
 			return nil, err
 		}
-		list := a.wanted.asked()
-		list[0].Predicate = data
+		list = append(list, a.wanted.asProvenance(data))
 		made[key.String()] = list
 		return list, nil
 	}
+}
+
+// packages are the lists of the packages in the image, which has these layers.
+func (a *attesting) packages(ctx context.Context, r builder.TargetResult, image layers.Chain) ([]attest.Attestation, error) {
+	if a.wanted.sbom == nil {
+		return nil, nil
+	}
+	files, err := r.Statements(ctx, a.store)
+	if err != nil {
+		return nil, err
+	}
+	list, err := attest.Unbundle(files, parser.CoreScan)
+	if err != nil {
+		return nil, err
+	}
+	view, err := a.store.View(ctx, r.Chain)
+	if err != nil {
+		return nil, err
+	}
+	kept := keptLayers(r.Chain, len(image))
+	s := attest.Supplement{Tool: "sinter-" + version(), LayerOf: func(path string) digest.Digest {
+		_, layer, ok := view.Lookup(path)
+		if !ok || layer >= len(r.Chain) || kept == nil || kept[layer+1] == kept[layer] {
+			return ""
+		}
+		return image[kept[layer]].Descriptor.Digest
+	}}
+	if r.Target.Epoch != nil {
+		at := time.Unix(*r.Target.Epoch, 0)
+		s.Created = &at
+	}
+	for i := range list {
+		list[i].Where = a.wanted.sbom.where
+		if list[i], err = s.Add(list[i], parser.CoreScan); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 // stepLayers are the layers that steps made, as they are described in an image with these
@@ -145,6 +194,49 @@ func descriptors(chain layers.Chain) []ocispec.Descriptor {
 		list = append(list, ocispec.Descriptor{MediaType: l.Descriptor.MediaType, Digest: l.Descriptor.Digest, Size: l.Descriptor.Size})
 	}
 	return list
+}
+
+// metadataVariable says how much --metadata-file tells of how the image was built.
+const metadataVariable = "BUILDX_METADATA_PROVENANCE"
+
+// metadata is what --metadata-file tells of how the targets were built, as buildx writes
+// it: always provenance of version 0.2, of which min leaves the steps out and what is known
+// of the run.
+func (a *attesting) metadata(ctx context.Context) (map[string]json.RawMessage, error) {
+	mode := os.Getenv(metadataVariable)
+	if on, err := strconv.ParseBool(mode); mode == "disabled" || err == nil && !on {
+		return nil, nil
+	}
+	build := a.build
+	build.Finished = a.finished()
+	if mode == "max" {
+		build.VCS = a.vcs()
+	}
+	out := map[string]json.RawMessage{}
+	targets := build.Graph.Targets
+	for i, t := range targets {
+		data, err := build.Predicate(ctx, i, provenance.Options{Max: true, Version: "v0.2"})
+		if err != nil {
+			return nil, err
+		}
+		if mode != "max" {
+			fields := map[string]json.RawMessage{}
+			if err := json.Unmarshal(data, &fields); err != nil {
+				return nil, err
+			}
+			delete(fields, "buildConfig")
+			delete(fields, "metadata")
+			if data, err = json.Marshal(fields); err != nil {
+				return nil, err
+			}
+		}
+		key := "buildx.build.provenance"
+		if len(targets) > 1 {
+			key += "/" + platforms.FormatAll(t.Platform)
+		}
+		out[key] = data
+	}
+	return out, nil
 }
 
 // pins asks those who have got the sources.

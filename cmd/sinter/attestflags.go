@@ -8,11 +8,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/spf13/pflag"
 
 	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/provenance"
+	"github.com/sinter-build/sinter/builder/sbom"
 	"github.com/sinter-build/sinter/layers/hint"
+	"github.com/sinter-build/sinter/parser"
 )
 
 // attestFlags are --attest and its short forms.
@@ -42,17 +45,50 @@ type attestations struct {
 	provenance *provenance.Options
 	isDefault  bool
 	where      attest.Where
+	// sbom is nil for none.
+	sbom *sbomOptions
+}
+
+// sbomOptions are the attributes of --attest type=sbom.
+type sbomOptions struct {
+	parser.SBOM
+	format sbom.Format
+	where  attest.Where
 }
 
 // asked are the attestations without what they state.
 func (a attestations) asked() []attest.Attestation {
-	if a.provenance == nil {
+	var list []attest.Attestation
+	if a.sbom != nil {
+		list = append(list, attest.Attestation{Type: a.sbom.predicateType(), Where: a.sbom.where})
+	}
+	if a.provenance != nil {
+		list = append(list, a.asProvenance(nil))
+	}
+	return list
+}
+
+// asProvenance is the attestation with this predicate.
+func (a attestations) asProvenance(predicate []byte) attest.Attestation {
+	o := *a.provenance
+	return attest.Attestation{
+		Type: o.PredicateType(), Predicate: predicate, File: o.File, InlineOnly: o.InlineOnly, Default: a.isDefault, Where: a.where,
+	}
+}
+
+// request is what the frontend is asked for; nil for nothing.
+func (a attestations) request() *parser.SBOM {
+	if a.sbom == nil {
 		return nil
 	}
-	o := *a.provenance
-	return []attest.Attestation{{
-		Type: o.PredicateType(), File: o.File, InlineOnly: o.InlineOnly, Default: a.isDefault, Where: a.where,
-	}}
+	return &a.sbom.SBOM
+}
+
+func (o *sbomOptions) predicateType() string {
+	if o.format == sbom.CycloneDX {
+		return attest.CycloneDXType
+	}
+	return attest.SPDXType
 }
 
 // attestArg begins the build arguments that stand for --attest, as with BuildKit.
@@ -93,44 +129,90 @@ func (f *buildFlags) attestations(args map[string]string) (attestations, error) 
 			return out, err
 		}
 	}
-	if attrs, ok := byType[attestSBOM]; ok && attrs != nil {
-		return out, usage(hint.Add(errors.New("--sbom: lists of packages are not supported yet"), "leave it out"))
+	if err := out.setSBOM(byType[attestSBOM]); err != nil {
+		return out, usage(fmt.Errorf("--attest type=sbom: %w", err))
 	}
 	attrs, ok := byType[attestProvenance]
 	if !ok {
-		return f.defaultAttestations()
+		return out, out.setDefault()
 	}
-	if attrs == nil {
-		return out, nil
-	}
-	if text, ok := attrs["attestation-manifest"]; ok {
-		var err error
-		if out.where, err = attest.ParseWhere(text); err != nil {
-			return out, usage(err)
-		}
-		delete(attrs, "attestation-manifest")
-	}
-	options, err := provenance.ParseOptions(attrs)
-	if err != nil {
+	if err := out.setProvenance(attrs); err != nil {
 		return out, usage(fmt.Errorf("--attest type=provenance: %w", err))
 	}
-	out.provenance = &options
 	return out, nil
 }
 
-// defaultAttestations are those of a build that does not say anything of them.
-func (f *buildFlags) defaultAttestations() (attestations, error) {
+func (a *attestations) setProvenance(attrs map[string]string) (err error) {
+	if attrs == nil {
+		return nil
+	}
+	if a.where, err = takeWhere(attrs); err != nil {
+		return err
+	}
+	options, err := provenance.ParseOptions(attrs)
+	a.provenance = &options
+	return err
+}
+
+func (a *attestations) setSBOM(attrs map[string]string) (err error) {
+	if attrs == nil {
+		return nil
+	}
+	a.sbom = &sbomOptions{format: sbom.SPDX}
+	if a.sbom.where, err = takeWhere(attrs); err != nil {
+		return err
+	}
+	if text, ok := attrs["generator"]; ok {
+		if _, err := reference.ParseNormalizedNamed(text); err != nil {
+			return fmt.Errorf("generator=%s: %w", text, err)
+		}
+		a.sbom.Generator = text
+		delete(attrs, "generator")
+		a.sbom.Parameters = attrs
+		return nil
+	}
+	if text, ok := attrs["format"]; ok {
+		a.sbom.format = sbom.Format(text)
+		if !slices.Contains([]sbom.Format{sbom.SPDX, sbom.CycloneDX}, a.sbom.format) {
+			return fmt.Errorf("format=%s: want spdx or cyclonedx", text)
+		}
+		a.sbom.Parameters = map[string]string{"format": text}
+		delete(attrs, "format")
+	}
+	for key := range attrs {
+		return hint.Add(fmt.Errorf("option %q is not known for type=sbom", key),
+			"the options are generator, format, attestation-manifest and disabled; a generator is given any others")
+	}
+	return nil
+}
+
+// takeWhere takes the place of an attestation out of its attributes.
+func takeWhere(attrs map[string]string) (attest.Where, error) {
+	const key = "attestation-manifest"
+	text, ok := attrs[key]
+	if !ok {
+		return "", nil
+	}
+	delete(attrs, key)
+	return attest.ParseWhere(text)
+}
+
+// setDefault is for a build that does not say anything of provenance.
+func (a *attestations) setDefault() error {
 	if v := os.Getenv(noDefaultAttestations); v != "" {
 		off, err := strconv.ParseBool(v)
 		if err != nil {
-			return attestations{}, wrongValue(noDefaultAttestations, v, "want true or false")
+			return wrongValue(noDefaultAttestations, v, "want true or false")
 		}
 		if off {
-			return attestations{}, nil
+			return nil
 		}
 	}
 	options := provenance.Default
-	return attestations{provenance: &options, isDefault: true}, nil
+	a.provenance = &options
+	// Where something else makes an index, it has its place there, as with buildx.
+	a.isDefault = a.sbom == nil || a.sbom.where == attest.AsReferrer
+	return nil
 }
 
 // canonicalAttest writes the value of a short form as that of --attest.

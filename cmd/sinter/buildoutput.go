@@ -219,8 +219,9 @@ func imageID(b *stored.Image) digest.Digest {
 // warningsVariable asks, as of buildx, for the warnings in --metadata-file.
 const warningsVariable = "BUILDX_METADATA_WARNINGS"
 
-// writeFiles writes --iidfile and --metadata-file.
-func (f *buildFlags) writeFiles(ctx context.Context, w *export.Written, warnings []client.VertexWarning) error {
+// writeFiles writes --iidfile and --metadata-file. provenance returns what the latter tells
+// of how the targets were built.
+func (f *buildFlags) writeFiles(ctx context.Context, w *export.Written, warnings []client.VertexWarning, provenance func(context.Context) (map[string]json.RawMessage, error)) error {
 	if f.iidFile != "" && w.Image != nil {
 		if err := replaceFile(ctx, f.iidFile, []byte(imageID(w.Image))); err != nil {
 			return err
@@ -237,6 +238,13 @@ func (f *buildFlags) writeFiles(ctx context.Context, w *export.Written, warnings
 	meta := metadata(w)
 	if isOn(warningsVariable) && len(warnings) > 0 {
 		meta["buildx.build.warnings"] = warnings
+	}
+	built, err := provenance(ctx)
+	if err != nil {
+		return err
+	}
+	for key, value := range built {
+		meta[key] = value
 	}
 	data, err := json.MarshalIndent(meta, "", "  ")
 	if err != nil {

@@ -164,7 +164,7 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	if b.attests, err = f.attestations(req.BuildArgs); err != nil {
 		return call, req, err
 	}
-	b.assembly.Attest.Asked = b.attests.asked()
+	b.assembly.Attest.Asked, req.SBOM = b.attests.asked(), b.attests.request()
 	b.hides = parser.Redactor(req.BuildArgs)
 	b.assembly.Index = req.MultiPlatform
 	warnings := append(f.foreign.warnings(), withoutEffect(req.BuildArgs)...)
@@ -208,7 +208,7 @@ func (b *building) run(ctx context.Context, call calling, req parser.Request) (a
 			b.screen.discard()
 			return nil
 		}
-		return b.act(ctx, lib, graph, config, b.newAttesting(ctx, graph, in))
+		return b.act(ctx, lib, graph, config, b.newAttesting(ctx, lib.Store, graph, in))
 	})
 	return again, stdin, err
 }
@@ -301,6 +301,9 @@ func (b *building) builderConfig(ctx context.Context, lib library, in *inputs) (
 	c.Given = runner.Given{
 		Secrets: b.secrets.reader(ctx, &b.files), SSH: b.agents.serve, Devices: b.devices, Volumes: b.volumes,
 	}
+	if b.attests.sbom != nil && b.attests.sbom.Generator == "" {
+		c.Scanner = &scanner{lib.Store, b.attests.sbom.format, b.warn}
+	}
 	c.Squash = b.flags.squash
 	c.Events = b.screen.event
 	c.SingleUser, c.UnusualIDs = userns.CommandIDs()
@@ -340,7 +343,7 @@ func (b *building) export(ctx context.Context, lib library, result *builder.Resu
 	if written.Image != nil {
 		image = written.Image.Digest().String()
 	}
-	if err := b.flags.writeFiles(ctx, written, b.allWarnings()); err != nil {
+	if err := b.flags.writeFiles(ctx, written, b.allWarnings(), attests.metadata); err != nil {
 		return image, err
 	}
 	return image, b.summary(written, result.Stats)

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/sinter-build/sinter/builder/attest"
+	"github.com/sinter-build/sinter/builder/sbom"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
+	"github.com/sinter-build/sinter/parser"
+)
+
+// scanner is the program sinter-sbom. It implements builder.Scanner.
+type scanner struct {
+	store  *store.Store
+	format sbom.Format
+	warn   func(string)
+}
+
+// Identity is that of the program file: which release of it finds what is not for us to
+// know.
+func (s *scanner) Identity() (string, error) {
+	path, err := sbom.Find()
+	if err != nil {
+		return "", err
+	}
+	if id := goBuildID(path); id != "" {
+		return id, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano()), nil
+}
+
+// goBuildID is the ID that Go's linker writes into a program, which differs for programs
+// that differ; "" if there is none.
+func goBuildID(path string) string {
+	f, err := elf.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	section := f.Section(".note.go.buildid")
+	if section == nil {
+		return ""
+	}
+	data, err := section.Data()
+	// A header of 16 bytes comes before the ID.
+	if err != nil || len(data) <= 16 {
+		return ""
+	}
+	return string(data[16:])
+}
+
+// Scan implements builder.Scanner.
+func (s *scanner) Scan(ctx context.Context, op parser.Scan, chains []layers.Chain) (map[string][]byte, error) {
+	r := sbom.Request{Store: s.store.Root(), Format: s.format, Created: time.Now().UTC().Truncate(time.Second)}
+	for i, name := range op.Names {
+		r.Subjects = append(r.Subjects, sbom.Subject{Name: name, Layers: chains[i], Architecture: op.Architecture})
+	}
+	answer, err := sbom.Scan(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("listing the packages: %w", err)
+	}
+	for _, text := range answer.Warnings {
+		s.warn(text)
+	}
+	kind, ext := attest.SPDXType, ".spdx.json"
+	if s.format == sbom.CycloneDX {
+		kind, ext = attest.CycloneDXType, ".cdx.json"
+	}
+	files := map[string][]byte{}
+	for _, name := range op.Names {
+		a := attest.Attestation{Type: kind, Predicate: json.RawMessage(answer.Documents[name])}
+		if files[name+ext], err = a.Statement(nil, false); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
