@@ -16,6 +16,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	dockerfile "github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerui"
+	"github.com/moby/buildkit/solver/pb"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -78,7 +79,8 @@ func (f *frontend) checkSyntax(e *entry) error {
 		_, line, place, given = dockerfile.DetectSyntax(e.source.Data)
 	}
 	ref, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-	if !given || isDockerfileFrontend(ref) {
+	ref, refused := f.frontendImage(ref)
+	if !given || refused == nil && isDockerfileFrontend(ref) {
 		return nil
 	}
 	err := &Error{
@@ -86,10 +88,29 @@ func (f *frontend) checkSyntax(e *entry) error {
 		Hint: "Docker's own frontend is built in, whatever version docker/dockerfile is asked for; " +
 			"remove the syntax line, or use docker/dockerfile:1",
 	}
+	if refused != nil {
+		err = &Error{Msg: "the syntax line: " + refused.Error(), Err: refused}
+	}
 	if place != nil {
 		err.Source, err.Ranges = e.file(), places(place)
 	}
 	return err
+}
+
+// frontendImage returns the image that the policy has in place of that of the syntax
+// line. BuildKit asks before it fetches the image; here the frontend is built in, but
+// the image that is named still has to be allowed.
+func (f *frontend) frontendImage(ref string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil || f.policy == nil {
+		return ref, nil
+	}
+	const scheme = "docker-image://"
+	op, err := f.policy.apply(&pb.SourceOp{Identifier: scheme + reference.TagNameOnly(named).String()})
+	if err != nil {
+		return ref, err
+	}
+	return strings.TrimPrefix(op.Identifier, scheme), nil
 }
 
 // isDockerfileFrontend reports whether ref names Docker's Dockerfile frontend,

@@ -27,6 +27,7 @@ type frontend struct {
 	shown    string // what people call the Dockerfile
 	platform ocispec.Platform
 	resolver Resolver
+	policy   Policy
 
 	warnMu   sync.Mutex
 	warn     func(Warning)
@@ -61,7 +62,10 @@ func newFrontend(req Request, r Resolver, warn func(Warning)) (*frontend, error)
 	if p.OS == "" && p.Architecture == "" {
 		p = platforms.DefaultSpec()
 	}
-	return &frontend{opts: opts, from: req.From, shown: req.Shown, platform: platforms.Normalize(p), resolver: r, warn: warn, found: &askedImages{}}, nil
+	return &frontend{
+		opts: opts, from: req.From, shown: req.Shown, platform: platforms.Normalize(p), resolver: r,
+		policy: req.Policy, warn: warn, found: &askedImages{},
+	}, nil
 }
 
 // prepare makes a frontend that can answer the request.
@@ -92,8 +96,12 @@ func (f *frontend) Solve(_ context.Context, req client.SolveRequest) (*client.Re
 	if req.Frontend != "" {
 		return nil, fmt.Errorf("frontend %s: %w", req.Frontend, errors.ErrUnsupported)
 	}
+	s := &solved{frontend: f, def: req.Definition}
+	if err := s.findLocal(); err != nil {
+		return nil, err
+	}
 	res := client.NewResult()
-	res.SetRef(&solved{f, req.Definition})
+	res.SetRef(s)
 	return res, nil
 }
 

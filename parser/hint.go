@@ -22,7 +22,8 @@ const manual = "https://docs.docker.com/reference/dockerfile/"
 
 // A mistake is a kind of error of the frontend, known by its message.
 type mistake struct {
-	// text is a part of the message; when, if not nil, must hold as well.
+	// text is a part of the message; when, if not nil, must hold as well. advise may
+	// return "" where the cause has a hint.
 	text string
 	when func(*Error) bool
 	// hint says what to do, or advise does. Without either the hint leads to the
@@ -47,7 +48,9 @@ const (
 
 // mistakes are those that are known. Of several that fit, the first counts.
 var mistakes = []mistake{
+	{when: refused, advise: func(*Error, *entry) string { return "" }, find: findMountFrom},
 	{text: noMetadata, advise: imageHint, find: findMountFrom},
+	{text: "mutated by policy to non-image", hint: "in place of an image a source policy can have only another image"},
 	{text: "(did you mean", advise: func(*Error, *entry) string { return "" }},
 	{text: "invalid SOURCE_DATE_EPOCH", hint: "it is a number of seconds since 1970, or the word context, or the name of a stage or named context whose time counts"},
 	{text: "target stage ", advise: func(_ *Error, d *entry) string { return stageHint("", d) }},

@@ -15,10 +15,13 @@ import (
 
 // ResolveSourceMetadata implements client.Client.
 func (f *frontend) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	op, err := f.policy.apply(op)
+	if err != nil {
+		return nil, err
+	}
 	scheme, ref, _ := strings.Cut(op.Identifier, "://")
 	var meta ImageMeta
 	var platform *ocispec.Platform
-	var err error
 	switch scheme {
 	case "docker-image":
 		meta, platform, err = f.image(ctx, ref, opt.ImageOpt)

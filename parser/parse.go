@@ -47,9 +47,9 @@ func parse(ctx context.Context, req Request, r Resolver, warn func(Warning)) (*G
 	}
 	f.checkFilter(e, req.NoCacheFilter)
 	f.warnOfBrackets(e)
-	g, err := f.graph(ctx, images, req.SBOM)
+	g, err := f.graph(ctx, e, images, req.SBOM)
 	if err != nil {
-		return nil, fmt.Errorf("translating the frontend's answer: %w", err)
+		return nil, err
 	}
 	if g.asked, err = f.asked(req); err != nil {
 		return nil, err
@@ -132,8 +132,8 @@ func checkEpoch(epoch *time.Time) error {
 	return fmt.Errorf("invalid SOURCE_DATE_EPOCH: %d is not between the years 0 and 9999", epoch.Unix())
 }
 
-func (f *frontend) graph(ctx context.Context, images []converted, sbom *SBOM) (*Graph, error) {
-	t := newTranslation()
+func (f *frontend) graph(ctx context.Context, e *entry, images []converted, sbom *SBOM) (*Graph, error) {
+	t := newTranslation(f.policy)
 	if len(images) > 0 {
 		t.epoch = images[0].result.Epoch // all have the same
 	}
@@ -141,13 +141,16 @@ func (f *frontend) graph(ctx context.Context, images []converted, sbom *SBOM) (*
 	for i, img := range images {
 		var err error
 		if targets[i], err = t.target(img); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("translating the frontend's answer: %w", err)
 		}
 	}
 	if sbom != nil {
 		if err := f.addScans(ctx, t, images, targets, sbom); err != nil {
 			return nil, err
 		}
+	}
+	if err := t.problem(e); err != nil {
+		return nil, err
 	}
 	g := t.graph()
 	g.Targets = targets

@@ -16,6 +16,8 @@ type Request struct {
 	// LocalDockerfile takes the Dockerfile from the local named "dockerfile"
 	// even when Context is given (as -f does with a remote context).
 	LocalDockerfile bool
+	// Policy decides about sources; nil allows all.
+	Policy Policy
 	// Context is a git or http(s) URL to be used in place of the local
 	// named "context"; ContextSubdir is a directory inside it.
 	Context, ContextSubdir string

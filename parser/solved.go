@@ -23,6 +23,8 @@ import (
 type solved struct {
 	frontend *frontend
 	def      *pb.Definition
+	// local is the name of the local directory that it is; "" if it is none.
+	local string
 }
 
 // ToState implements client.Reference.
@@ -48,9 +50,9 @@ func (s *solved) ReadFile(ctx context.Context, req client.ReadRequest) ([]byte, 
 		r = *req.Range
 	}
 	f := s.frontend
-	if name, ok := s.local(); ok {
-		data, err := f.files.get(localFile+name+"\x00"+file, func() ([]byte, error) {
-			return f.resolver.ReadLocal(ctx, name, file)
+	if s.local != "" {
+		data, err := f.files.get(localFile+s.local+"\x00"+file, func() ([]byte, error) {
+			return f.resolver.ReadLocal(ctx, s.local, file)
 		})
 		if err != nil {
 			f.noteIgnore(file, err)
@@ -127,8 +129,11 @@ func readHead(r io.Reader, n int) ([]byte, error) {
 // open returns the files of a definition that is not local, and the ID of the
 // node that yields them.
 func (s *solved) open(ctx context.Context) (fs.FS, string, error) {
-	t := newTranslation()
+	t := newTranslation(s.frontend.policy)
 	in, err := t.add(s.def)
+	if err == nil {
+		err = t.problem(nil)
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -153,9 +158,9 @@ func (nothing) Open(name string) (fs.File, error) {
 // StatFile implements client.Reference.
 func (s *solved) StatFile(ctx context.Context, req client.StatRequest) (*fstypes.Stat, error) {
 	var info fs.FileInfo
-	if name, ok := s.local(); ok {
+	if s.local != "" {
 		var err error
-		if info, err = s.frontend.resolver.StatLocal(ctx, name, relative(req.Path)); err != nil {
+		if info, err = s.frontend.resolver.StatLocal(ctx, s.local, relative(req.Path)); err != nil {
 			return nil, err
 		}
 		return stat(info), nil
@@ -174,8 +179,8 @@ func (s *solved) StatFile(ctx context.Context, req client.StatRequest) (*fstypes
 func (s *solved) ReadDir(ctx context.Context, req client.ReadDirRequest) ([]*fstypes.Stat, error) {
 	var infos []fs.FileInfo
 	var err error
-	if name, ok := s.local(); ok {
-		infos, err = s.frontend.resolver.ReadDirLocal(ctx, name, relative(req.Path), req.IncludePattern)
+	if s.local != "" {
+		infos, err = s.frontend.resolver.ReadDirLocal(ctx, s.local, relative(req.Path), req.IncludePattern)
 	} else {
 		infos, err = s.list(ctx, relative(req.Path), req.IncludePattern)
 	}
@@ -213,16 +218,23 @@ func (s *solved) list(ctx context.Context, dir, pattern string) ([]fs.FileInfo, 
 	return infos, nil
 }
 
-// local is the name of the local directory that the definition is, if it is.
-func (s *solved) local() (string, bool) {
+// findLocal sets the name of the local directory that the definition is, if it is.
+func (s *solved) findLocal() error {
 	if s.def == nil || len(s.def.Def) != 2 { // the source, and the end that points to it
-		return "", false
+		return nil
 	}
 	var op pb.Op
 	if err := op.UnmarshalVT(s.def.Def[0]); err != nil || op.GetSource() == nil {
-		return "", false
+		return nil
 	}
-	return strings.CutPrefix(op.GetSource().Identifier, "local://")
+	src, err := s.frontend.policy.apply(op.GetSource())
+	if err != nil {
+		return err
+	}
+	if name, ok := strings.CutPrefix(src.Identifier, "local://"); ok {
+		s.local = name
+	}
+	return nil
 }
 
 // relative is p below the root, without a leading slash; "." is the root.

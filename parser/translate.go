@@ -19,11 +19,13 @@ type translation struct {
 	files  []SourceFile
 	fileAt map[string]int
 	// epoch is SOURCE_DATE_EPOCH, which no operation tells.
-	epoch *time.Time
+	epoch   *time.Time
+	policy  Policy
+	refused *refusal // the first
 }
 
-func newTranslation() *translation {
-	return &translation{byID: map[digest.Digest]*Node{}, fileAt: map[string]int{}}
+func newTranslation(p Policy) *translation {
+	return &translation{policy: p, byID: map[digest.Digest]*Node{}, fileAt: map[string]int{}}
 }
 
 func (t *translation) graph() *Graph {
@@ -114,7 +116,7 @@ func (t *translation) node(data []byte, meta *pb.OpMetadata) (*Node, error) {
 	n := &Node{Inputs: ins, Platform: platformOf(op.Platform), NoCache: meta.GetIgnoreCache()}
 	switch o := op.Op.(type) {
 	case *pb.Op_Source:
-		n.Op, err = source(o.Source)
+		n.Op, err = t.source(n, o.Source)
 	case *pb.Op_Exec:
 		n.Op, err = exec(o.Exec, len(ins), meta.GetLinuxResources())
 	case *pb.Op_File:

@@ -20,7 +20,7 @@ func translateState(t *testing.T, s llb.State) (*Graph, Input) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := newTranslation()
+	tr := newTranslation(nil)
 	end, err := tr.add(def.ToPB())
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestTranslateBroken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = newTranslation().add(&pb.Definition{Def: [][]byte{data, last}})
+		_, err = newTranslation(nil).add(&pb.Definition{Def: [][]byte{data, last}})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)
 		}

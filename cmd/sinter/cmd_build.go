@@ -41,7 +41,8 @@ or compressed), or a Dockerfile on its own.
 
 Docker's environment variables count: DOCKER_DEFAULT_PLATFORM, BUILDKIT_PROGRESS,
 BUILDKIT_COLORS, NO_COLOR, SOURCE_DATE_EPOCH, BUILDX_GIT_LABELS. RUN gets the
-proxies in docker's config.json.
+proxies in docker's config.json. EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names a JSON
+file with rules that allow, deny or convert sources.
 
 Without -o, --push or --load the image is kept in sinter's own store.`,
 		Example: `  sinter build -t app .
@@ -156,6 +157,9 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 		}
 	}
 	if req, err = f.request(ctx, &b.files); err != nil {
+		return call, req, err
+	}
+	if req.Policy, err = b.sourcePolicy(ctx); err != nil {
 		return call, req, err
 	}
 	if b.assembly, err = f.assembly(); err != nil {

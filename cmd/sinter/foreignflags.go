@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -33,7 +32,7 @@ func newForeignFlags() foreignFlags {
 	addContentTrust(s)
 	s.String("builder", "", "sinter is the builder")
 	s.StringArray("cache-to", nil, "cache export is not supported")
-	s.StringArray("policy", nil, "source policies are not supported")
+	s.StringArray("policy", nil, "policies in Rego are not supported")
 	s.VisitAll(func(f *pflag.Flag) { f.Hidden = true })
 	return foreignFlags{s}
 }
@@ -110,8 +109,6 @@ func (f foreignFlags) check() error {
 	return f.checkPolicies()
 }
 
-// policyVariable names a file with rules about what a build may fetch.
-const policyVariable = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
 
 // foreignVariables returns what there is to say of variables that mean something to
 // docker and buildx, and without which the same image is built.
@@ -132,7 +129,7 @@ func foreignVariables() []string {
 		say("BUILDX_NO_DEFAULT_LOAD", "without --load or -o the image is in sinter's own store")
 	}
 	if isOn("BUILDX_DEFAULT_POLICY") {
-		say("BUILDX_DEFAULT_POLICY", "sinter has no source policies")
+		say("BUILDX_DEFAULT_POLICY", "it checks images that buildx loads for itself, and sinter loads none")
 	}
 	return out
 }
@@ -150,49 +147,4 @@ const trustVariable = "DOCKER_CONTENT_TRUST"
 func trustWanted(value string) bool {
 	on, err := strconv.ParseBool(value)
 	return value != "" && (on || err != nil)
-}
-
-// checkPolicies refuses to build without rules that docker would obey.
-func (f foreignFlags) checkPolicies() error {
-	for _, p := range f.list("policy") {
-		if !dropsPolicies(p) {
-			return hintedFlag("policy", p, "source policies are not supported", "leave it out, or say --policy disabled=true")
-		}
-	}
-	if file := os.Getenv(policyVariable); file != "" {
-		return usage(hint.Add(fmt.Errorf("%s=%s: source policies are not supported", policyVariable, file), "unset it to build without"))
-	}
-	return nil
-}
-
-// checkDockerfilePolicy is checkPolicies for the file that buildx takes for the
-// policy of a Dockerfile.
-func (f foreignFlags) checkDockerfilePolicy(dockerfile string) error {
-	path := dockerfile + ".rego"
-	if f.Changed("policy") { // checkPolicies has found that they say there shall be none
-		return nil
-	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("looking for a source policy: %w", err)
-	}
-	return hint.Add(
-		fmt.Errorf("%s is a policy for the sources of the build, and policies are not supported", path),
-		"to build without it: --policy disabled=true",
-	)
-}
-
-// dropsPolicies reports whether a value of --policy turns policies off.
-func dropsPolicies(value string) bool {
-	drops := false
-	for field := range strings.SplitSeq(value, ",") {
-		name, v, _ := strings.Cut(field, "=")
-		on, err := strconv.ParseBool(v)
-		if (name != "disabled" && name != "reset") || err != nil {
-			return false
-		}
-		drops = drops || on
-	}
-	return drops
 }

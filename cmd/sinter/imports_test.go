@@ -35,6 +35,7 @@ var imports = map[string]string{
 	"builder/gc":                 "builder/source/remote cache layers layers/image layers/store",
 	"builder/imagetools":         "builder/export/annotation builder/registry builder/source/image",
 	"builder/load":               "builder/stored layers/archive layers/image layers/store",
+	"builder/policy":             "parser",
 	"builder/progress":           "parser",
 	"builder/redirect/dnstest":   "",
 	"builder/registry":           "builder/progress",

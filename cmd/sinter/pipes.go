@@ -33,7 +33,7 @@ type namedInput struct{ flag, path string }
 
 // namedInputs are the files that the flags name, without those of standard input.
 func (f *buildFlags) namedInputs() []namedInput {
-	list := []namedInput{{"-f", f.file}, {"--ignorefile", f.ignoreFile}}
+	list := []namedInput{{"-f", f.file}, {"--ignorefile", f.ignoreFile}, {policyVariable, os.Getenv(policyVariable)}}
 	for _, path := range f.buildArgFiles {
 		list = append(list, namedInput{"--build-arg-file", path})
 	}

@@ -72,12 +72,19 @@ func (o *opening) foreignDockerfile(ctx context.Context) error {
 		return o.stdinDockerfile(ctx)
 	}
 	const name = "Dockerfile"
-	op := parser.HTTP{URL: o.flags.file, Filename: name}
+	src, err := o.req.SourceOp(parser.Source{Identifier: o.flags.file, Attrs: map[string]string{"http.filename": name}})
+	if err != nil {
+		return fmt.Errorf("the Dockerfile: %w", err)
+	}
+	op, isHTTP := src.(parser.HTTP)
+	if !isHTTP {
+		return fmt.Errorf("the Dockerfile: the source policy makes it %T, not a download", src)
+	}
 	if text := parser.PasswordWarning(op.URL); text != "" {
 		o.warn(text)
 	}
 	var f fs.File
-	err := o.screen.during(ctx, "[internal] load "+remote.WithoutUser(op.URL), func(func(progress.Update)) error {
+	err = o.screen.during(ctx, "[internal] load "+remote.WithoutUser(op.URL), func(func(progress.Update)) error {
 		files, err := o.in.web.Files(ctx, op)
 		if err == nil {
 			f, err = source.Standard(ctx, files).Open(name)
