@@ -36,6 +36,8 @@ type Resolver struct {
 	// with podman.
 	Containerfile bool
 	Events        progress.Func
+	// CheckContext may refuse a context that is not local, by its files. nil takes all.
+	CheckContext func(fs.FS) error
 	// Build is how contexts that are not local are built.
 	Build Config
 
@@ -180,7 +182,11 @@ func (r *Resolver) OpenNode(ctx context.Context, g *parser.Graph, in parser.Inpu
 		return nil, err
 	}
 	// The frontend keeps the files for later questions, whose contexts are others.
-	return source.Standard(context.WithoutCancel(ctx), files), nil
+	opened := source.Standard(context.WithoutCancel(ctx), files)
+	if r.CheckContext != nil {
+		err = r.CheckContext(opened)
+	}
+	return opened, err
 }
 
 // ResolveGit implements parser.Resolver.

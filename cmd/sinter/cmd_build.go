@@ -276,6 +276,7 @@ func (b *building) resolver(ctx context.Context, lib library, in *inputs) (*buil
 	config.Images = sources
 	return &builder.Resolver{
 		Images: sources, Locals: in.locals, Ignore: b.ignore, Containerfile: in.containerfile, Events: b.screen.event, Build: config,
+		CheckContext: b.flags.checkContextPolicy,
 	}, err
 }
 

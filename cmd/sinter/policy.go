@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"strconv"
 	"strings"
 
@@ -60,19 +62,33 @@ func (f foreignFlags) checkPolicies() error {
 // checkDockerfilePolicy is checkPolicies for the file that buildx takes for the
 // policy of a Dockerfile.
 func (f foreignFlags) checkDockerfilePolicy(dockerfile string) error {
+	return f.checkRego(dockerfile+".rego", os.Stat)
+}
+
+// checkContextPolicy is checkDockerfilePolicy for a context that comes from elsewhere, if
+// the Dockerfile does.
+func (f *buildFlags) checkContextPolicy(files fs.FS) error {
+	name := path.Clean(cmp.Or(f.file, "Dockerfile")) + ".rego"
+	if !fs.ValidPath(name) || f.file == "-" || parser.IsHTTP(f.file) {
+		return nil
+	}
+	return f.foreign.checkRego(name, func(name string) (fs.FileInfo, error) { return fs.Stat(files, name) })
+}
+
+// checkRego refuses a policy in Rego that is there and was not dropped.
+func (f foreignFlags) checkRego(file string, stat func(string) (fs.FileInfo, error)) error {
 	for _, value := range f.list("policy") {
 		if drops, err := dropsPolicies(value); err != nil || drops != "" {
 			return err
 		}
 	}
-	path := dockerfile + ".rego"
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	if _, err := stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("looking for a source policy: %w", err)
 	}
 	return hint.Add(
-		fmt.Errorf("%s is a policy for the sources of the build, and policies in Rego are not supported", path),
+		fmt.Errorf("%s is a policy for the sources of the build, and policies in Rego are not supported", file),
 		regoHint+"to build without it: --policy disabled=true",
 	)
 }
