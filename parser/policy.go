@@ -18,9 +18,8 @@ type Source struct {
 	Attrs map[string]string
 }
 
-// SourceOp returns the operation that stands for a source given outside of the
-// Dockerfile, after the policy was asked. As everywhere, that is before anything is
-// fetched.
+// SourceOp returns the operation for a source that is not fetched through the frontend,
+// as a Dockerfile at an address is not, after the policy was asked.
 func (r Request) SourceOp(s Source) (Op, error) {
 	op, err := r.Policy.apply(&pb.SourceOp{Identifier: s.Identifier, Attrs: s.Attrs})
 	if err != nil {
@@ -32,8 +31,8 @@ func (r Request) SourceOp(s Source) (Op, error) {
 // Policy returns the source that is used in place of the one that the build names, or
 // an error if that must not be used. A nil Policy keeps every source. It is asked where
 // BuildKit asks: before anything is found out about a source, and again about what is in
-// the graph, where an image has its digest. It changes no map that
-// it is given, and may be called concurrently.
+// the graph, where an image has its digest. It changes no map that it is given, and may
+// be called concurrently.
 type Policy func(Source) (Source, error)
 
 // apply returns the operation for the source that the policy has in place of op, which
@@ -50,7 +49,7 @@ func (p Policy) apply(op *pb.SourceOp) (*pb.SourceOp, error) {
 	if _, err := source(used); err != nil {
 		return nil, &refusedError{&Error{
 			Msg:  Redact(fmt.Sprintf("source %q as the source policy converts it: %v", op.Identifier, err)),
-			Hint: "sources begin with docker-image://, oci-layout://, git://, http://, https:// or local://",
+			Hint: "correct the updates of the rule; sources begin with docker-image://, oci-layout://, git://, http://, https:// or local://",
 			Err:  err,
 		}}
 	}

@@ -95,7 +95,7 @@ func check(rules []*spb.Rule) error {
 // deny it.
 func (p *Policy) Evaluate(s parser.Source) (parser.Source, error) {
 	op := &pb.SourceOp{Identifier: s.Identifier, Attrs: maps.Clone(s.Attrs)}
-	converted, err := p.engine.Evaluate(logging, op)
+	converted, err := evaluate(p.engine, op)
 	if err == nil && converted {
 		err = checkGit(op)
 	}
@@ -105,9 +105,10 @@ func (p *Policy) Evaluate(s parser.Source) (parser.Source, error) {
 	return parser.Source{Identifier: op.Identifier, Attrs: op.Attrs}, nil
 }
 
-// logging is the context that the engine finds its logger in, for which alone it wants
-// one. What it logs is for BuildKit's developers, and not shown.
-var logging = context.Background()
+// evaluate lets an engine change op. The engine wants a context for its logger alone.
+func evaluate(e *sourcepolicy.Engine, op *pb.SourceOp) (converted bool, err error) {
+	return e.Evaluate(context.Background(), op)
+}
 
 // refusal is the error for a source that the rules have made op of.
 func (p *Policy) refusal(s parser.Source, op *pb.SourceOp, err error) error {
@@ -145,7 +146,7 @@ func deniedHint(op *pb.SourceOp) string {
 func (p *Policy) rule(op *pb.SourceOp, err error) int {
 	for n := len(p.rules); n > 0; n-- {
 		alone := sourcepolicy.NewEngine([]*spb.Policy{{Rules: p.rules[n-1 : n]}})
-		if _, other := alone.Evaluate(logging, op.CloneVT()); other != nil && other.Error() == err.Error() {
+		if _, other := evaluate(alone, op.CloneVT()); other != nil && other.Error() == err.Error() {
 			return n
 		}
 	}

@@ -113,7 +113,8 @@ func (f *Finder) imageChain(ctx context.Context, op parser.Image, platform *ocis
 		return nil, err
 	}
 	if op.Checksum != "" && op.Checksum != desc.Digest {
-		return nil, fmt.Errorf("image %s has the digest %s, not the checksum %s that was asked for", named, desc.Digest, op.Checksum)
+		return nil, hint.Add(fmt.Errorf("image %s has the digest %s, not the checksum %s that was asked for", named, desc.Digest, op.Checksum),
+			"the image is not the one that the source policy means: look what the registry has, then correct the policy")
 	}
 	var origins []string
 	if f.pulled(named, desc.Digest) {
