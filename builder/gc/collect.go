@@ -43,6 +43,8 @@ type Stock struct {
 	Notes []Folder
 	// Builds are what is written down of builds, for people.
 	Builds []Folder
+	// Referrers are lists of what refers to a manifest or index.
+	Referrers []Folder
 
 	// claims are what other processes use, and inUse what the images among that
 	// need.

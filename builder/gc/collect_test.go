@@ -2,6 +2,7 @@ package gc
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -331,6 +332,58 @@ func TestApply(t *testing.T) {
 	}
 	if len(stock.Images)+len(stock.Records)+len(stock.Layers)+len(stock.Blobs)+len(stock.Mounts) != 1+0+1+3+0 {
 		t.Errorf("left: %+v", stock)
+	}
+}
+
+// refer adds a manifest with a blob that is about subject, and says how it is described.
+func refer(t *testing.T, env Env, subject ocispec.Descriptor, what string) ocispec.Descriptor {
+	t.Helper()
+	blob, err := env.Store.Blobs.Add(t.Context(), []byte(what), "text/plain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: blob, Layers: []ocispec.Descriptor{blob}, Subject: &subject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc, err := env.Store.Blobs.Add(t.Context(), data, ocispec.MediaTypeImageManifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Images.AddReferrer(t.Context(), subject.Digest, desc); err != nil {
+		t.Fatal(err)
+	}
+	return desc
+}
+
+// What refers to an image that stays is kept, also in several steps; what refers to one
+// that goes, goes with it, and so does the list.
+func TestReferrersStayWithTheirSubject(t *testing.T) {
+	env := openEnv(t)
+	kept, lost := buildImage(t, env, "kept"), buildImage(t, env, "lost")
+	if err := env.Images.Put(t.Context(), "docker.io/library/kept:1", kept.Desc); err != nil {
+		t.Fatal(err)
+	}
+	one := refer(t, env, kept.Desc, "one")
+	two := refer(t, env, one, "two")
+	gone := refer(t, env, lost.Desc, "gone")
+	refer(t, env, gone, "gone too")
+	p, err := Prune(t.Context(), env, Options{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Referrers) != 2 || p.Freed() == 0 {
+		t.Errorf("lists that went: %v", p.Referrers)
+	}
+	list, err := stored.Referrers(t.Context(), env.Store, env.Images, kept.Digest())
+	if err != nil || len(list) != 2 || list[0].Digest() != one.Digest || list[1].Digest() != two.Digest || len(list[0].Missing)+len(list[1].Missing) > 0 {
+		t.Errorf("left: %+v, %v", list, err)
+	}
+	if env.Store.Blobs.Has(gone) {
+		t.Error("what referred to the image that went is still there")
+	}
+	if subjects, err := env.Images.Subjects(); err != nil || len(subjects) != 2 {
+		t.Errorf("subjects: %v, %v", subjects, err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/source/remote"
 	"github.com/sinter-build/sinter/layers/folder"
+	"github.com/sinter-build/sinter/layers/image"
 )
 
 // Folder is a file or a directory with all that is in it.
@@ -37,12 +38,15 @@ var noteDirs = []string{"content", "contexts"}
 // buildDirs are the folders of the store that hold what builds did.
 var buildDirs = []string{"builds", "listings"}
 
+// referrerDirs are the folders of the store that hold lists of referrers.
+var referrerDirs = []string{image.ReferrersDir}
+
 // takeFolders measures all that is neither a blob nor a layer nor a record.
 func (s *Stock) takeFolders(ctx context.Context, root string) error {
 	for _, of := range []struct {
 		dirs []string
 		into *[]Folder
-	}{{mountDirs, &s.Mounts}, {downloadDirs, &s.Downloads}, {noteDirs, &s.Notes}, {buildDirs, &s.Builds}} {
+	}{{mountDirs, &s.Mounts}, {downloadDirs, &s.Downloads}, {noteDirs, &s.Notes}, {buildDirs, &s.Builds}, {referrerDirs, &s.Referrers}} {
 		for _, dir := range of.dirs {
 			found, err := folders(ctx, root, dir)
 			if err != nil {
@@ -69,7 +73,10 @@ func (s *Stock) retakeFolders(root string, before *Stock) (err error) {
 	if s.Notes, err = stillThere(root, before.Notes); err != nil {
 		return err
 	}
-	s.Builds, err = stillThere(root, before.Builds)
+	if s.Builds, err = stillThere(root, before.Builds); err != nil {
+		return err
+	}
+	s.Referrers, err = stillThere(root, before.Referrers)
 	return err
 }
 

@@ -25,7 +25,8 @@ type document struct {
 // maxNesting is how deep indexes may hold indexes.
 const maxNesting = 8
 
-// needs finds the blobs and layers of an image. What is damaged or missing of it
+// needs finds the blobs and layers of an image, and of what refers to it or to a part of
+// it. What is damaged or missing of it
 // needs nothing more, but what else it names stays. Any other failure to read is an
 // error: what a file says that could not be read just now, nobody may remove.
 func needs(images *image.Images, img image.Image) (Image, error) {
@@ -41,6 +42,9 @@ func (n *Image) add(images *image.Images, desc ocispec.Descriptor, depth int) er
 		return nil
 	}
 	n.Blobs[desc.Digest] = true
+	if err := n.addReferrers(images, desc.Digest, depth); err != nil {
+		return err
+	}
 	data, err := images.ReadBlob(desc)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, image.ErrDamaged) {
 		return nil
@@ -67,4 +71,20 @@ func (n *Image) add(images *image.Images, desc ocispec.Descriptor, depth int) er
 		return nil
 	}
 	return n.add(images, d.Config, depth-1)
+}
+
+func (n *Image) addReferrers(images *image.Images, subject digest.Digest, depth int) error {
+	if subject.Validate() != nil {
+		return nil
+	}
+	list, err := images.Referrers(subject)
+	if err != nil && !errors.Is(err, image.ErrDamaged) {
+		return err
+	}
+	for _, r := range list {
+		if err := n.add(images, r, depth-1); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package gc
 
 import (
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -81,11 +82,13 @@ type Plan struct {
 	Downloads []Folder
 	Notes     []Folder
 	Builds    []Folder
+	// Referrers are lists of what refers to manifests that go or are not there.
+	Referrers []Folder
 }
 
 // Freed is how much room the plan gives back, in bytes.
 func (p *Plan) Freed() int64 {
-	n := sizeOf(p.Mounts) + sizeOf(p.Downloads) + sizeOf(p.Notes) + sizeOf(p.Builds)
+	n := sizeOf(p.Mounts) + sizeOf(p.Downloads) + sizeOf(p.Notes) + sizeOf(p.Builds) + sizeOf(p.Referrers)
 	for _, r := range p.Records {
 		n += r.Size
 	}
@@ -300,6 +303,12 @@ func (p *planning) rest() {
 			continue
 		}
 		p.heldBlobs[l.Layer.Descriptor.Digest] = true
+	}
+	for _, f := range p.stock.Referrers {
+		subject, ok := image.SubjectOf(filepath.Base(f.Path))
+		if !p.heldBlobs[subject] && p.o.old(f.Used) && !(ok && p.stock.claims.Has(store.BlobPart(subject))) {
+			p.plan.Referrers = append(p.plan.Referrers, f)
+		}
 	}
 	for _, b := range p.stock.Blobs {
 		if !p.heldBlobs[b.Digest] && !p.stock.claims.Has(store.BlobPart(b.Digest)) && p.o.old(b.Made) {

@@ -90,7 +90,7 @@ func (p *Plan) apply(ctx context.Context, env Env, x *store.Exclusion) error {
 			return fmt.Errorf("removing record %s: %w", r.Record.Key, err)
 		}
 	}
-	for _, list := range [][]Folder{p.Notes, p.Builds, p.Mounts, p.Downloads} {
+	for _, list := range [][]Folder{p.Notes, p.Builds, p.Mounts, p.Downloads, p.Referrers} {
 		for _, f := range list {
 			if err := x.Remove(f.Path); err != nil {
 				return err

@@ -30,6 +30,24 @@ func Open(ctx context.Context, s *store.Store, desc ocispec.Descriptor) (*Image,
 }
 
 func (b *Image) read(ctx context.Context, root ocispec.Descriptor) error {
+	return b.walk(ctx, root, func(d *manifest.Document) error {
+		switch {
+		case d.IsIndex() && d.Desc.Digest == root.Digest:
+			return nil
+		case d.IsIndex():
+			b.attached = append(b.attached, d.Desc)
+			return nil
+		case d.Config == nil || !manifest.IsConfig(d.Config.MediaType) || manifest.IsAttestation(d.Desc):
+			b.attach(d)
+			return nil
+		}
+		return b.readManifest(ctx, d)
+	})
+}
+
+// walk visits the manifests and indexes below root that are in the store; others are
+// Missing.
+func (b *Image) walk(ctx context.Context, root ocispec.Descriptor, visit func(*manifest.Document) error) error {
 	return manifest.Walker{
 		Read: func(d ocispec.Descriptor) ([]byte, error) { return b.Read(ctx, d) },
 		Want: func(d ocispec.Descriptor) (bool, error) {
@@ -39,19 +57,7 @@ func (b *Image) read(ctx context.Context, root ocispec.Descriptor) error {
 			}
 			return has, nil
 		},
-		Visit: func(d *manifest.Document) error {
-			switch {
-			case d.IsIndex() && d.Desc.Digest == root.Digest:
-				return nil
-			case d.IsIndex():
-				b.attached = append(b.attached, d.Desc)
-				return nil
-			case d.Config == nil || !manifest.IsConfig(d.Config.MediaType) || manifest.IsAttestation(d.Desc):
-				b.attach(d)
-				return nil
-			}
-			return b.readManifest(ctx, d)
-		},
+		Visit: visit,
 	}.Walk(root)
 }
 

@@ -65,7 +65,7 @@ func pieceListing(format string, table ...string) listing {
 	}, table: table}
 }
 
-// totals sums up images with their blobs, the rest of the cache, cache mounts,
+// totals sums up images with their blobs and what refers to them, the rest of the cache, cache mounts,
 // and what came from the web and from repositories.
 func totals(s *gc.Stock, p *gc.Plan) []row {
 	ofImages := map[digest.Digest]bool{}
@@ -76,6 +76,7 @@ func totals(s *gc.Stock, p *gc.Plan) []row {
 	}
 	all := gc.Plan{
 		Records: s.Records, Layers: s.Layers, Blobs: s.Blobs, Mounts: s.Mounts, Downloads: s.Downloads, Notes: s.Notes, Builds: s.Builds,
+		Referrers: s.Referrers,
 	}
 	sizes, reclaimable := sizesOf(all, ofImages), sizesOf(*p, ofImages)
 	images, activeImages := countImages(s.Images, p.Images)
@@ -97,10 +98,10 @@ func totals(s *gc.Stock, p *gc.Plan) []row {
 	return rows
 }
 
-// sizesOf returns how many bytes the blobs of images take, the rest of the cache, cache
+// sizesOf returns how many bytes the blobs of images and of their referrers take, the rest of the cache, cache
 // mounts and downloads.
 func sizesOf(p gc.Plan, ofImages map[digest.Digest]bool) [4]int64 {
-	images, cached := gc.Plan{}, gc.Plan{Records: p.Records, Layers: p.Layers, Notes: p.Notes, Builds: p.Builds}
+	images, cached := gc.Plan{Referrers: p.Referrers}, gc.Plan{Records: p.Records, Layers: p.Layers, Notes: p.Notes, Builds: p.Builds}
 	for _, b := range p.Blobs {
 		if ofImages[b.Digest] {
 			images.Blobs = append(images.Blobs, b)

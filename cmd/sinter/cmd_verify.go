@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/gc"
@@ -27,7 +29,7 @@ func newVerifyCmd(a *app) *cobra.Command {
 		Use:   "verify",
 		Short: "Check everything in the store",
 		Long: `Read everything in the store and compare it with its digests: blobs, layers,
-images with their diff IDs, downloads.
+images with their diff IDs and what refers to them, downloads.
 
 With --repair remove what is damaged; builds and pulls make or get it again. What
 running builds and other commands use stays.`,
@@ -58,7 +60,12 @@ func (a *app) verify(ctx context.Context, repair bool) error {
 		if err != nil {
 			return err
 		}
-		if bad += len(named); bad == 0 {
+		lost, left, err := verifyReferrers(ctx, lib.Env, repair)
+		if err != nil {
+			return err
+		}
+		bad, named = bad+len(named)+left, append(named, lost...)
+		if bad == 0 {
 			named = append(named, fmt.Sprintf("OK: %s verified", count(images, "image")))
 		}
 		if err := printLines(a.stdout, named); err != nil {
@@ -211,6 +218,45 @@ func imageProblems(ctx context.Context, s *store.Store, img image.Image, layersO
 		wrong = append(wrong, layersOf.check(ctx, m.Layers)...)
 	}
 	return wrong
+}
+
+// verifyReferrers says what is wrong with what refers to images, and how much of that
+// stays. With repair, lists of referrers lose what is not there or damaged.
+func verifyReferrers(ctx context.Context, env gc.Env, repair bool) (lines []string, left int, err error) {
+	subjects, err := env.Images.Subjects()
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, subject := range subjects {
+		list, err := env.Images.Referrers(subject)
+		wrong := map[digest.Digest]error{}
+		if errors.Is(err, image.ErrDamaged) {
+			wrong[""], err = err, nil
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, d := range list {
+			if err := stored.CheckReferrer(ctx, env.Store, subject, d); err != nil {
+				wrong[d.Digest] = err
+			}
+			if ctx.Err() != nil {
+				return nil, 0, context.Cause(ctx)
+			}
+		}
+		for _, d := range slices.Sorted(maps.Keys(wrong)) {
+			line := fmt.Sprintf("what refers to %s: %v", subject, wrong[d])
+			if repair {
+				if err := env.Images.RemoveReferrer(ctx, subject, d); err != nil {
+					return nil, 0, err
+				}
+				lines = append(lines, line+": removed from the list")
+				continue
+			}
+			lines, left = append(lines, line), left+1
+		}
+	}
+	return lines, left, nil
 }
 
 // isNamed reports whether an image, which was listed, still has its name.

@@ -52,7 +52,7 @@ var imports = map[string]string{
 	"builder/source/local":       "builder/source layers layers/archive parser",
 	"builder/source/remote":      "",
 	"builder/source/web":         "builder/source builder/source/remote layers layers/archive parser",
-	"builder/stored":             "layers layers/store",
+	"builder/stored":             "layers layers/image layers/store",
 	"cache":                      "",
 	"layers":                     "",
 	"layers/archive":             "layers",
