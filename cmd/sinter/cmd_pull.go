@@ -68,7 +68,10 @@ func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
 					return err
 				}
 			}
-			return p.attestations(ctx, wanted[0])
+			if err := p.attestations(ctx, wanted[0]); err != nil {
+				return err
+			}
+			return p.referrers(ctx, wanted[0])
 		})
 	})
 	if err != nil {
@@ -118,6 +121,29 @@ func (p *pulling) attestations(ctx context.Context, platform ocispec.Platform) e
 	}
 	if err != nil && ctx.Err() == nil && !isFull(err) {
 		p.warn(fmt.Sprintf("image %s is pulled without its attestations: %v", p.ref, err))
+		return nil
+	}
+	return err
+}
+
+// referrers gets what refers to the image in its registry: signatures, and attestations
+// that are not in an index. As with those that are, what cannot be had is warned of.
+func (p *pulling) referrers(ctx context.Context, platform ocispec.Platform) error {
+	list, err := p.sources.Referrers(ctx, p.ref.String(), platform)
+	for _, r := range list {
+		got := p.downloadAll(ctx, r.Blobs)
+		if got == nil {
+			got = p.Images.AddReferrer(ctx, r.Subject, r.Desc)
+		}
+		if ctx.Err() != nil || isFull(got) {
+			return got
+		}
+		if err == nil {
+			err = got
+		}
+	}
+	if err != nil && ctx.Err() == nil && !isFull(err) {
+		p.warn(fmt.Sprintf("image %s is pulled without all that refers to it: %v", p.ref, err))
 		return nil
 	}
 	return err

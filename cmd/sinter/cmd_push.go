@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/builder/stored"
+	"github.com/sinter-build/sinter/layers/image"
 )
 
 type pushFlags struct {
@@ -25,8 +29,9 @@ func newPushCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "push [flags] IMAGE [NAME]",
 		Short: "Push an image to a registry",
-		Long: `Push an image to the registry in its name, or under another NAME. Blobs that the
-registry has are not sent again.`,
+		Long: `Push an image to the registry in its name, or under another NAME, and with it what
+refers to it: attestations and signatures. Blobs that the registry has are not sent
+again.`,
 		Args:              usageArgs(cobra.RangeArgs(1, 2)),
 		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -96,12 +101,21 @@ func (a *app) pushImage(ctx context.Context, f *pushFlags, lib library, n namedI
 	if err != nil {
 		return err
 	}
+	referrers, err := lib.referrers(ctx, n, built)
+	if err != nil {
+		return err
+	}
 	client, err := a.registry()
 	if err != nil {
 		return err
 	}
 	err = a.showing(ctx, f.showFlags, "pushing "+name.String(), func(report func(progress.Update)) error {
 		err := client.Push(ctx, name.String(), built, report)
+		for _, r := range referrers {
+			if err == nil {
+				err = client.PushReferrer(ctx, name.Repository(), r, report)
+			}
+		}
 		if err == nil || isInterrupted(ctx, err) {
 			return err
 		}
@@ -112,8 +126,38 @@ func (a *app) pushImage(ctx context.Context, f *pushFlags, lib library, n namedI
 	}
 	if f.quiet {
 		_, err = fmt.Fprintln(a.stdout, built.Digest())
-	} else {
-		_, err = fmt.Fprintf(a.stdout, "%s: digest: %s size: %s\n", name, built.Digest(), humanSize(built.Size()))
+		return err
 	}
+	if _, err = fmt.Fprintf(a.stdout, "%s: digest: %s size: %s\n", name, built.Digest(), humanSize(built.Size())); err != nil || len(referrers) == 0 {
+		return err
+	}
+	var size int64
+	for _, r := range referrers {
+		size += r.Size()
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s: referrers: %d size: %s\n", name, len(referrers), humanSize(size))
 	return err
+}
+
+// referrers is what refers to an image or a part of it, and is not in its index. What is
+// not whole is warned of and left out.
+func (lib library) referrers(ctx context.Context, n namedImage, built *stored.Image) ([]stored.Referrer, error) {
+	all, err := stored.Referrers(ctx, lib.Store, lib.Images, built.Subjects()...)
+	if errors.Is(err, image.ErrDamaged) {
+		lib.warn(fmt.Sprintf("image %s is used without what refers to it: %v; sinter verify --repair removes what is damaged", displayName(n), err))
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	inside := map[digest.Digest]bool{}
+	for _, d := range built.Blobs() {
+		inside[d.Digest] = true
+	}
+	return slices.DeleteFunc(all, func(r stored.Referrer) bool {
+		if len(r.Missing) > 0 {
+			lib.warn(fmt.Sprintf("image %s is used without %s, which refers to it: it is not in the store as a whole; sinter pull gets it", displayName(n), r.Desc.Digest))
+		}
+		return len(r.Missing) > 0 || inside[r.Desc.Digest]
+	}), nil
 }

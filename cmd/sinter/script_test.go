@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 
 // TestScript runs testdata/script: the command line as people use it.
 func TestScript(t *testing.T) {
-	registry := serveRegistry(t)
+	registry, referrers := serveRegistry(t), serveReferrers(t)
 	pushBase(t, registry+"/base:latest")
 	testscript.Run(t, testscript.Params{
 		Dir:                 scripts(),
@@ -66,6 +66,7 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("REGISTRY", registry)
+			env.Setenv("REFERRERS", referrers)
 			env.Setenv("SINTER_ROOT", filepath.Join(env.WorkDir, ".store"))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("TMPDIR", os.TempDir())
@@ -84,6 +85,7 @@ func TestScript(t *testing.T) {
 			"recompress":   cmdRecompress,
 			"image-layers": cmdImageLayers,
 			"attest":       cmdAttest,
+			"refer":        cmdRefer,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {

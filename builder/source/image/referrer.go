@@ -1,0 +1,142 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sinter-build/sinter/builder/manifest"
+	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/layers"
+)
+
+// maxReferrers is how many manifests may refer to an image, in all.
+const maxReferrers = 1000
+
+// parallelQuestions is how many manifests of an image are asked about at once.
+const parallelQuestions = 4
+
+// Referrer is a manifest, now in the store, that is about one of an image.
+type Referrer struct {
+	Subject digest.Digest
+	Desc    ocispec.Descriptor
+	// Blobs are to be fetched.
+	Blobs []layers.Layer
+}
+
+// Referrers keeps the manifests of what refers, in its registry, to the index or manifest
+// that ref names, to the index's images as far as these are in the store, to all of that,
+// and so on. pulled is a platform for which the image was. With an error it also returns
+// what could be had.
+func (f *Finder) Referrers(ctx context.Context, ref string, pulled ocispec.Platform) ([]Referrer, error) {
+	named, err := registry.ParseRef(ref)
+	if err != nil {
+		return nil, err
+	}
+	desc, _, err := f.open(ctx, named, &pulled, false)
+	if err != nil {
+		return nil, err
+	}
+	subjects := []digest.Digest{desc.Digest}
+	if manifest.IsIndex(desc.MediaType) {
+		data, err := f.blob(ctx, named, desc)
+		if err != nil {
+			return nil, err
+		}
+		index, err := manifest.Parse(desc, data)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range index.Manifests {
+			if !manifest.IsAttestation(m) && f.store.Blobs.Has(m) {
+				subjects = append(subjects, m.Digest)
+			}
+		}
+	}
+	return f.referrersOf(ctx, named, subjects)
+}
+
+// referrersOf goes on from subjects to what refers to them.
+func (f *Finder) referrersOf(ctx context.Context, ref registry.Ref, subjects []digest.Digest) ([]Referrer, error) {
+	var list []Referrer
+	var failed []error
+	seen := map[digest.Digest]bool{}
+	for depth := 0; depth < manifest.MaxNesting && len(subjects) > 0; depth++ {
+		found, err := f.askReferrers(ctx, ref, subjects)
+		failed = append(failed, err)
+		subjects = nil
+		for _, r := range found {
+			if seen[r.Desc.Digest] {
+				continue
+			}
+			if seen[r.Desc.Digest] = true; len(seen) > maxReferrers {
+				return list, fmt.Errorf("more than %d manifests refer to it", maxReferrers)
+			}
+			if err := f.keepReferrer(ctx, ref, &r); err != nil {
+				failed = append(failed, fmt.Errorf("manifest %s, which refers to %s: %w", r.Desc.Digest, r.Subject, err))
+				continue
+			}
+			list, subjects = append(list, r), append(subjects, r.Desc.Digest)
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	return list, firstOf(failed)
+}
+
+// firstOf is the first of several errors, which says how many there are; nil if none is.
+func firstOf(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) < 2 {
+		return errors.Join(errs...)
+	}
+	return fmt.Errorf("%w (and %d more errors)", errs[0], len(errs)-1)
+}
+
+// askReferrers asks the registry what refers to each of subjects.
+func (f *Finder) askReferrers(ctx context.Context, ref registry.Ref, subjects []digest.Digest) ([]Referrer, error) {
+	lists, failed := make([][]Referrer, len(subjects)), make([]error, len(subjects))
+	var group errgroup.Group
+	group.SetLimit(parallelQuestions)
+	for i, subject := range subjects {
+		group.Go(func() error {
+			var found []ocispec.Descriptor
+			found, failed[i] = f.client.Referrers(ctx, ref, subject, "")
+			for _, d := range found {
+				lists[i] = append(lists[i], Referrer{Subject: subject, Desc: d})
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return slices.Concat(lists...), firstOf(failed)
+}
+
+// keepReferrer keeps the manifest of a referrer, which must say what the list said of it.
+func (f *Finder) keepReferrer(ctx context.Context, ref registry.Ref, r *Referrer) error {
+	root := r.Desc.Digest
+	return manifest.Walker{
+		Read: func(d ocispec.Descriptor) ([]byte, error) { return f.blob(ctx, ref, d) },
+		Visit: func(d *manifest.Document) error {
+			for _, b := range d.Blobs() {
+				r.Blobs = append(r.Blobs, layers.Layer{
+					ID: layers.ID(b.Digest.Encoded()), Descriptor: b, Origins: []string{ref.Repository()},
+				})
+			}
+			if d.Desc.Digest != root {
+				return nil
+			}
+			if d.Subject == nil || d.Subject.Digest != r.Subject {
+				return errors.New("it does not say so")
+			}
+			r.Desc = d.Referrer()
+			return nil
+		},
+	}.Walk(r.Desc)
+}
