@@ -45,6 +45,14 @@ const (
 	maxEntries         = 100_000
 )
 
+// Loaded is what came into the store.
+type Loaded struct {
+	Images []Image
+	// Referrers are about one of the images, a part of it, or each other; all are
+	// whole.
+	Referrers []image.LayoutReferrer
+}
+
 // Error says that an archive or directory does not hold images.
 type Error struct{ Msg string }
 
@@ -56,7 +64,7 @@ func (e *Error) HintText() string {
 }
 
 // Archive loads the images of an archive, plain or compressed.
-func Archive(ctx context.Context, s *store.Store, r io.Reader) ([]Image, error) {
+func Archive(ctx context.Context, s *store.Store, r io.Reader) (*Loaded, error) {
 	plain, _, err := archive.Decompress(r)
 	if err != nil {
 		return nil, fmt.Errorf("reading the archive: %w", err)
@@ -74,11 +82,11 @@ func Archive(ctx context.Context, s *store.Store, r io.Reader) ([]Image, error) 
 	if err := c.read(ctx, plain); err != nil {
 		return nil, fmt.Errorf("reading the archive: %w", err)
 	}
-	images, err := c.images(ctx)
+	loaded, err := c.images(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return images, complete(ctx, s, images)
+	return loaded, loaded.complete(ctx, s)
 }
 
 // contents is what an archive holds. Blobs go straight into the store.
@@ -182,35 +190,39 @@ func (c *contents) spool(name string, r io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-func (c *contents) images(ctx context.Context) ([]Image, error) {
+func (c *contents) images(ctx context.Context) (*Loaded, error) {
 	if data, ok := c.small[ocispec.ImageIndexFile]; ok {
-		return layoutImages(data)
+		return readIndex(data, func(d ocispec.Descriptor) ([]byte, error) { return stored.ReadBlob(ctx, c.store, d) })
 	}
 	if data, ok := c.small[dockerManifestName]; ok {
-		return c.dockerImages(ctx, data)
+		images, err := c.dockerImages(ctx, data)
+		return &Loaded{Images: images}, err
 	}
 	return nil, &Error{"it has neither index.json nor manifest.json: it is not an image archive"}
 }
 
-// layoutImages reads the index.json of a layout.
-func layoutImages(data []byte) ([]Image, error) {
+// readIndex reads the index.json of a layout, and with read the manifests that it names.
+func readIndex(data []byte, read func(ocispec.Descriptor) ([]byte, error)) (*Loaded, error) {
 	var index ocispec.Index
 	if err := json.Unmarshal(data, &index); err != nil {
 		return nil, fmt.Errorf("reading index.json: %w", err)
 	}
-	var images []Image
 	for _, d := range index.Manifests {
 		if err := d.Digest.Validate(); err != nil {
 			return nil, fmt.Errorf("reading index.json: digest %q: %w", d.Digest, err)
 		}
+	}
+	loaded := &Loaded{}
+	index.Manifests, loaded.Referrers = image.SplitLayout(index.Manifests, read)
+	for _, d := range index.Manifests {
 		name := layoutName(d.Annotations)
 		d.Annotations, d.Platform = nil, nil
-		images = addImage(images, d, name)
+		loaded.Images = addImage(loaded.Images, d, name)
 	}
-	if len(images) == 0 {
+	if len(loaded.Images) == 0 {
 		return nil, &Error{"its index.json names no image"}
 	}
-	return images, nil
+	return loaded, nil
 }
 
 // layoutName is the full reference of an entry of index.json, or "". A bare tag
@@ -251,9 +263,14 @@ func addImage(images []Image, d ocispec.Descriptor, name string) []Image {
 	return images
 }
 
-// complete fails when a blob of an image did not come with it.
-func complete(ctx context.Context, s *store.Store, loaded []Image) error {
-	for _, img := range loaded {
+// complete fails when a blob of an image, or of what refers to it, did not come with it.
+func (l *Loaded) complete(ctx context.Context, s *store.Store) error {
+	for _, r := range l.Referrers {
+		if err := stored.CheckReferrer(ctx, s, r.Subject, r.Desc); err != nil {
+			return err
+		}
+	}
+	for _, img := range l.Images {
 		b, err := stored.Open(ctx, s, img.Desc)
 		if err != nil {
 			return err
@@ -271,7 +288,7 @@ func complete(ctx context.Context, s *store.Store, loaded []Image) error {
 }
 
 // Layout loads the images of an OCI layout directory.
-func Layout(ctx context.Context, s *store.Store, dir string) ([]Image, error) {
+func Layout(ctx context.Context, s *store.Store, dir string) (*Loaded, error) {
 	data, err := image.ReadIndexFile(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{fmt.Sprintf("directory %s has no index.json: it is not an OCI layout", dir)}
@@ -279,16 +296,30 @@ func Layout(ctx context.Context, s *store.Store, dir string) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	images, err := layoutImages(data)
+	loaded, err := readIndex(data, func(d ocispec.Descriptor) ([]byte, error) {
+		f, err := image.OpenBlob(dir, d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return manifest.Read(f, d)
+	})
 	if err != nil {
 		return nil, err
 	}
-	for _, img := range images {
-		if err := copyImage(ctx, s, dir, img.Desc); err != nil {
+	var roots []ocispec.Descriptor
+	for _, img := range loaded.Images {
+		roots = append(roots, img.Desc)
+	}
+	for _, r := range loaded.Referrers {
+		roots = append(roots, r.Desc)
+	}
+	for _, d := range roots {
+		if err := copyImage(ctx, s, dir, d); err != nil {
 			return nil, fmt.Errorf("layout %s: %w", dir, err)
 		}
 	}
-	return images, complete(ctx, s, images)
+	return loaded, loaded.complete(ctx, s)
 }
 
 // copyImage copies a manifest or index with everything that it names. A layout need

@@ -34,6 +34,15 @@ import (
 	"github.com/sinter-build/sinter/layers/store"
 )
 
+// loadArchive is Archive for tests that have no referrers.
+func loadArchive(ctx context.Context, s *store.Store, r io.Reader) ([]Image, error) {
+	loaded, err := Archive(ctx, s, r)
+	if err != nil {
+		return nil, err
+	}
+	return loaded.Images, nil
+}
+
 func openStore(t testing.TB) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.TempDir(), store.Options{})
@@ -132,7 +141,7 @@ func TestOwnArchivesComeBack(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := openStore(t)
-			images, err := Archive(context.Background(), s, bytes.NewReader(c.data))
+			images, err := loadArchive(context.Background(), s, bytes.NewReader(c.data))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,7 +156,7 @@ func TestOwnArchivesComeBack(t *testing.T) {
 func TestSeveralImages(t *testing.T) {
 	data := written(t, true,
 		layout.Named{Image: sample(t, "amd64"), Names: []string{app1}}, layout.Named{Image: sample(t, "arm64"), Names: []string{app2}})
-	images, err := Archive(context.Background(), openStore(t), bytes.NewReader(data))
+	images, err := loadArchive(context.Background(), openStore(t), bytes.NewReader(data))
 	if err != nil || len(images) != 2 {
 		t.Fatalf("%+v, %v", images, err)
 	}
@@ -169,7 +178,7 @@ func TestDockerFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := openStore(t)
-	images, err := Archive(context.Background(), s, &buf)
+	images, err := loadArchive(context.Background(), s, &buf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +240,7 @@ func legacy(t testing.TB, diffID digest.Digest, tar string) []byte {
 func TestLegacyDockerFormat(t *testing.T) {
 	layer := string(archiveOf(t, member{name: "file", data: "x"}))
 	s := openStore(t)
-	images, err := Archive(context.Background(), s, bytes.NewReader(legacy(t, digest.FromString(layer), layer)))
+	images, err := loadArchive(context.Background(), s, bytes.NewReader(legacy(t, digest.FromString(layer), layer)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,11 +264,11 @@ func TestLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := openStore(t)
-	images, err := Layout(context.Background(), s, dir)
-	if err != nil || len(images) != 1 {
-		t.Fatalf("%+v, %v", images, err)
+	loaded, err := Layout(context.Background(), s, dir)
+	if err != nil || len(loaded.Images) != 1 {
+		t.Fatalf("%+v, %v", loaded, err)
 	}
-	readAll(t, s, images[0])
+	readAll(t, s, loaded.Images[0])
 	layer := b.Manifests[0].Layers[0].Descriptor.Digest.Encoded()
 	if err := os.WriteFile(filepath.Join(dir, "blobs/sha256", layer), []byte("other"), 0o644); err != nil {
 		t.Fatal(err)
@@ -296,7 +305,7 @@ func TestArchiveRefuses(t *testing.T) {
 			member{name: "manifest.json", data: `[{"Config":"a"}]`}), "config"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			images, err := Archive(context.Background(), openStore(t), bytes.NewReader(c.data))
+			images, err := loadArchive(context.Background(), openStore(t), bytes.NewReader(c.data))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %+v, %v", images, err)
 			}
@@ -325,7 +334,7 @@ func TestArchiveOfHugeFiles(t *testing.T) {
 			{name: "manifest.json", data: `[{"Config":"blobs/sha256/` + hugeDigest.Encoded() + `"}]`},
 		},
 	} {
-		images, err := Archive(t.Context(), openStore(t), bytes.NewReader(archiveOf(t, members...)))
+		images, err := loadArchive(t.Context(), openStore(t), bytes.NewReader(archiveOf(t, members...)))
 		if err == nil || !strings.Contains(err.Error(), "too many") && !strings.Contains(err.Error(), "too large") && !strings.Contains(err.Error(), "more than") {
 			t.Errorf("%s: got %+v, %v", name, images, err)
 		}
@@ -339,7 +348,7 @@ func FuzzArchive(f *testing.F) {
 	f.Add([]byte("index.json"))
 	s := openStore(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		images, err := Archive(context.Background(), s, bytes.NewReader(archivetest.RepairAll(data)))
+		images, err := loadArchive(context.Background(), s, bytes.NewReader(archivetest.RepairAll(data)))
 		if err != nil {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -93,6 +94,17 @@ func openReferrer(ctx context.Context, s *store.Store, subject digest.Digest, de
 		return r, fmt.Errorf("manifest %s, which refers to %s: %w", desc.Digest, subject, err)
 	}
 	return r, nil
+}
+
+// Entry is the referrer as an entry of an OCI layout, which says what it refers to.
+func (r Referrer) Entry() *Image {
+	entry := *r.Image
+	entry.Desc.Annotations = maps.Clone(r.Desc.Annotations)
+	if entry.Desc.Annotations == nil {
+		entry.Desc.Annotations = map[string]string{}
+	}
+	entry.Desc.Annotations[image.AnnotationSubject] = r.Subject.String()
+	return &entry
 }
 
 // CheckReferrer says what is wrong with a referrer of the store; nil if it is whole.

@@ -52,10 +52,10 @@ func (a *app) load(ctx context.Context, f *loadFlags) error {
 			return err
 		}
 		if len(names) > 0 {
-			if len(loaded) > 1 {
-				return usagef("--tag is for one image, but there are %d", len(loaded))
+			if n := len(loaded.Images); n > 1 {
+				return usagef("--tag is for one image, but there are %d", n)
 			}
-			loaded[0].Names = names
+			loaded.Images[0].Names = names
 		}
 		out := a.stdout
 		if f.quiet {
@@ -65,7 +65,7 @@ func (a *app) load(ctx context.Context, f *loadFlags) error {
 	})
 }
 
-func (a *app) loadFrom(ctx context.Context, s *store.Store, input string) ([]load.Image, error) {
+func (a *app) loadFrom(ctx context.Context, s *store.Store, input string) (*load.Loaded, error) {
 	in := a.stdin
 	if input == "" || input == "-" {
 		if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -91,8 +91,13 @@ func (a *app) loadFrom(ctx context.Context, s *store.Store, input string) ([]loa
 }
 
 // keep gives loaded images their names, and says so to out.
-func (lib library) keep(ctx context.Context, out io.Writer, loaded []load.Image) error {
-	for _, img := range loaded {
+func (lib library) keep(ctx context.Context, out io.Writer, loaded *load.Loaded) error {
+	for _, r := range loaded.Referrers {
+		if err := lib.Images.AddReferrer(ctx, r.Subject, r.Desc); err != nil {
+			return err
+		}
+	}
+	for _, img := range loaded.Images {
 		names := img.Names
 		if len(names) == 0 {
 			names = []string{""}

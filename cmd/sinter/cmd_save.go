@@ -27,7 +27,7 @@ func newSaveCmd(a *app) *cobra.Command {
 		Use:   "save [flags] IMAGE…",
 		Short: "Write images to an archive",
 		Long: `Write images to an archive that docker load, podman load and sinter load read,
-or to an OCI layout.`,
+or to an OCI layout, which also holds what refers to them.`,
 		Args:              usageArgs(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -88,6 +88,16 @@ func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {
 				return err
 			}
 			images = addNamed(images, built, n.Ref)
+			if o.Type == output.Docker {
+				continue
+			}
+			referrers, err := lib.referrers(ctx, n, built)
+			if err != nil {
+				return err
+			}
+			for _, r := range referrers {
+				images = addNamed(images, r.Entry(), "")
+			}
 		}
 		return export.WriteImages(ctx, a.stdout, images, o, a.warn)
 	})

@@ -44,14 +44,26 @@ func (l Layout) Digest(ref string) (digest.Digest, error) {
 // Find describes an image in the layout. ref is :TAG, @DIGEST, or "" for the only image
 // there is, or else the one tagged "latest".
 func (l Layout) Find(ref string) (ocispec.Descriptor, error) {
-	idx, err := l.index()
+	images, _, err := l.index()
 	if err != nil {
 		return ocispec.Descriptor{}, hint.Add(err, "give the directory of an OCI layout, which has an index.json")
 	}
-	if ref == "" && len(idx.Manifests) != 1 {
+	if ref == "" && len(images) != 1 {
 		ref = ":latest"
 	}
 	return l.find(ref)
+}
+
+// Referrers describes what refers to a manifest or index of the layout.
+func (l Layout) Referrers(subject digest.Digest) ([]ocispec.Descriptor, error) {
+	_, all, err := l.index()
+	var list []ocispec.Descriptor
+	for _, r := range all {
+		if r.Subject == subject {
+			list = append(list, r.Desc)
+		}
+	}
+	return list, err
 }
 
 // Read reads a manifest or config of the layout, verified.
@@ -174,22 +186,22 @@ func (l Layout) find(ref string) (ocispec.Descriptor, error) {
 		}
 		return l.typed(desc)
 	}
-	idx, err := l.index()
+	images, _, err := l.index()
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	_, tag, hasTag := strings.Cut(name[strings.LastIndex(name, "/")+1:], ":")
 	var tags []string
-	for _, desc := range idx.Manifests {
+	for _, desc := range images {
 		has := desc.Annotations[ocispec.AnnotationRefName]
-		if hasTag && (has == tag || strings.HasSuffix(has, ":"+tag)) || !hasTag && len(idx.Manifests) == 1 {
+		if hasTag && (has == tag || strings.HasSuffix(has, ":"+tag)) || !hasTag && len(images) == 1 {
 			return l.typed(desc)
 		}
 		tags = append(tags, has)
 	}
 	// A layout that a tool made of one image often has no tag at all.
-	if tag == "latest" && len(idx.Manifests) == 1 && tags[0] == "" {
-		return l.typed(idx.Manifests[0])
+	if tag == "latest" && len(images) == 1 && tags[0] == "" {
+		return l.typed(images[0])
 	}
 	tags = slices.DeleteFunc(tags, func(t string) bool { return t == "" })
 	e := &registry.Error{Msg: fmt.Sprintf("OCI layout %s has no image %q", l.Dir, tag), Err: fs.ErrNotExist}
@@ -217,14 +229,16 @@ func (l Layout) typed(desc ocispec.Descriptor) (ocispec.Descriptor, error) {
 	return desc, nil
 }
 
-func (l Layout) index() (*ocispec.Index, error) {
+// index reads the index.json: the images, and what refers to others.
+func (l Layout) index() ([]ocispec.Descriptor, []image.LayoutReferrer, error) {
 	data, err := image.ReadIndexFile(l.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("OCI layout: %w", err)
+		return nil, nil, fmt.Errorf("OCI layout: %w", err)
 	}
 	var idx ocispec.Index
 	if err := json.Unmarshal(data, &idx); err != nil {
-		return nil, fmt.Errorf("OCI layout %s: %s: %w", l.Dir, ocispec.ImageIndexFile, err)
+		return nil, nil, fmt.Errorf("OCI layout %s: %s: %w", l.Dir, ocispec.ImageIndexFile, err)
 	}
-	return &idx, nil
+	images, referrers := image.SplitLayout(idx.Manifests, l.read)
+	return images, referrers, nil
 }
