@@ -42,6 +42,7 @@ func Find(ctx context.Context, client *registry.Client, place Place) (*Image, er
 	img := newImage(client)
 	img.root = desc
 	img.add(read{desc: desc, from: place, data: data})
+	img.from[desc.Digest] = []Place{place}
 	return img, nil
 }
 
@@ -70,9 +71,14 @@ func (i *Image) add(r read) {
 		return
 	}
 	for _, d := range append(append(m.Manifests, m.Config), m.Layers...) {
-		if known := i.from[d.Digest]; !slices.ContainsFunc(known, r.from.isAt) {
-			i.from[d.Digest] = append(known, r.from)
-		}
+		i.noteAt(d.Digest, r.from)
+	}
+}
+
+// noteAt notes where a manifest or blob is. The caller holds the lock.
+func (i *Image) noteAt(d digest.Digest, place Place) {
+	if known := i.from[d]; !slices.ContainsFunc(known, place.isAt) {
+		i.from[d] = append(known, place)
 	}
 }
 

@@ -2,7 +2,7 @@
 // several platforms, or a copy.
 //
 // It downloads only manifests and configs. Layers that a repository lacks are copied
-// or mounted when the new image is pushed. It does not make images of layers:
+// or mounted when the new image is pushed, and so is what refers to it. It does not make images of layers:
 // package export does.
 package imagetools
 
@@ -82,6 +82,7 @@ func Join(ctx context.Context, client *registry.Client, sources []Source, o Opti
 	img.add(root)
 	for _, r := range list {
 		img.add(r)
+		img.noteAt(r.desc.Digest, r.from)
 	}
 	return img, nil
 }

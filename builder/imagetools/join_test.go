@@ -333,7 +333,7 @@ func TestParts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := found.Parts(t.Context())
+	parts, err := found.Parts(t.Context(), func(error) {})
 	if err != nil || len(parts) != 2 || parts[1].Config.Variant != "v7" || parts[0].Platform.Architecture != "amd64" {
 		t.Errorf("got %+v, %v", parts, err)
 	}
@@ -387,7 +387,7 @@ func TestInvalidDigests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := img.Parts(t.Context()); err == nil {
+		if _, err := img.Parts(t.Context(), func(error) {}); err == nil {
 			t.Errorf("digest %q: no error", d)
 		}
 		if err := client.Push(t.Context(), ref.Host+"/b:1", img, nil); err == nil {
@@ -433,7 +433,7 @@ func TestPartsWithoutConfig(t *testing.T) {
 	index := put(ocispec.MediaTypeImageIndex, `{"manifests":[{"mediaType":"`+m.MediaType+`","digest":"`+m.Digest.String()+`"}]}`)
 	for _, root := range []ocispec.Descriptor{m, index} {
 		img.root = root
-		if parts, err := img.Parts(t.Context()); err == nil || !strings.Contains(err.Error(), "has no config") {
+		if parts, err := img.Parts(t.Context(), func(error) {}); err == nil || !strings.Contains(err.Error(), "has no config") {
 			t.Errorf("%s: got %v, %v", root.MediaType, parts, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package imagetools
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,7 +21,15 @@ type Part struct {
 	Config     *ocispec.Image
 	Provenance Provenance
 	SBOM       SBOM
+
+	seen map[digest.Digest]bool // layers of attestations
 }
+
+// IsEmpty reports whether nothing is known.
+func (p Provenance) IsEmpty() bool { return p.SLSA == nil }
+
+// IsEmpty reports whether nothing is known.
+func (s SBOM) IsEmpty() bool { return s.SPDX == nil }
 
 // Provenance says how an image was built.
 type Provenance struct {
@@ -34,17 +43,10 @@ type SBOM struct {
 	AdditionalSPDXs []any `json:",omitempty"`
 }
 
-// The media type and annotation of attestations, and what they are of.
-const (
-	mediaTypeInToto         = "application/vnd.in-toto+json"
-	annotationPredicateType = "in-toto.io/predicate-type"
-	predicateSPDX           = "https://spdx.dev/Document"
-	predicateSLSA           = "https://slsa.dev/provenance/"
-)
-
-// Parts are the images of the platforms, in the order of the index. What is no
-// image is left out.
-func (i *Image) Parts(ctx context.Context) ([]Part, error) {
+// Parts are the images of the platforms, in the order of the index, with what is attested
+// of them in the index and by referrers. What is no image is left out. warn gets what
+// is wrong with referrers, which anybody may add.
+func (i *Image) Parts(ctx context.Context, warn func(error)) ([]Part, error) {
 	images, attestations, err := i.documents(ctx)
 	if err != nil {
 		return nil, err
@@ -63,9 +65,25 @@ func (i *Image) Parts(ctx context.Context) ([]Part, error) {
 				return nil, err
 			}
 		}
+		if err := i.attestByReferrers(ctx, &p); err != nil && ctx.Err() == nil {
+			warn(err)
+		}
 		parts = append(parts, p)
 	}
-	return parts, nil
+	return parts, context.Cause(ctx)
+}
+
+// attestByReferrers reads what referrers attest of an image.
+func (i *Image) attestByReferrers(ctx context.Context, p *Part) error {
+	list, err := i.referrersOf(ctx, []digest.Digest{p.Desc.Digest}, i.places)
+	for _, r := range list[:min(len(list), maxReferrers)] {
+		d, wrong := r.document(ctx)
+		if wrong == nil {
+			wrong = r.attest(ctx, p, d)
+		}
+		err = cmp.Or(err, wrong)
+	}
+	return err
 }
 
 // documents reads the manifests of the image: those of images, and attestations.
@@ -88,7 +106,7 @@ func (i *Image) documents(ctx context.Context) (images, attestations []*manifest
 }
 
 func (i *Image) part(ctx context.Context, d *manifest.Document) (Part, error) {
-	p := Part{Desc: d.Desc, Config: &ocispec.Image{}}
+	p := Part{Desc: d.Desc, Config: &ocispec.Image{}, seen: map[digest.Digest]bool{}}
 	if d.Config == nil {
 		return p, fmt.Errorf("manifest %s has no config", d.Desc.Digest)
 	}
@@ -106,30 +124,43 @@ func (i *Image) part(ctx context.Context, d *manifest.Document) (Part, error) {
 	return p, nil
 }
 
-// attest reads what an attestation manifest says.
+// attest reads what an attestation manifest says. What comes first of provenance counts.
 func (i *Image) attest(ctx context.Context, p *Part, a *manifest.Document) error {
 	for _, l := range a.Layers {
-		kind := l.Annotations[annotationPredicateType]
-		spdx, slsa := kind == predicateSPDX, strings.HasPrefix(kind, predicateSLSA)
-		if l.MediaType != mediaTypeInToto || !spdx && !slsa {
+		kind := a.PredicateType(l)
+		if !manifest.MayState(l.MediaType) || p.seen[l.Digest] || kind == "" && l.MediaType == manifest.InToto ||
+			kind != "" && !isProvenance(kind) && kind != manifest.PredicateSPDX {
 			continue
 		}
+		p.seen[l.Digest] = true
 		data, err := i.Blob(ctx, l)
 		if err != nil {
 			return err
 		}
-		var statement struct{ Predicate any }
-		if err := json.Unmarshal(data, &statement); err != nil {
-			return fmt.Errorf("reading attestation %s: %w", l.Digest, err)
+		statement, err := manifest.ParseStatement(l.MediaType, data)
+		if err != nil && kind == "" {
+			continue // a mere signature
 		}
-		switch {
-		case slsa:
-			p.Provenance.SLSA = statement.Predicate
+		var predicate any
+		if err == nil && statement.Predicate != nil {
+			err = json.Unmarshal(statement.Predicate, &predicate)
+		}
+		if err != nil {
+			return fmt.Errorf("attestation %s: %w", l.Digest, err)
+		}
+		switch kind = cmp.Or(kind, statement.PredicateType); {
+		case isProvenance(kind) && p.Provenance.SLSA == nil:
+			p.Provenance.SLSA = predicate
+		case kind != manifest.PredicateSPDX:
 		case p.SBOM.SPDX == nil:
-			p.SBOM.SPDX = statement.Predicate
+			p.SBOM.SPDX = predicate
 		default:
-			p.SBOM.AdditionalSPDXs = append(p.SBOM.AdditionalSPDXs, statement.Predicate)
+			p.SBOM.AdditionalSPDXs = append(p.SBOM.AdditionalSPDXs, predicate)
 		}
 	}
 	return nil
+}
+
+func isProvenance(predicateType string) bool {
+	return strings.HasPrefix(predicateType, manifest.PredicateSLSA)
 }

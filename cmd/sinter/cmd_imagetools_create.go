@@ -37,7 +37,7 @@ platforms, or a copy.
 A SOURCE is NAME[:TAG|@DIGEST] or oci-layout://DIR[:TAG|@DIGEST]; or a digest, or
 a descriptor as JSON, if the repository is clear. The new index has the manifests
 of all sources that are indexes. What the target's repository lacks is copied
-there.`,
+there, and so is what refers to the images: attestations and signatures.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.createImage(c.Context(), f, args)
 		},
@@ -76,15 +76,30 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 		_, err := fmt.Fprintf(a.stdout, "%s\n", img.Data())
 		return err
 	}
+	referrers, err := img.AllReferrers(ctx)
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		a.warn(fmt.Sprintf("the image is made without all that refers to its sources: %v", err))
+	}
 	for _, tag := range tags {
+		pushed := 0
 		err := a.showing(ctx, f.showFlags, "pushing "+tag.String(), func(report func(progress.Update)) error {
-			return client.Push(ctx, tag.String(), img, report)
+			err := client.Push(ctx, tag.String(), img, report)
+			if err == nil {
+				pushed, err = imagetools.PushReferrers(ctx, client, referrers, tag)
+			}
+			return err
 		})
 		if err != nil {
 			return err
 		}
 		if !f.quiet {
 			fmt.Fprintf(a.stdout, "%s: digest: %s\n", tag, img.Root().Digest)
+		}
+		if !f.quiet && pushed > 0 {
+			fmt.Fprintf(a.stdout, "%s: referrers: %d\n", tag, pushed)
 		}
 	}
 	if f.quiet {

@@ -33,7 +33,8 @@ oci-layout://DIR[:TAG|@DIGEST].
 
 A --format has the fields .Name, .Manifest (the index or the descriptor of the
 manifest) and .Image (the config; of an image for several platforms, the configs
-by platform), and of images with attestations .Provenance and .SBOM.`,
+by platform), and of images with attestations .Provenance and .SBOM: those in the
+index, and those that refer to the image.`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if raw && format != "" {
@@ -66,14 +67,21 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 		return fmt.Errorf("reading the manifest of %s: %w", place, err)
 	}
 	if format == "" || wholeManifest().MatchString(format) {
-		return r.print(a.stdout)
+		referrers, err := img.Referrers(ctx)
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			a.warn(fmt.Sprintf("not all that refers to %s is shown: %v", place, err))
+		}
+		return r.print(a.stdout, referrers)
 	}
 	t, err := parseFormat(format)
 	if err != nil {
 		return err
 	}
 	t.Funcs(template.FuncMap{"json": indentedJSON}).Option("missingkey=default")
-	parts, err := img.Parts(ctx)
+	parts, err := img.Parts(ctx, func(err error) { a.warn(fmt.Sprintf("not all that refers to %s is read: %v", place, err)) })
 	if err != nil {
 		return err
 	}
@@ -147,14 +155,21 @@ func (r *remoteImage) fields(name string, parts []imagetools.Part) remoteFields 
 	provenance, sbom := map[string]imagetools.Provenance{}, map[string]imagetools.SBOM{}
 	for _, p := range parts {
 		platform := platforms.Format(platforms.Normalize(p.Platform))
-		images[platform], provenance[platform], sbom[platform] = p.Config, p.Provenance, p.SBOM
+		images[platform] = p.Config
+		if !p.Provenance.IsEmpty() {
+			provenance[platform] = p.Provenance
+		}
+		if !p.SBOM.IsEmpty() {
+			sbom[platform] = p.SBOM
+		}
 	}
 	f.Image, f.Provenance, f.SBOM = images, provenance, sbom
 	return f
 }
 
-// print shows the image as people read it, and as buildx does it.
-func (r *remoteImage) print(w io.Writer) error {
+// print shows the image as people read it, and as buildx does it; then what refers to it,
+// which buildx does not show.
+func (r *remoteImage) print(w io.Writer, referrers []imagetools.Referrer) error {
 	var b bytes.Buffer
 	printFields(&b, "", [][2]string{{"Name", r.place.String()}, {"MediaType", r.desc.MediaType}, {"Digest", r.desc.Digest.String()}})
 	if manifest.IsIndex(r.desc.MediaType) {
@@ -166,11 +181,18 @@ func (r *remoteImage) print(w io.Writer) error {
 			r.printManifest(&b, m)
 		}
 	}
+	for i, ref := range referrers {
+		if i == 0 {
+			b.WriteString("\nReferrers:")
+		}
+		b.WriteString("\n")
+		r.printManifest(&b, ref.Root(), [2]string{"ArtifactType", ref.Root().ArtifactType}, [2]string{"Subject", ref.Subject.String()})
+	}
 	_, err := b.WriteTo(w)
 	return err
 }
 
-func (r *remoteImage) printManifest(b *bytes.Buffer, m ocispec.Descriptor) {
+func (r *remoteImage) printManifest(b *bytes.Buffer, m ocispec.Descriptor, more ...[2]string) {
 	const indent = "  "
 	place := r.place
 	if place.Layout != "" {
@@ -184,7 +206,7 @@ func (r *remoteImage) printManifest(b *bytes.Buffer, m ocispec.Descriptor) {
 			{"Platform", platforms.Format(*p)}, {"OSVersion", p.OSVersion}, {"OSFeatures", strings.Join(p.OSFeatures, ", ")},
 		}...)
 	}
-	fields = append(fields, [2]string{"URLs", strings.Join(m.URLs, ", ")})
+	fields = append(append(fields, [2]string{"URLs", strings.Join(m.URLs, ", ")}), more...)
 	printFields(b, indent, slices.DeleteFunc(fields, func(f [2]string) bool { return f[1] == "" }))
 	if len(m.Annotations) == 0 {
 		return

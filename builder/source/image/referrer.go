@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,8 +32,8 @@ type Referrer struct {
 
 // Referrers keeps the manifests of what refers, in its registry, to the index or manifest
 // that ref names, to the index's images as far as these are in the store, to all of that,
-// and so on. pulled is a platform for which the image was. With an error it also returns
-// what could be had.
+// and so on. pulled is a platform for which the image was. With an error, the first of
+// several, it also returns what could be had.
 func (f *Finder) Referrers(ctx context.Context, ref string, pulled ocispec.Platform) ([]Referrer, error) {
 	named, err := registry.ParseRef(ref)
 	if err != nil {
@@ -64,11 +65,11 @@ func (f *Finder) Referrers(ctx context.Context, ref string, pulled ocispec.Platf
 // referrersOf goes on from subjects to what refers to them.
 func (f *Finder) referrersOf(ctx context.Context, ref registry.Ref, subjects []digest.Digest) ([]Referrer, error) {
 	var list []Referrer
-	var failed []error
+	var failed error
 	seen := map[digest.Digest]bool{}
 	for depth := 0; depth < manifest.MaxNesting && len(subjects) > 0; depth++ {
 		found, err := f.askReferrers(ctx, ref, subjects)
-		failed = append(failed, err)
+		failed = cmp.Or(failed, err)
 		subjects = nil
 		for _, r := range found {
 			if seen[r.Desc.Digest] {
@@ -78,7 +79,7 @@ func (f *Finder) referrersOf(ctx context.Context, ref registry.Ref, subjects []d
 				return list, fmt.Errorf("more than %d manifests refer to it", maxReferrers)
 			}
 			if err := f.keepReferrer(ctx, ref, &r); err != nil {
-				failed = append(failed, fmt.Errorf("manifest %s, which refers to %s: %w", r.Desc.Digest, r.Subject, err))
+				failed = cmp.Or(failed, fmt.Errorf("manifest %s, which refers to %s: %w", r.Desc.Digest, r.Subject, err))
 				continue
 			}
 			list, subjects = append(list, r), append(subjects, r.Desc.Digest)
@@ -87,16 +88,7 @@ func (f *Finder) referrersOf(ctx context.Context, ref registry.Ref, subjects []d
 			return nil, context.Cause(ctx)
 		}
 	}
-	return list, firstOf(failed)
-}
-
-// firstOf is the first of several errors, which says how many there are; nil if none is.
-func firstOf(errs []error) error {
-	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
-	if len(errs) < 2 {
-		return errors.Join(errs...)
-	}
-	return fmt.Errorf("%w (and %d more errors)", errs[0], len(errs)-1)
+	return list, failed
 }
 
 // askReferrers asks the registry what refers to each of subjects.
@@ -115,7 +107,7 @@ func (f *Finder) askReferrers(ctx context.Context, ref registry.Ref, subjects []
 		})
 	}
 	_ = group.Wait()
-	return slices.Concat(lists...), firstOf(failed)
+	return slices.Concat(lists...), cmp.Or(failed...)
 }
 
 // keepReferrer keeps the manifest of a referrer, which must say what the list said of it.
