@@ -203,7 +203,10 @@ func (w *writing) put(ctx context.Context, o output.Spec, built *stored.Image, n
 		}
 	}
 	done := part("writing " + o.Dest)
-	err := WriteImages(ctx, w.Stdout, list, o, w.warn)
+	beside, err := w.beside(ctx, o, built)
+	if err == nil {
+		err = WriteImages(ctx, w.Stdout, append(list, beside...), o, w.warn)
+	}
 	done()
 	if !o.Stdout() {
 		w.place(err, o.Dest)

@@ -71,7 +71,7 @@ func (w *writing) push(ctx context.Context, o output.Spec, built *stored.Image, 
 // pushReferrers pushes what the store has that refers to the image. The image is in the
 // registry by then: that these failed to follow is an error all the same.
 func (w *writing) pushReferrers(ctx context.Context, client *registry.Client, built *stored.Image, name string, part func(string) func()) error {
-	list, err := stored.Referrers(ctx, w.Store, w.Images, built)
+	list, _, err := built.Beside(ctx, w.Images)
 	if err != nil || len(list) == 0 {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/export/layout"
 	"github.com/sinter-build/sinter/builder/export/output"
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/stored"
@@ -135,4 +136,23 @@ func timeless(predicate map[string]any) map[string]any {
 		maps.DeleteFunc(meta, isTime)
 	}
 	return predicate
+}
+
+// beside are the attestations that an OCI layout holds beside the image: those that its
+// output wants to be referrers.
+func (w *writing) beside(ctx context.Context, o output.Spec, built *stored.Image) ([]layout.Named, error) {
+	opts := w.options(o).Attest
+	wanted := func(a attest.Attestation) bool { return !a.Default && !a.InlineOnly }
+	if o.Type != output.OCI || !slices.ContainsFunc(opts.Referring(opts.Asked), wanted) {
+		return nil, nil
+	}
+	if err := w.refer(ctx, o, built); err != nil {
+		return nil, err
+	}
+	list, _, err := built.Beside(ctx, w.Images)
+	named := make([]layout.Named, len(list))
+	for i, r := range list {
+		named[i].Image = r.Entry()
+	}
+	return named, err
 }

@@ -179,7 +179,9 @@ func (p *push) has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
 // knew of its blobs, is sent again. One that is refused need not be sent if it is there.
 // One with a subject is among the referrers of that afterwards.
 func (p *push) manifest(ctx context.Context, name string, m *manifest.Document) error {
-	policy, listed := &p.client.retry, m.Subject == nil
+	// What stands in the index of its subject is found there, also by readers without
+	// referrers: it needs no tag.
+	policy, listed := &p.client.retry, m.Subject == nil || m.Desc.Annotations[manifest.ReferenceType] != ""
 	err := policy.Retry(ctx, func(n int) (again bool, asked time.Duration, err error) {
 		header, err := p.putManifest(ctx, name, m)
 		listed = listed || header.Get(subjectHeader) != ""

@@ -69,6 +69,28 @@ func Referrers(ctx context.Context, s *store.Store, images *image.Images, subjec
 	return list, nil
 }
 
+// Beside returns what refers to the image or a part of it and is not in its index. What is
+// not in the store as a whole comes as partly.
+func (b *Image) Beside(ctx context.Context, images *image.Images) (whole, partly []Referrer, err error) {
+	all, err := Referrers(ctx, b.Store, images, b.Subjects()...)
+	if err != nil || len(all) == 0 {
+		return nil, nil, err
+	}
+	inside := map[digest.Digest]bool{}
+	for _, d := range b.Blobs() {
+		inside[d.Digest] = true
+	}
+	for _, r := range all {
+		switch {
+		case len(r.Missing) > 0:
+			partly = append(partly, r)
+		case !inside[r.Desc.Digest]:
+			whole = append(whole, r)
+		}
+	}
+	return whole, partly, nil
+}
+
 // openReferrer reads a referrer. What its manifest lists are blobs, also where the media
 // types are those of an image.
 func openReferrer(ctx context.Context, s *store.Store, subject digest.Digest, desc ocispec.Descriptor) (Referrer, error) {

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/export"
@@ -142,22 +141,13 @@ func (a *app) pushImage(ctx context.Context, f *pushFlags, lib library, n namedI
 // referrers is what refers to an image or a part of it, and is not in its index. What is
 // not whole is warned of and left out.
 func (lib library) referrers(ctx context.Context, n namedImage, built *stored.Image) ([]stored.Referrer, error) {
-	all, err := stored.Referrers(ctx, lib.Store, lib.Images, built.Subjects()...)
+	whole, partly, err := built.Beside(ctx, lib.Images)
 	if errors.Is(err, image.ErrDamaged) {
 		lib.warn(fmt.Sprintf("image %s is used without what refers to it: %v; sinter verify --repair removes what is damaged", displayName(n), err))
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
+	for _, r := range partly {
+		lib.warn(fmt.Sprintf("image %s is used without %s, which refers to it: it is not in the store as a whole; sinter pull gets it", displayName(n), r.Desc.Digest))
 	}
-	inside := map[digest.Digest]bool{}
-	for _, d := range built.Blobs() {
-		inside[d.Digest] = true
-	}
-	return slices.DeleteFunc(all, func(r stored.Referrer) bool {
-		if len(r.Missing) > 0 {
-			lib.warn(fmt.Sprintf("image %s is used without %s, which refers to it: it is not in the store as a whole; sinter pull gets it", displayName(n), r.Desc.Digest))
-		}
-		return len(r.Missing) > 0 || inside[r.Desc.Digest]
-	}), nil
+	return whole, err
 }

@@ -109,7 +109,6 @@ func (f foreignFlags) check() error {
 	return f.checkPolicies()
 }
 
-
 // foreignVariables returns what there is to say of variables that mean something to
 // docker and buildx, and without which the same image is built.
 func foreignVariables() []string {
