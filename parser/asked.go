@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/moby/buildkit/client/llb"
+	dockerfileversion "github.com/moby/buildkit/frontend/dockerfile/version"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -31,6 +32,9 @@ type AskedImage struct {
 	// Layout says that it is from an OCI layout and not from a registry.
 	Layout bool
 }
+
+// FrontendVersion is the version of the Dockerfile frontend.
+func FrontendVersion() string { return dockerfileversion.Version() }
 
 // Asked returns what the frontend was asked; nothing for a graph that was not parsed.
 func (g *Graph) Asked() Asked { return g.asked }

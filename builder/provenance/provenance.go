@@ -22,7 +22,6 @@ import (
 	"github.com/containerd/platforms"
 	slsa02 "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v0.2"
 	slsa1 "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v1"
-	dockerfileversion "github.com/moby/buildkit/frontend/dockerfile/version"
 	"github.com/moby/buildkit/solver/llbsolver/compat"
 	"github.com/moby/buildkit/solver/llbsolver/provenance"
 	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
@@ -50,6 +49,8 @@ type Build struct {
 
 // Pins knows what the sources of a build were. It is asked after the build.
 type Pins interface {
+	// Image returns the digest of the manifest or index that the op's reference stands for.
+	Image(ctx context.Context, op parser.Op, p ocispec.Platform) (digest.Digest, error)
 	// Commit returns the hash of the commit that was built.
 	Commit(ctx context.Context, op parser.Git) (string, error)
 	// Digest returns the digest of a download.
@@ -88,7 +89,7 @@ func (b Build) Predicate(ctx context.Context, target int, o Options) ([]byte, er
 	} else if scrub(request) {
 		meta.Completeness.Request = false
 	}
-	p.BuildDefinition.InternalParameters.DockerfileVersion = dockerfileversion.Version()
+	p.BuildDefinition.InternalParameters.DockerfileVersion = parser.FrontendVersion()
 	request.CompatibilityVersion = compat.CompatibilityVersionCurrent
 
 	epoch := b.Graph.Targets[target].Epoch
@@ -154,9 +155,9 @@ func (b Build) capture(ctx context.Context, target int) (*provenance.Capture, er
 func (b Build) note(ctx context.Context, c *provenance.Capture, n *parser.Node) error {
 	switch op := n.Op.(type) {
 	case parser.Image:
-		return addImage(c, op.Ref, op.Checksum, n.Platform, false)
+		return b.noteImage(ctx, c, n, op.Ref)
 	case parser.OCILayout:
-		return addImage(c, op.Ref, "", n.Platform, true)
+		return b.noteImage(ctx, c, n, op.Ref)
 	case parser.Local:
 		c.AddLocal(types.LocalSource{Name: op.Name})
 	case parser.HTTP:
@@ -177,15 +178,19 @@ func (b Build) note(ctx context.Context, c *provenance.Capture, n *parser.Node) 
 	return nil
 }
 
-func addImage(c *provenance.Capture, ref string, sum digest.Digest, p ocispec.Platform, layout bool) error {
-	if _, text, ok := strings.Cut(ref, "@"); ok {
-		sum = digest.Digest(text)
+// noteImage adds an image. Most references have their digest.
+func (b Build) noteImage(ctx context.Context, c *provenance.Capture, n *parser.Node, ref string) error {
+	_, text, _ := strings.Cut(ref, "@")
+	sum := digest.Digest(text)
+	if sum == "" {
+		var err error
+		if sum, err = b.Pins.Image(ctx, n.Op, n.Platform); err != nil {
+			return err
+		}
 	}
-	if err := sum.Validate(); err != nil {
-		return fmt.Errorf("the digest of %s is not known: %w", ref, err)
-	}
-	c.AddImage(types.ImageSource{Ref: ref, Platform: &p, Digest: sum, Local: layout})
-	return nil
+	_, layout := n.Op.(parser.OCILayout)
+	c.AddImage(types.ImageSource{Ref: ref, Platform: &n.Platform, Digest: sum, Local: layout})
+	return sum.Validate()
 }
 
 func noteGit(c *provenance.Capture, op parser.Git, commit string) {

@@ -37,14 +37,14 @@ type attesting struct {
 }
 
 // newAttesting prepares the attestations of g.
-func (b *building) newAttesting(ctx context.Context, s *store.Store, g *parser.Graph, in *inputs) *attesting {
+func (b *building) newAttesting(ctx context.Context, s *store.Store, g *parser.Graph, in *inputs, images builder.Images) *attesting {
 	dirs := map[string]string{}
 	for name, l := range in.locals {
 		dirs[name] = l.Dir()
 	}
 	return &attesting{
 		building: b, store: s, wanted: b.attests,
-		build: provenance.Build{Graph: g, Pins: pins{in}, Started: b.began.UTC()},
+		build: provenance.Build{Graph: g, Pins: pins{in, images}, Started: b.began.UTC()},
 		vcs:   sync.OnceValue(func() map[string]string { return b.vcs(ctx, dirs) }),
 
 		finished: sync.OnceValue(func() time.Time { return time.Now().UTC() }),
@@ -94,10 +94,14 @@ func (a *attesting) of(target int, r builder.TargetResult) func(context.Context,
 			return stepLayers(ctx, r, image)
 		}
 		data, err := build.Predicate(ctx, target, *a.wanted.provenance)
-		if err != nil {
+		switch {
+		case err == nil:
+			list = append(list, a.wanted.asProvenance(data))
+		case !a.wanted.isDefault || ctx.Err() != nil:
 			return nil, err
+		default:
+			a.warn(fmt.Sprintf("the image has no provenance: %v", err))
 		}
-		list = append(list, a.wanted.asProvenance(data))
 		made[key.String()] = list
 		return list, nil
 	}
@@ -240,7 +244,17 @@ func (a *attesting) metadata(ctx context.Context) (map[string]json.RawMessage, e
 }
 
 // pins asks those who have got the sources.
-type pins struct{ *inputs }
+type pins struct {
+	*inputs
+	images builder.Images
+}
+
+// Image implements provenance.Pins.
+func (p pins) Image(ctx context.Context, op parser.Op, platform ocispec.Platform) (digest.Digest, error) {
+	name, err := p.images.Named(ctx, op, platform)
+	_, text, _ := strings.Cut(name, "@")
+	return digest.Digest(text), err
+}
 
 // Commit implements provenance.Pins.
 func (p pins) Commit(ctx context.Context, op parser.Git) (string, error) { return p.git.Pin(ctx, op) }

@@ -212,7 +212,7 @@ func (b *building) run(ctx context.Context, call calling, req parser.Request) (a
 			b.screen.discard()
 			return nil
 		}
-		return b.act(ctx, lib, graph, config, b.newAttesting(ctx, lib.Store, graph, in))
+		return b.act(ctx, lib, graph, config, b.newAttesting(ctx, lib.Store, graph, in, config.Images))
 	})
 	return again, stdin, err
 }

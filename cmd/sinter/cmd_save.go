@@ -19,6 +19,7 @@ import (
 type saveFlags struct {
 	output, format string
 	platform       platformFlag
+	referrers      bool
 }
 
 func newSaveCmd(a *app) *cobra.Command {
@@ -27,7 +28,7 @@ func newSaveCmd(a *app) *cobra.Command {
 		Use:   "save [flags] IMAGE…",
 		Short: "Write images to an archive",
 		Long: `Write images to an archive that docker load, podman load and sinter load read,
-or to an OCI layout, which also holds what refers to them.`,
+or to an OCI layout.`,
 		Args:              usageArgs(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -37,6 +38,7 @@ or to an OCI layout, which also holds what refers to them.`,
 	c.Flags().StringVarP(&f.output, "output", "o", "", "write to `FILE`, or the directory of oci-dir (default standard output)")
 	c.Flags().StringVar(&f.format, "format", "docker", "archive `FORMAT`: docker, oci or oci-dir")
 	c.Flags().Var(&f.platform, "platform", "save only this `PLATFORM`")
+	c.Flags().BoolVar(&f.referrers, "referrers", false, "add what refers to the images, such as their attestations, to an OCI layout")
 	return c
 }
 
@@ -55,6 +57,9 @@ func (f *saveFlags) saveOutput(terminal bool) (output.Spec, error) {
 	}
 	if o.Dest == "" {
 		o.Dest = "-"
+	}
+	if f.referrers && o.Type == output.Docker {
+		return o, usage(hint.Add(errors.New("--referrers: a docker archive holds images only"), "add --format oci"))
 	}
 	if o.Directory && o.Stdout() {
 		return o, usagef("--format oci-dir needs --output DIR")
@@ -88,7 +93,7 @@ func (a *app) save(ctx context.Context, f *saveFlags, args []string) error {
 				return err
 			}
 			images = addNamed(images, built, n.Ref)
-			if o.Type == output.Docker {
+			if !f.referrers {
 				continue
 			}
 			referrers, err := lib.referrers(ctx, n, built)

@@ -91,14 +91,22 @@ func (o Options) attested(ctx context.Context, s *store.Store, parts []Part, man
 	return made, nil
 }
 
+// maxStatement is what BuildKit reads of a statement, in bytes.
+const maxStatement = 80 << 20
+
 // PutAttestations keeps an attestation manifest and its blobs.
 func PutAttestations(ctx context.Context, s *store.Store, m *attest.Manifest) error {
-	for _, b := range append(m.Blobs, m.Blob) {
-		if _, err := putBlob(ctx, s, b.Bytes, b.MediaType); err != nil {
+	for _, b := range m.Blobs {
+		if len(b.Bytes) > maxStatement {
+			return hint.Add(fmt.Errorf("an attestation has %d bytes, and must not have more than %d", len(b.Bytes), maxStatement),
+				"most of what is long is lists of packages: attest less, or fewer stages")
+		}
+		if _, err := s.Blobs.Add(ctx, b.Bytes, b.MediaType); err != nil {
 			return fmt.Errorf("keeping attestations: %w", err)
 		}
 	}
-	return nil
+	_, err := putBlob(ctx, s, m.Bytes, m.MediaType)
+	return err
 }
 
 // attachedTo are the blobs of attestation manifests.

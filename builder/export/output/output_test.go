@@ -63,7 +63,8 @@ func TestParseRefuses(t *testing.T) {
 		"type=oci,compression-level=x": "not a level", "type=oci,compression-level=-1": "not a level", "type=oci,compression=uncompressed,compression-level=1": "out of range",
 		"type=oci,compression=estargz": "lazy pulling", "type=oci,compression=zstd:3": "zstd:3", "type=oci,compression-level=10": "out of range", "type=oci,compression-level=99": "level", "type=image,push=maybe": "true or false",
 		"type=image,name=UPPER": "UPPER", `type=oci,"dest`: "invalid output", "type=local,dest=x,mode=odd": "mode",
-		"type=image,source-date-epoch=1": "source-date-epoch", "type=oci,attestation-inline=true": "attestation-inline", "type=image,oci-mediatypes=": "true or false",
+		"type=image,source-date-epoch=1": "source-date-epoch", "type=oci,attestation-inline=x": "true or false",
+		"type=oci,attestation-manifest=x": "index, referrer or both", "type=local,dest=x,attestation-prefix=a/b": "without a directory", "type=tar,oci-artifact=true": `option "oci-artifact"`, "type=image,oci-mediatypes=": "true or false",
 		"type=oci,push=true": "push", "type=local,dest=x,src=": "src", "type=registry,push=false": "does nothing",
 		"type=image,annotation-moon.a=b": "moon", "": "invalid output",
 	} {
