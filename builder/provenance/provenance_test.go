@@ -1,0 +1,285 @@
+package provenance
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/parser"
+)
+
+// world answers the frontend and the provenance.
+type world struct {
+	parser.Resolver
+	dockerfile string
+}
+
+func (w world) ReadLocal(_ context.Context, name, file string) ([]byte, error) {
+	if name == "dockerfile" && file == "Dockerfile" {
+		return []byte(w.dockerfile), nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (w world) StatLocal(_ context.Context, name, file string) (fs.FileInfo, error) {
+	return fstest.MapFS{"Dockerfile": {}}.Stat(file)
+}
+
+func (w world) IgnoreFile(_, file string) string { return file }
+
+func (w world) ResolveImage(_ context.Context, ref string, p *ocispec.Platform, _ bool) (parser.ImageMeta, error) {
+	config, err := json.Marshal(ocispec.Image{Platform: *p, Config: ocispec.ImageConfig{Env: []string{"PATH=/bin"}}})
+	return parser.ImageMeta{Ref: ref, Digest: digest.FromString(ref), Config: config}, err
+}
+
+func (w world) ResolveGit(context.Context, string, parser.Git) (parser.GitMeta, error) {
+	return parser.GitMeta{}, nil
+}
+
+func (w world) ResolveHTTP(context.Context, string, parser.HTTP) (parser.HTTPMeta, error) {
+	return parser.HTTPMeta{Digest: digest.FromString("file")}, nil
+}
+
+func (w world) Image(context.Context, parser.Op, ocispec.Platform) (digest.Digest, error) {
+	return digest.FromString("asked"), nil
+}
+
+func (w world) Commit(context.Context, parser.Git) (string, error) {
+	return strings.Repeat("c", 40), nil
+}
+
+func (w world) Digest(context.Context, parser.HTTP) (digest.Digest, error) {
+	return digest.FromString("file"), nil
+}
+
+const dockerfile = `
+FROM example.com/base:1 AS build
+ARG VERSION
+ARG API_TOKEN
+RUN --mount=type=secret,id=pw --mount=type=ssh use $VERSION $API_TOKEN
+ADD https://user:p4ssw0rd@example.com/file /f
+ADD https://example.com/repo.git#v1 /repo
+COPY <<EOT /config
+token=$API_TOKEN
+EOT
+FROM scratch
+COPY --from=build /f /repo /config /
+COPY x /
+`
+
+var amd64 = ocispec.Platform{OS: "linux", Architecture: "amd64"}
+
+func newBuild(t *testing.T, text string, req parser.Request) Build {
+	t.Helper()
+	req.BuildPlatform = amd64
+	w := world{dockerfile: text}
+	g, err := parser.Parse(t.Context(), req, w, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Build{
+		Graph: g, Pins: w, Started: time.Unix(1_700_000_000, 5).UTC(), Finished: time.Unix(1_700_000_060, 0).UTC(),
+		VCS: map[string]string{"revision": "abc", "source": "https://example.com/x.git", "localdir:context": "."},
+	}
+}
+
+var args = map[string]string{"VERSION": "17.42", "API_TOKEN": "hunter2hunter"}
+
+func predicate(t *testing.T, b Build, attrs map[string]string) string {
+	t.Helper()
+	o, err := ParseOptions(attrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := b.Predicate(t.Context(), 0, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestMaterials(t *testing.T) {
+	b := newBuild(t, dockerfile, parser.Request{BuildArgs: args})
+	var p types.ProvenancePredicateSLSA1
+	if err := json.Unmarshal([]byte(predicate(t, b, map[string]string{"mode": "min", "builder-id": "me"})), &p); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, d := range p.BuildDefinition.ResolvedDependencies {
+		got = append(got, fmt.Sprint(d.URI, " ", d.Digest))
+	}
+	want := []string{
+		"pkg:docker/example.com/base@1?platform=linux%2Famd64 map[sha256:" + digest.FromString("example.com/base:1").Encoded() + "]",
+		"https://example.com/repo.git#v1 map[sha1:" + strings.Repeat("c", 40) + "]",
+		"https://xxxxx:xxxxx@example.com/file map[sha256:" + digest.FromString("file").Encoded() + "]",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("materials:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	run := p.RunDetails
+	if run.Builder.ID != "me" || !run.Metadata.StartedOn.Equal(b.Started) || !run.Metadata.FinishedOn.Equal(b.Finished) {
+		t.Errorf("run details: %+v", run)
+	}
+	if run.Metadata.Hermetic || run.Metadata.Completeness.ResolvedDependencies || run.Metadata.Completeness.Request {
+		t.Error("a build with the network, files of this machine and hidden arguments is said to be complete")
+	}
+	if vcs := run.Metadata.BuildKitMetadata.VCS; vcs["revision"] != "abc" || vcs["localdir:context"] != "." {
+		t.Errorf("the repository is %v", vcs)
+	}
+	if c := p.BuildDefinition.ExternalParameters.ConfigSource; c.Path != "" || c.URI != "" {
+		t.Errorf("the configuration is from %+v", c)
+	}
+}
+
+var encoded = regexp.MustCompile(`[A-Za-z0-9+/]{8,}={0,2}`)
+
+// holds reports whether text is in data, as it is or in base64.
+func holds(data, text string) bool {
+	if strings.Contains(data, text) {
+		return true
+	}
+	for _, word := range encoded.FindAllString(data, -1) {
+		if plain, err := base64.StdEncoding.DecodeString(word); err == nil && strings.Contains(string(plain), text) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestNoSecretIsTold(t *testing.T) {
+	b := newBuild(t, dockerfile, parser.Request{BuildArgs: args, Labels: map[string]string{"secret-label": "told"}})
+	for _, version := range []string{"v1", "v0.2"} {
+		for _, mode := range []string{"min", "max"} {
+			text := predicate(t, b, map[string]string{"mode": mode, "version": version})
+			for _, secret := range []string{"hunter2hunter", "p4ssw0rd"} {
+				if holds(text, secret) {
+					t.Errorf("version %s, mode %s tells %s:\n%s", version, mode, secret, text)
+				}
+			}
+			for _, only := range []string{"17.42", "API_TOKEN", `"pw"`, "secret-label", "use $VERSION"} {
+				if told := holds(text, only); told != (mode == "max") {
+					t.Errorf("version %s, mode %s: %q told: %t", version, mode, only, told)
+				}
+			}
+			if !holds(text, "repo.git") {
+				t.Error("the search for texts finds nothing")
+			}
+		}
+	}
+}
+
+// With an epoch, two runs state the same; without, each says when it was.
+func TestDeterministic(t *testing.T) {
+	req := parser.Request{BuildArgs: args, Epoch: "1000"}
+	state := func(req parser.Request, at time.Time) string {
+		b := newBuild(t, dockerfile, req)
+		b.Started, b.Finished = at, at
+		return predicate(t, b, nil)
+	}
+	one, two := state(req, time.Unix(5000, 0)), state(req, time.Unix(6000, 0))
+	if one != two {
+		t.Errorf("with an epoch two runs differ:\n%s\n%s", one, two)
+	}
+	if !strings.Contains(one, `"startedOn": "1970-01-01T00:16:40Z"`) {
+		t.Errorf("it does not have the epoch's time:\n%s", one)
+	}
+	req.Epoch = ""
+	if state(req, time.Unix(5000, 0)) == state(req, time.Unix(5000, 0)) {
+		t.Error("without an epoch two runs have the same ID")
+	}
+}
+
+func TestMax(t *testing.T) {
+	b := newBuild(t, dockerfile, parser.Request{BuildArgs: args})
+	nodes := b.Graph.Below(b.Graph.Targets[0])
+	last := nodes[len(nodes)-1].ID
+	layer := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: digest.FromString("l"), Size: 1}
+	b.Layers = func(context.Context) (map[digest.Digest][]ocispec.Descriptor, error) {
+		return map[digest.Digest][]ocispec.Descriptor{last: {layer}, digest.FromString("unknown"): {layer}}, nil
+	}
+	var p types.ProvenancePredicateSLSA1
+	if err := json.Unmarshal([]byte(predicate(t, b, nil)), &p); err != nil {
+		t.Fatal(err)
+	}
+	config := p.BuildDefinition.InternalParameters.BuildConfig
+	if config == nil || len(config.Definition) != len(nodes)+1 {
+		t.Fatalf("it has %+v, want the %d steps and their end", config, len(nodes))
+	}
+	step, ok := config.DigestMapping[last]
+	if layers := p.RunDetails.Metadata.BuildKitMetadata.Layers; !ok || len(layers) != 1 || layers[step+":0"][0][0].Digest != layer.Digest {
+		t.Errorf("layers by step: %v; the last step is %q", layers, step)
+	}
+	source := p.RunDetails.Metadata.BuildKitMetadata.Source
+	if source == nil || len(source.Infos) != 1 || !strings.Contains(string(source.Infos[0].Data), "FROM scratch") || len(source.Locations) == 0 {
+		t.Errorf("the Dockerfile is %+v", source)
+	}
+	// Nothing but an empty image has no steps.
+	empty := newBuild(t, "FROM scratch\nLABEL a=b\n", parser.Request{})
+	predicate(t, empty, nil)
+}
+
+// What was asked for another platform is not a material of this one.
+func TestPlatforms(t *testing.T) {
+	arm64 := ocispec.Platform{OS: "linux", Architecture: "arm64"}
+	text := "FROM --platform=$BUILDPLATFORM tools:1 AS tools\nRUN x\nFROM base:1\nCOPY --from=tools /x /\n"
+	b := newBuild(t, text, parser.Request{Platforms: []ocispec.Platform{arm64, amd64}, MultiPlatform: true})
+	for i, want := range []string{"linux%2Farm64", "linux%2Famd64"} {
+		data, err := b.Predicate(t.Context(), i, Default)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p types.ProvenancePredicateSLSA1
+		if err := json.Unmarshal(data, &p); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, d := range p.BuildDefinition.ResolvedDependencies {
+			got = append(got, d.URI)
+		}
+		if want := []string{"pkg:docker/base@1?platform=" + want, "pkg:docker/tools@1?platform=linux%2Famd64"}; strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("target %d: %q, want %q", i, got, want)
+		}
+	}
+}
+
+func TestComplete(t *testing.T) {
+	complete := map[string]string{"complete-materials": "true"}
+	o, err := ParseOptions(complete)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBuild(t, dockerfile, parser.Request{BuildArgs: args})
+	if _, err := b.Predicate(t.Context(), 0, o); err == nil || !strings.Contains(err.Error(), "context") {
+		t.Errorf("a build with a local context is complete: %v", err)
+	}
+}
+
+func TestParseOptions(t *testing.T) {
+	o, err := ParseOptions(map[string]string{
+		"mode": "min", "version": "v0.2", "builder-id": "x", "reproducible": "true", "inline-only": "1", "filename": "p.json", "capture-usage": "false",
+	})
+	if want := (Options{Version: "v0.2", BuilderID: "x", Reproducible: true, InlineOnly: true, File: "p.json"}); err != nil || o != want {
+		t.Errorf("got %+v, %v; want %+v", o, err, want)
+	}
+	if o, err = ParseOptions(nil); err != nil || !o.Max || o.PredicateType() != "https://slsa.dev/provenance/v1" {
+		t.Errorf("without attributes: %+v, %v", o, err)
+	}
+	for key, value := range map[string]string{
+		"mode": "odd", "version": "v2", "reproducible": "x", "inline-only": "", "complete-materials": "?", "filename": "../x", "capture-usage": "true", "moon": "1",
+	} {
+		if o, err := ParseOptions(map[string]string{key: value}); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s=%s: %+v, %v", key, value, o, err)
+		}
+	}
+}
