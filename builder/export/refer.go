@@ -38,7 +38,7 @@ func (w *writing) refer(ctx context.Context, o output.Spec, built *stored.Image)
 }
 
 func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []attest.Attestation, m stored.Manifest, part assemble.Part) error {
-	known, err := w.knownReferrers(m.Desc)
+	known, lost, err := w.knownReferrers(ctx, m.Desc)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 		stays[made.Digest] = true
 	}
 	for _, a := range opts.Referring(list) {
-		for _, old := range known[a.Type] {
+		for _, old := range append(known[a.Type], lost[a.Type]...) {
 			if stays[old.Digest] || isKept(a) {
 				continue
 			}
@@ -83,19 +83,25 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 }
 
 // knownReferrers are the attestations of a manifest that the store has as referrers, by
-// the types of their predicates.
-func (w *writing) knownReferrers(of ocispec.Descriptor) (map[string][]ocispec.Descriptor, error) {
+// the types of their predicates, and those that it has lost a part of.
+func (w *writing) knownReferrers(ctx context.Context, of ocispec.Descriptor) (known, lost map[string][]ocispec.Descriptor, err error) {
 	list, err := w.Images.Referrers(of.Digest)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	known := map[string][]ocispec.Descriptor{}
+	known, lost = map[string][]ocispec.Descriptor{}, map[string][]ocispec.Descriptor{}
 	for _, d := range list {
-		if t := d.Annotations[attest.PredicateKey]; d.ArtifactType == manifest.AttestationType && t != "" && w.Store.Blobs.Has(d) {
+		t := d.Annotations[attest.PredicateKey]
+		if d.ArtifactType != manifest.AttestationType || t == "" {
+			continue
+		}
+		if stored.CheckReferrer(ctx, w.Store, of.Digest, d) != nil {
+			lost[t] = append(lost[t], d)
+		} else {
 			known[t] = append(known[t], d)
 		}
 	}
-	return known, nil
+	return known, lost, nil
 }
 
 // saysTheSame reports whether an attestation manifest states what a does, but for times.
