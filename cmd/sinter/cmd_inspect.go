@@ -22,6 +22,7 @@ type inspectFlags struct {
 	format, kind string
 	platform     platformFlag
 	raw          bool
+	attestations bool
 }
 
 func newInspectCmd(a *app) *cobra.Command {
@@ -35,6 +36,9 @@ func newInspectCmd(a *app) *cobra.Command {
 			if f.kind != "" && f.kind != "image" {
 				return wrongFlag("type", f.kind, "sinter has only images")
 			}
+			if f.attestations {
+				return a.inspectAttestations(c.Context(), f, args)
+			}
 			return a.inspect(c.Context(), f, args)
 		},
 	}
@@ -44,6 +48,7 @@ func newInspectCmd(a *app) *cobra.Command {
 	c.Flags().StringVarP(&f.format, "format", "f", "", "print as `FORMAT`: json, or a Go template such as '{{.Config.Env}}'")
 	c.Flags().Var(&f.platform, "platform", "show this `PLATFORM` of the image (default this machine's, or the first)")
 	c.Flags().BoolVar(&f.raw, "raw", false, "print the manifest or index as it is")
+	c.Flags().BoolVar(&f.attestations, "attestations", false, "list what is attested of the image, and its signatures")
 	return c
 }
 
