@@ -124,6 +124,30 @@ func TestReferrersFallback(t *testing.T) {
 	}
 }
 
+// A mirror that has none does not hide those of the registry; one that has some is
+// believed.
+func TestReferrersOfMirrors(t *testing.T) {
+	reg, mirror := newTestRegistry(t), newTestRegistry(t)
+	img := imageSource(t, randomImage(t, 100, 1))
+	c := quick(Config{Mirrors: map[string][]string{reg.host: {"http://" + mirror.host}}})
+	ref := mustRef(t, reg.host+"/team/app")
+	if err := c.PushReferrer(t.Context(), ref.Repository(), referrerSource(t, img.root, "application/x", "registry"), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"registry", "mirror"} {
+		list, err := c.Referrers(t.Context(), ref, img.root.Digest, "")
+		if err != nil || whats(list) != want {
+			t.Errorf("got %q, %v; want %q", whats(list), err, want)
+		}
+		if err := c.PushReferrer(t.Context(), mirror.host+"/team/app", referrerSource(t, img.root, "application/x", "mirror"), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if mirror.count("GET /v2/team/app/") == 0 {
+		t.Error("the mirror was not asked")
+	}
+}
+
 func TestDebianRegistryReferrers(t *testing.T) {
 	reg := startDebianRegistry(t)
 	c := quick(Config{CAFiles: []string{reg.ca}, Keychain: keychain{&authn.Basic{Username: "user", Password: "secret"}}})

@@ -10,7 +10,7 @@ import (
 )
 
 // AnnotationSubject is what containerd, and so buildx, notes with an entry of a layout's
-// index.json that is no image of its own: what it refers to.
+// index.json that is not an image of its own: what it refers to.
 const AnnotationSubject = "io.containerd.manifest.subject"
 
 // LayoutReferrer is a manifest of a layout that refers to another.
