@@ -130,16 +130,20 @@ func (p *pulling) attestations(ctx context.Context, platform ocispec.Platform) e
 // that are not in an index. As with those that are, what cannot be had is warned of.
 func (p *pulling) referrers(ctx context.Context, platform ocispec.Platform) error {
 	list, err := p.sources.Referrers(ctx, p.ref.String(), platform)
-	for _, r := range list {
+	isWhole := make([]bool, len(list))
+	for i, r := range list {
 		got := p.downloadAll(ctx, r.Blobs)
-		if got == nil {
-			got = p.Images.AddReferrer(ctx, r.Subject, r.Desc)
-		}
-		if ctx.Err() != nil || isFull(got) {
-			return got
-		}
-		if err == nil {
+		if isWhole[i] = got == nil; !isWhole[i] && err == nil {
 			err = got
+		}
+	}
+	// They are named together, since before that all has to be on disk.
+	for i, r := range list {
+		if !isWhole[i] {
+			continue
+		}
+		if err := p.Images.AddReferrer(ctx, r.Subject, r.Desc); err != nil {
+			return err
 		}
 	}
 	if err != nil && ctx.Err() == nil && !isFull(err) {

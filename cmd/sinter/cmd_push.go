@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,8 +12,6 @@ import (
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
-	"github.com/sinter-build/sinter/builder/stored"
-	"github.com/sinter-build/sinter/layers/image"
 )
 
 type pushFlags struct {
@@ -136,18 +133,4 @@ func (a *app) pushImage(ctx context.Context, f *pushFlags, lib library, n namedI
 	}
 	_, err = fmt.Fprintf(a.stdout, "%s: referrers: %d size: %s\n", name, len(referrers), humanSize(size))
 	return err
-}
-
-// referrers is what refers to an image or a part of it, and is not in its index. What is
-// not whole is warned of and left out.
-func (lib library) referrers(ctx context.Context, n namedImage, built *stored.Image) ([]stored.Referrer, error) {
-	whole, partly, err := built.Beside(ctx, lib.Images)
-	if errors.Is(err, image.ErrDamaged) {
-		lib.warn(fmt.Sprintf("image %s is used without what refers to it: %v; sinter verify --repair removes what is damaged", displayName(n), err))
-		return nil, nil
-	}
-	for _, r := range partly {
-		lib.warn(fmt.Sprintf("image %s is used without %s, which refers to it: it is not in the store as a whole; sinter pull gets it", displayName(n), r.Desc.Digest))
-	}
-	return whole, err
 }
