@@ -3,6 +3,7 @@
 GO        ?= go
 OUT       := .build
 BIN       := $(OUT)/sinter
+SBOM      := $(OUT)/sinter-sbom
 SOURCES   := $(shell find cmd builder parser layers cache -name '*.go' 2>/dev/null) go.mod go.sum
 FUZZTIME  ?= 20s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -27,16 +28,16 @@ DEMO_PACKAGES := busybox-static uidmap
 
 .PHONY: build install demo test check suite bench conformance fuzz real clean demo-packages test-packages
 
-build: $(BIN)
+build: $(BIN) $(SBOM)
 
-$(BIN): $(SOURCES)
+$(BIN) $(SBOM): $(SOURCES)
 	@$(CHECK_GO)
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(VCS) -ldflags='-s -w' -o $@ ./cmd/sinter
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(VCS) -ldflags='-s -w' -o $@ ./cmd/$(@F)
 
 # Installs what was built; packages are made with DESTDIR.
-install: $(BIN)
+install: $(BIN) $(SBOM)
 	install -d '$(DESTDIR)$(PREFIX)/bin'
-	install -m 755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/sinter'
+	install -m 755 $(BIN) $(SBOM) '$(DESTDIR)$(PREFIX)/bin'
 
 # Builds sinter, then a real multi-stage image with it, twice, and runs the result.
 demo: demo-packages $(BIN)

@@ -57,6 +57,8 @@ var imports = map[string]string{
 	"builder/source/web":         "builder/source builder/source/remote layers layers/archive parser",
 	"builder/stored":             "layers layers/image layers/store",
 	"cache":                      "",
+	"cmd/sinter-sbom":            "builder/sbom cmd/sinter-sbom/catalog layers layers/store",
+	"cmd/sinter-sbom/catalog":    "builder/sbom layers",
 	"layers":                     "",
 	"layers/archive":             "layers",
 	"layers/archive/archivetest": "",
@@ -69,8 +71,11 @@ var imports = map[string]string{
 // ours themselves but other leaves.
 var leaves = []string{"builder/manifest", "builder/redirect", "builder/transfer", "layers/folder", "layers/hint", "layers/hostfile"}
 
-// frontend may be imported by the parser alone.
-const frontend = "github.com/moby/buildkit/frontend"
+// frontend may be imported by the parser alone, and scanner by the second program.
+const (
+	frontend = "github.com/moby/buildkit/frontend"
+	scanner  = "github.com/anchore/syft/syft"
+)
 
 type goPackage struct {
 	ImportPath string
@@ -106,6 +111,9 @@ func checkImports(t *testing.T, p goPackage) {
 		if strings.HasPrefix(imported, frontend) && self != "parser" {
 			t.Errorf("%s imports %s: only the parser may", self, imported)
 		}
+	}
+	if slices.Contains(p.Deps, scanner) && !strings.HasPrefix(self, "cmd/sinter-sbom") {
+		t.Errorf("%s depends on syft", self)
 	}
 	if slices.Contains(leaves, self) && slices.ContainsFunc(p.Deps, func(dep string) bool {
 		other, ours := strings.CutPrefix(dep, module)

@@ -1,0 +1,193 @@
+package catalog
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+
+	"github.com/bmatcuk/doublestar/v4"
+
+	"github.com/sinter-build/sinter/layers"
+)
+
+// maxFiles is how many files an image may have.
+const maxFiles = 20_000_000
+
+// index finds files of an image by patterns.
+type index struct {
+	im *Image
+	// paths are the regular files and symlinks that the image shows, in the order of
+	// layers.ComparePaths, and the layers that they are from.
+	paths []indexed
+	// named are the places in paths of those with a name.
+	named map[string][]int32
+
+	mu    sync.Mutex
+	known map[string][]match // by pattern
+}
+
+type indexed struct {
+	path  string
+	layer int32
+	link  bool
+}
+
+// match is a file that a pattern matches.
+type match struct {
+	place
+	// brought is the layer that makes it match: the file's, or that of a symlink to it.
+	brought int
+}
+
+func newIndex(im *Image) (*index, error) {
+	x := &index{im: im, named: map[string][]int32{}, known: map[string][]match{}}
+	err := im.view.Walk(func(e layers.Entry, layer int) error {
+		if e.Kind != layers.File && e.Kind != layers.Symlink {
+			return nil
+		}
+		if len(x.paths) == maxFiles {
+			return fmt.Errorf("more than %d files", maxFiles)
+		}
+		name := path.Base(e.Path)
+		x.named[name] = append(x.named[name], int32(len(x.paths)))
+		x.paths = append(x.paths, indexed{e.Path, int32(layer), e.Kind == layers.Symlink})
+		return nil
+	})
+	return x, err
+}
+
+// glob returns the files that a pattern matches, each once: by its own path if that
+// matches, or else by that of a symlink to it.
+func (x *index) glob(pattern string) ([]match, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if found, ok := x.known[pattern]; ok {
+		return found, nil
+	}
+	if !doublestar.ValidatePattern(pattern) {
+		return nil, fmt.Errorf("the pattern %q: %w", pattern, doublestar.ErrBadPattern)
+	}
+	found := x.search(pattern)
+	x.known[pattern] = found
+	return found, nil
+}
+
+func (x *index) search(pattern string) []match {
+	if !strings.HasPrefix(pattern, "/") && !strings.HasPrefix(pattern, "**/") {
+		pattern = "/" + pattern
+	}
+	prefix, below := literal(pattern)
+	resolved, err := x.im.view.Resolve(prefix, true)
+	if err != nil {
+		return nil
+	}
+	if real := "/" + resolved; prefix != "/" && real != prefix {
+		pattern = path.Join(escape(real), below)
+	}
+	var files, links []match
+	seen := map[string]bool{}
+	x.candidates(resolved, pattern, func(c indexed) {
+		if !doublestar.MatchUnvalidated(pattern, "/"+c.path) {
+			return
+		}
+		p, ok := x.im.at("/" + c.path)
+		if !ok {
+			return
+		}
+		m := match{p, int(c.layer)}
+		if c.link || "/"+p.Path != p.access {
+			links = append(links, m)
+			return
+		}
+		seen[p.Path] = true
+		files = append(files, m)
+	})
+	for _, m := range links {
+		if !seen[m.Path] {
+			seen[m.Path] = true
+			files = append(files, m)
+		}
+	}
+	return files
+}
+
+// candidates calls fn for the files below dir whose names can match a pattern.
+func (x *index) candidates(dir, pattern string, fn func(indexed)) {
+	last := pattern[strings.LastIndexByte(pattern, '/')+1:]
+	if strings.Count(last, "{") == strings.Count(last, "}") && !hasMeta(last) {
+		for _, i := range x.named[last] {
+			if layers.Under(x.paths[i].path, dir) {
+				fn(x.paths[i])
+			}
+		}
+		return
+	}
+	matches := namePattern(last)
+	from := sort.Search(len(x.paths), func(i int) bool { return layers.ComparePaths(x.paths[i].path, dir) >= 0 })
+	for _, c := range x.paths[from:] {
+		if !layers.Under(c.path, dir) {
+			return
+		}
+		if matches(c.path[strings.LastIndexByte(c.path, '/')+1:]) {
+			fn(c)
+		}
+	}
+}
+
+// namePattern returns what tells quickly of most names that they do not match the last
+// part of a pattern.
+func namePattern(last string) func(name string) bool {
+	switch before, after, star := strings.Cut(last, "*"); {
+	case strings.Count(last, "{") != strings.Count(last, "}"), strings.Contains(last, "**"):
+		return func(string) bool { return true }
+	case star && !hasMeta(before) && !hasMeta(after):
+		return func(name string) bool { return strings.HasPrefix(name, before) && strings.HasSuffix(name, after) }
+	default:
+		return func(name string) bool { return doublestar.MatchUnvalidated(last, name) }
+	}
+}
+
+// literal splits a pattern into the directory that it names without wildcards, and the
+// rest.
+func literal(pattern string) (dir, rest string) {
+	if !strings.HasPrefix(pattern, "/") {
+		return "/", pattern
+	}
+	end := strings.IndexAny(pattern, meta)
+	if end < 0 {
+		end = len(pattern)
+	}
+	slash := strings.LastIndexByte(pattern[:end], '/')
+	return pattern[:max(slash, 1)], pattern[slash+1:]
+}
+
+// meta are the characters that patterns give a meaning.
+const meta = `*?[{\`
+
+func hasMeta(s string) bool { return strings.ContainsAny(s, meta) }
+
+// escape returns the pattern that matches s alone.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) { // bytes: a name need not be UTF-8
+		if strings.IndexByte(meta+"]}", s[i]) >= 0 {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// places returns the files of matches; of one layer's only, unless that is negative.
+func places(found []match, layer int) []place {
+	var list []place
+	for _, m := range found {
+		if layer < 0 || m.brought == layer {
+			list = append(list, m.place)
+		}
+	}
+	return slices.Clip(list)
+}

@@ -1,0 +1,141 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/anchore/syft/syft"
+	"github.com/anchore/syft/syft/artifact"
+	"github.com/anchore/syft/syft/cataloging/pkgcataloging"
+	"github.com/anchore/syft/syft/file"
+	"github.com/anchore/syft/syft/pkg"
+	syftsbom "github.com/anchore/syft/syft/sbom"
+	"github.com/anchore/syft/syft/source"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sinter-build/sinter/builder/sbom"
+	"github.com/sinter-build/sinter/layers/hostfile"
+)
+
+// Options say what a document is like.
+type Options struct {
+	// Name is what the document is about.
+	Name string
+	// Architecture is the one of the image; it may be empty.
+	Architecture string
+	Format       sbom.Format
+	Created      time.Time
+	// Version is that of this program.
+	Version string
+}
+
+// Found is what was found in an image.
+type Found struct {
+	Document json.RawMessage `json:"document"`
+	Packages []sbom.Package  `json:"packages"`
+	Warnings []string        `json:"warnings,omitempty"`
+	// Scanned is how many times a cataloger had to look at a layer, since nothing was
+	// known of it.
+	Scanned int `json:"-"`
+}
+
+// Scan finds the packages in an image.
+func Scan(ctx context.Context, im *Image, cache *Cache, opt Options) (Found, error) {
+	c := &layered{im: im, cache: cache}
+	cfg := syft.DefaultCreateSBOMConfig().WithTool(c.Name(), opt.Version).
+		WithoutCatalogers().WithCatalogers(pkgcataloging.NewAlwaysEnabledCatalogerReference(c))
+	// Digests of files come from the layers' tables of contents. syft would read each
+	// file for them, and each program once more for how it is linked.
+	cfg.Files.Selection = file.NoFilesSelection
+	s, err := syft.CreateSBOM(ctx, &imageSource{ctx, im, opt}, cfg)
+	if err != nil {
+		return Found{}, fmt.Errorf("finding packages in %s: %w", opt.Name, err)
+	}
+	im.addDigests(s)
+	found := Found{Packages: im.packages(s), Warnings: c.problems, Scanned: c.scanned}
+	found.Document, err = document(s, opt)
+	if err != nil {
+		return Found{}, fmt.Errorf("writing the document of %s: %w", opt.Name, err)
+	}
+	return found, nil
+}
+
+// imageSource is an image as syft's source.
+type imageSource struct {
+	ctx context.Context // syft's interface has none
+	im  *Image
+	opt Options
+}
+
+var _ source.Source = (*imageSource)(nil)
+
+// ID returns the same for the same layers.
+func (s *imageSource) ID() artifact.ID { return artifact.ID(s.Describe().ID) }
+
+// Close does nothing.
+func (*imageSource) Close() error { return nil }
+
+// FileResolver shows the image as a whole.
+func (s *imageSource) FileResolver(source.Scope) (file.Resolver, error) {
+	return &resolver{ctx: s.ctx, im: s.im, layer: -1}, nil
+}
+
+// Describe says what the document is about.
+func (s *imageSource) Describe() source.Description {
+	m := source.ImageMetadata{UserInput: s.opt.Name, Architecture: s.opt.Architecture}
+	h := digest.Canonical.Digester()
+	for _, l := range s.im.Layers {
+		m.Layers = append(m.Layers, source.LayerMetadata{Digest: l.Digest})
+		fmt.Fprintln(h.Hash(), l.Digest)
+	}
+	return source.Description{ID: h.Digest().Encoded(), Name: s.opt.Name, Metadata: m}
+}
+
+// addDigests adds the digests of files that the layers' tables of contents have.
+func (im *Image) addDigests(s *syftsbom.SBOM) {
+	s.Artifacts.FileDigests = map[file.Coordinates][]file.Digest{}
+	for _, at := range s.AllCoordinates() {
+		if e, _, ok := im.view.Lookup(at.RealPath); ok && e.Sum.Known() && at.FullPath == "" {
+			s.Artifacts.FileDigests[at] = []file.Digest{{Algorithm: "sha256", Value: e.Sum.Digest().Encoded()}}
+		}
+	}
+}
+
+// packages lists what was found, and which layer it is from.
+func (im *Image) packages(s *syftsbom.SBOM) []sbom.Package {
+	var list []sbom.Package
+	for _, p := range s.Artifacts.Packages.Sorted() {
+		at := evidence(p)
+		_, layer, ok := im.view.Lookup(at.RealPath)
+		if !ok {
+			continue
+		}
+		list = append(list, sbom.Package{
+			Name: p.Name, Version: p.Version, Type: string(p.Type), PURL: p.PURL, Layer: layer, Path: at.FullNestedPath(),
+		})
+	}
+	return list
+}
+
+// evidence returns the file that tells of a package.
+func evidence(p pkg.Package) file.Location {
+	all := p.Locations.ToSlice()
+	i := slices.IndexFunc(all, func(l file.Location) bool {
+		return l.Annotations[pkg.EvidenceAnnotationKey] == pkg.PrimaryEvidenceAnnotation
+	})
+	if len(all) == 0 {
+		return file.Location{}
+	}
+	return all[max(i, 0)]
+}
+
+// keepWarning says that what was found could not be kept, unless that is so by design.
+func keepWarning(err error) []string {
+	if hostfile.IsReadOnly(err) {
+		return nil
+	}
+	return []string{fmt.Sprintf("what was found cannot be kept for the next time: %v", err)}
+}

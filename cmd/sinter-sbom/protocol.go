@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sinter-build/sinter/builder/sbom"
+	"github.com/sinter-build/sinter/cmd/sinter-sbom/catalog"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hint"
+)
+
+// The environment of BuildKit's scanner protocol
+// (docs/attestations/sbom-protocol.md there).
+const (
+	envSource      = "BUILDKIT_SCAN_SOURCE"
+	envExtras      = "BUILDKIT_SCAN_SOURCE_EXTRAS"
+	envDestination = "BUILDKIT_SCAN_DESTINATION"
+	envPlatform    = "BUILDKIT_SCAN_IMAGE_PLATFORM"
+	envEpoch       = "SOURCE_DATE_EPOCH"
+)
+
+// statement is an in-toto statement about an SBOM. Whoever runs the scanner adds the
+// subject.
+type statement struct {
+	Type          string          `json:"_type"`
+	PredicateType string          `json:"predicateType"`
+	Subject       []string        `json:"subject"`
+	Predicate     json.RawMessage `json:"predicate"`
+}
+
+// scanDirectories scans the directories that the environment names.
+func scanDirectories(ctx context.Context, getenv func(string) string) error {
+	destination := getenv(envDestination)
+	if destination == "" {
+		return hint.Add(fmt.Errorf("%s is not set", envDestination), "name the directory that documents are written to with it")
+	}
+	created, err := epoch(getenv(envEpoch))
+	if err != nil {
+		return err
+	}
+	sources := []string{getenv(envSource)}
+	if extras := getenv(envExtras); extras != "" {
+		entries, err := os.ReadDir(extras)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", envExtras, err)
+		}
+		for _, e := range entries {
+			sources = append(sources, filepath.Join(extras, e.Name()))
+		}
+	}
+	for _, dir := range sources {
+		im, err := readDirectory(ctx, dir)
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", dir, err)
+		}
+		name := filepath.Base(dir)
+		found, err := catalog.Scan(ctx, im, nil, catalog.Options{
+			Name: name, Architecture: architecture(getenv(envPlatform)), Format: sbom.SPDX, Created: created, Version: version(),
+		})
+		if err != nil {
+			return err
+		}
+		data, err := json.Marshal(statement{
+			Type: "https://in-toto.io/Statement/v0.1", PredicateType: "https://spdx.dev/Document",
+			Subject: []string{}, Predicate: found.Document,
+		})
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(destination, name+".spdx.json"), data, 0o644); err != nil {
+			return fmt.Errorf("writing the document of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// epoch returns the time of documents: SOURCE_DATE_EPOCH, or now.
+func epoch(seconds string) (time.Time, error) {
+	if seconds == "" {
+		return time.Now(), nil
+	}
+	n, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%s is not a number of seconds: %q", envEpoch, seconds)
+	}
+	return time.Unix(n, 0), nil
+}
+
+// architecture returns that of a platform such as linux/arm64.
+func architecture(platform string) string {
+	_, rest, _ := strings.Cut(platform, "/")
+	arch, _, _ := strings.Cut(rest, "/")
+	return arch
+}
+
+// readDirectory returns a directory as an image of one layer.
+func readDirectory(ctx context.Context, dir string) (*catalog.Image, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := walk(ctx, dir)
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return catalog.NewImage([]catalog.Layer{{}}, []*layers.Tree{tree}, func(_ context.Context, _ int, e layers.Entry) (io.ReadCloser, error) {
+		return root.Open(e.Path)
+	})
+}
