@@ -23,7 +23,9 @@ const (
 	// answerAge is for how long the answer for a whole image is kept.
 	answerAge = 30 * 24 * time.Hour
 
-	layersFolder, answersFolder = "layers", "answers"
+	layersFolder  = "layers"  // what was found in each layer
+	digestsFolder = "digests" // those of files of each layer
+	answersFolder = "answers" // what was answered about each image
 )
 
 // Cache keeps what was found, in a folder of its own. A nil Cache keeps nothing. What
@@ -136,15 +138,14 @@ func (c *Cache) Keep(key string, f Found) error {
 
 func (c *Cache) clean() error {
 	old := time.Now().Add(-answerAge)
-	return errors.Join(
-		c.remove(answersFolder, func(e fs.DirEntry) bool { return changedBefore(e, old) }),
-		c.remove(layersFolder, func(e fs.DirEntry) bool {
-			if strings.HasPrefix(e.Name(), tempPrefix) {
-				return changedBefore(e, old)
-			}
-			return !c.Known(e.Name())
-		}),
-	)
+	isOld := func(e fs.DirEntry) bool { return changedBefore(e, old) }
+	isGone := func(e fs.DirEntry) bool {
+		if strings.HasPrefix(e.Name(), tempPrefix) {
+			return isOld(e)
+		}
+		return !c.Known(e.Name())
+	}
+	return errors.Join(c.remove(answersFolder, isOld), c.remove(layersFolder, isGone), c.remove(digestsFolder, isGone))
 }
 
 func (c *Cache) remove(dir string, gone func(fs.DirEntry) bool) error {

@@ -40,13 +40,8 @@ func spdx(s *syftsbom.SBOM, opt Options) (json.RawMessage, error) {
 		return cmp.Or(cmp.Compare(a.RefA.ElementRefID, b.RefA.ElementRefID), cmp.Compare(a.Relationship, b.Relationship),
 			cmp.Compare(a.RefB.ElementRefID, b.RefB.ElementRefID), cmp.Compare(a.RelationshipComment, b.RelationshipComment)) < 0
 	})
-	doc.DocumentNamespace = ""
-	id, err := identity(doc)
-	if err != nil {
-		return nil, err
-	}
-	doc.DocumentNamespace = namespace + url.PathEscape(opt.Name) + "-" + id
-	return marshal(doc)
+	doc.DocumentNamespace = namespace + url.PathEscape(opt.Name) + "-" + noID
+	return identified(doc)
 }
 
 func cycloneDX(s *syftsbom.SBOM, opt Options) (json.RawMessage, error) {
@@ -61,30 +56,27 @@ func cycloneDX(s *syftsbom.SBOM, opt Options) (json.RawMessage, error) {
 		}
 		sort.Slice(all, func(i, j int) bool { return all[i].Ref < all[j].Ref })
 	}
-	bom.SerialNumber = ""
-	id, err := identity(bom)
-	if err != nil {
-		return nil, err
-	}
-	bom.SerialNumber = "urn:uuid:" + id
-	return marshal(bom)
+	bom.SerialNumber = "urn:uuid:" + noID
+	return identified(bom)
 }
 
-// identity returns a UUID (version 8) that is made of what v is as JSON.
-func identity(v any) (string, error) {
-	data, err := marshal(v)
-	if err != nil {
-		return "", err
-	}
-	h := []byte(digest.FromBytes(data).Encoded()[:32])
-	h[12], h[16] = '8', '8'
-	return fmt.Sprintf("%s-%s-%s-%s-%s", h[:8], h[8:12], h[12:16], h[16:20], h[20:]), nil
-}
+// noID stands for the ID of a document until that is known.
+const noID = "00000000-0000-8000-8000-000000000000"
 
-func marshal(v any) (json.RawMessage, error) {
+// identified returns a document as JSON. Its ID, a UUID of version 8, is made of all
+// else that it says.
+func identified(doc any) (json.RawMessage, error) {
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return bytes.TrimSpace(text.Bytes()), err
+	if err := e.Encode(doc); err != nil {
+		return nil, err
+	}
+	data := bytes.TrimSpace(text.Bytes())
+	h := []byte(digest.FromBytes(data).Encoded()[:32])
+	h[12], h[16] = '8', '8'
+	id := fmt.Sprintf("%s-%s-%s-%s-%s", h[:8], h[8:12], h[12:16], h[16:20], h[20:])
+	// It has the same length, and the document has noID once.
+	copy(data[bytes.Index(data, []byte(noID)):], id)
+	return data, nil
 }

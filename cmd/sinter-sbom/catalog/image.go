@@ -73,7 +73,7 @@ func (im *Image) at(path string) (place, bool) {
 	if !ok || e.Kind != layers.File {
 		return place{}, false
 	}
-	return place{im.firstName(layers.Named{Entry: e, Layer: layer}), path}, true
+	return place{layers.Named{Entry: e, Layer: layer}, path}, true
 }
 
 // has reports whether a path leads to anything.
@@ -84,23 +84,6 @@ func (im *Image) has(path string) bool {
 	}
 	_, _, ok := im.view.Lookup(resolved)
 	return ok
-}
-
-// firstName returns a hardlink as the file that it is a name of, as syft does, if that
-// name is still one of the same file.
-func (im *Image) firstName(n layers.Named) layers.Named {
-	if n.Inode == 0 {
-		return n
-	}
-	tree := im.trees[n.Layer]
-	i, ok := tree.Find(n.Path)
-	if !ok || tree.Entries[i].Kind != layers.Hardlink {
-		return n
-	}
-	if e, layer, ok := im.view.Lookup(tree.Entries[i].Link); ok && layer == n.Layer && e.Inode == n.Inode {
-		return layers.Named{Entry: e, Layer: layer}
-	}
-	return n
 }
 
 // identify names a file, or none, for those who remember it: a layer does not change.

@@ -98,7 +98,7 @@ func (x *index) search(pattern string) []match {
 			return
 		}
 		m := match{p, int(c.layer)}
-		if c.link || "/"+p.Path != p.access {
+		if c.link {
 			links = append(links, m)
 			return
 		}

@@ -46,15 +46,17 @@ type Found struct {
 func Scan(ctx context.Context, im *Image, cache *Cache, opt Options) (Found, error) {
 	c := &layered{im: im, cache: cache}
 	cfg := syft.DefaultCreateSBOMConfig().WithTool(c.Name(), opt.Version).
-		WithoutCatalogers().WithCatalogers(pkgcataloging.NewAlwaysEnabledCatalogerReference(c))
-	// Digests of files come from the layers' tables of contents. syft would read each
-	// file for them, and each program once more for how it is linked.
+		WithoutCatalogers().WithCatalogers(pkgcataloging.NewCatalogerReference(c, []string{pkgcataloging.ImageTag}))
+	// syft would read the files of packages each time, and each program once more for how
+	// it is linked: see addDigests.
 	cfg.Files.Selection = file.NoFilesSelection
 	s, err := syft.CreateSBOM(ctx, &imageSource{ctx, im, opt}, cfg)
 	if err != nil {
 		return Found{}, fmt.Errorf("finding packages in %s: %w", opt.Name, err)
 	}
-	im.addDigests(s)
+	if err := c.addDigests(ctx, s, opt.Format); err != nil {
+		return Found{}, fmt.Errorf("reading the files of packages in %s: %w", opt.Name, err)
+	}
 	found := Found{Packages: im.packages(s), Warnings: c.problems, Scanned: c.scanned}
 	found.Document, err = document(s, opt)
 	if err != nil {
@@ -92,16 +94,6 @@ func (s *imageSource) Describe() source.Description {
 		fmt.Fprintln(h.Hash(), l.Digest)
 	}
 	return source.Description{ID: h.Digest().Encoded(), Name: s.opt.Name, Metadata: m}
-}
-
-// addDigests adds the digests of files that the layers' tables of contents have.
-func (im *Image) addDigests(s *syftsbom.SBOM) {
-	s.Artifacts.FileDigests = map[file.Coordinates][]file.Digest{}
-	for _, at := range s.AllCoordinates() {
-		if e, _, ok := im.view.Lookup(at.RealPath); ok && e.Sum.Known() && at.FullPath == "" {
-			s.Artifacts.FileDigests[at] = []file.Digest{{Algorithm: "sha256", Value: e.Sum.Digest().Encoded()}}
-		}
-	}
 }
 
 // packages lists what was found, and which layer it is from.
