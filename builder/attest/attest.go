@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	intoto "github.com/in-toto/in-toto-golang/in_toto"
 	"github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
@@ -37,6 +38,15 @@ type Attestation struct {
 	// Default says that nobody asked for it: it belongs beside the image, as a referrer, so
 	// that an image without an index stays one.
 	Default bool
+}
+
+// Kind is the type, but the same for provenance of all versions: an image needs one of each
+// kind beside it.
+func (a Attestation) Kind() string {
+	if strings.HasPrefix(a.Type, provenanceTypes) {
+		return provenanceTypes
+	}
+	return a.Type
 }
 
 // Subject is what a statement is about.

@@ -42,7 +42,7 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 	if err != nil {
 		return err
 	}
-	isKept := func(a attest.Attestation) bool { return a.Default && len(known[a.Type]) > 0 }
+	isKept := func(a attest.Attestation) bool { return a.Default && len(known[a.Kind()]) > 0 }
 	if part.Attest == nil || !slices.ContainsFunc(asked, func(a attest.Attestation) bool { return !isKept(a) }) {
 		return nil
 	}
@@ -52,9 +52,11 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 	}
 	stays := map[digest.Digest]bool{}
 	for _, a := range opts.Referring(list) {
-		at := slices.IndexFunc(known[a.Type], func(old ocispec.Descriptor) bool { return isKept(a) || w.saysTheSame(ctx, old, a) })
+		at := slices.IndexFunc(known[a.Kind()], func(old ocispec.Descriptor) bool {
+			return isKept(a) || old.Annotations[attest.PredicateKey] == a.Type && w.saysTheSame(ctx, old, a)
+		})
 		if at >= 0 {
-			stays[known[a.Type][at].Digest] = true
+			stays[known[a.Kind()][at].Digest] = true
 			continue
 		}
 		made, err := attest.NewReferrer(m.Desc, a, opts.Names)
@@ -70,8 +72,12 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 		stays[made.Digest] = true
 	}
 	for _, a := range opts.Referring(list) {
-		for _, old := range append(known[a.Type], lost[a.Type]...) {
-			if stays[old.Digest] || isKept(a) {
+		old := lost[a.Kind()]
+		if !isKept(a) {
+			old = append(old, known[a.Kind()]...)
+		}
+		for _, old := range old {
+			if stays[old.Digest] {
 				continue
 			}
 			if err := w.Images.RemoveReferrer(ctx, m.Desc.Digest, old.Digest); err != nil {
@@ -83,7 +89,7 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 }
 
 // knownReferrers are the attestations of a manifest that the store has as referrers, by
-// the types of their predicates, and those that it has lost a part of.
+// their kinds, and those that it has lost a part of.
 func (w *writing) knownReferrers(ctx context.Context, of ocispec.Descriptor) (known, lost map[string][]ocispec.Descriptor, err error) {
 	list, err := w.Images.Referrers(of.Digest)
 	if err != nil {
@@ -95,6 +101,7 @@ func (w *writing) knownReferrers(ctx context.Context, of ocispec.Descriptor) (kn
 		if d.ArtifactType != manifest.AttestationType || t == "" {
 			continue
 		}
+		t = attest.Attestation{Type: t}.Kind()
 		if stored.CheckReferrer(ctx, w.Store, of.Digest, d) != nil {
 			lost[t] = append(lost[t], d)
 		} else {

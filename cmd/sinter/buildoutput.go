@@ -19,6 +19,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/export"
 	"github.com/sinter-build/sinter/builder/export/annotation"
 	"github.com/sinter-build/sinter/builder/export/assemble"
@@ -72,13 +73,17 @@ func hasTag(name string) bool {
 	return err == nil && !reference.IsNameOnly(ref)
 }
 
-// unused are warnings about flags and attributes of outputs that do nothing.
-func (f *buildFlags) unused(outputs []output.Spec) []string {
+// unused are warnings about flags and attributes of outputs that do nothing. attested is what
+// the build attests.
+func (f *buildFlags) unused(outputs []output.Spec, attested []attest.Attestation) []string {
 	var out []string
 	image := false
 	for _, o := range outputs {
 		image = image || o.NeedsBlobs()
 		out = append(out, o.Notes...)
+		if o.Type == output.Docker && slices.ContainsFunc(attested, func(a attest.Attestation) bool { return !a.InlineOnly }) {
+			out = append(out, "type=docker cannot hold attestations: they are left out")
+		}
 		if len(f.tags) > 0 && len(o.Names) > 0 {
 			out = append(out, fmt.Sprintf("name=%s of an output is not used: -t names the image", strings.Join(o.Names, ",")))
 		}

@@ -172,7 +172,7 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 	b.hides = parser.Redactor(req.BuildArgs)
 	b.assembly.Index = req.MultiPlatform
 	warnings := append(f.foreign.warnings(), withoutEffect(req.BuildArgs)...)
-	for _, w := range append(warnings, f.unused(b.outputs)...) {
+	for _, w := range append(warnings, f.unused(b.outputs, b.assembly.Attest.Asked)...) {
 		b.warn(w)
 	}
 	b.addProxies(req.BuildArgs)
@@ -307,7 +307,7 @@ func (b *building) builderConfig(ctx context.Context, lib library, in *inputs) (
 		Secrets: b.secrets.reader(ctx, &b.files), SSH: b.agents.serve, Devices: b.devices, Volumes: b.volumes,
 	}
 	if b.attests.sbom != nil && b.attests.sbom.Generator == "" {
-		c.Scanner = &scanner{lib.Store, b.attests.sbom.format, b.warn}
+		c.Scanner = &sbomScanner{lib.Store, b.attests.sbom.format, b.warn}
 	}
 	c.Squash = b.flags.squash
 	c.Events = b.screen.event

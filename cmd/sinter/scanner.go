@@ -15,8 +15,8 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
-// scanner is the program sinter-sbom. It implements builder.Scanner.
-type scanner struct {
+// sbomScanner is the program sinter-sbom. It implements builder.Scanner.
+type sbomScanner struct {
 	store  *store.Store
 	format sbom.Format
 	warn   func(string)
@@ -24,7 +24,7 @@ type scanner struct {
 
 // Identity is that of the program file: which release of it finds what is not for us to
 // know.
-func (s *scanner) Identity() (string, error) {
+func (s *sbomScanner) Identity() (string, error) {
 	path, err := sbom.Find()
 	if err != nil {
 		return "", err
@@ -60,7 +60,7 @@ func goBuildID(path string) string {
 }
 
 // Scan implements builder.Scanner.
-func (s *scanner) Scan(ctx context.Context, op parser.Scan, chains []layers.Chain) (map[string][]byte, error) {
+func (s *sbomScanner) Scan(ctx context.Context, op parser.Scan, chains []layers.Chain) (map[string][]byte, error) {
 	r := sbom.Request{Store: s.store.Root(), Format: s.format, Created: time.Now().UTC().Truncate(time.Second)}
 	for i, name := range op.Names {
 		r.Subjects = append(r.Subjects, sbom.Subject{Name: name, Layers: chains[i], Architecture: op.Architecture})

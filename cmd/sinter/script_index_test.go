@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,7 +16,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+	intoto "github.com/in-toto/in-toto-golang/in_toto"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sinter-build/sinter/builder/manifest"
 )
 
 // cmdValidateAll recomputes every digest of all images at a place: of an OCI
@@ -77,12 +83,55 @@ func validateAll(idx v1.ImageIndex) (images int, err error) {
 		if err != nil {
 			return images, err
 		}
-		if err := validateOne(img, d); err != nil {
+		check := validateOne
+		if d.Annotations[manifest.ReferenceType] != "" {
+			check = validateAttestation
+		}
+		if err := check(img, d); err != nil {
 			return images, fmt.Errorf("manifest %s: %w", d.Digest, err)
 		}
 		images++
 	}
 	return images, nil
+}
+
+// validateAttestation reads the statements of an attestation manifest with in-toto's library:
+// their bytes are those of their digests, and each is about what the descriptor d refers to.
+func validateAttestation(img v1.Image, d v1.Descriptor) error {
+	m, err := img.Manifest()
+	if err != nil {
+		return err
+	}
+	for _, l := range m.Layers {
+		layer, err := img.LayerByDigest(l.Digest)
+		if err != nil {
+			return err
+		}
+		r, err := layer.Compressed()
+		if err != nil {
+			return err
+		}
+		data, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			return err
+		}
+		if sum, _, err := v1.SHA256(bytes.NewReader(data)); err != nil || sum != l.Digest || int64(len(data)) != l.Size {
+			return fmt.Errorf("statement %s has the digest %s and %d bytes (%v)", l.Digest, sum, len(data), err)
+		}
+		var s intoto.Statement
+		if err := json.Unmarshal(data, &s); err != nil {
+			return err
+		}
+		if s.Type != intoto.StatementInTotoV1 || s.PredicateType != l.Annotations["in-toto.io/predicate-type"] || len(s.Subject) == 0 {
+			return fmt.Errorf("statement %s begins with %+v", l.Digest, s.StatementHeader)
+		}
+		for _, about := range s.Subject {
+			if "sha256:"+about.Digest["sha256"] != d.Annotations[manifest.ReferenceDigest] {
+				return fmt.Errorf("statement %s is about %v, and its manifest about %s", l.Digest, about, d.Annotations[manifest.ReferenceDigest])
+			}
+		}
+	}
+	return nil
 }
 
 func validateOne(img v1.Image, d v1.Descriptor) error {
