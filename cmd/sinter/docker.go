@@ -88,7 +88,7 @@ func absences() []absence {
 		{"sinter loads archives of images, with sinter load, and not those of file systems", []string{"image import", "import"}},
 		{"sinter does not search registries", []string{"search"}},
 		{"sinter does not check or make signatures", []string{"trust"}},
-		{"sinter does not look for vulnerabilities, and makes no lists of packages", []string{"scout", "sbom", "scan"}},
+		{"sinter does not look for vulnerabilities; sinter sbom lists the packages in an image", []string{"scout", "scan"}},
 		{"sinter builds images, and has none of docker's other tools", []string{
 			"agent", "ai", "app", "checkpoint", "debug", "desktop", "dev", "extension", "init", "mcp", "model", "offload",
 			"pass", "sandbox",

@@ -53,7 +53,7 @@ Exit codes:
 	docker.register(a, flags)
 	own := []*cobra.Command{
 		newBuildCmd(a), newPlanCmd(a), newExplainCmd(a), newBuildsCmd(a), newImagesCmd(a), newTagCmd(a), newRmiCmd(a), newPushCmd(a), newPullCmd(a),
-		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newImagetoolsCmd(a), newHistoryCmd(a), newDuCmd(a), newPruneCmd(a),
+		newSaveCmd(a), newLoadCmd(a), newInspectCmd(a), newImagetoolsCmd(a), newHistoryCmd(a), newSBOMCmd(a), newDuCmd(a), newPruneCmd(a),
 		newVerifyCmd(a), newLoginCmd(a), newLogoutCmd(a), newVersionCmd(a),
 	}
 	// Building docker's command tree takes longer than some commands run.
