@@ -58,13 +58,14 @@ func scanDirectories(ctx context.Context, getenv func(string) string) error {
 			sources = append(sources, filepath.Join(extras, e.Name()))
 		}
 	}
+	scanner := catalog.NewScanner()
 	for _, dir := range sources {
 		im, err := readDirectory(ctx, dir)
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", dir, err)
 		}
 		name := filepath.Base(dir)
-		found, err := catalog.Scan(ctx, im, nil, catalog.Options{
+		found, err := scanner.Scan(ctx, im, nil, catalog.Options{
 			Name: name, Architecture: architecture(getenv(envPlatform)), Format: sbom.SPDX, Created: created, Version: version(),
 		})
 		if err != nil {

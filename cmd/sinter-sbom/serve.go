@@ -61,9 +61,10 @@ func answer(ctx context.Context, s *store.Store, r sbom.Request) (*sbom.Answer, 
 		_, err := os.Lstat(filepath.Join(s.Root(), store.LayerPart(layers.ID(layer))))
 		return err == nil
 	}}
+	scanner := catalog.NewScanner()
 	a := &sbom.Answer{Handshake: sbom.Hello(), Documents: map[string]json.RawMessage{}, Packages: map[string][]sbom.Package{}}
 	for _, subject := range r.Subjects {
-		found, err := scan(ctx, s, cache, r, subject)
+		found, err := scan(ctx, scanner, s, cache, r, subject)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +75,7 @@ func answer(ctx context.Context, s *store.Store, r sbom.Request) (*sbom.Answer, 
 }
 
 // scan finds the packages of one subject, or takes what was found in the same before.
-func scan(ctx context.Context, s *store.Store, cache *catalog.Cache, r sbom.Request, subject sbom.Subject) (catalog.Found, error) {
+func scan(ctx context.Context, scanner *catalog.Scanner, s *store.Store, cache *catalog.Cache, r sbom.Request, subject sbom.Subject) (catalog.Found, error) {
 	opt := catalog.Options{
 		Name: subject.Name, Architecture: subject.Architecture, Format: r.Format, Created: r.Created, Version: version(),
 	}
@@ -100,7 +101,7 @@ func scan(ctx context.Context, s *store.Store, cache *catalog.Cache, r sbom.Requ
 	if err != nil {
 		return catalog.Found{}, fmt.Errorf("reading the layers of %s: %w", subject.Name, err)
 	}
-	found, err := catalog.Scan(ctx, im, cache, opt)
+	found, err := scanner.Scan(ctx, im, cache, opt)
 	if err != nil {
 		return found, err
 	}

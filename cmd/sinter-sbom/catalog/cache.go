@@ -169,10 +169,15 @@ func changedBefore(e fs.DirEntry, t time.Time) bool {
 	return err == nil && info.ModTime().Before(t)
 }
 
-// add puts a result before the others of its cataloger.
-func (k *kept) add(cataloger string, r result) {
-	list := slices.DeleteFunc(k.Found[cataloger], func(old result) bool {
-		return old.Listed == r.Listed && slices.Equal(old.Lookups, r.Lookups)
-	})
+// use puts a result before the others of its cataloger, and reports whether that
+// changes anything.
+func (k *kept) use(cataloger string, r result) bool {
+	list := k.Found[cataloger]
+	same := func(old result) bool { return old.Listed == r.Listed && slices.Equal(old.Lookups, r.Lookups) }
+	if len(list) > 0 && same(list[0]) {
+		return false
+	}
+	list = slices.DeleteFunc(list, same)
 	k.Found[cataloger] = slices.Insert(list[:min(len(list), maxVariants-1)], 0, r)
+	return true
 }

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/anchore/syft/syft/artifact"
 	"github.com/anchore/syft/syft/file"
@@ -24,10 +23,23 @@ import (
 type layered struct {
 	im    *Image
 	cache *Cache
+	// parts are what there is to look at, by layer and cataloger.
+	parts  []*part
+	layers []kept
+	// changed says of which layers there is something new to keep.
+	changed []bool
 
-	mu       sync.Mutex
 	problems []string
-	scanned  int // how many results were not in the cache
+	scanned  int // how many parts were not in the cache
+}
+
+// part is a layer for a cataloger that has something to look at there.
+type part struct {
+	*resolver
+	by searching
+	// found is what was found, before if known.
+	found result
+	known bool
 }
 
 var _ pkg.Cataloger = (*layered)(nil)
@@ -35,97 +47,84 @@ var _ pkg.Cataloger = (*layered)(nil)
 // Name returns the name of the program.
 func (*layered) Name() string { return "sinter-sbom" }
 
+// look finds out what there is to look at, and takes what is known.
+func (c *layered) look(ctx context.Context) error {
+	c.layers, c.changed = make([]kept, len(c.im.Layers)), make([]bool, len(c.im.Layers))
+	err := each(ctx, c.im.Layers, func(ctx context.Context, i int) (err error) {
+		c.layers[i] = c.cache.layer(c.im.Layers[i].ID)
+		if c.layers[i].Types == nil {
+			c.changed[i] = true
+			c.layers[i].Types, err = c.im.typed(ctx, i)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, one := range catalogers() {
+		by, err := searches(ctx, one)
+		if err != nil {
+			return err
+		}
+		for i := range c.im.Layers {
+			p := &part{resolver: &resolver{im: c.im, layer: i, types: c.layers[i].Types, searched: by.patterns, trace: &trace{}}, by: by}
+			if p.found.Listed, err = p.listed(by); err != nil {
+				return err
+			}
+			if p.found.Listed != "" { // nothing to look at is nothing found
+				c.parts = append(c.parts, p)
+			}
+		}
+	}
+	return each(ctx, c.parts, func(_ context.Context, i int) error {
+		p := c.parts[i]
+		for _, old := range c.layers[p.layer].Found[p.by.Name()] {
+			if old.Listed == p.found.Listed && c.im.answers(old.Lookups) {
+				p.found, p.known = old, true
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
+// each calls fn for each index of list, several at a time.
+func each[T any](ctx context.Context, list []T, fn func(ctx context.Context, i int) error) error {
+	group, within := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range list {
+		group.Go(func() error { return errors.Join(context.Cause(within), fn(within, i)) })
+	}
+	return group.Wait()
+}
+
 // Catalog returns the packages of the image. syft has prepared ctx, with its scanner of
 // licenses. The resolver that it gives is not needed.
 func (c *layered) Catalog(ctx context.Context, _ file.Resolver) ([]pkg.Package, []artifact.Relationship, error) {
-	all := make([]searching, 0, 40)
-	for _, one := range catalogers() {
-		s, err := searches(ctx, one)
-		if err != nil {
-			return nil, nil, err
+	err := each(ctx, c.parts, func(ctx context.Context, i int) error {
+		if c.parts[i].known {
+			return nil
 		}
-		all = append(all, s)
-	}
-	scans := make([]*layerScan, len(c.im.Layers))
-	group, within := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range c.im.Layers {
-		group.Go(func() (err error) {
-			scans[i], err = c.prepare(within, i)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+		return c.parts[i].run(ctx)
+	})
+	if err := errors.Join(err, c.im.failed()); err != nil {
 		return nil, nil, err
 	}
-	group, within = errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for _, s := range all { // first the same cataloger on all layers: one may take long
-		for _, scan := range scans {
-			group.Go(func() error { return c.catalog(within, scan, s) })
+	for _, p := range c.parts {
+		c.changed[p.layer] = c.layers[p.layer].use(p.by.Name(), p.found) || c.changed[p.layer]
+		if !p.known {
+			c.scanned++
 		}
 	}
-	err := errors.Join(group.Wait(), c.im.failed())
-	if err != nil {
-		return nil, nil, err
+	for i, l := range c.im.Layers {
+		if !c.changed[i] {
+			continue
+		}
+		if err := save(c.cache, layersFolder, l.ID, c.layers[i]); err != nil {
+			c.problems = append(c.problems, keepWarning(err)...)
+		}
 	}
-	for _, scan := range scans {
-		c.keep(scan)
-	}
-	return c.join(scans)
-}
-
-// layerScan is one layer while it is looked at.
-type layerScan struct {
-	layer int
-
-	mu      sync.Mutex
-	kept    kept
-	changed bool
-	found   map[string]result // by cataloger
-}
-
-func (c *layered) prepare(ctx context.Context, layer int) (*layerScan, error) {
-	s := &layerScan{layer: layer, kept: c.cache.layer(c.im.Layers[layer].ID), found: map[string]result{}}
-	if s.kept.Types != nil {
-		return s, nil
-	}
-	types, err := c.im.typed(ctx, layer)
-	s.kept.Types, s.changed = types, true
-	return s, err
-}
-
-// catalog has one cataloger look at one layer, unless it is known what it finds.
-func (c *layered) catalog(ctx context.Context, s *layerScan, by searching) error {
-	r := &resolver{ctx: ctx, im: c.im, layer: s.layer, types: s.kept.Types, searched: by.patterns, trace: &trace{}}
-	listed, err := r.listed(by)
-	if err != nil || listed == "" {
-		return err // nothing to look at is nothing found
-	}
-	s.mu.Lock()
-	known := slices.Clone(s.kept.Found[by.Name()])
-	s.mu.Unlock()
-	at := slices.IndexFunc(known, func(old result) bool { return old.Listed == listed && c.im.answers(old.Lookups) })
-	var found result
-	if at >= 0 {
-		found = known[at]
-	} else if found, err = r.run(by); err != nil {
-		return err
-	}
-	found.Listed = listed
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.found[by.Name()] = found
-	if at != 0 {
-		s.kept.add(by.Name(), found)
-		s.changed = true
-	}
-	if at < 0 {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.scanned++
-	}
-	return nil
+	return c.join()
 }
 
 // listed identifies the files that a cataloger will search, and is empty if there are
@@ -145,65 +144,53 @@ func (r *resolver) listed(by searching) (string, error) {
 	return r.im.identify(all...), nil
 }
 
-// run runs a cataloger.
-func (r *resolver) run(by searching) (found result, err error) {
+// run runs the part's cataloger.
+func (p *part) run(ctx context.Context) (err error) {
 	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%s failed in layer %d: %v", by.Name(), r.layer, p)
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s failed in layer %d: %v", p.by.Name(), p.layer, r)
 		}
 	}()
-	pkgs, rels, failed := by.Catalog(r.ctx, r)
-	if err := errors.Join(r.im.failed(), context.Cause(r.ctx)); err != nil {
-		return found, err
+	p.ctx = ctx
+	pkgs, rels, failed := p.by.Catalog(ctx, p)
+	if err := errors.Join(p.im.failed(), context.Cause(ctx)); err != nil {
+		return err
 	}
 	if failed != nil {
-		found.Problems = strings.Split(failed.Error(), "\n")
-		slices.Sort(found.Problems)
+		p.found.Problems = strings.Split(failed.Error(), "\n")
+		slices.Sort(p.found.Problems)
+	}
+	p.found.Lookups = p.trace.list()
+	if len(pkgs) == 0 {
+		return nil
 	}
 	for i := range pkgs {
 		if pkgs[i].FoundBy == "" {
-			pkgs[i].FoundBy = by.Name()
+			pkgs[i].FoundBy = p.by.Name()
 		}
-	}
-	found.Lookups = r.trace.list()
-	if len(pkgs) == 0 {
-		return found, nil
 	}
 	var text bytes.Buffer
 	err = syftjson.NewFormatEncoder().Encode(&text, sbom.SBOM{
 		Artifacts: sbom.Artifacts{Packages: pkg.NewCollection(pkgs...)}, Relationships: rels,
 	})
-	found.Packages = bytes.TrimSpace(text.Bytes())
-	return found, err
-}
-
-// keep keeps what was found in a layer.
-func (c *layered) keep(s *layerScan) {
-	if !s.changed {
-		return
-	}
-	if err := save(c.cache, layersFolder, c.im.Layers[s.layer].ID, s.kept); err != nil {
-		c.problems = append(c.problems, keepWarning(err)...)
-	}
+	p.found.Packages = bytes.TrimSpace(text.Bytes())
+	return err
 }
 
 // join returns what was found in all layers.
-func (c *layered) join(scans []*layerScan) (pkgs []pkg.Package, rels []artifact.Relationship, err error) {
-	for _, s := range scans {
-		for _, name := range slices.Sorted(maps.Keys(s.found)) {
-			found := s.found[name]
-			for _, p := range found.Problems {
-				c.problems = append(c.problems, name+": "+c.digests(p))
-			}
-			if len(found.Packages) == 0 {
-				continue
-			}
-			p, r, err := c.decode(found)
-			if err != nil {
-				return nil, nil, fmt.Errorf("what %s found in layer %d: %w", name, s.layer, err)
-			}
-			pkgs, rels = append(pkgs, p...), append(rels, r...)
+func (c *layered) join() (pkgs []pkg.Package, rels []artifact.Relationship, err error) {
+	for _, part := range c.parts {
+		for _, said := range part.found.Problems {
+			c.problems = append(c.problems, part.by.Name()+": "+c.digests(said))
 		}
+		if len(part.found.Packages) == 0 {
+			continue
+		}
+		p, r, err := c.decode(part.found)
+		if err != nil {
+			return nil, nil, fmt.Errorf("what %s found in layer %d: %w", part.by.Name(), part.layer, err)
+		}
+		pkgs, rels = append(pkgs, p...), append(rels, r...)
 	}
 	return pkgs, rels, nil
 }

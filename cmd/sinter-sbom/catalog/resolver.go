@@ -132,13 +132,14 @@ func (r *resolver) programs(types ...string) []place {
 	return found
 }
 
-// AllLocations returns all files and directories that the layer brought to the image.
+// AllLocations returns all files and directories that the layer brought to the image,
+// but for the root.
 func (r *resolver) AllLocations(ctx context.Context) <-chan file.Location {
 	c := make(chan file.Location)
 	go func() {
 		defer close(c)
 		_ = r.im.view.Walk(func(e layers.Entry, layer int) error {
-			if r.layer >= 0 && layer != r.layer {
+			if e.Path == "" || r.layer >= 0 && layer != r.layer {
 				return nil
 			}
 			select {

@@ -3,18 +3,22 @@ package catalog
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/anchore/syft/syft"
 	"github.com/anchore/syft/syft/artifact"
+	"github.com/anchore/syft/syft/cataloging"
 	"github.com/anchore/syft/syft/cataloging/pkgcataloging"
 	"github.com/anchore/syft/syft/file"
 	"github.com/anchore/syft/syft/pkg"
 	syftsbom "github.com/anchore/syft/syft/sbom"
 	"github.com/anchore/syft/syft/source"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/builder/sbom"
 	"github.com/sinter-build/sinter/layers/hostfile"
@@ -42,23 +46,58 @@ type Found struct {
 	Scanned int `json:"-"`
 }
 
+// Scanner finds packages. It is safe for concurrent use.
+type Scanner struct {
+	// licenses returns a context with syft's scanner of licenses. That takes a second of
+	// processor time to make, and all images share it.
+	licenses func() (context.Context, error)
+}
+
+// NewScanner returns a scanner.
+func NewScanner() *Scanner {
+	return &Scanner{sync.OnceValues(func() (context.Context, error) {
+		return syft.SetContextLicenseScanner(context.Background(), cataloging.DefaultLicenseConfig())
+	})}
+}
+
+// withValues is a context with the values of another one.
+type withValues struct {
+	context.Context
+	values context.Context
+}
+
+func (c withValues) Value(key any) any {
+	if v := c.values.Value(key); v != nil {
+		return v
+	}
+	return c.Context.Value(key)
+}
+
 // Scan finds the packages in an image.
-func Scan(ctx context.Context, im *Image, cache *Cache, opt Options) (Found, error) {
+func (s *Scanner) Scan(ctx context.Context, im *Image, cache *Cache, opt Options) (Found, error) {
 	c := &layered{im: im, cache: cache}
+	var licenses context.Context
+	group, within := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { licenses, err = s.licenses(); return err })
+	group.Go(func() error { return c.look(within) })
+	if err := group.Wait(); err != nil {
+		return Found{}, fmt.Errorf("looking for packages in %s: %w", opt.Name, err)
+	}
 	cfg := syft.DefaultCreateSBOMConfig().WithTool(c.Name(), opt.Version).
 		WithoutCatalogers().WithCatalogers(pkgcataloging.NewCatalogerReference(c, []string{pkgcataloging.ImageTag}))
 	// syft would read the files of packages each time, and each program once more for how
 	// it is linked: see addDigests.
 	cfg.Files.Selection = file.NoFilesSelection
-	s, err := syft.CreateSBOM(ctx, &imageSource{ctx, im, opt}, cfg)
-	if err != nil {
+	made, err := syft.CreateSBOM(withValues{ctx, licenses}, &imageSource{ctx, im, opt}, cfg)
+	// A scan that was told to end may just have found less.
+	if err := errors.Join(err, context.Cause(ctx)); err != nil {
 		return Found{}, fmt.Errorf("finding packages in %s: %w", opt.Name, err)
 	}
-	if err := c.addDigests(ctx, s, opt.Format); err != nil {
+	if err := c.addDigests(ctx, made, opt.Format); err != nil {
 		return Found{}, fmt.Errorf("reading the files of packages in %s: %w", opt.Name, err)
 	}
-	found := Found{Packages: im.packages(s), Warnings: c.problems, Scanned: c.scanned}
-	found.Document, err = document(s, opt)
+	found := Found{Packages: im.packages(made), Warnings: c.problems, Scanned: c.scanned}
+	found.Document, err = document(made, opt)
 	if err != nil {
 		return Found{}, fmt.Errorf("writing the document of %s: %w", opt.Name, err)
 	}
