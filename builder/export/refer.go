@@ -102,7 +102,7 @@ func (w *writing) knownReferrers(ctx context.Context, of ocispec.Descriptor) (kn
 			continue
 		}
 		t = attest.Attestation{Type: t}.Kind()
-		if stored.CheckReferrer(ctx, w.Store, of.Digest, d) != nil {
+		if stored.CheckReferrer(ctx, w.Store, manifest.Referrer{Subject: of.Digest, Desc: d}) != nil {
 			lost[t] = append(lost[t], d)
 		} else {
 			known[t] = append(known[t], d)

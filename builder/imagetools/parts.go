@@ -75,8 +75,8 @@ func (i *Image) Parts(ctx context.Context, warn func(error)) ([]Part, error) {
 
 // attestByReferrers reads what referrers attest of an image.
 func (i *Image) attestByReferrers(ctx context.Context, p *Part) error {
-	list, err := i.referrersOf(ctx, []digest.Digest{p.Desc.Digest}, i.places)
-	for _, r := range list[:min(len(list), maxReferrers)] {
+	list, err := i.referrersOf(ctx, []digest.Digest{p.Desc.Digest})
+	for _, r := range list[:min(len(list), manifest.MaxReferrers)] {
 		d, wrong := r.document(ctx)
 		if wrong == nil {
 			wrong = r.attest(ctx, p, d)

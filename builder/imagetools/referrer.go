@@ -3,7 +3,6 @@ package imagetools
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -15,9 +14,6 @@ import (
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/builder/source/image"
 )
-
-// maxReferrers is how many manifests may refer to an image, in all.
-const maxReferrers = 1000
 
 // Referrer is a manifest, where it is, that says of itself or of which is said that it
 // refers to Subject. It is what registry.Client.PushReferrer takes.
@@ -35,7 +31,7 @@ func (i *Image) Referrers(ctx context.Context) ([]Referrer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return i.referrersOf(ctx, subjects, i.places)
+	return i.referrersOf(ctx, subjects)
 }
 
 // AllReferrers lists also what refers to attestations in the index, to referrers, and so
@@ -46,50 +42,40 @@ func (i *Image) AllReferrers(ctx context.Context) ([]Referrer, error) {
 		return nil, err
 	}
 	var list []Referrer
-	seen := map[digest.Digest]bool{}
-	for _, d := range subjects {
-		seen[d] = true // what is in the index comes along with it
-	}
-	from := i.places
-	for depth := 0; depth < manifest.MaxNesting && len(subjects) > 0; depth++ {
-		found, more := i.referrersOf(ctx, subjects, from)
-		err = cmp.Or(err, more)
-		subjects = nil
-		for _, r := range found {
-			if seen[r.root.Digest] {
-				continue
-			}
-			if seen[r.root.Digest] = true; len(list) == maxReferrers {
-				return list, fmt.Errorf("more than %d manifests refer to it", maxReferrers)
-			}
-			if _, wrong := r.document(ctx); wrong != nil {
-				err = cmp.Or(err, wrong)
-				continue
-			}
-			list, subjects = append(list, r), append(subjects, r.root.Digest)
+	found := map[[2]digest.Digest]Referrer{}
+	ask := func(subjects []digest.Digest) (all []manifest.Referrer, err error) {
+		more, err := i.referrersOf(ctx, subjects)
+		for _, r := range more {
+			found[[2]digest.Digest{r.Subject, r.root.Digest}] = r
+			all = append(all, manifest.Referrer{Subject: r.Subject, Desc: r.root})
 		}
-		from = func(d digest.Digest) []Place {
-			at := slices.IndexFunc(list, func(r Referrer) bool { return r.root.Digest == d })
-			return []Place{list[at].From}
-		}
+		return all, err
 	}
+	err = manifest.WalkReferrers(subjects, ask, func(named manifest.Referrer) error {
+		r := found[[2]digest.Digest{named.Subject, named.Desc.Digest}]
+		_, err := r.document(ctx)
+		if err == nil {
+			list = append(list, r)
+			i.mu.Lock()
+			defer i.mu.Unlock()
+			i.noteAt(r.root.Digest, r.From) // what refers to it is there too
+		}
+		return err
+	})
 	return list, err
 }
 
 // document reads a referrer's manifest, which must say what was said of it.
 func (r *Referrer) document(ctx context.Context) (*manifest.Document, error) {
 	data, err := r.Blob(ctx, r.root)
-	var d *manifest.Document
-	if err == nil {
-		d, err = manifest.Parse(r.root, data)
-	}
-	if err == nil && (d.Subject == nil || d.Subject.Digest != r.Subject) {
-		err = errors.New("it does not say so")
-	}
 	if err != nil {
-		return nil, fmt.Errorf("manifest %s, which refers to %s: %w", r.root.Digest, r.Subject, err)
+		return nil, fmt.Errorf("what refers to %s: %w", r.Subject, err)
 	}
-	return d, nil
+	d, err := manifest.Parse(r.root, data)
+	if err != nil {
+		return nil, err
+	}
+	return d, manifest.Referrer{Subject: r.Subject, Desc: r.root}.Check(d)
 }
 
 // subjects are the image and those manifests of its index, or indexes, that want takes.
@@ -116,13 +102,13 @@ func (i *Image) places(d digest.Digest) []Place {
 }
 
 // referrersOf asks all places where subjects are.
-func (i *Image) referrersOf(ctx context.Context, subjects []digest.Digest, from func(digest.Digest) []Place) ([]Referrer, error) {
+func (i *Image) referrersOf(ctx context.Context, subjects []digest.Digest) ([]Referrer, error) {
 	lists, failed := make([][]Referrer, len(subjects)), make([]error, len(subjects))
 	var group errgroup.Group
 	group.SetLimit(8)
 	for n, subject := range subjects {
 		group.Go(func() error {
-			for _, place := range from(subject) {
+			for _, place := range i.places(subject) {
 				found, err := place.referrers(ctx, i.client, subject)
 				failed[n] = cmp.Or(failed[n], err)
 				for _, d := range found {

@@ -160,7 +160,7 @@ func TestPushReferrers(t *testing.T) {
 	}
 	resp.Body.Close()
 	list, err = found.AllReferrers(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "does not say so") || len(list) != 3 {
+	if err == nil || !strings.Contains(err.Error(), "does not refer to") || len(list) != 3 {
 		t.Errorf("got %+v, %v", list, err)
 	}
 }

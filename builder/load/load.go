@@ -50,7 +50,7 @@ type Loaded struct {
 	Images []Image
 	// Referrers are about one of the images, a part of it, or each other; all are
 	// whole.
-	Referrers []image.LayoutReferrer
+	Referrers []manifest.Referrer
 }
 
 // Error says that an archive or directory does not hold images.
@@ -266,7 +266,7 @@ func addImage(images []Image, d ocispec.Descriptor, name string) []Image {
 // complete fails when a blob of an image, or of what refers to it, did not come with it.
 func (l *Loaded) complete(ctx context.Context, s *store.Store) error {
 	for _, r := range l.Referrers {
-		if err := stored.CheckReferrer(ctx, s, r.Subject, r.Desc); err != nil {
+		if err := stored.CheckReferrer(ctx, s, r); err != nil {
 			return err
 		}
 	}

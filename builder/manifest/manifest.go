@@ -2,6 +2,8 @@
 // indexes, OCI's and Docker's. It holds their media types and limits, reads and
 // parses them, walks an index, and chooses among platforms.
 //
+// It also knows what refers to them, and the statements of attestations.
+//
 // Everything it parses may be hostile: a document that it returns keeps the limits,
 // and all its digests are valid. It does not know where blobs are kept, does not
 // fetch them, and does not look at layers or, beyond its size, at a config.
@@ -155,26 +157,6 @@ type Document struct {
 
 // IsIndex reports whether d is an index.
 func (d *Document) IsIndex() bool { return IsIndex(d.Desc.MediaType) || d.Manifests != nil }
-
-// Referrer describes d as lists of referrers do, by distribution-spec 1.1: with what the
-// manifest says that it is of, and its annotations.
-func (d *Document) Referrer() ocispec.Descriptor {
-	r := ocispec.Descriptor{
-		MediaType: d.Desc.MediaType, Digest: d.Desc.Digest, Size: int64(len(d.Data)),
-		ArtifactType: d.ArtifactType, Annotations: d.Annotations,
-	}
-	if r.ArtifactType == "" && d.Config != nil {
-		r.ArtifactType = d.Config.MediaType
-	}
-	return r
-}
-
-// FallbackTag is the tag under which a registry without an API for referrers has the
-// index of those of a manifest.
-func FallbackTag(subject digest.Digest) string {
-	hex := subject.Encoded()
-	return string(subject.Algorithm()) + "-" + hex[:min(len(hex), 64)]
-}
 
 // Blobs are the layers and the config of a manifest.
 func (d *Document) Blobs() []ocispec.Descriptor {

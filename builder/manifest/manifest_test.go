@@ -290,3 +290,52 @@ func FuzzWalk(f *testing.F) {
 		}
 	})
 }
+
+// Referrers are visited once, in the order of what they are about. What is said wrongly
+// of one hides nothing of what is said rightly.
+func TestWalkReferrers(t *testing.T) {
+	d := func(name string) digest.Digest { return digest.FromString(name) }
+	said := func(subject, name string) Referrer {
+		return Referrer{Subject: d(subject), Desc: ocispec.Descriptor{Digest: d(name), MediaType: name}}
+	}
+	lists := map[digest.Digest][]Referrer{
+		d("root"): {said("root", "a"), said("root", "b"), said("root", "root"), said("root", "part"), said("root", "lie")},
+		d("part"): {said("part", "a"), said("part", "lie")},
+		d("a"):    {said("a", "c"), said("a", "b")},
+		d("c"):    {said("c", "a"), said("c", "root")},
+	}
+	var visited []string
+	walk := func() error {
+		visited = nil
+		return WalkReferrers([]digest.Digest{d("root"), d("part")}, func(subjects []digest.Digest) (all []Referrer, err error) {
+			for _, s := range subjects {
+				all = append(all, lists[s]...)
+			}
+			return all, nil
+		}, func(r Referrer) error {
+			if r.Desc.MediaType == "lie" && r.Subject == d("root") {
+				return errors.New("a lie")
+			}
+			visited = append(visited, r.Desc.MediaType)
+			return nil
+		})
+	}
+	if err := walk(); err == nil || err.Error() != "a lie" || strings.Join(visited, " ") != "a b lie c" {
+		t.Errorf("visited %q, %v", visited, err)
+	}
+	for i := range MaxReferrers {
+		lists[d("c")] = append(lists[d("c")], said("c", fmt.Sprint(i)))
+	}
+	if err := walk(); err == nil || !strings.Contains(err.Error(), "more than") || len(visited) > MaxReferrers {
+		t.Errorf("visited %d, %v", len(visited), err)
+	}
+	// A chain of them has an end.
+	lists = map[digest.Digest][]Referrer{}
+	for i := range 100 {
+		lists[d(fmt.Sprint(i))] = []Referrer{said(fmt.Sprint(i), fmt.Sprint(i+1))}
+	}
+	lists[d("root")] = []Referrer{said("root", "0")}
+	if err := walk(); err != nil || len(visited) != MaxNesting {
+		t.Errorf("visited %q, %v", visited, err)
+	}
+}

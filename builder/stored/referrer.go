@@ -7,7 +7,6 @@ import (
 	"maps"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/layers/image"
@@ -41,30 +40,28 @@ func (b *Image) Subjects() []digest.Digest {
 }
 
 // Referrers returns what the store has that refers to one of subjects, to that, and so
-// on: subjects come before what refers to them.
-func Referrers(ctx context.Context, s *store.Store, images *image.Images, subjects ...digest.Digest) ([]Referrer, error) {
-	var list []Referrer
-	seen := map[digest.Digest]bool{}
-	for depth := 0; depth < manifest.MaxNesting && len(subjects) > 0; depth++ {
-		var next []digest.Digest
+// on: subjects come before what refers to them. Subjects that refer to others are not
+// among it.
+func Referrers(ctx context.Context, s *store.Store, images *image.Images, subjects ...digest.Digest) (list []Referrer, err error) {
+	find := func(subjects []digest.Digest) (found []manifest.Referrer, err error) {
 		for _, subject := range subjects {
-			found, err := images.Referrers(subject)
+			descs, err := images.Referrers(subject)
 			if err != nil {
 				return nil, err
 			}
-			for _, desc := range found {
-				if seen[desc.Digest] {
-					continue
-				}
-				seen[desc.Digest] = true
-				r, err := openReferrer(ctx, s, subject, desc)
-				if err != nil {
-					return nil, err
-				}
-				list, next = append(list, r), append(next, desc.Digest)
+			for _, d := range descs {
+				found = append(found, manifest.Referrer{Subject: subject, Desc: d})
 			}
 		}
-		subjects = next
+		return found, nil
+	}
+	err = manifest.WalkReferrers(subjects, find, func(named manifest.Referrer) error {
+		r, err := openReferrer(ctx, s, named)
+		list = append(list, r)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return list, nil
 }
@@ -73,28 +70,21 @@ func Referrers(ctx context.Context, s *store.Store, images *image.Images, subjec
 // not in the store as a whole comes as partly.
 func (b *Image) Beside(ctx context.Context, images *image.Images) (whole, partly []Referrer, err error) {
 	all, err := Referrers(ctx, b.Store, images, b.Subjects()...)
-	if err != nil || len(all) == 0 {
-		return nil, nil, err
-	}
-	inside := map[digest.Digest]bool{}
-	for _, d := range b.Blobs() {
-		inside[d.Digest] = true
-	}
 	for _, r := range all {
-		switch {
-		case len(r.Missing) > 0:
+		if len(r.Missing) > 0 {
 			partly = append(partly, r)
-		case !inside[r.Desc.Digest]:
+		} else {
 			whole = append(whole, r)
 		}
 	}
-	return whole, partly, nil
+	return whole, partly, err
 }
 
 // openReferrer reads a referrer. What its manifest lists are blobs, also where the media
 // types are those of an image.
-func openReferrer(ctx context.Context, s *store.Store, subject digest.Digest, desc ocispec.Descriptor) (Referrer, error) {
-	r := Referrer{Image: &Image{Store: s, Desc: desc}, Subject: subject}
+func openReferrer(ctx context.Context, s *store.Store, named manifest.Referrer) (Referrer, error) {
+	desc := named.Desc
+	r := Referrer{Image: &Image{Store: s, Desc: desc}, Subject: named.Subject}
 	if err := s.ClaimImage(desc.Digest); err != nil {
 		return r, err
 	}
@@ -104,8 +94,8 @@ func openReferrer(ctx context.Context, s *store.Store, subject digest.Digest, de
 	}
 	err := r.walk(ctx, desc, func(d *manifest.Document) error {
 		if d.Desc.Digest == desc.Digest {
-			if d.Subject == nil || d.Subject.Digest != subject {
-				return fmt.Errorf("it does not say so: %w", image.ErrDamaged)
+			if err := named.Check(d); err != nil {
+				return fmt.Errorf("%w: %w", err, image.ErrDamaged)
 			}
 			r.Doc = d
 		}
@@ -113,7 +103,7 @@ func openReferrer(ctx context.Context, s *store.Store, subject digest.Digest, de
 		return nil
 	})
 	if err != nil {
-		return r, fmt.Errorf("manifest %s, which refers to %s: %w", desc.Digest, subject, err)
+		return r, fmt.Errorf("what refers to %s: %w", named.Subject, err)
 	}
 	return r, nil
 }
@@ -130,10 +120,10 @@ func (r Referrer) Entry() *Image {
 }
 
 // CheckReferrer says what is wrong with a referrer of the store; nil if it is whole.
-func CheckReferrer(ctx context.Context, s *store.Store, subject digest.Digest, desc ocispec.Descriptor) error {
-	r, err := openReferrer(ctx, s, subject, desc)
+func CheckReferrer(ctx context.Context, s *store.Store, named manifest.Referrer) error {
+	r, err := openReferrer(ctx, s, named)
 	if err == nil && len(r.Missing) > 0 {
-		err = fmt.Errorf("manifest %s is missing or lacks a blob: %w", desc.Digest, fs.ErrNotExist)
+		err = fmt.Errorf("manifest %s is missing or lacks a blob: %w", named.Desc.Digest, fs.ErrNotExist)
 	}
 	return err
 }

@@ -85,11 +85,11 @@ func TestReferrers(t *testing.T) {
 		t.Errorf("got %+v, %v", list, err)
 	}
 	for _, d := range []ocispec.Descriptor{one, two} {
-		if err := stored.CheckReferrer(t.Context(), s, subject.Digest, d); !errors.Is(err, fs.ErrNotExist) {
+		if err := stored.CheckReferrer(t.Context(), s, manifest.Referrer{Subject: subject.Digest, Desc: d}); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", d.Digest, err)
 		}
 	}
-	if err := stored.CheckReferrer(t.Context(), s, one.Digest, three); err != nil {
+	if err := stored.CheckReferrer(t.Context(), s, manifest.Referrer{Subject: one.Digest, Desc: three}); err != nil {
 		t.Error(err)
 	}
 	other := digest.FromString("other")

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/gc"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/source/web"
 	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/cache"
@@ -237,7 +238,7 @@ func verifyReferrers(ctx context.Context, env gc.Env, repair bool) (lines []stri
 			return nil, 0, err
 		}
 		for _, d := range list {
-			if err := stored.CheckReferrer(ctx, env.Store, subject, d); err != nil {
+			if err := stored.CheckReferrer(ctx, env.Store, manifest.Referrer{Subject: subject, Desc: d}); err != nil {
 				wrong[d.Digest] = err
 			}
 			if ctx.Err() != nil {

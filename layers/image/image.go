@@ -1,5 +1,6 @@
 // Package image knows the tagged images of a store: its index.json, which with
-// the blobs is an OCI image layout that any OCI tool can read.
+// the blobs is an OCI image layout that any OCI tool can read; and what refers to
+// manifests and indexes.
 //
 // The invariant: every reference names a manifest whose blob was there when the
 // reference was written. What layers are on disk is not this package's matter.

@@ -13,26 +13,20 @@ import (
 // index.json that is not an image of its own: what it refers to.
 const AnnotationSubject = "io.containerd.manifest.subject"
 
-// LayoutReferrer is a manifest of a layout that refers to another.
-type LayoutReferrer struct {
-	Subject digest.Digest
-	Desc    ocispec.Descriptor
-}
-
 // SplitLayout tells the images in the index.json of a layout from what refers to others.
 // The specification leaves open where that is, so it is found as tools keep it: as an
 // entry without a name whose manifest has a subject (oras, buildx and sinter), and in an
 // index under the fallback tag (regclient). read returns a manifest or index of the
 // layout, verified; what it cannot read counts as an image. Where nothing else is left
 // everything is one.
-func SplitLayout(entries []ocispec.Descriptor, read func(ocispec.Descriptor) ([]byte, error)) (images []ocispec.Descriptor, referrers []LayoutReferrer) {
+func SplitLayout(entries []ocispec.Descriptor, read func(ocispec.Descriptor) ([]byte, error)) (images []ocispec.Descriptor, referrers []manifest.Referrer) {
 	add := func(d ocispec.Descriptor) bool {
 		doc := parseEntry(d, read)
 		if doc == nil || doc.Subject == nil {
 			return false
 		}
-		r := LayoutReferrer{doc.Subject.Digest, doc.Referrer()}
-		if !slices.ContainsFunc(referrers, func(old LayoutReferrer) bool { return old.Desc.Digest == r.Desc.Digest }) {
+		r := manifest.Referrer{Subject: doc.Subject.Digest, Desc: doc.Referrer()}
+		if !slices.ContainsFunc(referrers, func(old manifest.Referrer) bool { return old.Desc.Digest == r.Desc.Digest }) {
 			referrers = append(referrers, r)
 		}
 		return true

@@ -230,7 +230,7 @@ func (l Layout) typed(desc ocispec.Descriptor) (ocispec.Descriptor, error) {
 }
 
 // index reads the index.json: the images, and what refers to others.
-func (l Layout) index() ([]ocispec.Descriptor, []image.LayoutReferrer, error) {
+func (l Layout) index() ([]ocispec.Descriptor, []manifest.Referrer, error) {
 	data, err := image.ReadIndexFile(l.Dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("OCI layout: %w", err)

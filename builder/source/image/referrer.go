@@ -3,7 +3,6 @@ package image
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -16,16 +15,12 @@ import (
 	"github.com/sinter-build/sinter/layers"
 )
 
-// maxReferrers is how many manifests may refer to an image, in all.
-const maxReferrers = 1000
-
 // parallelQuestions is how many manifests of an image are asked about at once.
 const parallelQuestions = 4
 
 // Referrer is a manifest, now in the store, that is about one of an image.
 type Referrer struct {
-	Subject digest.Digest
-	Desc    ocispec.Descriptor
+	manifest.Referrer
 	// Blobs are to be fetched.
 	Blobs []layers.Layer
 }
@@ -59,41 +54,23 @@ func (f *Finder) Referrers(ctx context.Context, ref string, pulled ocispec.Platf
 			}
 		}
 	}
-	return f.referrersOf(ctx, named, subjects)
-}
-
-// referrersOf goes on from subjects to what refers to them.
-func (f *Finder) referrersOf(ctx context.Context, ref registry.Ref, subjects []digest.Digest) ([]Referrer, error) {
 	var list []Referrer
-	var failed error
-	seen := map[digest.Digest]bool{}
-	for depth := 0; depth < manifest.MaxNesting && len(subjects) > 0; depth++ {
-		found, err := f.askReferrers(ctx, ref, subjects)
-		failed = cmp.Or(failed, err)
-		subjects = nil
-		for _, r := range found {
-			if seen[r.Desc.Digest] {
-				continue
-			}
-			if seen[r.Desc.Digest] = true; len(seen) > maxReferrers {
-				return list, fmt.Errorf("more than %d manifests refer to it", maxReferrers)
-			}
-			if err := f.keepReferrer(ctx, ref, &r); err != nil {
-				failed = cmp.Or(failed, fmt.Errorf("manifest %s, which refers to %s: %w", r.Desc.Digest, r.Subject, err))
-				continue
-			}
-			list, subjects = append(list, r), append(subjects, r.Desc.Digest)
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
+	ask := func(subjects []digest.Digest) ([]manifest.Referrer, error) {
+		return f.askReferrers(ctx, named, subjects)
 	}
-	return list, failed
+	err = manifest.WalkReferrers(subjects, ask, func(r manifest.Referrer) error {
+		kept, err := f.keepReferrer(ctx, named, r)
+		if err == nil {
+			list = append(list, kept)
+		}
+		return err
+	})
+	return list, err
 }
 
 // askReferrers asks the registry what refers to each of subjects.
-func (f *Finder) askReferrers(ctx context.Context, ref registry.Ref, subjects []digest.Digest) ([]Referrer, error) {
-	lists, failed := make([][]Referrer, len(subjects)), make([]error, len(subjects))
+func (f *Finder) askReferrers(ctx context.Context, ref registry.Ref, subjects []digest.Digest) ([]manifest.Referrer, error) {
+	lists, failed := make([][]manifest.Referrer, len(subjects)), make([]error, len(subjects))
 	var group errgroup.Group
 	group.SetLimit(parallelQuestions)
 	for i, subject := range subjects {
@@ -101,7 +78,7 @@ func (f *Finder) askReferrers(ctx context.Context, ref registry.Ref, subjects []
 			var found []ocispec.Descriptor
 			found, failed[i] = f.client.Referrers(ctx, ref, subject, "")
 			for _, d := range found {
-				lists[i] = append(lists[i], Referrer{Subject: subject, Desc: d})
+				lists[i] = append(lists[i], manifest.Referrer{Subject: subject, Desc: d})
 			}
 			return nil
 		})
@@ -111,9 +88,9 @@ func (f *Finder) askReferrers(ctx context.Context, ref registry.Ref, subjects []
 }
 
 // keepReferrer keeps the manifest of a referrer, which must say what the list said of it.
-func (f *Finder) keepReferrer(ctx context.Context, ref registry.Ref, r *Referrer) error {
-	root := r.Desc.Digest
-	return manifest.Walker{
+func (f *Finder) keepReferrer(ctx context.Context, ref registry.Ref, said manifest.Referrer) (Referrer, error) {
+	r := Referrer{Referrer: said}
+	err := manifest.Walker{
 		Read: func(d ocispec.Descriptor) ([]byte, error) { return f.blob(ctx, ref, d) },
 		Visit: func(d *manifest.Document) error {
 			for _, b := range d.Blobs() {
@@ -121,14 +98,15 @@ func (f *Finder) keepReferrer(ctx context.Context, ref registry.Ref, r *Referrer
 					ID: layers.ID(b.Digest.Encoded()), Descriptor: b, Origins: []string{ref.Repository()},
 				})
 			}
-			if d.Desc.Digest != root {
+			if d.Desc.Digest != said.Desc.Digest {
 				return nil
 			}
-			if d.Subject == nil || d.Subject.Digest != r.Subject {
-				return errors.New("it does not say so")
-			}
 			r.Desc = d.Referrer()
-			return nil
+			return said.Check(d)
 		},
-	}.Walk(r.Desc)
+	}.Walk(said.Desc)
+	if err != nil {
+		return r, fmt.Errorf("what refers to %s: %w", said.Subject, err)
+	}
+	return r, nil
 }

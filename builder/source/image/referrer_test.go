@@ -82,7 +82,7 @@ func TestReferrersOfAnImage(t *testing.T) {
 	if err := client.Push(t.Context(), w.host+"/a:"+manifest.FallbackTag(d), lie, nil); err != nil {
 		t.Fatal(err)
 	}
-	if types, _, err := find(); types != "one index gone two" || err == nil || !strings.Contains(err.Error(), "does not say so") {
+	if types, _, err := find(); types != "one index gone two" || err == nil || !strings.Contains(err.Error(), "does not refer to") {
 		t.Errorf("got %q, %v", types, err)
 	}
 	ref, err := refname.ParseReference(w.host + "/a@" + gone.Digest.String())
