@@ -80,11 +80,12 @@ func (r *Referrer) document(ctx context.Context) (*manifest.Document, error) {
 
 // subjects are the image and those manifests of its index, or indexes, that want takes.
 func (i *Image) subjects(ctx context.Context, want func(ocispec.Descriptor) bool) ([]digest.Digest, error) {
-	list := []digest.Digest{i.root.Digest}
+	list, seen := []digest.Digest{i.root.Digest}, map[digest.Digest]bool{i.root.Digest: true}
 	err := manifest.Walker{
 		Read: func(d ocispec.Descriptor) ([]byte, error) { return i.Blob(ctx, d) },
 		Want: func(d ocispec.Descriptor) (bool, error) {
-			if want(d) && !slices.Contains(list, d.Digest) {
+			if want(d) && !seen[d.Digest] {
+				seen[d.Digest] = true
 				list = append(list, d.Digest)
 			}
 			return manifest.IsIndex(d.MediaType), nil
@@ -108,11 +109,13 @@ func (i *Image) referrersOf(ctx context.Context, subjects []digest.Digest) ([]Re
 	group.SetLimit(8)
 	for n, subject := range subjects {
 		group.Go(func() error {
+			seen := map[digest.Digest]bool{}
 			for _, place := range i.places(subject) {
 				found, err := place.referrers(ctx, i.client, subject)
 				failed[n] = cmp.Or(failed[n], err)
 				for _, d := range found {
-					if !slices.ContainsFunc(lists[n], func(r Referrer) bool { return r.root.Digest == d.Digest }) {
+					if !seen[d.Digest] {
+						seen[d.Digest] = true
 						lists[n] = append(lists[n], newReferrer(i.client, subject, d, place))
 					}
 				}

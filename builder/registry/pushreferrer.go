@@ -55,28 +55,34 @@ func (p *push) noteReferrer(ctx context.Context, m *manifest.Document) error {
 	turn := p.client.turn(p.session.host + "/" + p.session.path + "@" + m.Subject.Digest.String())
 	turn.Lock()
 	defer turn.Unlock()
-	at := Ref{Host: p.ref.Host, Path: p.ref.Path, Digest: m.Subject.Digest}
 	tag := manifest.FallbackTag(m.Subject.Digest)
 	for range fallbackRounds {
-		index, err := p.session.fallback(ctx, at)
-		if err != nil {
+		if listed, err := p.addReferrer(ctx, tag, m); err != nil {
 			return fmt.Errorf("the list of referrers under the tag %s: %w", tag, err)
-		}
-		if index != nil && slices.ContainsFunc(index.Manifests, func(d ocispec.Descriptor) bool { return d.Digest == m.Desc.Digest }) {
+		} else if listed {
 			return nil
-		}
-		merged, err := addToIndex(index, m.Referrer())
-		if err != nil {
-			return fmt.Errorf("the list of referrers under the tag %s: %w", tag, err)
-		}
-		if err := p.manifest(ctx, tag, merged); err != nil {
-			return fmt.Errorf("the list of referrers under the tag %s: %w", tag, err)
 		}
 	}
 	return &Error{
 		Msg:  fmt.Sprintf("%s: other clients change the list of referrers under the tag %s again and again", p.ref.Repository(), tag),
 		Hint: "push again",
 	}
+}
+
+// addReferrer adds m to the index under the fallback tag, unless it is listed there.
+func (p *push) addReferrer(ctx context.Context, tag string, m *manifest.Document) (listed bool, err error) {
+	index, err := p.session.fallback(ctx, Ref{Host: p.ref.Host, Path: p.ref.Path, Digest: m.Subject.Digest})
+	if err != nil {
+		return false, err
+	}
+	if index != nil && slices.ContainsFunc(index.Manifests, func(d ocispec.Descriptor) bool { return d.Digest == m.Desc.Digest }) {
+		return true, nil
+	}
+	merged, err := addToIndex(index, m.Referrer())
+	if err != nil {
+		return false, err
+	}
+	return false, p.manifest(ctx, tag, merged)
 }
 
 // addToIndex is an index with one more entry; nil is an empty one. What else it says

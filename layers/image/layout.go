@@ -1,8 +1,6 @@
 package image
 
 import (
-	"slices"
-
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -20,14 +18,15 @@ const AnnotationSubject = "io.containerd.manifest.subject"
 // layout, verified; what it cannot read counts as an image. Where nothing else is left
 // everything is one.
 func SplitLayout(entries []ocispec.Descriptor, read func(ocispec.Descriptor) ([]byte, error)) (images []ocispec.Descriptor, referrers []manifest.Referrer) {
+	seen := map[digest.Digest]bool{}
 	add := func(d ocispec.Descriptor) bool {
 		doc := parseEntry(d, read)
 		if doc == nil || doc.Subject == nil {
 			return false
 		}
-		r := manifest.Referrer{Subject: doc.Subject.Digest, Desc: doc.Referrer()}
-		if !slices.ContainsFunc(referrers, func(old manifest.Referrer) bool { return old.Desc.Digest == r.Desc.Digest }) {
-			referrers = append(referrers, r)
+		if !seen[d.Digest] {
+			seen[d.Digest] = true
+			referrers = append(referrers, manifest.Referrer{Subject: doc.Subject.Digest, Desc: doc.Referrer()})
 		}
 		return true
 	}
