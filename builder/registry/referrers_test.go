@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,6 +105,17 @@ func testPushReferrers(t *testing.T, c *Client, repository string) {
 	if err := c.PushReferrer(t.Context(), repository, img, nil); err == nil || !strings.Contains(err.Error(), "no subject") {
 		t.Errorf("an image without a subject: %v", err)
 	}
+	var group sync.WaitGroup
+	for i := range 6 {
+		group.Go(func() {
+			if err := c.PushReferrer(t.Context(), repository, referrerSource(t, img.root, "application/x-many", fmt.Sprint(i)), nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	want("application/x-many", "0 1 2 3 4 5")
+	want("application/x-sbom", "one two")
 }
 
 // With the API no tag is made.
@@ -119,8 +131,8 @@ func TestReferrersAPI(t *testing.T) {
 func TestReferrersFallback(t *testing.T) {
 	reg := newTestRegistry(t)
 	testPushReferrers(t, quick(Config{}), reg.host+"/team/app")
-	if n := reg.count("PUT /v2/team/app/manifests/sha256-"); n != 3 {
-		t.Errorf("the fallback tag was written %d times for 3 referrers", n)
+	if n := reg.count("PUT /v2/team/app/manifests/sha256-"); n != 9 {
+		t.Errorf("the fallback tag was written %d times for 9 referrers", n)
 	}
 }
 
