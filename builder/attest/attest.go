@@ -17,7 +17,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"github.com/package-url/packageurl-go"
 
 	"github.com/sinter-build/sinter/builder/manifest"
 )
@@ -60,7 +59,7 @@ type Subject struct {
 func ImageSubjects(names []string, p ocispec.Platform, d digest.Digest) ([]Subject, error) {
 	var list []Subject
 	for _, name := range names {
-		url, err := purl.RefToPURL(packageurl.TypeDocker, name, &p)
+		url, err := purl.RefToPURL("docker", name, &p)
 		if err != nil {
 			return nil, err
 		}
