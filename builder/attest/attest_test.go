@@ -2,6 +2,7 @@ package attest
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -196,13 +197,33 @@ func TestSupplement(t *testing.T) {
 	}
 }
 
+// What a document of ours is called depends on what it says alone.
+func TestRename(t *testing.T) {
+	named := func(id, packages string) string {
+		const text = `{"documentNamespace":"https://example.com/sbom-%s","packages":[%q]}`
+		a := Attestation{Type: SPDXType, File: "sbom.spdx.json", Predicate: fmt.Appendf(nil, text, id, packages)}
+		a, err := Supplement{Rename: true}.Add(a, "sbom")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(a.Predicate)
+	}
+	one, two := named("cf685056-1f4c-82ec-8ea9-f41d58082b9e", "x"), named("b32e9e8e-6436-8aca-80bb-1dece61157ee", "x")
+	if one != two || !strings.Contains(one, `"https://example.com/sbom-`) {
+		t.Errorf("got %s and %s", one, two)
+	}
+	if other := named("cf685056-1f4c-82ec-8ea9-f41d58082b9e", "y"); strings.Replace(other, `"y"`, `"x"`, 1) == one {
+		t.Errorf("another document has the same name: %s", other)
+	}
+}
+
 // FuzzUnbundle gives a scanner's files, which are hostile, all the way to a manifest.
 func FuzzUnbundle(f *testing.F) {
 	f.Add([]byte(`{"_type":"x","predicateType":"https://spdx.dev/Document","subject":[{"name":"a","digest":{"sha256":"00"}}],"predicate":{"files":[{"fileName":"a"}],"creationInfo":{"created":"x","creators":1}}}`))
 	f.Add([]byte(`{"predicateType":"https://cyclonedx.org/bom","predicate":{"metadata":{"timestamp":"2024-01-01T00:00:00Z"}}}`))
 	f.Add([]byte(`{"predicateType":"x","predicate":null}`))
 	at := time.Unix(0, 0)
-	s := Supplement{Tool: "t", Created: &at, LayerOf: func(string) digest.Digest { return digest.FromString("l") }}
+	s := Supplement{Tool: "t", Created: &at, Rename: true, LayerOf: func(string) digest.Digest { return digest.FromString("l") }}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		list, err := Unbundle(map[string][]byte{"sbom.spdx.json": data}, "sbom")
 		if err != nil {

@@ -2,6 +2,7 @@ package attest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -30,6 +31,9 @@ type Supplement struct {
 	Created *time.Time
 	// Tool is added to the document's creators.
 	Tool string
+	// Rename gives the document an ID that is made of what it says, and not of the layers
+	// that were scanned: files of these may have had other times than in the image.
+	Rename bool
 }
 
 // Add completes an attestation; of those whose files are not named as core, files are not
@@ -45,10 +49,12 @@ func (s Supplement) Add(a Attestation, core string) (Attestation, error) {
 	switch a.Type {
 	case SPDXType:
 		s.spdx(doc, isNamed(a.File, core) == 1)
+		s.rename(doc, "documentNamespace")
 	case CycloneDXType:
 		if meta, ok := doc["metadata"].(map[string]any); ok {
 			s.clamp(meta, "timestamp")
 		}
+		s.rename(doc, "serialNumber")
 	default:
 		return a, nil
 	}
@@ -92,4 +98,23 @@ func (s Supplement) clamp(in map[string]any, key string) {
 	if s.Created != nil && err == nil && at.After(*s.Created) {
 		in[key] = s.Created.UTC().Format(time.RFC3339)
 	}
+}
+
+// uuidLength is that of a UUID in text.
+const uuidLength = 36
+
+// rename exchanges the UUID that ends the ID under key.
+func (s Supplement) rename(doc map[string]any, key string) {
+	id, _ := doc[key].(string)
+	if !s.Rename || len(id) < uuidLength {
+		return
+	}
+	delete(doc, key)
+	data, err := json.Marshal(doc)
+	if err != nil { // decoded JSON can be encoded
+		return
+	}
+	sum := sha256.Sum256(data)
+	sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80 // version 8, of RFC 9562
+	doc[key] = fmt.Sprintf("%s%x-%x-%x-%x-%x", id[:len(id)-uuidLength], sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 }

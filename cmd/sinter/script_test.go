@@ -86,6 +86,7 @@ func TestScript(t *testing.T) {
 			"image-layers": cmdImageLayers,
 			"attest":       cmdAttest,
 			"refer":        cmdRefer,
+			"scanner":      cmdScanner,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
