@@ -15,7 +15,7 @@ const (
 	maxFile = 1 << 30
 	// maxKept is how long a file may be that is kept in memory for the next cataloger:
 	// several look at each program.
-	maxKept = 32 << 20
+	maxKept = 128 << 20
 	// maxHeld is how much is kept in all, in bytes.
 	maxHeld = 256 << 20
 )

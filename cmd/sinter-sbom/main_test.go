@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sinter-build/sinter/builder/export/exporttest"
+	"github.com/sinter-build/sinter/builder/sbom"
+	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
+)
+
+// call runs the program.
+func call(t *testing.T, env map[string]string, stdin []byte, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(context.Background(), args, func(name string) string { return env[name] }, bytes.NewReader(stdin), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{nil, {"--help"}, {"scan", "x"}} {
+		if code, _, stderr := call(t, nil, nil, args...); code != 2 || !strings.Contains(stderr, "usage: sinter-sbom") {
+			t.Errorf("%q: %d, %s", args, code, stderr)
+		}
+	}
+	if code, stdout, _ := call(t, nil, nil, "--version"); code != 0 || !strings.HasPrefix(stdout, "sinter-sbom ") {
+		t.Errorf("%d, %s", code, stdout)
+	}
+}
+
+func npm(name string) exporttest.File {
+	return exporttest.Regular("app/node_modules/"+name+"/package.json", `{"name":"`+name+`","version":"1.0.0"}`)
+}
+
+// newStore returns a store that is closed, and a chain of it.
+func newStore(t *testing.T) (root string, chain layers.Chain) {
+	t.Helper()
+	root = filepath.Join(t.TempDir(), "store")
+	s, err := store.Open(root, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain = layers.Chain{
+		exporttest.Layer(t, s, exporttest.Noon, npm("a")), exporttest.Layer(t, s, exporttest.Noon, npm("b")),
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return root, chain
+}
+
+func ask(t *testing.T, r sbom.Request) (code int, answer *sbom.Answer, stderr string) {
+	t.Helper()
+	r.Handshake = sbom.Hello()
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", t.TempDir()) // the program changes it
+	code, stdout, stderr := call(t, nil, data, sbom.RequestArg)
+	if code != 0 {
+		return code, nil, stderr
+	}
+	answer, err = sbom.ReadAnswer([]byte(stdout), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code, answer, stderr
+}
+
+// TestRequest: layers of a store are read, and what was found is there the next time.
+func TestRequest(t *testing.T) {
+	root, chain := newStore(t)
+	r := sbom.Request{Store: root, Format: sbom.SPDX, Created: exporttest.Noon, Subjects: []sbom.Subject{
+		{Name: "image", Layers: chain, Architecture: "amd64"}, {Name: "stage", Layers: chain[:1]},
+	}}
+	_, first, stderr := ask(t, r)
+	if first == nil {
+		t.Fatal(stderr)
+	}
+	want := []sbom.Package{
+		{Name: "a", Version: "1.0.0", Type: "npm", PURL: "pkg:npm/a@1.0.0", Layer: 0, Path: "/app/node_modules/a/package.json"},
+		{Name: "b", Version: "1.0.0", Type: "npm", PURL: "pkg:npm/b@1.0.0", Layer: 1, Path: "/app/node_modules/b/package.json"},
+	}
+	if !slices.Equal(first.Packages["image"], want) || !slices.Equal(first.Packages["stage"], want[:1]) {
+		t.Errorf("found %+v", first.Packages)
+	}
+	for _, l := range chain {
+		if text := string(first.Documents["image"]); !strings.Contains(text, "layerID: "+l.Descriptor.Digest.String()) {
+			t.Errorf("the document does not name layer %s", l.Descriptor.Digest)
+		}
+	}
+	answers, err := os.ReadDir(filepath.Join(root, cacheName, "answers"))
+	if err != nil || len(answers) != 2 {
+		t.Errorf("kept %v, %v", answers, err)
+	}
+	_, second, stderr := ask(t, r)
+	if second == nil {
+		t.Fatal(stderr)
+	}
+	if !bytes.Equal(first.Documents["image"], second.Documents["image"]) || !slices.Equal(second.Packages["image"], want) {
+		t.Error("the second answer is another one")
+	}
+	r.Created = r.Created.Add(time.Hour)
+	if _, later, _ := ask(t, r); later == nil || bytes.Equal(later.Documents["image"], first.Documents["image"]) {
+		t.Error("the time of an older answer was taken")
+	}
+	temp, err := os.ReadDir(filepath.Join(root, "tmp"))
+	if err != nil || len(temp) != 0 {
+		t.Errorf("left in the store: %v, %v", temp, err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	root, chain := newStore(t)
+	subjects := []sbom.Subject{{Name: "image", Layers: chain}}
+	missing := chain[0]
+	missing.ID = layers.ID(strings.Repeat("0", 64))
+	missing.Descriptor.Digest = "sha256:" + layersDigest
+	for name, r := range map[string]sbom.Request{
+		"no layer":  {Store: root, Format: sbom.SPDX, Subjects: []sbom.Subject{{Name: "image", Layers: layers.Chain{missing}}}},
+		"no format": {Store: root, Subjects: subjects},
+		"relative":  {Store: "store", Format: sbom.SPDX, Subjects: subjects},
+	} {
+		if code, a, stderr := ask(t, r); code != 1 || !strings.HasPrefix(stderr, "error: ") {
+			t.Errorf("%s: %d, %v, %s", name, code, a, stderr)
+		}
+	}
+	code, _, stderr := call(t, nil, []byte(`{"protocol":99,"version":"v9"}`), sbom.RequestArg)
+	if code != 1 || !strings.Contains(stderr, "version v9 (protocol 99)") || !strings.Contains(stderr, "hint: use sinter and sinter-sbom of one version") {
+		t.Errorf("%d, %s", code, stderr)
+	}
+}
+
+const layersDigest = "0000000000000000000000000000000000000000000000000000000000000000"
+
+// TestProtocol: BuildKit's scanner protocol.
+func TestProtocol(t *testing.T) {
+	dir := t.TempDir()
+	for path, content := range map[string]string{
+		"core/sbom/app/node_modules/a/package.json": `{"name":"a","version":"1.0.0"}`,
+		"core/sbom/same": "x",
+		"extras/sbom-base/usr/lib/b.dist-info/METADATA": "Metadata-Version: 2.1\nName: b\nVersion: 2.0\n",
+		"outside/node_modules/c/package.json":           `{"name":"c","version":"1.0.0"}`,
+		"out/keep":                                      "",
+	} {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	core := filepath.Join(dir, "core", "sbom")
+	for from, to := range map[string]string{"outside": "../../outside", "loop": "loop", "root": "/"} {
+		if err := os.Symlink(to, filepath.Join(core, from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Link(filepath.Join(core, "same"), filepath.Join(core, "also")); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		envSource: core, envExtras: filepath.Join(dir, "extras"), envDestination: filepath.Join(dir, "out"),
+		envEpoch: "1700000000", envPlatform: "linux/arm64/v8",
+	}
+	if code, _, stderr := call(t, env, nil); code != 0 {
+		t.Fatal(stderr)
+	}
+	for name, want := range map[string]string{"sbom": "pkg:npm/a@1.0.0", "sbom-base": "pkg:pypi/b@2.0"} {
+		data, err := os.ReadFile(filepath.Join(dir, "out", name+".spdx.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s struct {
+			Type          string `json:"_type"`
+			PredicateType string
+			Subject       []any
+			Predicate     struct {
+				SPDXVersion  string
+				CreationInfo struct{ Created string }
+				Packages     []struct {
+					ExternalRefs []struct{ ReferenceType, ReferenceLocator string }
+				}
+			}
+		}
+		if err := json.Unmarshal(data, &s); err != nil {
+			t.Fatal(err)
+		}
+		if s.Type != "https://in-toto.io/Statement/v0.1" || s.PredicateType != "https://spdx.dev/Document" || s.Subject == nil ||
+			s.Predicate.SPDXVersion != "SPDX-2.3" || s.Predicate.CreationInfo.Created != "2023-11-14T22:13:20Z" {
+			t.Errorf("%s: %+v", name, s)
+		}
+		var purls []string
+		for _, p := range s.Predicate.Packages {
+			for _, r := range p.ExternalRefs {
+				if r.ReferenceType == "purl" {
+					purls = append(purls, r.ReferenceLocator)
+				}
+			}
+		}
+		if !slices.Equal(purls, []string{want}) {
+			t.Errorf("%s has %q, want %q", name, purls, want)
+		}
+	}
+	// Optional parameters may be missing, and name what is not there.
+	for _, extras := range []string{"", filepath.Join(dir, "nowhere")} {
+		env[envExtras] = extras
+		if code, _, stderr := call(t, env, nil); code != 0 {
+			t.Errorf("extras %q: %s", extras, stderr)
+		}
+	}
+	for name, wrong := range map[string]string{envDestination: "", envSource: filepath.Join(dir, "nowhere"), envEpoch: "noon"} {
+		was := env[name]
+		env[name] = wrong
+		if code, _, stderr := call(t, env, nil); code != 1 || !strings.HasPrefix(stderr, "error: ") {
+			t.Errorf("%s=%q: %d, %s", name, wrong, code, stderr)
+		}
+		env[name] = was
+	}
+}
+
+// TestWalk: a directory is what it is as a layer.
+func TestWalk(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"b", "a-b", "a/x"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Link(filepath.Join(dir, "b"), filepath.Join(dir, "c")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("b", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := walk(context.Background(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tree.Validate(); err != nil {
+		t.Error(err)
+	}
+	var got []string
+	for _, e := range tree.Entries {
+		got = append(got, strings.TrimSpace(strings.Join([]string{e.Path, e.Target, e.Link}, " ")))
+	}
+	if want := []string{"", "a", "a/x", "a-b", "b", "c  b", "link b"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	ctx, end := context.WithCancel(context.Background())
+	end()
+	if _, err := walk(ctx, dir); err == nil {
+		t.Error("a walk that was told to end goes on")
+	}
+}
