@@ -31,8 +31,8 @@ type Supplement struct {
 	Created *time.Time
 	// Tool is added to the document's creators.
 	Tool string
-	// Rename gives the document an ID that is made of what it says, and not of the layers
-	// that were scanned: files of these may have had other times than in the image.
+	// Rename gives the document an ID that is made of what it says, and takes out of it what
+	// the layers were called when they were scanned.
 	Rename bool
 }
 
@@ -73,9 +73,6 @@ func (s Supplement) spdx(doc map[string]any, ofImage bool) {
 			info["creators"] = append(creators, "Tool: "+s.Tool)
 		}
 	}
-	if !ofImage {
-		return
-	}
 	files, _ := doc["files"].([]any)
 	for _, f := range files {
 		file, _ := f.(map[string]any)
@@ -85,8 +82,15 @@ func (s Supplement) spdx(doc map[string]any, ofImage bool) {
 		if name == "" || said != "" && !strings.HasPrefix(said, layerComment) {
 			continue
 		}
-		if layer := s.LayerOf(strings.TrimPrefix(path.Clean("/"+name), "/")); layer != "" {
+		layer := digest.Digest("")
+		if ofImage {
+			layer = s.LayerOf(strings.TrimPrefix(path.Clean("/"+name), "/"))
+		}
+		switch {
+		case layer != "":
 			file["comment"] = layerComment + layer.String()
+		case s.Rename:
+			delete(file, "comment")
 		}
 	}
 }

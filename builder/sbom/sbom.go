@@ -53,6 +53,8 @@ type Subject struct {
 	// Layers are its layers, the lowest first. Documents say which layer a file is from
 	// by the digest of its Descriptor, or by its DiffID where that is empty.
 	Layers layers.Chain `json:"layers"`
+	// LayerNames are what documents call the layers instead; optional.
+	LayerNames []string `json:"layerNames,omitempty"`
 	// Architecture is the one that an image is for, such as "amd64".
 	Architecture string `json:"architecture,omitempty"`
 }

@@ -85,6 +85,9 @@ func scan(ctx context.Context, scanner *catalog.Scanner, s *store.Store, cache *
 		if list[i].Digest == "" {
 			list[i].Digest = string(l.DiffID)
 		}
+		if len(subject.LayerNames) == len(list) {
+			list[i].Digest = subject.LayerNames[i]
+		}
 	}
 	said, err := json.Marshal(struct {
 		Options catalog.Options

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/sinter-build/sinter/builder/attest"
@@ -63,7 +64,12 @@ func goBuildID(path string) string {
 func (s *sbomScanner) Scan(ctx context.Context, op parser.Scan, chains []layers.Chain) (map[string][]byte, error) {
 	r := sbom.Request{Store: s.store.Root(), Format: s.format, Created: time.Now().UTC().Truncate(time.Second)}
 	for i, name := range op.Names {
-		r.Subjects = append(r.Subjects, sbom.Subject{Name: name, Layers: chains[i], Architecture: op.Architecture})
+		// Which digests the layers will have in an image is not known yet.
+		numbers := make([]string, len(chains[i]))
+		for n := range numbers {
+			numbers[n] = "layer-" + strconv.Itoa(n+1)
+		}
+		r.Subjects = append(r.Subjects, sbom.Subject{Name: name, Layers: chains[i], LayerNames: numbers, Architecture: op.Architecture})
 	}
 	answer, err := sbom.Scan(ctx, r)
 	if err != nil {
