@@ -58,7 +58,7 @@ func (b *bench) config() Config {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { files.Close() })
-	return Config{Layers: s, Cache: c, Locals: map[string]*local.Directory{"context": files}, Blobs: true}
+	return Config{Layers: s, Cache: c, Locals: map[string]*local.Directory{"context": files}, Scanner: counting{}, Blobs: true}
 }
 
 // outcome is what a build did.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sinter-build/sinter/builder/fileop"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/store"
@@ -26,8 +27,8 @@ type Scanner interface {
 	Scan(ctx context.Context, op parser.Scan, chains []layers.Chain) (map[string][]byte, error)
 }
 
-// scanOp lists the packages in its inputs. Their layers decide what it finds, which the
-// steps that made them are known by.
+// scanOp lists the packages in its inputs. Their files decide what it finds, and not the
+// steps that made them: one that runs again, because its layers were lost, can make others.
 type scanOp struct {
 	node    *parser.Node
 	op      parser.Scan
@@ -47,7 +48,8 @@ func (scanOp) kind() kind { return stepKind }
 func (o scanOp) inputs() []input {
 	list := make([]input, len(o.node.Inputs))
 	for i, in := range o.node.Inputs {
-		list[i] = input{part: o.op.Names[i], from: in}
+		whole := fileop.Subtree("/")
+		list[i] = input{part: o.op.Names[i], from: in, sel: &whole}
 	}
 	return list
 }
@@ -56,9 +58,6 @@ func (o scanOp) describe(r *cache.Recipe) {
 	r.Add("operation", "scan")
 	r.Add("scanner", o.scanner)
 	r.Add("architecture", o.op.Architecture)
-	for _, key := range slices.Sorted(maps.Keys(o.op.Parameters)) {
-		r.Add("parameter "+key, o.op.Parameters[key])
-	}
 }
 
 func (o scanOp) run(ctx context.Context, e *engine) (value, error) {

@@ -77,7 +77,7 @@ func (f *told) Result(r *cache.Record) ([]layers.Chain, bool) {
 
 func (f *told) planner(t *testing.T, g *parser.Graph) *planner {
 	t.Helper()
-	p, err := newPlanner(g, &Config{}, f, func(_ context.Context, _ *parser.Node, err error) error { return err })
+	p, err := newPlanner(g, &Config{Scanner: counting{}}, f, func(_ context.Context, _ *parser.Node, err error) error { return err })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,6 @@ type Scan struct {
 	Names []string
 	// Architecture is that of the image.
 	Architecture string
-	Parameters   map[string]string
 }
 
 func (Scan) op() {}
@@ -64,13 +63,13 @@ func scans(res *dockerfile2llb.Result) []scanned {
 	return list
 }
 
-// addScans adds to g what scans its targets.
+// addScans adds to t what scans the targets.
 func (f *frontend) addScans(ctx context.Context, t *translation, images []converted, targets []Target, want *SBOM) error {
 	for i, img := range images {
 		id := platforms.FormatAll(targets[i].Platform)
 		var err error
 		if want.Generator == "" {
-			targets[i].Scan, err = t.addScan(ctx, img.result, id, targets[i].Platform, want)
+			targets[i].Scan, err = t.addScan(ctx, img.result, id, targets[i].Platform)
 		} else {
 			targets[i].Scan, err = f.addGenerator(ctx, t, img.result, id, want)
 		}
@@ -81,9 +80,9 @@ func (f *frontend) addScans(ctx context.Context, t *translation, images []conver
 	return nil
 }
 
-// addScan adds a scan by the builder.
-func (t *translation) addScan(ctx context.Context, res *dockerfile2llb.Result, id string, p ocispec.Platform, want *SBOM) (Input, error) {
-	op := Scan{Architecture: p.Architecture, Parameters: want.Parameters}
+// addScan adds a scan by the builder, unless another platform has the same.
+func (t *translation) addScan(ctx context.Context, res *dockerfile2llb.Result, id string, p ocispec.Platform) (Input, error) {
+	op := Scan{Architecture: p.Architecture}
 	n := &Node{Name: fmt.Sprintf("[%s] generating sbom", id), NoCache: res.IsIgnoreCache}
 	said := op.Architecture
 	for _, s := range scans(res) {
@@ -105,10 +104,10 @@ func (t *translation) addScan(ctx context.Context, res *dockerfile2llb.Result, i
 	if len(n.Inputs) == 0 {
 		return Input{}, nil
 	}
-	for _, key := range slices.Sorted(maps.Keys(want.Parameters)) {
-		said += fmt.Sprintf("\n%s=%s", key, want.Parameters[key])
-	}
 	n.Op, n.ID = op, digest.FromString("scan "+said)
+	if known := t.byID[n.ID]; known != nil {
+		return Input{Node: known}, nil
+	}
 	t.byID[n.ID] = n
 	t.nodes = append(t.nodes, n)
 	return Input{Node: n}, nil

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -121,7 +122,8 @@ func (f *buildFlags) attestations(args map[string]string) (attestations, error) 
 			return out, err
 		}
 	}
-	for kind, text := range map[string]string{attestProvenance: f.attests.provenance, attestSBOM: f.attests.sbom} {
+	for _, short := range [][2]string{{attestProvenance, f.attests.provenance}, {attestSBOM, f.attests.sbom}} {
+		kind, text := short[0], short[1]
 		if text == "" {
 			continue
 		}
@@ -176,10 +178,9 @@ func (a *attestations) setSBOM(attrs map[string]string) (err error) {
 		if !slices.Contains([]sbom.Format{sbom.SPDX, sbom.CycloneDX}, a.sbom.format) {
 			return fmt.Errorf("format=%s: want spdx or cyclonedx", text)
 		}
-		a.sbom.Parameters = map[string]string{"format": text}
 		delete(attrs, "format")
 	}
-	for key := range attrs {
+	for _, key := range slices.Sorted(maps.Keys(attrs)) {
 		return hint.Add(fmt.Errorf("option %q is not known for type=sbom", key),
 			"the options are generator, format, attestation-manifest and disabled; a generator is given any others")
 	}

@@ -23,21 +23,21 @@ type sbomScanner struct {
 	warn   func(string)
 }
 
-// Identity is that of the program file: which release of it finds what is not for us to
-// know.
+// Identity is that of the program file, since each release of it may find something else,
+// and the format.
 func (s *sbomScanner) Identity() (string, error) {
 	path, err := sbom.Find()
 	if err != nil {
 		return "", err
 	}
 	if id := goBuildID(path); id != "" {
-		return id, nil
+		return string(s.format) + " " + id, nil
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano()), nil
+	return fmt.Sprintf("%s %s %d %d", s.format, path, info.Size(), info.ModTime().UnixNano()), nil
 }
 
 // goBuildID is the ID that Go's linker writes into a program, which differs for programs
