@@ -162,8 +162,8 @@ type engine struct {
 	told   sync.Map // warnings
 	// was has the index of each step in the last build of the same, -1 for new ones.
 	match sync.Once
-	began sync.Once
 	was   map[*parser.Node]int
+	began sync.Once // for Config.Began
 	// background are the steps that were begun before somebody waits for them.
 	background sync.WaitGroup
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path"
 	"slices"
@@ -12,8 +13,10 @@ import (
 	"time"
 
 	"github.com/sinter-build/sinter/builder/fileop"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -111,9 +114,6 @@ func (e *engine) written(ctx context.Context, files map[string][]byte) (layers.L
 	return w.Commit(time.Now().UTC())
 }
 
-// maxStatement is what BuildKit reads of a statement, in bytes.
-const maxStatement = 80 << 20
-
 // Statements are the files that the target's scan has written, by their names; none without
 // a scan.
 func (r TargetResult) Statements(ctx context.Context, s *store.Store) (map[string][]byte, error) {
@@ -141,17 +141,16 @@ func (r TargetResult) Statements(ctx context.Context, s *store.Store) (map[strin
 		switch {
 		case !ok || entry.Kind != layers.File:
 			return fmt.Errorf("the scanner's %q is not a regular file", name)
-		case entry.Size > maxStatement:
-			return fmt.Errorf("the scanner's file %q has %d bytes, and must not have more than %d", name, entry.Size, maxStatement)
+		case entry.Size > manifest.MaxStatement:
+			return hint.Add(fmt.Errorf("the scanner's file %q has %d bytes, and must not have more than %d", name, entry.Size, manifest.MaxStatement),
+				"let it scan fewer stages, or build with --sbom=false and list the packages with sinter sbom IMAGE")
 		}
-		r, err := s.OpenFile(ctx, r.Scan[layer], entry)
+		content, err := s.OpenFile(ctx, r.Scan[layer], entry)
 		if err != nil {
 			return err
 		}
-		var data bytes.Buffer
-		_, err = data.ReadFrom(r)
-		files[name] = data.Bytes()
-		return errors.Join(err, r.Close())
+		files[name], err = io.ReadAll(content)
+		return errors.Join(err, content.Close())
 	})
 	return files, err
 }

@@ -42,8 +42,8 @@ type Attestation struct {
 // Kind is the type, but the same for provenance of all versions: an image needs one of each
 // kind beside it.
 func (a Attestation) Kind() string {
-	if strings.HasPrefix(a.Type, provenanceTypes) {
-		return provenanceTypes
+	if strings.HasPrefix(a.Type, manifest.PredicateSLSA) {
+		return manifest.PredicateSLSA
 	}
 	return a.Type
 }
@@ -96,12 +96,6 @@ func (a Attestation) Statement(subjects []Subject, indent bool) ([]byte, error) 
 	return json.Marshal(s)
 }
 
-// The media type of statements, and the annotation with the type of their predicate.
-const (
-	StatementType = intoto.PayloadType
-	PredicateKey  = "in-toto.io/predicate-type"
-)
-
 // Blob is a small blob and what describes it.
 type Blob struct {
 	ocispec.Descriptor
@@ -133,7 +127,7 @@ func NewManifest(subject ocispec.Descriptor, list []Attestation, names []string,
 // which it refers. It is annotated with the type of the predicate, which so stands in lists
 // of referrers.
 func NewReferrer(subject ocispec.Descriptor, a Attestation, names []string) (*Manifest, error) {
-	return newManifest(subject, []Attestation{a}, names, true, map[string]string{PredicateKey: a.Type})
+	return newManifest(subject, []Attestation{a}, names, true, map[string]string{manifest.PredicateTypeKey: a.Type})
 }
 
 func newManifest(subject ocispec.Descriptor, list []Attestation, names []string, artifact bool, notes map[string]string) (*Manifest, error) {
@@ -155,8 +149,8 @@ func newManifest(subject ocispec.Descriptor, list []Attestation, names []string,
 		if err != nil {
 			return nil, fmt.Errorf("the statement of type %s: %w", a.Type, err)
 		}
-		b := newBlob(data, StatementType)
-		b.Annotations = map[string]string{PredicateKey: a.Type}
+		b := newBlob(data, manifest.InToto)
+		b.Annotations = map[string]string{manifest.PredicateTypeKey: a.Type}
 		m.Blobs = append(m.Blobs, b)
 		doc.Layers = append(doc.Layers, b.Descriptor)
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, b.Digest)

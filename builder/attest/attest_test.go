@@ -110,7 +110,7 @@ func TestManifests(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := parsed(t, m)
-		if d.Subject == nil || d.Annotations[PredicateKey] != some.Type || m.Annotations[PredicateKey] != some.Type || m.Platform != nil {
+		if d.Subject == nil || d.Annotations[manifest.PredicateTypeKey] != some.Type || m.Annotations[manifest.PredicateTypeKey] != some.Type || m.Platform != nil {
 			t.Errorf("as a referrer it is %s, described by %+v", m.Bytes, m.Descriptor)
 		}
 	})
@@ -176,7 +176,7 @@ func TestSupplement(t *testing.T) {
 	}}
 	const doc = `{"creationInfo":{"created":"2024-01-01T00:00:00Z","creators":["Tool: x"]},"big":12345678901234567890,
 		"files":[{"fileName":"/etc/os-release"},{"fileName":"etc/os-release","comment":"mine"},{"fileName":"./../etc/os-release","comment":"layerID: old"},{"fileName":"other"}]}`
-	got, err := s.Add(Attestation{Type: SPDXType, File: "sbom.spdx.json", Predicate: []byte(doc)}, "sbom")
+	got, err := s.Add(Attestation{Type: manifest.PredicateSPDX, File: "sbom.spdx.json", Predicate: []byte(doc)}, "sbom")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,10 +188,10 @@ func TestSupplement(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got.Predicate, want)
 	}
 	// A stage's files are not the image's.
-	if got, err = s.Add(Attestation{Type: SPDXType, File: "sbom-build.spdx.json", Predicate: []byte(doc)}, "sbom"); err != nil || strings.Contains(string(got.Predicate), layer.String()) {
+	if got, err = s.Add(Attestation{Type: manifest.PredicateSPDX, File: "sbom-build.spdx.json", Predicate: []byte(doc)}, "sbom"); err != nil || strings.Contains(string(got.Predicate), layer.String()) {
 		t.Errorf("of a stage: %s, %v", got.Predicate, err)
 	}
-	odd := Attestation{Type: SPDXType, File: "sbom.spdx.json", Predicate: []byte(`["not a document"]`)}
+	odd := Attestation{Type: manifest.PredicateSPDX, File: "sbom.spdx.json", Predicate: []byte(`["not a document"]`)}
 	if got, err = s.Add(odd, "sbom"); err != nil || string(got.Predicate) != string(odd.Predicate) {
 		t.Errorf("what is not understood became %s, %v", got.Predicate, err)
 	}
@@ -201,7 +201,7 @@ func TestSupplement(t *testing.T) {
 func TestRename(t *testing.T) {
 	named := func(id, packages string) string {
 		const text = `{"documentNamespace":"https://example.com/sbom-%s","packages":[%q]}`
-		a := Attestation{Type: SPDXType, File: "sbom.spdx.json", Predicate: fmt.Appendf(nil, text, id, packages)}
+		a := Attestation{Type: manifest.PredicateSPDX, File: "sbom.spdx.json", Predicate: fmt.Appendf(nil, text, id, packages)}
 		a, err := Supplement{Rename: true}.Add(a, "sbom")
 		if err != nil {
 			t.Fatal(err)
@@ -229,7 +229,7 @@ func FuzzUnbundle(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if strings.HasPrefix(list[0].Type, provenanceTypes) {
+		if strings.HasPrefix(list[0].Type, manifest.PredicateSLSA) {
 			t.Fatal("a scanner has told how the image was built")
 		}
 		if list[0], err = s.Add(list[0], "sbom"); err != nil {

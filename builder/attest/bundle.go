@@ -13,10 +13,9 @@ import (
 
 	intoto "github.com/in-toto/in-toto-golang/in_toto"
 	"github.com/opencontainers/go-digest"
-)
 
-// provenanceTypes begin the types of provenance.
-const provenanceTypes = "https://slsa.dev/provenance/"
+	"github.com/sinter-build/sinter/builder/manifest"
+)
 
 // Unbundle reads the statements that a scanner has written, by the names of their files.
 // That of the file whose name begins with core and a dot comes first. A scanner cannot say
@@ -58,7 +57,7 @@ func parseStatement(data []byte) (a Attestation, err error) {
 	switch {
 	case s.PredicateType == "":
 		return a, errors.New("it is not an in-toto statement: it has no predicateType")
-	case strings.HasPrefix(s.PredicateType, provenanceTypes):
+	case strings.HasPrefix(s.PredicateType, manifest.PredicateSLSA):
 		return a, errors.New("it is about how the image was built, which a scanner cannot know")
 	case len(s.Predicate) == 0:
 		return a, errors.New("the statement has no predicate")

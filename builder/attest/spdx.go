@@ -10,12 +10,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-)
 
-// The types of lists of packages.
-const (
-	SPDXType      = "https://spdx.dev/Document"
-	CycloneDXType = "https://cyclonedx.org/bom"
+	"github.com/sinter-build/sinter/builder/manifest"
 )
 
 // layerComment begins the comment of a file in an SPDX document that says which layer it is
@@ -36,9 +32,9 @@ type Supplement struct {
 	Rename bool
 }
 
-// Add completes an attestation; of those whose files are not named as core, files are not
-// those of the image. One that is not SPDX or CycloneDX, or that is not understood, stays as
-// it is.
+// Add completes an attestation. The image's own is the one whose file is named as core;
+// others, of stages and contexts, list files that the image may not have. One that is
+// neither SPDX nor CycloneDX, or that is not understood, stays as it is.
 func (s Supplement) Add(a Attestation, core string) (Attestation, error) {
 	doc := map[string]any{}
 	d := json.NewDecoder(bytes.NewReader(a.Predicate))
@@ -47,10 +43,10 @@ func (s Supplement) Add(a Attestation, core string) (Attestation, error) {
 		return a, nil
 	}
 	switch a.Type {
-	case SPDXType:
+	case manifest.PredicateSPDX:
 		s.spdx(doc, isNamed(a.File, core) == 1)
 		s.rename(doc, "documentNamespace")
-	case CycloneDXType:
+	case manifest.PredicateCycloneDX:
 		if meta, ok := doc["metadata"].(map[string]any); ok {
 			s.clamp(meta, "timestamp")
 		}

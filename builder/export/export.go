@@ -181,7 +181,8 @@ func (w *writing) image(ctx context.Context, o output.Spec, part func(string) fu
 // options are what the image of an output shall look like.
 func (w *writing) options(o output.Spec) assemble.Options {
 	opts := o.Options(w.opts)
-	if opts.Attest.Names = w.names; len(w.names) == 0 {
+	opts.Attest.Names = w.names
+	if len(w.names) == 0 {
 		opts.Attest.Names = o.Names
 	}
 	return opts

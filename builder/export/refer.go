@@ -53,7 +53,7 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 	stays := map[digest.Digest]bool{}
 	for _, a := range opts.Referring(list) {
 		at := slices.IndexFunc(known[a.Kind()], func(old ocispec.Descriptor) bool {
-			return isKept(a) || old.Annotations[attest.PredicateKey] == a.Type && w.saysTheSame(ctx, old, a)
+			return isKept(a) || old.Annotations[manifest.PredicateTypeKey] == a.Type && w.saysTheSame(ctx, old, a)
 		})
 		if at >= 0 {
 			stays[known[a.Kind()][at].Digest] = true
@@ -97,7 +97,7 @@ func (w *writing) knownReferrers(ctx context.Context, of ocispec.Descriptor) (kn
 	}
 	known, lost = map[string][]ocispec.Descriptor{}, map[string][]ocispec.Descriptor{}
 	for _, d := range list {
-		t := d.Annotations[attest.PredicateKey]
+		t := d.Annotations[manifest.PredicateTypeKey]
 		if d.ArtifactType != manifest.AttestationType || t == "" {
 			continue
 		}

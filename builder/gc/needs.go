@@ -26,9 +26,9 @@ type document struct {
 const maxNesting = 8
 
 // needs finds the blobs and layers of an image, and of what refers to it or to a part of
-// it. What is damaged or missing of it
-// needs nothing more, but what else it names stays. Any other failure to read is an
-// error: what a file says that could not be read just now, nobody may remove.
+// it. What is damaged or missing of it needs nothing more, but what else it names stays.
+// Any other failure to read is an error: what a file says that could not be read just now,
+// nobody may remove.
 func needs(images *image.Images, img image.Image) (Image, error) {
 	n := Image{Image: img, Blobs: map[digest.Digest]bool{}, DiffIDs: map[digest.Digest]bool{}}
 	if err := n.add(images, img.Desc, maxNesting); err != nil {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -18,11 +17,18 @@ const (
 	bundle = "application/vnd.dev.sigstore.bundle" // with a version, in two spellings
 )
 
-// The kinds of predicates that BuildKit makes; SLSA's is followed by a version.
+// The types of predicates; SLSA's is followed by a version.
 const (
-	PredicateSLSA = "https://slsa.dev/provenance/"
-	PredicateSPDX = "https://spdx.dev/Document"
+	PredicateSLSA      = "https://slsa.dev/provenance/"
+	PredicateSPDX      = "https://spdx.dev/Document"
+	PredicateCycloneDX = "https://cyclonedx.org/bom"
 )
+
+// PredicateTypeKey is the annotation of a statement's blob with the type of its predicate.
+const PredicateTypeKey = "in-toto.io/predicate-type"
+
+// MaxStatement is how long a statement may be, in bytes: BuildKit reads no more of one.
+const MaxStatement = 80 << 20
 
 // Statement is what an in-toto statement says of its subjects.
 type Statement struct {
@@ -38,13 +44,13 @@ func MayState(mediaType string) bool {
 
 // isEnvelope reports whether a media type is that of a DSSE envelope, buildx's among them.
 func isEnvelope(mediaType string) bool {
-	return mediaType == DSSE || regexp.MustCompile(`^application/vnd\.in-toto\..*\+dsse$`).MatchString(mediaType)
+	return mediaType == DSSE || strings.HasPrefix(mediaType, "application/vnd.in-toto.") && strings.HasSuffix(mediaType, "+dsse")
 }
 
 // PredicateType is what the annotations say of a layer of an attestation manifest:
 // BuildKit's, cosign's, or those of a sigstore bundle; "" if they say nothing.
 func (d *Document) PredicateType(layer ocispec.Descriptor) string {
-	for _, key := range []string{"in-toto.io/predicate-type", "predicateType"} {
+	for _, key := range []string{PredicateTypeKey, "predicateType"} {
 		if t := layer.Annotations[key]; t != "" {
 			return t
 		}

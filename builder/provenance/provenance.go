@@ -28,6 +28,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -285,11 +286,8 @@ func (b Build) encode(predicate any) ([]byte, error) {
 		return nil, err
 	}
 	data, err = json.MarshalIndent(hide(v, b.Graph.Redact), "", "  ")
-	if err == nil && len(data) > maxBytes {
-		err = hint.Add(fmt.Errorf("the provenance has %d bytes, and must not have more than %d", len(data), maxBytes), "use mode=min")
+	if err == nil && len(data) > manifest.MaxStatement {
+		err = hint.Add(fmt.Errorf("the provenance has %d bytes, and must not have more than %d", len(data), manifest.MaxStatement), "use mode=min")
 	}
 	return data, err
 }
-
-// maxBytes is what BuildKit reads of an attestation.
-const maxBytes = 80 << 20

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sinter-build/sinter/builder/attest"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/provenance"
 	"github.com/sinter-build/sinter/builder/sbom"
 	"github.com/sinter-build/sinter/layers/hint"
@@ -87,9 +88,9 @@ func (a attestations) request() *parser.SBOM {
 
 func (o *sbomOptions) predicateType() string {
 	if o.format == sbom.CycloneDX {
-		return attest.CycloneDXType
+		return manifest.PredicateCycloneDX
 	}
-	return attest.SPDXType
+	return manifest.PredicateSPDX
 }
 
 // attestArg begins the build arguments that stand for --attest, as with BuildKit.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sinter-build/sinter/builder/attest"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/sbom"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/store"
@@ -78,9 +79,9 @@ func (s *sbomScanner) Scan(ctx context.Context, op parser.Scan, chains []layers.
 	for _, text := range answer.Warnings {
 		s.warn(text)
 	}
-	kind, ext := attest.SPDXType, ".spdx.json"
+	kind, ext := manifest.PredicateSPDX, ".spdx.json"
 	if s.format == sbom.CycloneDX {
-		kind, ext = attest.CycloneDXType, ".cdx.json"
+		kind, ext = manifest.PredicateCycloneDX, ".cdx.json"
 	}
 	files := map[string][]byte{}
 	for _, name := range op.Names {

@@ -122,7 +122,7 @@ func validateAttestation(img v1.Image, d v1.Descriptor) error {
 		if err := json.Unmarshal(data, &s); err != nil {
 			return err
 		}
-		if s.Type != intoto.StatementInTotoV1 || s.PredicateType != l.Annotations["in-toto.io/predicate-type"] || len(s.Subject) == 0 {
+		if s.Type != intoto.StatementInTotoV1 || s.PredicateType != l.Annotations[manifest.PredicateTypeKey] || len(s.Subject) == 0 {
 			return fmt.Errorf("statement %s begins with %+v", l.Digest, s.StatementHeader)
 		}
 		for _, about := range s.Subject {

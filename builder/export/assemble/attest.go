@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/attest"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/store"
@@ -91,14 +92,11 @@ func (o Options) attested(ctx context.Context, s *store.Store, parts []Part, man
 	return made, nil
 }
 
-// maxStatement is what BuildKit reads of a statement, in bytes.
-const maxStatement = 80 << 20
-
 // PutAttestations keeps an attestation manifest and its blobs.
 func PutAttestations(ctx context.Context, s *store.Store, m *attest.Manifest) error {
 	for _, b := range m.Blobs {
-		if len(b.Bytes) > maxStatement {
-			return hint.Add(fmt.Errorf("an attestation has %d bytes, and must not have more than %d", len(b.Bytes), maxStatement),
+		if len(b.Bytes) > manifest.MaxStatement {
+			return hint.Add(fmt.Errorf("an attestation has %d bytes, and must not have more than %d", len(b.Bytes), manifest.MaxStatement),
 				"most of what is long is lists of packages: attest less, or fewer stages")
 		}
 		if _, err := s.Blobs.Add(ctx, b.Bytes, b.MediaType); err != nil {
