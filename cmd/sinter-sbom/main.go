@@ -13,13 +13,14 @@ import (
 	"syscall"
 
 	"github.com/sinter-build/sinter/builder/sbom"
+	"github.com/sinter-build/sinter/cmd/sinter-sbom/catalog"
 	"github.com/sinter-build/sinter/layers/hint"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(ctx, catalog.NewScanner(), os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }
 
 const usage = `sinter-sbom finds the packages in an image.
@@ -30,15 +31,15 @@ usage: sinter-sbom --request   answer the request on standard input (sinter runs
 `
 
 // run is the whole program; it returns the exit code.
-func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+func run(ctx context.Context, scanner *catalog.Scanner, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var err error
 	switch {
 	case len(args) == 1 && args[0] == sbom.RequestArg:
-		err = serve(ctx, stdin, stdout, stderr)
+		err = serve(ctx, scanner, stdin, stdout, stderr)
 	case len(args) == 1 && args[0] == "--version":
 		_, err = fmt.Fprintln(stdout, "sinter-sbom", version())
 	case len(args) == 0 && getenv(envSource) != "":
-		err = scanDirectories(ctx, getenv)
+		err = scanDirectories(ctx, scanner, getenv)
 	default:
 		fmt.Fprint(stderr, usage)
 		return 2

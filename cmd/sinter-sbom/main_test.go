@@ -13,15 +13,19 @@ import (
 
 	"github.com/sinter-build/sinter/builder/export/exporttest"
 	"github.com/sinter-build/sinter/builder/sbom"
+	"github.com/sinter-build/sinter/cmd/sinter-sbom/catalog"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/store"
 )
+
+// scanner is one for all tests: it takes a second to make.
+var scanner = catalog.NewScanner()
 
 // call runs the program.
 func call(t *testing.T, env map[string]string, stdin []byte, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(context.Background(), args, func(name string) string { return env[name] }, bytes.NewReader(stdin), &out, &errs)
+	code = run(context.Background(), scanner, args, func(name string) string { return env[name] }, bytes.NewReader(stdin), &out, &errs)
 	return code, out.String(), errs.String()
 }
 

@@ -39,7 +39,7 @@ type statement struct {
 }
 
 // scanDirectories scans the directories that the environment names.
-func scanDirectories(ctx context.Context, getenv func(string) string) error {
+func scanDirectories(ctx context.Context, scanner *catalog.Scanner, getenv func(string) string) error {
 	destination := getenv(envDestination)
 	if destination == "" {
 		return hint.Add(fmt.Errorf("%s is not set", envDestination), "name the directory that documents are written to with it")
@@ -58,7 +58,6 @@ func scanDirectories(ctx context.Context, getenv func(string) string) error {
 			sources = append(sources, filepath.Join(extras, e.Name()))
 		}
 	}
-	scanner := catalog.NewScanner()
 	for _, dir := range sources {
 		im, err := readDirectory(ctx, dir)
 		if err != nil {

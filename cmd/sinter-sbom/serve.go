@@ -25,7 +25,7 @@ const (
 )
 
 // serve answers a request of sinter's.
-func serve(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (err error) {
+func serve(ctx context.Context, scanner *catalog.Scanner, stdin io.Reader, stdout, stderr io.Writer) (err error) {
 	data, err := io.ReadAll(io.LimitReader(stdin, maxRequest+1))
 	if err != nil {
 		return fmt.Errorf("reading the request: %w", err)
@@ -42,7 +42,7 @@ func serve(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (err 
 		return fmt.Errorf("opening the store %s: %w", r.Store, err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	a, err := answer(ctx, s, r)
+	a, err := answer(ctx, scanner, s, r)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func serve(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (err 
 }
 
 // answer finds the packages of all subjects.
-func answer(ctx context.Context, s *store.Store, r sbom.Request) (*sbom.Answer, error) {
+func answer(ctx context.Context, scanner *catalog.Scanner, s *store.Store, r sbom.Request) (*sbom.Answer, error) {
 	// syft unpacks archives into a temporary directory: in the store, there is room.
 	if temp, err := s.TempDir("sbom-"); err == nil {
 		if err := os.Setenv("TMPDIR", temp); err != nil {
@@ -61,7 +61,6 @@ func answer(ctx context.Context, s *store.Store, r sbom.Request) (*sbom.Answer, 
 		_, err := os.Lstat(filepath.Join(s.Root(), store.LayerPart(layers.ID(layer))))
 		return err == nil
 	}}
-	scanner := catalog.NewScanner()
 	a := &sbom.Answer{Handshake: sbom.Hello(), Documents: map[string]json.RawMessage{}, Packages: map[string][]sbom.Package{}}
 	for _, subject := range r.Subjects {
 		found, err := scan(ctx, scanner, s, cache, r, subject)
