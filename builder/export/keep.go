@@ -65,24 +65,26 @@ func (w *writing) push(ctx context.Context, o output.Spec, built *stored.Image, 
 	}
 	done()
 	w.place(nil, name)
-	return w.pushReferrers(ctx, client, built, name, part)
+	return w.pushReferrers(ctx, client, o, built, name, part)
 }
 
-// pushReferrers pushes what the store has that refers to the image. The image is in the
-// registry by then: that these failed to follow is an error all the same.
-func (w *writing) pushReferrers(ctx context.Context, client *registry.Client, built *stored.Image, name string, part func(string) func()) error {
-	list, _, err := built.Beside(ctx, w.Images)
+// pushReferrers pushes the attestations that belong beside the image. The image is in the
+// registry by then: that these failed to follow is an error all the same, unless nobody has
+// asked for them.
+func (w *writing) pushReferrers(ctx context.Context, client *registry.Client, o output.Spec, built *stored.Image, name string, part func(string) func()) error {
+	list, err := w.referrers(ctx, o, built)
 	if err != nil || len(list) == 0 {
 		return err
 	}
 	done := part("pushing attestations to " + repository(name))
 	for _, r := range list {
-		if err := client.PushReferrer(ctx, name, r, nil); err != nil {
-			return fmt.Errorf("the image is pushed, but not its attestations: %w", err)
+		if err = client.PushReferrer(ctx, name, r, nil); err != nil {
+			err = fmt.Errorf("%s is pushed, but not its attestations: %w", name, err)
+			break
 		}
 	}
 	done()
-	return nil
+	return w.unlessAsked(ctx, o, err)
 }
 
 // keptNames are those that the image gets in the store; "" is none.

@@ -31,9 +31,19 @@ func (w *writing) refer(ctx context.Context, o output.Spec, built *stored.Image)
 	}
 	for i, m := range built.Manifests {
 		if err := w.referTo(ctx, opts, asked, m, w.targets[i]); err != nil {
-			return fmt.Errorf("keeping attestations: %w", err)
+			return w.unlessAsked(ctx, o, fmt.Errorf("keeping attestations: %w", err))
 		}
 	}
+	return nil
+}
+
+// unlessAsked makes an error about attestations that nobody has asked for a warning.
+func (w *writing) unlessAsked(ctx context.Context, o output.Spec, err error) error {
+	asked := slices.ContainsFunc(w.options(o).Attest.Asked, func(a attest.Attestation) bool { return !a.Default })
+	if err == nil || asked || ctx.Err() != nil {
+		return err
+	}
+	w.warn(err.Error() + "; --provenance=false leaves them out")
 	return nil
 }
 
@@ -162,10 +172,29 @@ func (w *writing) beside(ctx context.Context, o output.Spec, built *stored.Image
 	if err := w.refer(ctx, o, built); err != nil {
 		return nil, err
 	}
-	list, _, err := built.Beside(ctx, w.Images)
+	list, err := w.referrers(ctx, o, built)
 	named := make([]layout.Named, len(list))
 	for i, r := range list {
 		named[i].Image = r.Entry()
 	}
 	return named, err
+}
+
+// referrers are the attestations in the store that an output wants beside the image. What
+// else refers to it, and attestations that this build was told to leave out, are not among
+// them: sinter push sends these.
+func (w *writing) referrers(ctx context.Context, o output.Spec, built *stored.Image) ([]stored.Referrer, error) {
+	opts := w.options(o).Attest
+	wanted := map[string]bool{}
+	for _, a := range opts.Referring(opts.Asked) {
+		wanted[a.Kind()] = true
+	}
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	list, _, err := built.Beside(ctx, w.Images)
+	return slices.DeleteFunc(list, func(r stored.Referrer) bool {
+		kind := attest.Attestation{Type: r.Desc.Annotations[manifest.PredicateTypeKey]}.Kind()
+		return r.Desc.ArtifactType != manifest.AttestationType || !wanted[kind]
+	}), err
 }
