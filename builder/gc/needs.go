@@ -73,6 +73,8 @@ func (n *Image) add(images *image.Images, desc ocispec.Descriptor, depth int) er
 	return n.add(images, d.Config, depth-1)
 }
 
+// addReferrers adds what refers to a manifest or index. A referrer counts as no deeper than
+// its subject, so that all of a long chain stays.
 func (n *Image) addReferrers(images *image.Images, subject digest.Digest, depth int) error {
 	if subject.Validate() != nil {
 		return nil
@@ -82,7 +84,7 @@ func (n *Image) addReferrers(images *image.Images, subject digest.Digest, depth 
 		return err
 	}
 	for _, r := range list {
-		if err := n.add(images, r, depth-1); err != nil {
+		if err := n.add(images, r, depth); err != nil {
 			return err
 		}
 	}
