@@ -78,7 +78,7 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 	}
 	referrers, err := img.AllReferrers(ctx)
 	if ctx.Err() != nil {
-		return err
+		return context.Cause(ctx)
 	}
 	if err != nil {
 		a.warn(fmt.Sprintf("the image is made without all that refers to its sources: %v", err))

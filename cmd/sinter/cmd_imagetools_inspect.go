@@ -69,7 +69,7 @@ func (a *app) inspectRemote(ctx context.Context, name, format string, raw bool) 
 	if format == "" || wholeManifest().MatchString(format) {
 		referrers, err := img.Referrers(ctx)
 		if ctx.Err() != nil {
-			return err
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			a.warn(fmt.Sprintf("not all that refers to %s is shown: %v", place, err))
