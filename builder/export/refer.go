@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -18,6 +19,7 @@ import (
 	"github.com/sinter-build/sinter/builder/export/output"
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/stored"
+	"github.com/sinter-build/sinter/layers/image"
 )
 
 // refer keeps, beside the image, what is attested of it and does not belong into its
@@ -99,10 +101,11 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 }
 
 // knownReferrers are the attestations of a manifest that the store has as referrers, by
-// their kinds, and those that it has lost a part of.
+// their kinds, and those that it has lost a part of. A list that is damaged is as good as
+// none: it begins anew when something is added.
 func (w *writing) knownReferrers(ctx context.Context, of ocispec.Descriptor) (known, lost map[string][]ocispec.Descriptor, err error) {
 	list, err := w.Images.Referrers(of.Digest)
-	if err != nil {
+	if err != nil && !errors.Is(err, image.ErrDamaged) {
 		return nil, nil, err
 	}
 	known, lost = map[string][]ocispec.Descriptor{}, map[string][]ocispec.Descriptor{}
@@ -192,7 +195,7 @@ func (w *writing) referrers(ctx context.Context, o output.Spec, built *stored.Im
 	if len(wanted) == 0 {
 		return nil, nil
 	}
-	list, _, err := built.Beside(ctx, w.Images)
+	list, err := built.Beside(ctx, w.Images, built.Digest().String(), w.warn)
 	return slices.DeleteFunc(list, func(r stored.Referrer) bool {
 		kind := attest.Attestation{Type: r.Desc.Annotations[manifest.PredicateTypeKey]}.Kind()
 		return r.Desc.ArtifactType != manifest.AttestationType || !wanted[kind]

@@ -2,9 +2,11 @@ package stored
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -67,17 +69,20 @@ func Referrers(ctx context.Context, s *store.Store, images *image.Images, subjec
 }
 
 // Beside returns what refers to the image or a part of it and is not in its index. What is
-// not in the store as a whole comes as partly.
-func (b *Image) Beside(ctx context.Context, images *image.Images) (whole, partly []Referrer, err error) {
-	all, err := Referrers(ctx, b.Store, images, b.Subjects()...)
-	for _, r := range all {
-		if len(r.Missing) > 0 {
-			partly = append(partly, r)
-		} else {
-			whole = append(whole, r)
-		}
+// damaged, or not in the store as a whole, is left out; warn is told of that, with the name
+// that people know the image by.
+func (b *Image) Beside(ctx context.Context, images *image.Images, name string, warn func(text string)) ([]Referrer, error) {
+	list, err := Referrers(ctx, b.Store, images, b.Subjects()...)
+	if errors.Is(err, image.ErrDamaged) {
+		warn(fmt.Sprintf("image %s is used without what refers to it: %v; sinter verify --repair removes what is damaged", name, err))
+		return nil, nil
 	}
-	return whole, partly, err
+	return slices.DeleteFunc(list, func(r Referrer) bool {
+		if len(r.Missing) > 0 {
+			warn(fmt.Sprintf("image %s is used without %s, which refers to it: it is not in the store as a whole; sinter pull gets it", name, r.Desc.Digest))
+		}
+		return len(r.Missing) > 0
+	}), err
 }
 
 // openReferrer reads a referrer. What its manifest lists are blobs, also where the media

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -12,7 +11,6 @@ import (
 
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/stored"
-	"github.com/sinter-build/sinter/layers/image"
 )
 
 // attestationListing lists what is attested of images.
@@ -96,16 +94,8 @@ func (n namedImage) platformOf(d digest.Digest) string {
 	return d.String()
 }
 
-// referrers is what refers to an image or a part of it, and is not in its index. What is
-// not whole is warned of and left out.
+// referrers is what refers to built, which is the image n or a part of it. What cannot be
+// used is warned of.
 func (lib library) referrers(ctx context.Context, n namedImage, built *stored.Image) ([]stored.Referrer, error) {
-	whole, partly, err := built.Beside(ctx, lib.Images)
-	if errors.Is(err, image.ErrDamaged) {
-		lib.warn(fmt.Sprintf("image %s is used without what refers to it: %v; sinter verify --repair removes what is damaged", displayName(n), err))
-		return nil, nil
-	}
-	for _, r := range partly {
-		lib.warn(fmt.Sprintf("image %s is used without %s, which refers to it: it is not in the store as a whole; sinter pull gets it", displayName(n), r.Desc.Digest))
-	}
-	return whole, err
+	return built.Beside(ctx, lib.Images, displayName(n), lib.warn)
 }

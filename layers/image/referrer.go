@@ -91,7 +91,7 @@ func (s *Images) Referrers(subject digest.Digest) ([]ocispec.Descriptor, error) 
 
 // decodeReferrers reads an index of referrers.
 func decodeReferrers(data []byte) ([]ocispec.Descriptor, error) {
-	d, err := manifest.Parse(ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex}, data)
+	d, err := manifest.Parse(ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(data)}, data)
 	if err != nil {
 		return nil, err
 	}
