@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sinter-build/sinter/builder/export/assemble"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/stored"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
@@ -364,8 +365,10 @@ func TestReferrersStayWithTheirSubject(t *testing.T) {
 	if err := env.Images.Put(t.Context(), "docker.io/library/kept:1", kept.Desc); err != nil {
 		t.Fatal(err)
 	}
-	one := refer(t, env, kept.Desc, "one")
-	two := refer(t, env, one, "two")
+	chain := []ocispec.Descriptor{kept.Desc}
+	for i := range manifest.MaxNesting {
+		chain = append(chain, refer(t, env, chain[i], fmt.Sprint(i)))
+	}
 	gone := refer(t, env, lost.Desc, "gone")
 	refer(t, env, gone, "gone too")
 	p, err := Prune(t.Context(), env, Options{All: true})
@@ -376,13 +379,18 @@ func TestReferrersStayWithTheirSubject(t *testing.T) {
 		t.Errorf("lists that went: %v", p.Referrers)
 	}
 	list, err := stored.Referrers(t.Context(), env.Store, env.Images, kept.Digest())
-	if err != nil || len(list) != 2 || list[0].Digest() != one.Digest || list[1].Digest() != two.Digest || len(list[0].Missing)+len(list[1].Missing) > 0 {
+	if err != nil || len(list) != manifest.MaxNesting {
 		t.Errorf("left: %+v, %v", list, err)
+	}
+	for i, r := range list {
+		if r.Digest() != chain[i+1].Digest || len(r.Missing) > 0 {
+			t.Errorf("referrer %d is %s and lacks %v", i, r.Digest(), r.Missing)
+		}
 	}
 	if env.Store.Blobs.Has(gone) {
 		t.Error("what referred to the image that went is still there")
 	}
-	if subjects, err := env.Images.Subjects(); err != nil || len(subjects) != 2 {
+	if subjects, err := env.Images.Subjects(); err != nil || len(subjects) != manifest.MaxNesting {
 		t.Errorf("subjects: %v, %v", subjects, err)
 	}
 }
