@@ -52,17 +52,18 @@ func (b *building) newAttesting(ctx context.Context, s *store.Store, g *parser.G
 }
 
 // begin asks git while the first step runs, or at once if it is certain that somebody
-// wants to know.
-func (a *attesting) begin(c *builder.Config) {
-	if a.wanted.provenance == nil {
-		return
-	}
-	ask := func() { go a.vcs() }
-	if a.wanted.isDefault {
+// wants to know. The function that it returns waits for the answer.
+func (a *attesting) begin(c *builder.Config) (wait func()) {
+	var asking sync.WaitGroup
+	ask := func() { asking.Go(func() { a.vcs() }) }
+	switch {
+	case a.wanted.provenance == nil:
+	case a.wanted.isDefault:
 		c.Began = ask
-	} else {
+	default:
 		ask()
 	}
+	return asking.Wait
 }
 
 // of returns what makes the attestations of a target. What differs between two outputs of

@@ -237,7 +237,7 @@ func (b *building) act(ctx context.Context, lib library, graph *parser.Graph, co
 	}
 	b.screen.show()
 	config.Journal = builder.NewJournal(config.Cache, config.Layers, b.subject(graph), graph.Redact, b.warn)
-	attests.begin(&config)
+	defer attests.begin(&config)()
 	image := ""
 	result, err := builder.Build(ctx, graph, config)
 	if err == nil {
