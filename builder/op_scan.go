@@ -125,19 +125,19 @@ func (r TargetResult) Statements(ctx context.Context, s *store.Store) (map[strin
 		return nil, err
 	}
 	files := map[string][]byte{}
-	err = view.Walk(func(entry layers.Entry, layer int) error {
-		name, ok := strings.CutPrefix(entry.Path, parser.ScanDir+"/")
+	err = view.Walk(func(listed layers.Entry, _ int) error {
+		name, ok := strings.CutPrefix(listed.Path, parser.ScanDir+"/")
 		switch {
 		case !ok || strings.Contains(name, "/"):
 			return nil
-		case entry.Kind == layers.Dir:
+		case listed.Kind == layers.Dir:
 			return fmt.Errorf("the scanner has written %q, which is not a statement", name)
 		}
-		at, err := view.Resolve(entry.Path, true)
+		at, err := view.Resolve(listed.Path, true)
 		if err != nil {
 			return fmt.Errorf("the scanner's file %q: %w", name, err)
 		}
-		entry, layer, ok = view.Lookup(at)
+		entry, layer, ok := view.Lookup(at)
 		switch {
 		case !ok || entry.Kind != layers.File:
 			return fmt.Errorf("the scanner's %q is not a regular file", name)

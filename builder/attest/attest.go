@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	intoto "github.com/in-toto/in-toto-golang/in_toto"
-	"github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
 	"github.com/moby/buildkit/util/purl"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -73,22 +71,31 @@ func ImageSubjects(names []string, p ocispec.Platform, d digest.Digest) ([]Subje
 	return list, nil
 }
 
+// statement is an in-toto statement, as the in-toto attestation framework has it in version
+// 1 (spec/v1/statement.md), with the fields in BuildKit's order.
+type statement struct {
+	Type          string          `json:"_type"`
+	PredicateType string          `json:"predicateType"`
+	Subject       []about         `json:"subject"`
+	Predicate     json.RawMessage `json:"predicate"`
+}
+
+const statementV1 = "https://in-toto.io/Statement/v1"
+
+// about is a subject of a statement.
+type about struct {
+	Name   string            `json:"name"`
+	Digest map[string]string `json:"digest"`
+}
+
 // Statement is the in-toto statement that a holds for subjects. indent is for people.
 func (a Attestation) Statement(subjects []Subject, indent bool) ([]byte, error) {
 	if len(a.Subjects) > 0 {
 		subjects = a.Subjects
 	}
-	s := intoto.Statement{
-		StatementHeader: intoto.StatementHeader{
-			Type: intoto.StatementInTotoV1, PredicateType: a.Type,
-			Subject: []intoto.Subject{},
-		},
-		Predicate: json.RawMessage(a.Predicate),
-	}
+	s := statement{Type: statementV1, PredicateType: a.Type, Subject: []about{}, Predicate: a.Predicate}
 	for _, of := range subjects {
-		s.Subject = append(s.Subject, intoto.Subject{
-			Name: of.Name, Digest: common.DigestSet{of.Digest.Algorithm().String(): of.Digest.Encoded()},
-		})
+		s.Subject = append(s.Subject, about{of.Name, map[string]string{of.Digest.Algorithm().String(): of.Digest.Encoded()}})
 	}
 	if indent {
 		return json.MarshalIndent(s, "", "  ")

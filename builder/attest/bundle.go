@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	intoto "github.com/in-toto/in-toto-golang/in_toto"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/builder/manifest"
@@ -43,10 +42,7 @@ func isNamed(file, name string) int {
 }
 
 func parseStatement(data []byte) (a Attestation, err error) {
-	var s struct {
-		intoto.StatementHeader
-		Predicate json.RawMessage `json:"predicate"`
-	}
+	var s statement
 	d := json.NewDecoder(bytes.NewReader(data))
 	if err := d.Decode(&s); err != nil {
 		return a, fmt.Errorf("reading the in-toto statement: %w", err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +15,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
-	intoto "github.com/in-toto/in-toto-golang/in_toto"
+	intoto "github.com/in-toto/attestation/go/v1"
 	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/sinter-build/sinter/builder/manifest"
 )
@@ -119,11 +119,14 @@ func validateAttestation(img v1.Image, d v1.Descriptor) error {
 			return fmt.Errorf("statement %s has the digest %s and %d bytes (%v)", l.Digest, sum, len(data), err)
 		}
 		var s intoto.Statement
-		if err := json.Unmarshal(data, &s); err != nil {
-			return err
+		if err := protojson.Unmarshal(data, &s); err != nil {
+			return fmt.Errorf("statement %s: %w", l.Digest, err)
 		}
-		if s.Type != intoto.StatementInTotoV1 || s.PredicateType != l.Annotations[manifest.PredicateTypeKey] || len(s.Subject) == 0 {
-			return fmt.Errorf("statement %s begins with %+v", l.Digest, s.StatementHeader)
+		if err := s.Validate(); err != nil {
+			return fmt.Errorf("statement %s: %w", l.Digest, err)
+		}
+		if s.PredicateType != l.Annotations[manifest.PredicateTypeKey] {
+			return fmt.Errorf("statement %s is of type %s", l.Digest, s.PredicateType)
 		}
 		for _, about := range s.Subject {
 			if "sha256:"+about.Digest["sha256"] != d.Annotations[manifest.ReferenceDigest] {
