@@ -134,7 +134,7 @@ func (s *session) referrersPage(ctx context.Context, ref Ref, address string) (p
 // says it in its own way.
 func lacksReferrers(answer *transport.Error) bool {
 	switch answer.StatusCode {
-	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+	case http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
 		return true
 	}
 	return false

@@ -319,6 +319,7 @@ func TestReferrersAnswers(t *testing.T) {
 	}{
 		{404, "", "404 page not found", "fallback", ""},
 		{405, "", "", "fallback", ""},
+		{406, "", "", "fallback", ""},
 		{501, "", "", "fallback", ""},
 		{400, "", `{"errors":[{"code":"UNSUPPORTED"}]}`, "fallback", ""},
 		{200, "text/html", "<html>", "fallback", ""},
