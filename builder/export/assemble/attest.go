@@ -85,7 +85,7 @@ func (o Options) attested(ctx context.Context, s *store.Store, parts []Part, man
 			return nil, err
 		}
 		if err := PutAttestations(ctx, s, m); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("keeping attestations: %w", err)
 		}
 		made = append(made, m)
 	}
@@ -100,7 +100,7 @@ func PutAttestations(ctx context.Context, s *store.Store, m *attest.Manifest) er
 				"most of what is long is lists of packages: attest less, or fewer stages")
 		}
 		if _, err := s.Blobs.Add(ctx, b.Bytes, b.MediaType); err != nil {
-			return fmt.Errorf("keeping attestations: %w", err)
+			return err
 		}
 	}
 	_, err := putBlob(ctx, s, m.Bytes, m.MediaType)
