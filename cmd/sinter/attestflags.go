@@ -27,7 +27,7 @@ type attestFlags struct {
 }
 
 func (f *attestFlags) register(s *pflag.FlagSet) {
-	s.StringVar(&f.provenance, "provenance", "", "record how the image was built: true, false, or `ATTRIBUTES` such as mode=max (same as --attest type=provenance,ATTRIBUTES)")
+	s.StringVar(&f.provenance, "provenance", "", "record how the image was built: true, false, or `ATTRIBUTES` such as mode=max (same as --attest type=provenance,ATTRIBUTES; default mode=min, kept beside the image)")
 	s.StringVar(&f.sbom, "sbom", "", "list the packages in the image: true, false, or `ATTRIBUTES` (same as --attest type=sbom,ATTRIBUTES)")
 	s.StringArrayVar(&f.attest, "attest", nil, "attest `type=TYPE`[,ATTRIBUTE=VALUE…] of the image, where TYPE is provenance or sbom (repeatable)")
 }
@@ -38,7 +38,8 @@ const (
 	attestSBOM       = "sbom"
 )
 
-// noDefaultAttestations is a variable of buildx.
+// noDefaultAttestations names a variable, as of buildx: a build attests only what it is
+// asked to.
 const noDefaultAttestations = "BUILDX_NO_DEFAULT_ATTESTATIONS"
 
 // attestations are what a build attests.

@@ -28,8 +28,9 @@ func newPullCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "pull [flags] NAME[:TAG|@DIGEST]",
 		Short: "Pull an image from a registry",
-		Long: `Pull an image from a registry, or what is new of it. Builds pull their base images
-themselves; this is for having them before, and for push, save and inspect.`,
+		Long: `Pull an image from a registry, or what is new of it, and with it what refers to it:
+attestations and signatures. Builds pull their base images themselves; this is for
+having them before, and for push, save and inspect.`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := checkContentTrust(c.Flags()); err != nil {
