@@ -118,12 +118,15 @@ func Read(r io.Reader, desc ocispec.Descriptor) ([]byte, error) {
 	return data, nil
 }
 
-// CheckSmall refuses a descriptor that cannot be of a manifest, index or config.
+// CheckSmall refuses a descriptor that cannot be of a manifest, index, config or statement.
 func CheckSmall(desc ocispec.Descriptor) error {
 	if err := check(desc); err != nil {
 		return err
 	}
-	if desc.Size > MaxBytes {
+	switch isStatement := MayState(desc.MediaType); {
+	case isStatement && desc.Size > MaxStatement:
+		return fmt.Errorf("blob %s has %d bytes: an attestation must not have more than %d", desc.Digest, desc.Size, MaxStatement)
+	case !isStatement && desc.Size > MaxBytes:
 		return fmt.Errorf("blob %s has %d bytes: a manifest or config must not have more than %d", desc.Digest, desc.Size, MaxBytes)
 	}
 	return nil

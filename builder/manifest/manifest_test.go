@@ -203,6 +203,8 @@ func TestRead(t *testing.T) {
 		{"bad digest", ocispec.Descriptor{Digest: "sha256:..", Size: 2}, "invalid checksum digest"},
 		{"negative", ocispec.Descriptor{Digest: right, Size: -1}, "negative size"},
 		{"too large", ocispec.Descriptor{Digest: right, Size: MaxBytes + 1}, "must not have more"},
+		{"a statement that is shorter", ocispec.Descriptor{MediaType: InToto, Digest: right, Size: MaxStatement}, "has only"},
+		{"a statement that is too large", ocispec.Descriptor{MediaType: InToto, Digest: right, Size: MaxStatement + 1}, "must not have more"},
 	} {
 		_, err := Read(bytes.NewReader(data), c.desc)
 		if (c.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
