@@ -23,7 +23,7 @@ import (
 type solved struct {
 	frontend *frontend
 	def      *pb.Definition
-	// local is the name of the local directory that it is; "" if it is none.
+	// local is the name of the local directory that def stands for; "" for other sources.
 	local string
 }
 

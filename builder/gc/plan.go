@@ -82,7 +82,7 @@ type Plan struct {
 	Downloads []Folder
 	Notes     []Folder
 	Builds    []Folder
-	// Referrers are lists of what refers to manifests that go or are not there.
+	// Referrers are lists of what refers to manifests that are removed or missing.
 	Referrers []Folder
 }
 

@@ -2,8 +2,8 @@
 // several platforms, or a copy.
 //
 // It downloads only manifests and configs. Layers that a repository lacks are copied
-// or mounted when the new image is pushed, and so is what refers to it. It does not make images of layers:
-// package export does.
+// or mounted when the new image is pushed, and so is what refers to it. It does not make
+// images of layers: package export does.
 package imagetools
 
 import (

@@ -44,8 +44,8 @@ type SBOM struct {
 }
 
 // Parts are the images of the platforms, in the order of the index, with what is attested
-// of them in the index and by referrers. What is no image is left out. warn gets what
-// is wrong with referrers, which anybody may add.
+// of them in the index and by referrers. Other manifests are left out. warn gets what is
+// wrong with referrers, which anybody who may push can add.
 func (i *Image) Parts(ctx context.Context, warn func(error)) ([]Part, error) {
 	images, attestations, err := i.documents(ctx)
 	if err != nil {
@@ -124,12 +124,16 @@ func (i *Image) part(ctx context.Context, d *manifest.Document) (Part, error) {
 	return p, nil
 }
 
-// attest reads what an attestation manifest says. What comes first of provenance counts.
+// attest reads what an attestation manifest says. The first provenance counts.
 func (i *Image) attest(ctx context.Context, p *Part, a *manifest.Document) error {
 	for _, l := range a.Layers {
 		kind := a.PredicateType(l)
-		if !manifest.MayState(l.MediaType) || p.seen[l.Digest] || kind == "" && l.MediaType == manifest.InToto ||
-			kind != "" && !isProvenance(kind) && kind != manifest.PredicateSPDX {
+		switch {
+		case !manifest.MayState(l.MediaType) || p.seen[l.Digest]:
+			continue
+		case kind == "" && l.MediaType == manifest.InToto: // BuildKit says the type
+			continue
+		case kind != "" && !isProvenance(kind) && kind != manifest.PredicateSPDX:
 			continue
 		}
 		p.seen[l.Digest] = true

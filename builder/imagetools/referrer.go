@@ -15,8 +15,8 @@ import (
 	"github.com/sinter-build/sinter/builder/source/image"
 )
 
-// Referrer is a manifest, where it is, that says of itself or of which is said that it
-// refers to Subject. It is what registry.Client.PushReferrer takes.
+// Referrer is a manifest in a registry or layout that refers to Subject, or is listed
+// there as if it did. registry.Client.PushReferrer takes it.
 type Referrer struct {
 	*Image
 	Subject digest.Digest

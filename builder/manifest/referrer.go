@@ -11,7 +11,7 @@ import (
 // MaxReferrers is how many manifests may refer to an image, its parts, and each other.
 const MaxReferrers = 1000
 
-// Referrer is a manifest or index of which is said that it refers to another.
+// Referrer is a manifest or index that is said to refer to another.
 type Referrer struct {
 	Subject digest.Digest
 	Desc    ocispec.Descriptor
@@ -46,10 +46,10 @@ func FallbackTag(subject digest.Digest) string {
 }
 
 // WalkReferrers goes from subjects to what refers to them, to that, and so on. list
-// returns what is said to refer to some manifests. visit gets each once, unless it failed
-// with what was said before of the same manifest; subjects come before what refers to
-// them, and are not visited themselves. An error ends the way to what it is about; the
-// first is returned at the end.
+// returns what is said to refer to some manifests. visit gets each manifest once, and again
+// when it failed before and the manifest is said to refer to something else. Subjects come
+// before what refers to them, and are not visited themselves. What refers to a manifest
+// that failed is left out; the first error is returned at the end.
 func WalkReferrers(subjects []digest.Digest, list func([]digest.Digest) ([]Referrer, error), visit func(Referrer) error) error {
 	done := map[digest.Digest]bool{}
 	for _, d := range subjects {

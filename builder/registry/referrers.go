@@ -22,9 +22,8 @@ const maxPages = 1000
 
 // Referrers returns what refers to the manifest or index subject in ref's repository: of
 // one artifact type, or of all if that is "". A registry that does not know of referrers
-// (distribution-spec 1.1) is asked for the index under the fallback tag. What only says
-// that it refers to subject, as a list may, is among them: who reads a referrer checks
-// that.
+// (distribution-spec 1.1) is asked for the index under the fallback tag. A list may name
+// manifests that do not refer to subject: whoever reads one calls manifest.Referrer.Check.
 func (c *Client) Referrers(ctx context.Context, ref Ref, subject digest.Digest, artifactType string) ([]ocispec.Descriptor, error) {
 	ref.Tag, ref.Digest = "", subject
 	list, err := try(ctx, c, ref, func(ctx context.Context, s *session) (list []ocispec.Descriptor, err error) {

@@ -1,7 +1,7 @@
 // Package sbom has the packages in an image found by the program sinter-sbom, which
 // holds the scanner: in sinter itself it would be more than twice as large. This
-// package finds the program, and says what the two tell each other. What becomes of
-// the documents is not its matter.
+// package finds the program, and defines what the two tell each other. It does not know
+// what becomes of the documents.
 package sbom
 
 import (

@@ -42,8 +42,7 @@ func (b *Image) Subjects() []digest.Digest {
 }
 
 // Referrers returns what the store has that refers to one of subjects, to that, and so
-// on: subjects come before what refers to them. Subjects that refer to others are not
-// among it.
+// on, but not the subjects themselves. A manifest comes before what refers to it.
 func Referrers(ctx context.Context, s *store.Store, images *image.Images, subjects ...digest.Digest) (list []Referrer, err error) {
 	find := func(subjects []digest.Digest) (found []manifest.Referrer, err error) {
 		for _, subject := range subjects {

@@ -166,8 +166,8 @@ func stepLayers(ctx context.Context, r builder.TargetResult, image layers.Chain)
 	return out, nil
 }
 
-// keptLayers says, of the first n layers of a chain, how many are in an image that has left
-// out empty ones; nil if the image has others.
+// keptLayers returns for each n how many of the first n layers of a chain are among the
+// inImage layers of an image, which leaves out empty ones; nil if the image has others.
 func keptLayers(chain layers.Chain, inImage int) []int {
 	drop := len(chain) - inImage
 	// Those of the base image stay, which are the lowest.

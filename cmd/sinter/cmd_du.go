@@ -65,8 +65,8 @@ func pieceListing(format string, table ...string) listing {
 	}, table: table}
 }
 
-// totals sums up images with their blobs and what refers to them, the rest of the cache, cache mounts,
-// and what came from the web and from repositories.
+// totals sums up images with their blobs and what refers to them, the rest of the cache,
+// cache mounts, and what came from the web and from repositories.
 func totals(s *gc.Stock, p *gc.Plan) []row {
 	ofImages := map[digest.Digest]bool{}
 	for _, img := range s.Images {
@@ -98,8 +98,8 @@ func totals(s *gc.Stock, p *gc.Plan) []row {
 	return rows
 }
 
-// sizesOf returns how many bytes the blobs of images and of their referrers take, the rest of the cache, cache
-// mounts and downloads.
+// sizesOf returns how many bytes the blobs of images and of their referrers take, the rest
+// of the cache, cache mounts and downloads.
 func sizesOf(p gc.Plan, ofImages map[digest.Digest]bool) [4]int64 {
 	images, cached := gc.Plan{Referrers: p.Referrers}, gc.Plan{Records: p.Records, Layers: p.Layers, Notes: p.Notes, Builds: p.Builds}
 	for _, b := range p.Blobs {

@@ -15,8 +15,8 @@ const AnnotationSubject = "io.containerd.manifest.subject"
 // The specification leaves open where that is, so it is found as tools keep it: as an
 // entry without a name whose manifest has a subject (oras, buildx and sinter), and in an
 // index under the fallback tag (regclient). read returns a manifest or index of the
-// layout, verified; what it cannot read counts as an image. Where nothing else is left
-// everything is one.
+// layout, verified; what it cannot read counts as an image. If no image is left, all
+// entries count as images.
 func SplitLayout(entries []ocispec.Descriptor, read func(ocispec.Descriptor) ([]byte, error)) (images []ocispec.Descriptor, referrers []manifest.Referrer) {
 	seen := map[digest.Digest]bool{}
 	add := func(d ocispec.Descriptor) bool {
