@@ -58,11 +58,21 @@ func Redactor(args map[string]string) func(string) string {
 	return func(text string) string { return Redact(secrets.Replace(text)) }
 }
 
+// RedactArg hides the value of a build argument whose name looks like a secret, however
+// short it is.
+func RedactArg(name, value string) string {
+	if !LooksSecret(name) || value == "" || value == "true" || value == "false" {
+		return value
+	}
+	return mask
+}
+
 // shortestSecret is the least length in bytes of a value that is hidden within other
 // text. Shorter ones, such as 1 or yes, stand there by chance.
 const shortestSecret = 4
 
-// secretValues hides values of arguments as they are, and as they stand between quotes.
+// secretValues hides values of arguments as they are, as they stand between quotes, and as
+// they stand in addresses.
 func secretValues(args map[string]string) *strings.Replacer {
 	var values []string
 	for name, value := range args {
@@ -70,7 +80,8 @@ func secretValues(args map[string]string) *strings.Replacer {
 			continue
 		}
 		quoted := strconv.Quote(value)
-		values = append(values, value, quoted[1:len(quoted)-1], strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(value))
+		values = append(values, value, quoted[1:len(quoted)-1], strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(value),
+			url.PathEscape(value), url.QueryEscape(value), (&url.URL{Path: value}).EscapedPath())
 	}
 	// Of two that begin alike the longer one is looked for first.
 	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })

@@ -124,12 +124,20 @@ func (b Build) invocation(p *types.ProvenancePredicateSLSA1, epoch *int64) (stri
 	return strings.ToLower(text[:25]), nil
 }
 
+// buildArg begins the names of those options of the frontend that are build arguments.
+const buildArg = "build-arg:"
+
 // capture is what BuildKit notes of a build while it runs.
 func (b Build) capture(ctx context.Context, target int) (*provenance.Capture, error) {
 	t := b.Graph.Targets[target]
 	asked := b.Graph.Asked()
 	c := &provenance.Capture{TargetPlatform: platforms.FormatAll(t.Platform)}
 	args := provenance.FilterArgs(asked.Options)
+	for key, value := range args {
+		if name, ok := strings.CutPrefix(key, buildArg); ok {
+			args[key] = parser.RedactArg(name, value)
+		}
+	}
 	for key, value := range b.VCS {
 		args["vcs:"+key] = value
 	}
@@ -267,7 +275,7 @@ func incomplete(c *provenance.Capture) error {
 func scrub(req *types.Parameters) (removed bool) {
 	before := len(req.Args)
 	maps.DeleteFunc(req.Args, func(key, _ string) bool {
-		return strings.HasPrefix(key, "build-arg:") || strings.HasPrefix(key, "label:")
+		return strings.HasPrefix(key, buildArg) || strings.HasPrefix(key, "label:")
 	})
 	req.Secrets, req.SSH = nil, nil
 	return len(req.Args) < before
@@ -285,7 +293,7 @@ func (b Build) encode(predicate any) ([]byte, error) {
 	if err := d.Decode(&v); err != nil {
 		return nil, err
 	}
-	data, err = json.MarshalIndent(hide(v, b.Graph.Redact), "", "  ")
+	data, err = json.MarshalIndent(hide(v, b.redact), "", "  ")
 	if err == nil && len(data) > manifest.MaxStatement {
 		err = hint.Add(fmt.Errorf("the provenance has %d bytes, and must not have more than %d", len(data), manifest.MaxStatement), "use mode=min")
 	}

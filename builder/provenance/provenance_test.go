@@ -179,6 +179,32 @@ func TestNoSecretIsTold(t *testing.T) {
 	}
 }
 
+// Values are hidden however short they are, in addresses, and in files that are not text.
+func TestSecretsOfAllShapesAreHidden(t *testing.T) {
+	args := map[string]string{"PIN_SECRET": "q7z", "UMLAUT_TOKEN": "Schlüssel +/é"}
+	b := newBuild(t, `
+FROM example.com/base:1
+ARG PIN_SECRET
+ARG UMLAUT_TOKEN
+RUN use
+ADD https://example.com/$UMLAUT_TOKEN/repo.git#v1 /repo
+COPY <<EOT /config
+`+"\xff"+`$UMLAUT_TOKEN
+EOT
+`, parser.Request{BuildArgs: args})
+	text := predicate(t, b, nil)
+	for _, secret := range []string{"q7z", "Schl"} {
+		if holds(text, secret) {
+			t.Errorf("%s is told:\n%s", secret, text)
+		}
+	}
+	for _, name := range []string{`"PIN_SECRET=xxxxx"`, `"build-arg:PIN_SECRET": "xxxxx"`, "example.com/xxxxx/repo.git"} {
+		if !strings.Contains(text, name) {
+			t.Errorf("%s is missing:\n%s", name, text)
+		}
+	}
+}
+
 // With an epoch, two runs state the same; without, each says when it was.
 func TestDeterministic(t *testing.T) {
 	req := parser.Request{BuildArgs: args, Epoch: "1000"}
