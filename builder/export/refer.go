@@ -41,8 +41,7 @@ func (w *writing) refer(ctx context.Context, o output.Spec, built *stored.Image)
 
 // unlessAsked makes an error about attestations that nobody has asked for a warning.
 func (w *writing) unlessAsked(ctx context.Context, o output.Spec, err error) error {
-	asked := slices.ContainsFunc(w.options(o).Attest.Asked, func(a attest.Attestation) bool { return !a.Default })
-	if err == nil || asked || ctx.Err() != nil {
+	if err == nil || w.options(o).Attest.Required() || ctx.Err() != nil {
 		return err
 	}
 	w.warn(err.Error() + "; --provenance=false leaves them out")

@@ -22,7 +22,8 @@ import (
 )
 
 // serveReferrers runs a registry that lists referrers, and says of each manifest with a
-// subject that it does. (go-containerregistry's says nothing.)
+// subject that it does. (go-containerregistry's says nothing.) In repositories below
+// refused/ it takes no manifest with a subject.
 func serveReferrers(t *testing.T) string {
 	t.Helper()
 	inner := ggcr.New(ggcr.Logger(quietLog()), ggcr.WithReferrersSupport(true))
@@ -31,6 +32,10 @@ func serveReferrers(t *testing.T) string {
 			data, err := io.ReadAll(r.Body)
 			var m ocispec.Manifest
 			if err == nil && json.Unmarshal(data, &m) == nil && m.Subject != nil {
+				if strings.HasPrefix(r.URL.Path, "/v2/refused/") {
+					http.Error(w, `{"errors":[{"code":"MANIFEST_INVALID"}]}`, http.StatusBadRequest)
+					return
+				}
 				w.Header().Set("OCI-Subject", m.Subject.Digest.String())
 			}
 			r.Body = io.NopCloser(strings.NewReader(string(data)))

@@ -47,6 +47,11 @@ func (a Attest) Referring(list []attest.Attestation) []attest.Attestation {
 	})
 }
 
+// Required reports whether somebody asked for attestations that are kept as referrers.
+func (a Attest) Required() bool {
+	return slices.ContainsFunc(a.Referring(a.Asked), func(att attest.Attestation) bool { return !att.Default })
+}
+
 // hasIndex reports whether the image of parts has an index.
 func (o Options) hasIndex(parts int) bool { return parts > 1 || o.Index || o.Attest.indexed() }
 
