@@ -47,7 +47,10 @@ func Find() (string, error) {
 		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
 			continue
 		}
-		return path, checkPlace(path)
+		if err := checkPlace(path); err != nil {
+			return "", err
+		}
+		return path, nil
 	}
 	return "", hint.Add(fmt.Errorf("an SBOM needs the program %s: not found beside sinter or on PATH", program), getHint)
 }

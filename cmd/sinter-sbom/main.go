@@ -39,7 +39,7 @@ func run(ctx context.Context, scanner *catalog.Scanner, args []string, getenv fu
 	case len(args) == 1 && args[0] == "--version":
 		_, err = fmt.Fprintln(stdout, "sinter-sbom", version())
 	case len(args) == 0 && getenv(envSource) != "":
-		err = scanDirectories(ctx, scanner, getenv)
+		err = scanDirectories(ctx, scanner, getenv, stderr)
 	default:
 		fmt.Fprint(stderr, usage)
 		return 2
@@ -52,6 +52,16 @@ func run(ctx context.Context, scanner *catalog.Scanner, args []string, getenv fu
 		return 1
 	}
 	return 0
+}
+
+// checkTemp fails where no temporary file can be made: syft unpacks archives into some,
+// and would leave out what is in them.
+func checkTemp() error {
+	dir, err := os.MkdirTemp("", "sinter-sbom-")
+	if err != nil {
+		return hint.Add(fmt.Errorf("archives cannot be unpacked: %w", err), "mount a tmpfs at /tmp, or name a directory with TMPDIR")
+	}
+	return os.Remove(dir)
 }
 
 func version() string {

@@ -117,6 +117,16 @@ func TestRequest(t *testing.T) {
 	if _, later, _ := ask(t, r); later == nil || bytes.Equal(later.Documents["image"], first.Documents["image"]) {
 		t.Error("the time of an older answer was taken")
 	}
+	// A cache that cannot be written to is not needed.
+	if err := os.RemoveAll(filepath.Join(root, cacheName)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, cacheName), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, a, stderr := ask(t, r); a == nil || len(a.Warnings) != 2 || !slices.Equal(a.Packages["image"], want) {
+		t.Errorf("without a cache: %+v, %s", a, stderr)
+	}
 	temp, err := os.ReadDir(filepath.Join(root, "tmp"))
 	if err != nil || len(temp) != 0 {
 		t.Errorf("left in the store: %v, %v", temp, err)
@@ -153,6 +163,7 @@ func TestProtocol(t *testing.T) {
 		"core/sbom/app/node_modules/a/package.json": `{"name":"a","version":"1.0.0"}`,
 		"core/sbom/same": "x",
 		"extras/sbom-base/usr/lib/b.dist-info/METADATA": "Metadata-Version: 2.1\nName: b\nVersion: 2.0\n",
+		"core/sbom/node_modules/broken/package.json":    `{"name":`,
 		"outside/node_modules/c/package.json":           `{"name":"c","version":"1.0.0"}`,
 		"out/keep":                                      "",
 	} {
@@ -177,8 +188,8 @@ func TestProtocol(t *testing.T) {
 		envSource: core, envExtras: filepath.Join(dir, "extras"), envDestination: filepath.Join(dir, "out"),
 		envEpoch: "1700000000", envPlatform: "linux/arm64/v8",
 	}
-	if code, _, stderr := call(t, env, nil); code != 0 {
-		t.Fatal(stderr)
+	if code, _, stderr := call(t, env, nil); code != 0 || !strings.Contains(stderr, "warning: ") || !strings.Contains(stderr, "/broken/package.json") {
+		t.Fatal(code, stderr)
 	}
 	for name, want := range map[string]string{"sbom": "pkg:npm/a@1.0.0", "sbom-base": "pkg:pypi/b@2.0"} {
 		data, err := os.ReadFile(filepath.Join(dir, "out", name+".spdx.json"))
@@ -230,6 +241,10 @@ func TestProtocol(t *testing.T) {
 			t.Errorf("%s=%q: %d, %s", name, wrong, code, stderr)
 		}
 		env[name] = was
+	}
+	t.Setenv("TMPDIR", filepath.Join(dir, "nowhere"))
+	if code, _, stderr := call(t, env, nil); code != 1 || !strings.Contains(stderr, "hint: mount a tmpfs at /tmp") {
+		t.Errorf("without a temporary directory: %d, %s", code, stderr)
 	}
 }
 

@@ -39,7 +39,10 @@ type statement struct {
 }
 
 // scanDirectories scans the directories that the environment names.
-func scanDirectories(ctx context.Context, scanner *catalog.Scanner, getenv func(string) string) error {
+func scanDirectories(ctx context.Context, scanner *catalog.Scanner, getenv func(string) string, stderr io.Writer) error {
+	if err := checkTemp(); err != nil {
+		return err
+	}
 	destination := getenv(envDestination)
 	if destination == "" {
 		return hint.Add(fmt.Errorf("%s is not set", envDestination), "name the directory that documents are written to with it")
@@ -48,40 +51,65 @@ func scanDirectories(ctx context.Context, scanner *catalog.Scanner, getenv func(
 	if err != nil {
 		return err
 	}
-	sources := []string{getenv(envSource)}
-	if extras := getenv(envExtras); extras != "" {
-		entries, err := os.ReadDir(extras)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", envExtras, err)
-		}
-		for _, e := range entries {
-			sources = append(sources, filepath.Join(extras, e.Name()))
-		}
+	dirs, err := sources(getenv)
+	if err != nil {
+		return err
 	}
-	for _, dir := range sources {
-		im, err := readDirectory(ctx, dir)
-		if err != nil {
-			return fmt.Errorf("reading %s: %w", dir, err)
+	for _, dir := range dirs {
+		opt := catalog.Options{
+			Name: filepath.Base(dir), Architecture: architecture(getenv(envPlatform)),
+			Format: sbom.SPDX, Created: created, Version: version(),
 		}
-		name := filepath.Base(dir)
-		found, err := scanner.Scan(ctx, im, nil, catalog.Options{
-			Name: name, Architecture: architecture(getenv(envPlatform)), Format: sbom.SPDX, Created: created, Version: version(),
-		})
-		if err != nil {
-			return err
-		}
-		data, err := json.Marshal(statement{
-			Type: "https://in-toto.io/Statement/v0.1", PredicateType: "https://spdx.dev/Document",
-			Subject: []string{}, Predicate: found.Document,
-		})
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(destination, name+".spdx.json"), data, 0o644); err != nil {
-			return fmt.Errorf("writing the document of %s: %w", name, err)
+		if err := scanDirectory(ctx, scanner, dir, destination, opt, stderr); err != nil {
+			return fmt.Errorf("scanning %s: %w", dir, err)
 		}
 	}
 	return nil
+}
+
+// sources returns the directories to scan.
+func sources(getenv func(string) string) ([]string, error) {
+	dirs := []string{getenv(envSource)}
+	extras := getenv(envExtras)
+	if extras == "" {
+		return dirs, nil
+	}
+	entries, err := os.ReadDir(extras)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", envExtras, err)
+	}
+	for _, e := range entries {
+		dirs = append(dirs, filepath.Join(extras, e.Name()))
+	}
+	return dirs, nil
+}
+
+// scanDirectory writes a statement about what is in a directory.
+func scanDirectory(ctx context.Context, scanner *catalog.Scanner, dir, destination string, opt catalog.Options, stderr io.Writer) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	im, err := readDirectory(ctx, root)
+	if err != nil {
+		return err
+	}
+	found, err := scanner.Scan(ctx, im, nil, opt)
+	if err != nil {
+		return err
+	}
+	for _, w := range found.Warnings {
+		fmt.Fprintln(stderr, "warning:", w)
+	}
+	data, err := json.Marshal(statement{
+		Type: "https://in-toto.io/Statement/v0.1", PredicateType: "https://spdx.dev/Document",
+		Subject: []string{}, Predicate: found.Document,
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(destination, opt.Name+".spdx.json"), data, 0o644)
 }
 
 // epoch returns the time of documents: SOURCE_DATE_EPOCH, or now.
@@ -104,14 +132,10 @@ func architecture(platform string) string {
 }
 
 // readDirectory returns a directory as an image of one layer.
-func readDirectory(ctx context.Context, dir string) (*catalog.Image, error) {
-	root, err := os.OpenRoot(dir)
+func readDirectory(ctx context.Context, root *os.Root) (*catalog.Image, error) {
+	tree, err := walk(ctx, root.Name())
 	if err != nil {
 		return nil, err
-	}
-	tree, err := walk(ctx, dir)
-	if err != nil {
-		return nil, errors.Join(err, root.Close())
 	}
 	return catalog.NewImage([]catalog.Layer{{}}, []*layers.Tree{tree}, func(_ context.Context, _ int, e layers.Entry) (io.ReadCloser, error) {
 		return root.Open(e.Path)

@@ -14,6 +14,7 @@ import (
 	"github.com/sinter-build/sinter/builder/sbom"
 	"github.com/sinter-build/sinter/cmd/sinter-sbom/catalog"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hostfile"
 	"github.com/sinter-build/sinter/layers/store"
 )
 
@@ -56,6 +57,9 @@ func answer(ctx context.Context, scanner *catalog.Scanner, s *store.Store, r sbo
 		if err := os.Setenv("TMPDIR", temp); err != nil {
 			return nil, err
 		}
+	}
+	if err := checkTemp(); err != nil {
+		return nil, err
 	}
 	cache := &catalog.Cache{Folder: filepath.Join(s.Root(), cacheName), Known: func(layer string) bool {
 		_, err := os.Lstat(filepath.Join(s.Root(), store.LayerPart(layers.ID(layer))))
@@ -107,7 +111,11 @@ func scan(ctx context.Context, scanner *catalog.Scanner, s *store.Store, cache *
 	if err != nil {
 		return found, err
 	}
-	return found, cache.Keep(key, found)
+	// It can be found again, and a store that can only be read is one by design.
+	if err := errors.Join(found.Unkept, cache.Keep(key, found)); err != nil && !hostfile.IsReadOnly(err) {
+		found.Warnings = append(found.Warnings, fmt.Sprintf("what was found in %s cannot be kept for the next time: %v", subject.Name, err))
+	}
+	return found, nil
 }
 
 // open returns an image of the store.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"maps"
 	"runtime"
@@ -95,9 +96,7 @@ func (c *layered) digestsOf(ctx context.Context, layer int, entries []layers.Ent
 	for _, r := range read {
 		maps.Copy(known, r)
 	}
-	if err := save(c.cache, digestsFolder, id, known); err != nil {
-		c.problems = append(c.problems, keepWarning(err)...)
-	}
+	c.unkept = errors.Join(c.unkept, save(c.cache, digestsFolder, id, known))
 	return known, nil
 }
 

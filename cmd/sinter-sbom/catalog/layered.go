@@ -30,6 +30,7 @@ type layered struct {
 	changed []bool
 
 	problems []string
+	unkept   error
 	scanned  int // how many parts were not in the cache
 }
 
@@ -120,9 +121,7 @@ func (c *layered) Catalog(ctx context.Context, _ file.Resolver) ([]pkg.Package, 
 		if !c.changed[i] {
 			continue
 		}
-		if err := save(c.cache, layersFolder, l.ID, c.layers[i]); err != nil {
-			c.problems = append(c.problems, keepWarning(err)...)
-		}
+		c.unkept = errors.Join(c.unkept, save(c.cache, layersFolder, l.ID, c.layers[i]))
 	}
 	return c.join()
 }

@@ -21,7 +21,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/builder/sbom"
-	"github.com/sinter-build/sinter/layers/hostfile"
 )
 
 // Options say what a document is like.
@@ -41,6 +40,8 @@ type Found struct {
 	Document json.RawMessage `json:"document"`
 	Packages []sbom.Package  `json:"packages"`
 	Warnings []string        `json:"warnings,omitempty"`
+	// Unkept says why something could not be kept for the next time, if so.
+	Unkept error `json:"-"`
 	// Scanned is how many times a cataloger had to look at a layer, since nothing was
 	// known of it.
 	Scanned int `json:"-"`
@@ -96,7 +97,7 @@ func (s *Scanner) Scan(ctx context.Context, im *Image, cache *Cache, opt Options
 	if err := c.addDigests(ctx, made, opt.Format); err != nil {
 		return Found{}, fmt.Errorf("reading the files of packages in %s: %w", opt.Name, err)
 	}
-	found := Found{Packages: im.packages(made), Warnings: c.problems, Scanned: c.scanned}
+	found := Found{Packages: im.packages(made), Warnings: c.problems, Unkept: c.unkept, Scanned: c.scanned}
 	found.Document, err = document(made, opt)
 	if err != nil {
 		return Found{}, fmt.Errorf("writing the document of %s: %w", opt.Name, err)
@@ -161,12 +162,4 @@ func evidence(p pkg.Package) file.Location {
 		return file.Location{}
 	}
 	return all[max(i, 0)]
-}
-
-// keepWarning says that what was found could not be kept, unless that is so by design.
-func keepWarning(err error) []string {
-	if hostfile.IsReadOnly(err) {
-		return nil
-	}
-	return []string{fmt.Sprintf("what was found cannot be kept for the next time: %v", err)}
 }
