@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -22,8 +23,11 @@ type index struct {
 	// paths are the regular files and symlinks that the image shows, in the order of
 	// layers.ComparePaths, and the layers that they are from.
 	paths []indexed
-	// named are the places in paths of those with a name.
-	named map[string][]int32
+	// named are the places in paths of those with a name, names are all names in order,
+	// and suffixed are those that end with what path.Ext returns.
+	named    map[string][]int32
+	names    []string
+	suffixed map[string][]string
 
 	mu    sync.Mutex
 	known map[string][]match // by pattern
@@ -43,7 +47,7 @@ type match struct {
 }
 
 func newIndex(im *Image) (*index, error) {
-	x := &index{im: im, named: map[string][]int32{}, known: map[string][]match{}}
+	x := &index{im: im, named: map[string][]int32{}, suffixed: map[string][]string{}, known: map[string][]match{}}
 	err := im.view.Walk(func(e layers.Entry, layer int) error {
 		if e.Kind != layers.File && e.Kind != layers.Symlink {
 			return nil
@@ -56,6 +60,11 @@ func newIndex(im *Image) (*index, error) {
 		x.paths = append(x.paths, indexed{e.Path, int32(layer), e.Kind == layers.Symlink})
 		return nil
 	})
+	x.names = slices.Sorted(maps.Keys(x.named))
+	for _, name := range x.names {
+		ext := path.Ext(name)
+		x.suffixed[ext] = append(x.suffixed[ext], name)
+	}
 	return x, err
 }
 
@@ -114,18 +123,24 @@ func (x *index) search(pattern string) []match {
 	return files
 }
 
-// candidates calls fn for the files below dir whose names can match a pattern.
+// candidates calls fn for the files below dir whose names can match a pattern, in the
+// order of paths.
 func (x *index) candidates(dir, pattern string, fn func(indexed)) {
 	last := pattern[strings.LastIndexByte(pattern, '/')+1:]
-	if strings.Count(last, "{") == strings.Count(last, "}") && !hasMeta(last) {
-		for _, i := range x.named[last] {
-			if layers.Under(x.paths[i].path, dir) {
-				fn(x.paths[i])
+	matches := namePattern(last)
+	if dir == "" {
+		var found []int32
+		for _, name := range x.likely(last) {
+			if matches(name) {
+				found = append(found, x.named[name]...)
 			}
+		}
+		slices.Sort(found)
+		for _, i := range found {
+			fn(x.paths[i])
 		}
 		return
 	}
-	matches := namePattern(last)
 	from := sort.Search(len(x.paths), func(i int) bool { return layers.ComparePaths(x.paths[i].path, dir) >= 0 })
 	for _, c := range x.paths[from:] {
 		if !layers.Under(c.path, dir) {
@@ -137,11 +152,32 @@ func (x *index) candidates(dir, pattern string, fn func(indexed)) {
 	}
 }
 
+// likely returns the names that can match the last part of a pattern: few, of the
+// patterns that syft has.
+func (x *index) likely(last string) []string {
+	before, after, star := strings.Cut(last, "*")
+	ext := path.Ext(after)
+	switch {
+	case !balanced(last):
+		return x.names
+	case star && before == "" && !hasMeta(after) && ext != "":
+		return x.suffixed[ext]
+	case star && hasMeta(before), !star && hasMeta(last):
+		return x.names
+	}
+	from, _ := slices.BinarySearch(x.names, before)
+	list := x.names[from:]
+	return list[:sort.Search(len(list), func(i int) bool { return !strings.HasPrefix(list[i], before) })]
+}
+
+// balanced is false of a part of a pattern in which braces were cut.
+func balanced(part string) bool { return strings.Count(part, "{") == strings.Count(part, "}") }
+
 // namePattern returns what tells quickly of most names that they do not match the last
 // part of a pattern.
 func namePattern(last string) func(name string) bool {
 	switch before, after, star := strings.Cut(last, "*"); {
-	case strings.Count(last, "{") != strings.Count(last, "}"), strings.Contains(last, "**"):
+	case !balanced(last), strings.Contains(last, "**"):
 		return func(string) bool { return true }
 	case star && !hasMeta(before) && !hasMeta(after):
 		return func(name string) bool { return strings.HasPrefix(name, before) && strings.HasSuffix(name, after) }

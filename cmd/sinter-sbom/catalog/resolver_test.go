@@ -120,7 +120,7 @@ func TestGlobIsDoublestars(t *testing.T) {
 		for range random.IntN(3) {
 			pattern += "/" + pick("*", "**", "a", "{a,b}", "?", "x.*")
 		}
-		pattern += "/" + pick("*", "*.f", "f.jar.f", "{f,f.jar}.f", "**", "{a/f.f,b/*}", "[a-g]*", "*.*.f")
+		pattern += "/" + pick("*", "*.f", "f.jar.f", "{f,f.jar}.f", "**", "{a/f.f,b/*}", "[a-g]*", "*.*.f", "f*", "META*", "*.so.1.f", "g*.f", "zz*")
 		found, err := im.files.glob(pattern)
 		if err != nil {
 			t.Fatal(err)
