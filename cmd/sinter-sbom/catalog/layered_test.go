@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -252,4 +253,57 @@ func FuzzKept(f *testing.F) {
 			im.at("/" + path)
 		}
 	})
+}
+
+// TestAgreesWithSyft: of images of random layers, the packages are those that syft
+// finds in what the layers come to, with and without a cache.
+func TestAgreesWithSyft(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	eco := ecosystems(t)
+	kinds := slices.Sorted(maps.Keys(eco))
+	cache := testCache(t)
+	ids := map[string]string{} // of layers with the same files
+	for range 25 {
+		var list []files
+		squashed := files{}
+		for range 1 + random.IntN(4) {
+			layer := maps.Clone(eco[kinds[random.IntN(len(kinds))]].files)
+			for _, path := range slices.Sorted(maps.Keys(layer)) {
+				if random.IntN(5) == 0 {
+					delete(layer, path)
+				}
+			}
+			for _, path := range slices.Sorted(maps.Keys(squashed)) {
+				if _, ok := layer[path]; !ok && random.IntN(6) == 0 {
+					layer[strings.TrimSuffix(path, "*")] = "gone"
+					delete(squashed, path)
+				}
+			}
+			for path, content := range layer {
+				if content != "gone" {
+					squashed[path] = content
+				}
+			}
+			list = append(list, layer)
+		}
+		im := testImage(t, list...)
+		for i, l := range list {
+			text := fmt.Sprint(l)
+			if ids[text] == "" {
+				ids[text] = fmt.Sprintf("layer-%d", len(ids))
+			}
+			im.Layers[i].ID = ids[text]
+		}
+		found, err := scanner.Scan(t.Context(), im, cache, options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := purls(found), syfts(t, squashed); !slices.Equal(got, want) {
+			t.Errorf("of %v\nfound %q,\nsyft  %q", slices.Sorted(maps.Keys(squashed)), got, want)
+		}
+		fresh := scanned(t, nil, list...)
+		if !bytes.Equal(found.Document, fresh.Document) {
+			t.Error("a cache changes the document")
+		}
+	}
 }
