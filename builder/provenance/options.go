@@ -87,7 +87,7 @@ func (o *Options) set(key, value string) error {
 		}
 	default:
 		return hint.Add(fmt.Errorf("option %q is not known for type=provenance", key),
-			"the options are mode, version, builder-id, inline-only, reproducible, complete-materials, filename and disabled")
+			"the options are mode, version, builder-id, inline-only, reproducible, complete-materials, filename, attestation-manifest and disabled")
 	}
 	return nil
 }
