@@ -229,16 +229,17 @@ func canonicalAttest(kind, text string) string {
 	return "type=" + kind + "," + text
 }
 
-// parseAttest reads the value of --attest. attrs is nil when it is disabled.
+// parseAttest reads the value of --attest. attrs is nil when it is disabled. Their names
+// keep their case, as in buildx: a generator gets them as parts of variables' names.
 func parseAttest(text string) (kind string, attrs map[string]string, err error) {
-	fields, err := csvFields(text)
+	fields, err := csvPairs(text)
 	if err != nil {
 		return "", nil, err
 	}
 	attrs = map[string]string{}
 	disabled := false
 	for _, field := range fields {
-		switch key, value := field[0], field[1]; key {
+		switch key, value := field[0], field[1]; strings.ToLower(key) {
 		case "type":
 			kind = value
 		case "disabled":

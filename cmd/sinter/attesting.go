@@ -117,6 +117,9 @@ func (a *attesting) packages(ctx context.Context, r builder.TargetResult, image 
 	if err != nil {
 		return nil, err
 	}
+	if r.Scan != nil && len(files) == 0 {
+		a.warn(fmt.Sprintf("the scanner %s has written no list of packages: the image has none", a.wanted.sbom.Generator))
+	}
 	list, err := attest.Unbundle(files, parser.CoreScan)
 	if err != nil {
 		return nil, err

@@ -243,6 +243,15 @@ func pairs(flag string, list []string) (map[string]string, error) {
 // csvFields reads "key=value,key=value" with CSV quoting, as docker does; a
 // field without "=" has an empty value.
 func csvFields(text string) ([][2]string, error) {
+	pairs, err := csvPairs(text)
+	for i := range pairs {
+		pairs[i][0] = strings.ToLower(pairs[i][0])
+	}
+	return pairs, err
+}
+
+// csvPairs is csvFields with names as they are written.
+func csvPairs(text string) ([][2]string, error) {
 	r := csv.NewReader(strings.NewReader(text))
 	fields, err := r.Read()
 	if err != nil {
@@ -251,7 +260,7 @@ func csvFields(text string) ([][2]string, error) {
 	out := make([][2]string, 0, len(fields))
 	for _, field := range fields {
 		name, value, _ := strings.Cut(field, "=")
-		out = append(out, [2]string{strings.ToLower(strings.TrimSpace(name)), value})
+		out = append(out, [2]string{strings.TrimSpace(name), value})
 	}
 	return out, nil
 }
