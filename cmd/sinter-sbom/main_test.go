@@ -18,6 +18,15 @@ import (
 	"github.com/sinter-build/sinter/layers/store"
 )
 
+// TestMain makes the test's binary sinter-sbom itself for those that run it as such.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "sinter-sbom" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
 // scanner is one for all tests: it takes a second to make.
 var scanner = catalog.NewScanner()
 
@@ -284,5 +293,37 @@ func TestWalk(t *testing.T) {
 	end()
 	if _, err := walk(ctx, dir); err == nil {
 		t.Error("a walk that was told to end goes on")
+	}
+}
+
+// TestScan: sinter finds the program on PATH, and both understand each other.
+func TestScan(t *testing.T) {
+	root, chain := newStore(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(t.TempDir(), "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, filepath.Join(bin, "sinter-sbom")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin)
+	r := sbom.Request{
+		Store: root, Format: sbom.CycloneDX, Created: exporttest.Noon, Subjects: []sbom.Subject{{Name: "image", Layers: chain}},
+	}
+	a, err := sbom.Scan(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(a.Documents["image"]); len(a.Packages["image"]) != 2 || !strings.Contains(text, `"bomFormat":"CycloneDX"`) {
+		t.Errorf("%+v, %.200s", a.Packages, text)
+	}
+	r.Subjects[0].Layers[1].ID = "gone"
+	r.Subjects[0].Layers[1].Descriptor.Digest = "sha256:" + layersDigest
+	if a, err := sbom.Scan(t.Context(), r); err == nil || !strings.Contains(err.Error(), "reading the layers of image") {
+		t.Errorf("%v, %v", a, err)
 	}
 }
