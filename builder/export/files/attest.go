@@ -113,14 +113,26 @@ func (f *Files) sum(ctx context.Context, r *rootfs, e layers.Entry, layer int) (
 	return d, errors.Join(err, content.Close())
 }
 
-// walkStatements calls fn for the statements, after everything else.
-func (r rootfs) walkStatements(fn func(e layers.Entry, layer int) error) error {
-	for _, name := range slices.Sorted(maps.Keys(r.statements)) {
-		e := layers.Entry{Path: name, Kind: layers.File, Mode: 0o600, Size: int64(len(r.statements[name])), ModTime: layers.MadeTime}
-		r.clamp(&e)
-		if err := fn(e, statementLayer); err != nil {
+// withStatements returns fn for a walk through the files, which passes each statement in its
+// place among them; rest passes those that come after all files.
+func (r rootfs) withStatements(fn func(e layers.Entry, layer int) error) (merged func(e layers.Entry, layer int) error, rest func() error) {
+	names := slices.SortedFunc(maps.Keys(r.statements), layers.ComparePaths)
+	pass := func(isNext func(name string) bool) error {
+		for len(names) > 0 && isNext(names[0]) {
+			e := layers.Entry{Path: names[0], Kind: layers.File, Mode: 0o600, Size: int64(len(r.statements[names[0]])), ModTime: layers.MadeTime}
+			r.clamp(&e)
+			if err := fn(e, statementLayer); err != nil {
+				return err
+			}
+			names = names[1:]
+		}
+		return nil
+	}
+	merged = func(e layers.Entry, layer int) error {
+		if err := pass(func(name string) bool { return layers.ComparePaths(name, e.Path) < 0 }); err != nil {
 			return err
 		}
+		return fn(e, layer)
 	}
-	return nil
+	return merged, func() error { return pass(func(string) bool { return true }) }
 }

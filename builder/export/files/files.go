@@ -132,6 +132,7 @@ func (r rootfs) walk(fn func(e layers.Entry, layer int) error) error {
 			return err
 		}
 	}
+	fn, rest := r.withStatements(fn)
 	err := r.view.Walk(func(e layers.Entry, layer int) error {
 		if e.Path == r.source || !layers.Under(e.Path, r.source) {
 			return nil
@@ -145,7 +146,7 @@ func (r rootfs) walk(fn func(e layers.Entry, layer int) error) error {
 	if err != nil {
 		return err
 	}
-	return r.walkStatements(fn)
+	return rest()
 }
 
 // clamp gives e the time that the build was given, if any.
