@@ -3,7 +3,9 @@ package gc
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -308,9 +310,19 @@ func TestApply(t *testing.T) {
 	if err := os.Chmod(locked, 0); err != nil {
 		t.Fatal(err)
 	}
+	found := filepath.Join(env.Store.Root(), "sbom", "answers", "x")
+	if err := os.MkdirAll(filepath.Dir(found), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(found, []byte("packages"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	p, err := Prune(ctx, env, Options{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(found); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what is noted of packages stays: %v", err)
 	}
 	if got := fmt.Sprintf("%d images, %d records, %d layers, %d blobs, %d mounts", len(p.Images), len(p.Records), len(p.Layers), len(p.Blobs), len(p.Mounts)); got != "1 images, 1 records, 1 layers, 3 blobs, 1 mounts" {
 		t.Errorf("plan: %s", got)

@@ -32,8 +32,9 @@ var mountDirs = []string{"mounts"}
 // downloadDirs are the folders of the store that hold what came from elsewhere.
 var downloadDirs = []string{"downloads", "git"}
 
-// noteDirs are the folders of the store that hold notes.
-var noteDirs = []string{"content", "contexts"}
+// noteDirs are the folders of the store that hold notes. What sinter-sbom notes of layers
+// and images is in sbom.
+var noteDirs = []string{"content", "contexts", "sbom"}
 
 // buildDirs are the folders of the store that hold what builds did.
 var buildDirs = []string{"builds", "listings"}
