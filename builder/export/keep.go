@@ -74,7 +74,7 @@ func (w *writing) push(ctx context.Context, o output.Spec, built *stored.Image, 
 func (w *writing) pushReferrers(ctx context.Context, client *registry.Client, o output.Spec, built *stored.Image, name string, part func(string) func()) error {
 	list, err := w.referrers(ctx, o, built)
 	if err != nil || len(list) == 0 {
-		return err
+		return w.unlessAsked(ctx, o, err)
 	}
 	done := part("pushing attestations to " + repository(name))
 	for _, r := range list {
