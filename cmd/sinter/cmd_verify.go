@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -247,7 +248,9 @@ func verifyReferrers(ctx context.Context, env gc.Env, repair bool) (lines []stri
 		}
 		for _, d := range slices.Sorted(maps.Keys(wrong)) {
 			line := fmt.Sprintf("what refers to %s: %v", subject, wrong[d])
-			if repair {
+			// Another error, such as one of the disk, says nothing about the referrer.
+			gone := errors.Is(wrong[d], image.ErrDamaged) || errors.Is(wrong[d], fs.ErrNotExist) || is[*manifest.DamagedError](wrong[d])
+			if repair && gone {
 				if err := env.Images.RemoveReferrer(ctx, subject, d); err != nil {
 					return nil, 0, err
 				}
