@@ -61,7 +61,11 @@ func checkPlace(path string) error {
 		return hint.Add(fmt.Errorf("%s is in %s, which PATH names by a relative path", program, filepath.Dir(path)),
 			"write absolute paths into PATH")
 	}
-	for _, p := range []string{filepath.Dir(path), path} {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	for _, p := range []string{filepath.Dir(path), filepath.Dir(real), real} {
 		info, err := os.Stat(p)
 		if err != nil {
 			return err
@@ -121,7 +125,7 @@ func ReadAnswer(data []byte, r Request) (*Answer, error) {
 		return nil, hint.Add(err, getHint)
 	}
 	for _, s := range r.Subjects {
-		if len(a.Documents[s.Name]) == 0 {
+		if !bytes.HasPrefix(a.Documents[s.Name], []byte("{")) {
 			return nil, fmt.Errorf("its answer has no document of %q", s.Name)
 		}
 		for _, p := range a.Packages[s.Name] {

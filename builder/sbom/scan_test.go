@@ -64,6 +64,14 @@ func TestFind(t *testing.T) {
 	if _, err := Find(); err == nil || !strings.Contains(err.Error(), "writable by everybody") {
 		t.Error("a program that everybody can replace is run:", err)
 	}
+	links := private(t)
+	if err := os.Symlink(filepath.Join(open, program), filepath.Join(links, program)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", links)
+	if _, err := Find(); err == nil || !strings.Contains(err.Error(), "writable by everybody") {
+		t.Error("a program that everybody can replace is run by its symlink:", err)
+	}
 	t.Chdir(second)
 	t.Setenv("PATH", ".")
 	if _, err := Find(); err == nil || !strings.Contains(err.Error(), "relative path") {
@@ -98,13 +106,14 @@ func TestRun(t *testing.T) {
 		t.Errorf("%+v, %v", a, err)
 	}
 	for name, c := range map[string]struct{ script, want string }{
-		"failed":            {"echo 'error: no such layer' >&2; exit 1", "no such layer"},
-		"failed in silence": {"exit 3", "exit status 3"},
-		"killed":            {"kill -9 $$", "signal: killed"},
-		"not JSON":          {"echo hello", "reading its answer"},
-		"nothing":           {":", "reading its answer"},
-		"other protocol":    {`echo '{"protocol":99}'`, "protocol 99"},
-		"no document":       {fmt.Sprintf(`echo '{"protocol":%d}'`, Protocol), `no document of "image"`},
+		"failed":                {"echo 'error: no such layer' >&2; exit 1", "no such layer"},
+		"failed in silence":     {"exit 3", "exit status 3"},
+		"killed":                {"kill -9 $$", "signal: killed"},
+		"not JSON":              {"echo hello", "reading its answer"},
+		"nothing":               {":", "reading its answer"},
+		"other protocol":        {`echo '{"protocol":99}'`, "protocol 99"},
+		"no document":           {fmt.Sprintf(`echo '{"protocol":%d}'`, Protocol), `no document of "image"`},
+		"a text for a document": {fmt.Sprintf(`echo '{"protocol":%d,"documents":{"image":"x"}}'`, Protocol), `no document of "image"`},
 		"no such layer": {fmt.Sprintf(`echo '{"protocol":%d,"documents":{"image":{}},"packages":{"image":[{"name":"p","layer":1}]}}'`, Protocol),
 			`package "p" in layer 1 of 1`},
 		"much to say": {"head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 1", "xxx"},
