@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/moby/buildkit/client"
 )
 
 // Everything that is opened when it is first asked for may be asked for by several
@@ -40,5 +43,15 @@ func TestAppInParallel(t *testing.T) {
 	wg.Wait()
 	if err := a.close(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// Warnings quote files of images and answers of servers, which a terminal must not obey.
+func TestWarningsAreLegible(t *testing.T) {
+	var said bytes.Buffer
+	(&app{stderr: &said}).warn("file \x1b]0;x\a")
+	printWarnings(&said, []client.VertexWarning{{Short: []byte("registry \x1b[2J")}})
+	if want := "warning: file \ufffd]0;x\ufffd\nwarning: registry \ufffd[2J\n"; said.String() != want {
+		t.Errorf("said %q, want %q", said.String(), want)
 	}
 }

@@ -63,7 +63,7 @@ func (a *app) redact(text string) string {
 
 // warn says something once, however many goroutines come upon it.
 func (a *app) warn(text string) {
-	if text = a.redact(text); a.warned.add(text) {
+	if text = legible(a.redact(text)); a.warned.add(text) {
 		a.sayWarning(text)
 	}
 }
@@ -127,7 +127,7 @@ func printWarnings(w io.Writer, warnings []client.VertexWarning) {
 }
 
 func warningText(w client.VertexWarning) string {
-	text := string(w.Short)
+	text := legible(string(w.Short))
 	if w.SourceInfo != nil && len(w.Range) > 0 {
 		line := w.Range[0].Start.Line
 		// The checks say the line as well.
