@@ -55,7 +55,7 @@ func walk(ctx context.Context, dir string) (*layers.Tree, error) {
 	return t, err
 }
 
-// describe returns a file as an entry; sockets are none.
+// describe returns a file as an entry. Sockets are left out.
 func describe(path string, info fs.FileInfo) (layers.Entry, bool) {
 	e := layers.Entry{Path: path, Mode: layers.UnixMode(info.Mode()), ModTime: info.ModTime().UnixNano()}
 	if path == "." {

@@ -23,9 +23,11 @@ type index struct {
 	// paths are the regular files and symlinks that the image shows, in the order of
 	// layers.ComparePaths, and the layers that they are from.
 	paths []indexed
-	// named are the places in paths of those with a name, names are all names in order,
-	// and suffixed are those that end with what path.Ext returns.
-	named    map[string][]int32
+	// named are the places in paths of those with a name, and inside those in
+	// directories with a name.
+	named, inside map[string][]int32
+	// names are all names in order, and suffixed those that end with what path.Ext
+	// returns.
 	names    []string
 	suffixed map[string][]string
 
@@ -47,7 +49,10 @@ type match struct {
 }
 
 func newIndex(im *Image) (*index, error) {
-	x := &index{im: im, named: map[string][]int32{}, suffixed: map[string][]string{}, known: map[string][]match{}}
+	x := &index{
+		im: im, named: map[string][]int32{}, inside: map[string][]int32{},
+		suffixed: map[string][]string{}, known: map[string][]match{},
+	}
 	err := im.view.Walk(func(e layers.Entry, layer int) error {
 		if e.Kind != layers.File && e.Kind != layers.Symlink {
 			return nil
@@ -55,8 +60,10 @@ func newIndex(im *Image) (*index, error) {
 		if len(x.paths) == maxFiles {
 			return fmt.Errorf("more than %d files", maxFiles)
 		}
-		name := path.Base(e.Path)
+		dir, name := path.Split("/" + e.Path)
+		dir = path.Base(dir)
 		x.named[name] = append(x.named[name], int32(len(x.paths)))
+		x.inside[dir] = append(x.inside[dir], int32(len(x.paths)))
 		x.paths = append(x.paths, indexed{e.Path, int32(layer), e.Kind == layers.Symlink})
 		return nil
 	})
@@ -126,29 +133,38 @@ func (x *index) search(pattern string) []match {
 // candidates calls fn for the files below dir whose names can match a pattern, in the
 // order of paths.
 func (x *index) candidates(dir, pattern string, fn func(indexed)) {
-	last := pattern[strings.LastIndexByte(pattern, '/')+1:]
+	slash := strings.LastIndexByte(pattern, '/')
+	last := pattern[slash+1:]
 	matches := namePattern(last)
-	if dir == "" {
-		var found []int32
-		for _, name := range x.likely(last) {
-			if matches(name) {
-				found = append(found, x.named[name]...)
+	among := func(list []indexed) {
+		for _, c := range list {
+			if matches(c.path[strings.LastIndexByte(c.path, '/')+1:]) {
+				fn(c)
 			}
 		}
-		slices.Sort(found)
-		for _, i := range found {
-			fn(x.paths[i])
+	}
+	if dir != "" {
+		from := sort.Search(len(x.paths), func(i int) bool { return layers.ComparePaths(x.paths[i].path, dir) >= 0 })
+		below := x.paths[from:]
+		among(below[:sort.Search(len(below), func(i int) bool { return !layers.Under(below[i].path, dir) })])
+		return
+	}
+	parent := pattern[strings.LastIndexByte(pattern[:max(slash, 0)], '/')+1 : max(slash, 0)]
+	if strings.HasPrefix(last, "*") && last != "**" && balanced(last) && parent != "" && !strings.ContainsAny(parent, meta+"]}") {
+		for _, i := range x.inside[parent] {
+			among(x.paths[i : i+1])
 		}
 		return
 	}
-	from := sort.Search(len(x.paths), func(i int) bool { return layers.ComparePaths(x.paths[i].path, dir) >= 0 })
-	for _, c := range x.paths[from:] {
-		if !layers.Under(c.path, dir) {
-			return
+	var found []int32
+	for _, name := range x.likely(last) {
+		if matches(name) {
+			found = append(found, x.named[name]...)
 		}
-		if matches(c.path[strings.LastIndexByte(c.path, '/')+1:]) {
-			fn(c)
-		}
+	}
+	slices.Sort(found)
+	for _, i := range found {
+		fn(x.paths[i])
 	}
 }
 
