@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sinter-build/sinter/parser"
 )
 
 // gitLabelsVariable asks for labels that say which commit an image is made of.
@@ -128,7 +130,7 @@ func gitRemote(ctx context.Context, dir string) string {
 			u.User = nil
 			address = u.String()
 		}
-		return address
+		return parser.Redact(address) // of other schemes, and of what is not quite a URL
 	}
 	return ""
 }
