@@ -125,7 +125,7 @@ func (a *app) root() (string, error) {
 // storeEntries are what stands in a store's folder.
 var storeEntries = []string{
 	"oci-layout", "index.json", "index.copy", "blobs", "blobs/sha256", "layers", "steps", "content", "contexts", "mounts",
-	"downloads", "git", "builds", "listings", "referrers", "tmp", "locks", "unsynced", "replaced",
+	"downloads", "git", "builds", "listings", "referrers", "sbom", "tmp", "locks", "unsynced", "replaced",
 }
 
 // ownRoot is root, refused when it is not this user's: whoever can write to a store

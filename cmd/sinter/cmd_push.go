@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sinter-build/sinter/builder/export"
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
+	"github.com/sinter-build/sinter/builder/stored"
 )
 
 type pushFlags struct {
@@ -105,12 +107,11 @@ func (a *app) pushImage(ctx context.Context, f *pushFlags, lib library, n namedI
 	if err != nil {
 		return err
 	}
+	var refused error
 	err = a.showing(ctx, f.showFlags, "pushing "+name.String(), func(report func(progress.Update)) error {
 		err := client.Push(ctx, name.String(), built, report)
-		for _, r := range referrers {
-			if err == nil {
-				err = client.PushReferrer(ctx, name.Repository(), r, report)
-			}
+		if err == nil {
+			referrers, refused, err = pushReferrers(ctx, client, name, referrers, report)
 		}
 		if err == nil || isInterrupted(ctx, err) {
 			return err
@@ -119,6 +120,9 @@ func (a *app) pushImage(ctx context.Context, f *pushFlags, lib library, n namedI
 	})
 	if err != nil {
 		return err
+	}
+	if refused != nil {
+		a.warn(fmt.Sprintf("%s is pushed, but not its provenance: %v", name, refused))
 	}
 	if f.quiet {
 		_, err = fmt.Fprintln(a.stdout, built.Digest())
@@ -133,4 +137,23 @@ func (a *app) pushImage(ctx context.Context, f *pushFlags, lib library, n namedI
 	}
 	_, err = fmt.Fprintf(a.stdout, "%s: referrers: %d size: %s\n", name, len(referrers), humanSize(size))
 	return err
+}
+
+// pushReferrers pushes what refers to an image that is pushed, and returns what went. That
+// a registry does not take provenance, which every build makes by itself, is told as
+// refused: who has not asked for it has all that they wanted.
+func pushReferrers(ctx context.Context, client *registry.Client, name registry.Ref, list []stored.Referrer, report func(progress.Update)) (pushed []stored.Referrer, refused, err error) {
+	for _, r := range list {
+		err := client.PushReferrer(ctx, name.Repository(), r, report)
+		provenance := r.Desc.ArtifactType == manifest.AttestationType && strings.HasPrefix(r.Desc.Annotations[manifest.PredicateTypeKey], manifest.PredicateSLSA)
+		switch {
+		case err == nil:
+			pushed = append(pushed, r)
+		case !provenance || ctx.Err() != nil:
+			return pushed, nil, fmt.Errorf("the image is pushed, but not all that refers to it: %w", err)
+		default:
+			refused = err
+		}
+	}
+	return pushed, refused, nil
 }

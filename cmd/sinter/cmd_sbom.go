@@ -67,7 +67,8 @@ func (a *app) sbom(ctx context.Context, f *sbomFlags, text string) error {
 		}
 		name := displayName(n)
 		format := f.document()
-		r := sbom.Request{Store: lib.Store.Root(), Format: format, Created: time.Now().UTC().Truncate(time.Second)}
+		// With the image's own time the document is the same each time, and is found again.
+		r := sbom.Request{Store: lib.Store.Root(), Format: format, Created: m.Created.UTC().Truncate(time.Second)}
 		if format == "" {
 			r.Format = sbom.SPDX
 		}
