@@ -57,6 +57,18 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// TestPathsThatAreNotUTF8: a package is not hidden by the name of its directory, whether
+// its layer is scanned or was before.
+func TestPathsThatAreNotUTF8(t *testing.T) {
+	cache := testCache(t)
+	for _, when := range []string{"first", "again"} {
+		found := scanned(t, cache, npm("x", "1.0.0"), files{"/app/node_modules/\xffy/package.json": `{"name":"y","version":"2.0.0"}`})
+		if got, want := names(found), []string{"npm x 1.0.0 0", "npm y 2.0.0 1"}; !slices.Equal(got, want) {
+			t.Errorf("%s: found %q, want %q", when, got, want)
+		}
+	}
+}
+
 // TestOwnedByDistribution: a program that a package of the distribution owns is not one
 // of its own, also if the package's database is in a higher layer.
 func TestOwnedByDistribution(t *testing.T) {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/anchore/syft/syft"
 	"github.com/anchore/syft/syft/artifact"
@@ -21,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/builder/sbom"
+	"github.com/sinter-build/sinter/layers"
 )
 
 // Options say what a document is like.
@@ -141,7 +144,7 @@ func (im *Image) packages(s *syftsbom.SBOM) []sbom.Package {
 	var list []sbom.Package
 	for _, p := range s.Artifacts.Packages.Sorted() {
 		at := evidence(p)
-		_, layer, ok := im.view.Lookup(at.RealPath)
+		layer, ok := im.layerOf(at.RealPath)
 		if !ok {
 			continue
 		}
@@ -150,6 +153,22 @@ func (im *Image) packages(s *syftsbom.SBOM) []sbom.Package {
 		})
 	}
 	return list
+}
+
+// layerOf returns the layer that a file is from. What is kept of layers is JSON, in which
+// U+FFFD stands for each byte of a path that is not UTF-8.
+func (im *Image) layerOf(path string) (layer int, ok bool) {
+	if _, layer, ok = im.view.Lookup(path); ok || !strings.ContainsRune(path, utf8.RuneError) {
+		return layer, ok
+	}
+	path = strings.TrimPrefix(path, "/")
+	err := im.view.Walk(func(e layers.Entry, at int) error {
+		if string([]rune(e.Path)) == path {
+			layer, ok = at, true
+		}
+		return nil
+	})
+	return layer, ok && err == nil
 }
 
 // evidence returns the file that tells of a package.
