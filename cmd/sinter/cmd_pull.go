@@ -116,9 +116,14 @@ func (p *pulling) platform(ctx context.Context, platform ocispec.Platform, ask b
 // store, without which the image could not be pushed or saved whole. Many a mirror
 // does not have it, so that is not an error.
 func (p *pulling) attestations(ctx context.Context, platform ocispec.Platform) error {
-	list, err := p.sources.Attestations(ctx, p.ref.String(), platform)
+	list, referring, err := p.sources.Attestations(ctx, p.ref.String(), platform)
 	if err == nil {
 		err = p.downloadAll(ctx, list)
+	}
+	for _, r := range referring {
+		if err == nil {
+			err = p.Images.AddReferrer(ctx, r.Subject, r.Desc)
+		}
 	}
 	if err != nil && ctx.Err() == nil && !isFull(err) {
 		p.warn(fmt.Sprintf("image %s is pulled without its attestations: %v", p.ref, err))

@@ -14,40 +14,44 @@ import (
 
 // Attestations keeps the manifests and configs of what the index that ref names
 // attests of its images, as far as these are in the store; that for the platform
-// pulled is. It returns the layers of the attestations, which are to be fetched.
-func (f *Finder) Attestations(ctx context.Context, ref string, pulled ocispec.Platform) ([]layers.Layer, error) {
+// pulled is. It returns the layers of the attestations, which are to be fetched, and those
+// attestations that refer to their image by themselves, and so can go with it without the
+// index.
+func (f *Finder) Attestations(ctx context.Context, ref string, pulled ocispec.Platform) (list []layers.Layer, referring []manifest.Referrer, err error) {
 	named, err := registry.ParseRef(ref)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	desc, _, err := f.open(ctx, named, &pulled, false)
 	if err != nil || !manifest.IsIndex(desc.MediaType) {
-		return nil, err
+		return nil, nil, err
 	}
 	data, err := f.blob(ctx, named, desc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	index, err := manifest.Parse(desc, data)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var list []layers.Layer
 	for _, d := range index.Manifests {
 		if !f.isAttested(index, d) {
 			continue
 		}
-		blobs, err := f.attestation(ctx, named, d)
+		m, err := f.attestation(ctx, named, d)
 		if err != nil {
-			return nil, fmt.Errorf("attestation %s: %w", d.Digest, err)
+			return nil, nil, fmt.Errorf("attestation %s: %w", d.Digest, err)
 		}
-		for _, b := range blobs {
+		if m.Subject != nil && m.Subject.Digest.String() == d.Annotations[manifest.ReferenceDigest] {
+			referring = append(referring, manifest.Referrer{Subject: m.Subject.Digest, Desc: m.Referrer()})
+		}
+		for _, b := range m.Layers {
 			list = append(list, layers.Layer{
 				ID: layers.ID(b.Digest.Encoded()), Descriptor: b, Origins: []string{named.Repository()},
 			})
 		}
 	}
-	return list, nil
+	return list, referring, nil
 }
 
 // isAttested reports whether d attests something of an image of the index that is
@@ -65,16 +69,15 @@ func (f *Finder) isAttested(index *manifest.Document, d ocispec.Descriptor) bool
 	return false
 }
 
-// attestation keeps the manifest of one and its config, and returns its layers.
-func (f *Finder) attestation(ctx context.Context, ref registry.Ref, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+// attestation keeps the manifest of one and its config.
+func (f *Finder) attestation(ctx context.Context, ref registry.Ref, d ocispec.Descriptor) (*manifest.Document, error) {
 	data, err := f.blob(ctx, ref, d)
 	if err != nil {
 		return nil, err
 	}
 	m, err := manifest.Parse(d, data)
-	if err != nil || m.Config == nil {
-		return nil, err
+	if err == nil && m.Config != nil {
+		_, err = f.blob(ctx, ref, *m.Config)
 	}
-	_, err = f.blob(ctx, ref, *m.Config)
-	return m.Layers, err
+	return m, err
 }
