@@ -1,6 +1,7 @@
 package parser
 
 import (
+	"cmp"
 	"maps"
 	"sync"
 
@@ -79,9 +80,8 @@ func (f *frontend) asked(req Request) (Asked, error) {
 	if err != nil {
 		return Asked{}, err
 	}
-	if name, ok := f.opts[filenameOpt]; ok {
-		opts[filenameOpt] = name
-	}
+	// buildx names the Dockerfile also where nobody has.
+	opts[filenameOpt] = cmp.Or(f.opts[filenameOpt], "Dockerfile")
 	f.found.mu.Lock()
 	defer f.found.mu.Unlock()
 	a := Asked{Options: maps.Clone(opts), Images: f.found.list}

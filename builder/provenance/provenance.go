@@ -52,7 +52,7 @@ type Build struct {
 type Pins interface {
 	// Image returns the digest of the manifest or index that the op's reference stands for.
 	Image(ctx context.Context, op parser.Op, p ocispec.Platform) (digest.Digest, error)
-	// Commit returns the hash of the commit that was built.
+	// Commit returns the hash of the commit, or of the annotated tag, that was built.
 	Commit(ctx context.Context, op parser.Git) (string, error)
 	// Digest returns the digest of a download.
 	Digest(ctx context.Context, op parser.HTTP) (digest.Digest, error)

@@ -137,7 +137,7 @@ func TestMaterials(t *testing.T) {
 	if vcs := run.Metadata.BuildKitMetadata.VCS; vcs["revision"] != "abc" || vcs["localdir:context"] != "." {
 		t.Errorf("the repository is %v", vcs)
 	}
-	if c := p.BuildDefinition.ExternalParameters.ConfigSource; c.Path != "" || c.URI != "" {
+	if c := p.BuildDefinition.ExternalParameters.ConfigSource; c.Path != "Dockerfile" || c.URI != "" {
 		t.Errorf("the configuration is from %+v", c)
 	}
 }

@@ -148,14 +148,15 @@ func (f *Fetcher) Commit(ctx context.Context, op parser.Git) ([]byte, error) {
 	return []byte(out), err
 }
 
-// Pin returns the hash of the commit that op names.
+// Pin returns the hash of what op names: of a commit, or, as with BuildKit, of an
+// annotated tag itself.
 func (f *Fetcher) Pin(ctx context.Context, op parser.Git) (string, error) {
 	q, err := newRequest(op)
 	if err != nil {
 		return "", err
 	}
 	rev, err := f.revision(ctx, q)
-	return cmp.Or(rev.commit, rev.object), err
+	return rev.object, err
 }
 
 func newRequest(op parser.Git) (request, error) {
