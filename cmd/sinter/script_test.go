@@ -60,6 +60,7 @@ func TestMain(m *testing.M) {
 func TestScript(t *testing.T) {
 	registry, referrers := serveRegistry(t), serveReferrers(t)
 	pushBase(t, registry+"/base:latest")
+	t.Cleanup(func() { scannerProgram.remove(t) })
 	testscript.Run(t, testscript.Params{
 		Dir:                 scripts(),
 		RequireExplicitExec: true,
@@ -161,7 +162,7 @@ func runAsPlainUser(t *testing.T, ranges bool, tests string, env ...string) {
 	c.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "USER=" + who.Username, "GORACE=" + noWait,
 		scriptsVariable + "=" + filepath.Join(dir, "script"), conformanceCases + "=" + filepath.Join(dir, "conformance"),
-	}, env...)
+	}, append(env, scannerFor(t, tests)...)...)
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: credential(t, who)}
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
