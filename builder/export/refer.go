@@ -23,8 +23,9 @@ import (
 )
 
 // refer keeps, beside the image, what is attested of it and does not belong into its
-// index. What the store has of a type already is as true of these bytes as anything
-// newer: it stays, unless it was asked for and tells something else than a time.
+// index. What a build of this store has said of these bytes is as true as anything newer:
+// it stays, unless it was asked for and tells something else than a time. What others say
+// of them, which came with a pull, stays beside that, and is not believed.
 func (w *writing) refer(ctx context.Context, o output.Spec, built *stored.Image) error {
 	opts := w.options(o).Attest
 	asked := opts.Referring(opts.Asked)
@@ -77,7 +78,7 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 		if err := assemble.PutAttestations(ctx, w.Store, made); err != nil {
 			return err
 		}
-		if err := w.Images.AddReferrer(ctx, m.Desc.Digest, made.Descriptor); err != nil {
+		if err := w.Images.AddOwnReferrer(ctx, m.Desc.Digest, made.Descriptor); err != nil {
 			return err
 		}
 		stays[made.Digest] = true
@@ -99,7 +100,7 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 	return nil
 }
 
-// knownReferrers are the attestations of a manifest that the store has as referrers, by
+// knownReferrers are the attestations of a manifest that builds of this store have made, by
 // their kinds, and those that it has lost a part of. A list that is damaged is as good as
 // none: it begins anew when something is added.
 func (w *writing) knownReferrers(ctx context.Context, of ocispec.Descriptor) (known, lost map[string][]ocispec.Descriptor, err error) {
@@ -110,7 +111,7 @@ func (w *writing) knownReferrers(ctx context.Context, of ocispec.Descriptor) (kn
 	known, lost = map[string][]ocispec.Descriptor{}, map[string][]ocispec.Descriptor{}
 	for _, d := range list {
 		t := d.Annotations[manifest.PredicateTypeKey]
-		if d.ArtifactType != manifest.AttestationType || t == "" {
+		if !image.IsOwn(d) || d.ArtifactType != manifest.AttestationType || t == "" {
 			continue
 		}
 		t = attest.Attestation{Type: t}.Kind()
@@ -182,8 +183,8 @@ func (w *writing) beside(ctx context.Context, o output.Spec, built *stored.Image
 	return named, err
 }
 
-// referrers are the attestations in the store that an output wants beside the image. What
-// else refers to it, and attestations that this build was told to leave out, are not among
+// referrers are the attestations that builds of this store have made and an output wants
+// beside the image. What else refers to it, and attestations that this build was told to leave out, are not among
 // them: sinter push sends these.
 func (w *writing) referrers(ctx context.Context, o output.Spec, built *stored.Image) ([]stored.Referrer, error) {
 	opts := w.options(o).Attest
@@ -197,6 +198,6 @@ func (w *writing) referrers(ctx context.Context, o output.Spec, built *stored.Im
 	list, err := built.Beside(ctx, w.Images, built.Digest().String(), w.warn)
 	return slices.DeleteFunc(list, func(r stored.Referrer) bool {
 		kind := attest.Attestation{Type: r.Desc.Annotations[manifest.PredicateTypeKey]}.Kind()
-		return r.Desc.ArtifactType != manifest.AttestationType || !wanted[kind]
+		return !image.IsOwn(r.Desc) || !wanted[kind]
 	}), err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -115,7 +114,7 @@ func openReferrer(ctx context.Context, s *store.Store, named manifest.Referrer) 
 // Entry is the referrer as an entry of an OCI layout, which says what it refers to.
 func (r Referrer) Entry() *Image {
 	entry := *r.Image
-	entry.Desc.Annotations = maps.Clone(r.Desc.Annotations)
+	entry.Desc.Annotations = image.WithoutOwn(r.Desc.Annotations)
 	if entry.Desc.Annotations == nil {
 		entry.Desc.Annotations = map[string]string{}
 	}

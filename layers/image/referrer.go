@@ -25,17 +25,41 @@ import (
 // under a tag.
 const ReferrersDir = "referrers"
 
+// ownKey marks, in lists of the store alone, what was made here. Nobody else's word for that
+// counts, so it is taken away from what comes with a manifest.
+const ownKey = "sinter.own"
+
+// IsOwn reports whether a referrer, as Referrers describes it, was made here.
+func IsOwn(desc ocispec.Descriptor) bool { return desc.Annotations[ownKey] != "" }
+
+// AddOwnReferrer is AddReferrer for what a build of this store has made.
+func (s *Images) AddOwnReferrer(ctx context.Context, subject digest.Digest, desc ocispec.Descriptor) error {
+	return s.addReferrer(ctx, subject, desc, true)
+}
+
 // AddReferrer notes that the manifest that desc describes refers to subject, as its
 // subject field says. What was noted before stays, also of the same type; one that is
 // noted again is noted once, as desc describes it now. The caller has put the manifest
 // and its blobs into the store, and claimed subject.
 func (s *Images) AddReferrer(ctx context.Context, subject digest.Digest, desc ocispec.Descriptor) error {
+	return s.addReferrer(ctx, subject, desc, false)
+}
+
+func (s *Images) addReferrer(ctx context.Context, subject digest.Digest, desc ocispec.Descriptor, own bool) error {
 	// What lists of referrers have; the rest is for others.
 	desc = ocispec.Descriptor{
 		MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size,
-		ArtifactType: desc.ArtifactType, Annotations: desc.Annotations,
+		ArtifactType: desc.ArtifactType, Annotations: WithoutOwn(desc.Annotations),
 	}
-	if known, err := s.Referrers(subject); err == nil && slices.ContainsFunc(known, func(d ocispec.Descriptor) bool { return sameReferrer(d, desc) }) {
+	known, err := s.Referrers(subject)
+	// What was made here stays so when a pull brings it back.
+	if own || slices.ContainsFunc(known, func(d ocispec.Descriptor) bool { return d.Digest == desc.Digest && IsOwn(d) }) {
+		if desc.Annotations == nil {
+			desc.Annotations = map[string]string{}
+		}
+		desc.Annotations[ownKey] = "true"
+	}
+	if err == nil && slices.ContainsFunc(known, func(d ocispec.Descriptor) bool { return sameReferrer(d, desc) }) {
 		return nil
 	}
 	return s.changeReferrers(ctx, subject, func(list []ocispec.Descriptor) []ocispec.Descriptor {
@@ -45,6 +69,13 @@ func (s *Images) AddReferrer(ctx context.Context, subject digest.Digest, desc oc
 		}
 		return append(list, desc)
 	})
+}
+
+// WithoutOwn are the annotations of a referrer without what only this store says.
+func WithoutOwn(annotations map[string]string) map[string]string {
+	annotations = maps.Clone(annotations)
+	delete(annotations, ownKey)
+	return annotations
 }
 
 // RemoveReferrer forgets that a manifest refers to subject; it is not an error if that

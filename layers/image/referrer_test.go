@@ -146,3 +146,26 @@ func FuzzReferrers(f *testing.F) {
 		}
 	})
 }
+
+// Only this store says what was made here, and it does not forget that when a pull brings
+// the same manifest back.
+func TestOwnReferrers(t *testing.T) {
+	s := Open(t.TempDir(), nil)
+	subject := digest.FromString("subject")
+	claims, made := referrer("claims"), referrer("made")
+	claims.Annotations = map[string]string{ownKey: "true"}
+	for _, err := range []error{
+		s.AddReferrer(t.Context(), subject, claims), s.AddOwnReferrer(t.Context(), subject, made), s.AddReferrer(t.Context(), subject, made),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := s.Referrers(subject)
+	if err != nil || len(list) != 2 || IsOwn(list[0]) || !IsOwn(list[1]) {
+		t.Errorf("referrers are %+v, %v; want the second one alone to be ours", list, err)
+	}
+	if notes := WithoutOwn(list[1].Annotations); notes[ownKey] != "" || list[1].Annotations[ownKey] == "" {
+		t.Errorf("for others its annotations are %v", notes)
+	}
+}
