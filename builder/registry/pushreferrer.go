@@ -104,7 +104,7 @@ func addToIndex(index *manifest.Document, add ocispec.Descriptor) (*manifest.Doc
 		}
 		// JSON of Go takes "Manifests" for the same, and other clients do not.
 		if len(entries) != len(index.Manifests) {
-			return nil, errors.New("its field manifests is spelled otherwise")
+			return nil, errors.New("it has the field manifests in another spelling")
 		}
 		maps.Copy(fields, old)
 	}
@@ -120,7 +120,7 @@ func addToIndex(index *manifest.Document, add ocispec.Descriptor) (*manifest.Doc
 		return nil, err
 	}
 	if len(data) > manifest.MaxBytes {
-		return nil, errors.New("there is no room for one more")
+		return nil, fmt.Errorf("with one more entry it would have more than %d bytes", manifest.MaxBytes)
 	}
 	return manifest.Parse(ocispec.Descriptor{
 		MediaType: ocispec.MediaTypeImageIndex, Digest: digest.FromBytes(data), Size: int64(len(data)),

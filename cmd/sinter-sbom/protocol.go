@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/sbom"
 	"github.com/sinter-build/sinter/cmd/sinter-sbom/catalog"
 	"github.com/sinter-build/sinter/layers"
@@ -103,7 +104,7 @@ func scanDirectory(ctx context.Context, scanner *catalog.Scanner, dir, destinati
 		fmt.Fprintln(stderr, "warning:", w)
 	}
 	data, err := json.Marshal(statement{
-		Type: "https://in-toto.io/Statement/v0.1", PredicateType: "https://spdx.dev/Document",
+		Type: "https://in-toto.io/Statement/v0.1", PredicateType: manifest.PredicateSPDX,
 		Subject: []string{}, Predicate: found.Document,
 	})
 	if err != nil {
