@@ -38,6 +38,8 @@ type rootfs struct {
 type Files struct {
 	store *store.Store
 	roots []rootfs
+	// merged says that several roots are in one directory.
+	merged bool
 }
 
 // Options say which files an output has.
@@ -78,7 +80,7 @@ func Open(ctx context.Context, s *store.Store, parts []assemble.Part, o Options)
 		f.roots = append(f.roots, r)
 	}
 	slices.SortStableFunc(f.roots, func(a, b rootfs) int { return layers.ComparePaths(a.prefix, b.prefix) })
-	if !split && len(f.roots) > 1 {
+	if f.merged = !split && len(f.roots) > 1; f.merged {
 		return f, distinct(f.roots)
 	}
 	return f, nil
@@ -98,19 +100,23 @@ func platformDir(platform string) string {
 	return dir
 }
 
-// distinct fails when two platforms have a file at the same place.
+// distinct fails when two platforms have different things at the same place; directories
+// are one.
 func distinct(roots []rootfs) error {
-	seen := map[string]string{}
+	type owner struct {
+		platform string
+		dir      bool
+	}
+	seen := map[string]owner{}
 	for _, r := range roots {
 		name := r.platform()
 		err := r.walk(func(e layers.Entry, _ int) error {
-			if e.Kind == layers.Dir {
-				return nil
+			dir := e.Kind == layers.Dir
+			other, ok := seen[e.Path]
+			if ok && !(dir && other.dir) {
+				return hint.Add(fmt.Errorf("%s and %s both have /%s", other.platform, name, e.Path), "leave platform-split=false out")
 			}
-			if other, ok := seen[e.Path]; ok {
-				return hint.Add(fmt.Errorf("%s and %s both have /%s", other, name, e.Path), "leave platform-split=false out")
-			}
-			seen[e.Path] = name
+			seen[e.Path] = owner{name, dir}
 			return nil
 		})
 		if err != nil {
@@ -180,14 +186,45 @@ type opener func(context.Context, layers.Layer, layers.Entry) (io.ReadCloser, er
 // WriteTar writes the files as one tar.
 func (f *Files) WriteTar(ctx context.Context, out io.Writer) error {
 	tw := archive.NewWriter(out, nil)
+	err := f.walk(func(r rootfs, e layers.Entry, layer int) error {
+		return archive.Add(ctx, tw, e, func() (io.ReadCloser, error) { return r.open(ctx, f.store.OpenUnverified, e, layer) })
+	})
+	if err != nil {
+		return err
+	}
+	_, _, err = tw.Close()
+	return err
+}
+
+// walk calls fn for everything in the output, in the order of paths. Directories that
+// several platforms have come once, as the last one has them: so WriteTo leaves them too.
+func (f *Files) walk(fn func(r rootfs, e layers.Entry, layer int) error) error {
+	type placed struct {
+		root  rootfs
+		entry layers.Entry
+		layer int
+	}
+	pass := fn
+	var all []placed
+	if f.merged {
+		pass = func(r rootfs, e layers.Entry, layer int) error {
+			all = append(all, placed{r, e, layer})
+			return nil
+		}
+	}
 	for _, r := range f.roots {
-		err := r.walk(func(e layers.Entry, layer int) error {
-			return archive.Add(ctx, tw, e, func() (io.ReadCloser, error) { return r.open(ctx, f.store.OpenUnverified, e, layer) })
-		})
-		if err != nil {
+		if err := r.walk(func(e layers.Entry, layer int) error { return pass(r, e, layer) }); err != nil {
 			return err
 		}
 	}
-	_, _, err := tw.Close()
-	return err
+	slices.SortStableFunc(all, func(a, b placed) int { return layers.ComparePaths(a.entry.Path, b.entry.Path) })
+	for n, p := range all {
+		if n+1 < len(all) && p.entry.Path == all[n+1].entry.Path {
+			continue
+		}
+		if err := fn(p.root, p.entry, p.layer); err != nil {
+			return err
+		}
+	}
+	return nil
 }

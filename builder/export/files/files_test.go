@@ -189,6 +189,42 @@ func TestFilesOfPlatforms(t *testing.T) {
 	}
 }
 
+// TestPlatformsInOneDirectory: what differs is beside each other, directories are one.
+func TestPlatformsInOneDirectory(t *testing.T) {
+	s := exporttest.OpenStore(t)
+	part := func(p ocispec.Platform, mode uint32, files ...exporttest.File) assemble.Part {
+		out := sample(t, s, p)
+		dir := exporttest.File{Entry: layers.Entry{Path: "out", Kind: layers.Dir, Mode: mode, ModTime: exporttest.Noon.UnixNano()}}
+		out.Chain = layers.Chain{exporttest.Layer(t, s, exporttest.Noon, append([]exporttest.File{dir}, files...)...)}
+		return out
+	}
+	amd64 := part(exporttest.AMD64, 0o755, exporttest.Regular("out/b-amd64", "AMD"))
+	arm64 := part(exporttest.ARM64, 0o750, exporttest.Regular("out/a-arm64", "ARM"), exporttest.Regular("out/c", "C"))
+	want := []string{"drwxr-x--- out", "-rw-r--r-- out/a-arm64 ARM", "-rw-r--r-- out/b-amd64 AMD", "-rw-r--r-- out/c C"}
+	dir := t.TempDir()
+	if err := writeTo(t, s, dir+"/local", how{}, amd64, arm64); err != nil {
+		t.Fatal(err)
+	}
+	if got := listing(t, dir+"/local"); !reflect.DeepEqual(got, want) {
+		t.Errorf("the directory has\n%s", strings.Join(got, "\n"))
+	}
+	if err := writeTo(t, s, dir+"/root.tar", how{tar: true}, amd64, arm64); err != nil {
+		t.Fatal(err)
+	}
+	exporttest.UnpackTar(t, dir+"/root.tar", dir+"/tar")
+	if got := listing(t, dir+"/tar"); !reflect.DeepEqual(got, want) {
+		t.Errorf("the tar has\n%s", strings.Join(got, "\n"))
+	}
+	other := part(exporttest.ARM64, 0o755, exporttest.File{Entry: layers.Entry{Path: "out/c", Kind: layers.Dir, Mode: 0o755}})
+	for _, parts := range [][]assemble.Part{{arm64, other}, {other, arm64}} {
+		parts[0].Platform = exporttest.AMD64
+		err := writeTo(t, s, dir+"/mixed", how{}, parts...)
+		if err == nil || !strings.Contains(err.Error(), "both have /out/c") {
+			t.Errorf("a file and a directory in one place: %v", err)
+		}
+	}
+}
+
 // TestHardlinkWhoseFirstNameIsGone: the layer above hides the name that has the
 // content; the other name keeps it.
 func TestHardlinkWhoseFirstNameIsGone(t *testing.T) {
