@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/builder/fileop"
 	"github.com/sinter-build/sinter/builder/source"
+	"github.com/sinter-build/sinter/builder/source/web"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/parser"
@@ -142,8 +142,8 @@ func neededName(o op, n *parser.Node) string {
 	case gitOp:
 		return cmp.Or(o.op.FullURL, o.op.Remote)
 	case httpOp:
-		if strings.HasSuffix(o.op.URL, ".invalid/") {
-			return "standard input" // as web.Fetcher offers it
+		if web.IsOffered(o.op.URL) {
+			return "standard input"
 		}
 		return o.op.URL
 	}

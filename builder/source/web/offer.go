@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -14,6 +15,13 @@ import (
 	"github.com/sinter-build/sinter/builder/source/remote"
 	"github.com/sinter-build/sinter/layers/archive"
 )
+
+// offered begins the addresses of files that are at hand. BuildKit gives an upload such
+// an address, with a random name (session/upload/uploadprovider), and provenance has it.
+const offered = "http://buildkit-session/"
+
+// IsOffered says whether Offer made the address.
+func IsOffered(address string) bool { return strings.HasPrefix(address, offered) }
 
 // Offer makes a file that is at hand look like a download, and returns the
 // address that it has for HTTP: so a context on standard input is the same as
@@ -31,8 +39,7 @@ func (f *Fetcher) Offer(ctx context.Context, file *os.File) (address string, err
 	if err != nil {
 		return "", fmt.Errorf("keeping %s open: %w", file.Name(), err)
 	}
-	// No server can have such a name (RFC 6761).
-	address = fmt.Sprintf("http://offer%d.invalid/", f.offers.Add(1)-1)
+	address = fmt.Sprintf("%s%d", offered, f.offers.Add(1)-1)
 	a := f.downloads.At(remote.Name(address, "", http.Header{}))
 	a.Lock()
 	defer a.Unlock()
