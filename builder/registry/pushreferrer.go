@@ -17,7 +17,7 @@ import (
 )
 
 // subjectHeader is how a registry with the API for referrers answers that it has noted
-// what a manifest refers to.
+// what a manifest refers to. Some say so only of manifests that are new, or not at all.
 const subjectHeader = "OCI-Subject"
 
 // PushReferrer pushes a manifest that says in its subject what it is about, with its
@@ -52,6 +52,9 @@ const fallbackRounds = 5
 // registry does not. Others may do the same at the same time, and registries know no
 // lock: so it is looked at again after each change. Clients in this process take turns.
 func (p *push) noteReferrer(ctx context.Context, m *manifest.Document) error {
+	if p.lists(ctx, m) {
+		return nil
+	}
 	turn := p.client.turn(p.session.host + "/" + p.session.path + "@" + m.Subject.Digest.String())
 	turn.Lock()
 	defer turn.Unlock()
@@ -67,6 +70,14 @@ func (p *push) noteReferrer(ctx context.Context, m *manifest.Document) error {
 		Msg:  fmt.Sprintf("%s: other clients change the list of referrers under the tag %s again and again", p.ref.Repository(), tag),
 		Hint: "push again",
 	}
+}
+
+// lists reports whether the registry has the API for referrers, and lists m among those of
+// its subject: then nobody looks at the fallback tag. A registry that cannot be asked does
+// not; where the API has a list without m, the tag is written as the specification says.
+func (p *push) lists(ctx context.Context, m *manifest.Document) bool {
+	list, err := p.session.listReferrers(ctx, Ref{Host: p.ref.Host, Path: p.ref.Path, Digest: m.Subject.Digest}, "")
+	return err == nil && slices.ContainsFunc(list, func(d ocispec.Descriptor) bool { return d.Digest == m.Desc.Digest })
 }
 
 // addReferrer adds m to the index under the fallback tag, unless it is listed there.

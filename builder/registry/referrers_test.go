@@ -127,6 +127,38 @@ func TestReferrersAPI(t *testing.T) {
 	}
 }
 
+// With the API no tag is made either when the registry does not say that it has noted the
+// subject; only what the API does not list goes there.
+func TestReferrersAPIWithoutHeader(t *testing.T) {
+	reg := newTestRegistry(t, ggcr.WithReferrersSupport(true))
+	c := quick(Config{})
+	testPushReferrers(t, c, reg.host+"/team/app")
+	if n := reg.count("PUT /v2/team/app/manifests/sha256-"); n > 0 {
+		t.Errorf("the fallback tag was written %d times", n)
+	}
+	img := imageSource(t, randomImage(t, 100, 1))
+	for _, answer := range []struct {
+		status int
+		text   string
+	}{
+		{http.StatusOK, `{"manifests":[{"mediaType":"` + ocispec.MediaTypeImageManifest + `","digest":"` + digest.FromString("x").String() + `"}]}`},
+		{http.StatusOK, `<html>`},
+		{http.StatusForbidden, ""},
+		{http.StatusNotFound, ""},
+	} {
+		answerWith(reg, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(answer.status)
+			fmt.Fprint(w, answer.text)
+		})
+		if err := c.PushReferrer(t.Context(), reg.host+"/team/app", referrerSource(t, img.root, "application/x", fmt.Sprint(answer)), nil); err != nil {
+			t.Errorf("%v: %v", answer, err)
+		}
+		if n := reg.count("PUT /v2/team/app/manifests/" + manifest.FallbackTag(img.root.Digest)); n != 1 {
+			t.Errorf("%v: the fallback tag was written %d times", answer, n)
+		}
+	}
+}
+
 // Without the API the fallback tag has them, each once.
 func TestReferrersFallback(t *testing.T) {
 	reg := newTestRegistry(t)
