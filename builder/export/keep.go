@@ -77,11 +77,8 @@ func (w *writing) pushReferrers(ctx context.Context, client *registry.Client, o 
 		return w.unlessAsked(ctx, o, err)
 	}
 	done := part("pushing attestations to " + repository(name))
-	for _, r := range list {
-		if err = client.PushReferrer(ctx, name, r, nil); err != nil {
-			err = fmt.Errorf("%s is pushed, but not its attestations: %w", name, err)
-			break
-		}
+	if _, err = registry.PushReferrers(ctx, client, name, list, nil, nil); err != nil {
+		err = fmt.Errorf("%s is pushed, but not its attestations: %w", name, err)
 	}
 	done()
 	return w.unlessAsked(ctx, o, err)

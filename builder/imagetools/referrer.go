@@ -8,7 +8,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
@@ -16,7 +15,7 @@ import (
 )
 
 // Referrer is a manifest in a registry or layout that refers to Subject, or is listed
-// there as if it did. registry.Client.PushReferrer takes it.
+// there as if it did. registry.PushReferrers takes it.
 type Referrer struct {
 	*Image
 	Subject digest.Digest
@@ -102,32 +101,44 @@ func (i *Image) places(d digest.Digest) []Place {
 	return slices.Clone(i.from[d])
 }
 
-// referrersOf asks all places where subjects are.
+// referrersOf asks all places where subjects are. With an error it also returns what could
+// be had, but nothing when ctx is done.
 func (i *Image) referrersOf(ctx context.Context, subjects []digest.Digest) ([]Referrer, error) {
-	lists, failed := make([][]Referrer, len(subjects)), make([]error, len(subjects))
-	var group errgroup.Group
-	group.SetLimit(8)
+	places := make([][]Place, len(subjects))
+	var asked []registry.Ref
 	for n, subject := range subjects {
-		group.Go(func() error {
-			seen := map[digest.Digest]bool{}
-			for _, place := range i.places(subject) {
-				found, err := place.referrers(ctx, i.client, subject)
-				failed[n] = cmp.Or(failed[n], err)
-				for _, d := range found {
-					if !seen[d.Digest] {
-						seen[d.Digest] = true
-						lists[n] = append(lists[n], newReferrer(i.client, subject, d, place))
-					}
+		places[n] = i.places(subject)
+		for _, p := range places[n] {
+			if p.Layout == "" {
+				asked = append(asked, p.At(subject).Ref)
+			}
+		}
+	}
+	answers, err := i.client.ReferrersOf(ctx, asked)
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	var list []Referrer
+	for n, subject := range subjects {
+		seen := map[digest.Digest]bool{}
+		for _, p := range places[n] {
+			var found []ocispec.Descriptor
+			if p.Layout == "" {
+				found, answers = answers[0], answers[1:]
+			} else {
+				var wrong error
+				found, wrong = image.Layout{Dir: p.Layout}.Referrers(subject)
+				err = cmp.Or(err, wrong)
+			}
+			for _, d := range found {
+				if !seen[d.Digest] {
+					seen[d.Digest] = true
+					list = append(list, newReferrer(i.client, subject, d, p))
 				}
 			}
-			return nil
-		})
+		}
 	}
-	_ = group.Wait()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return slices.Concat(lists...), cmp.Or(failed...)
+	return list, err
 }
 
 func newReferrer(client *registry.Client, subject digest.Digest, desc ocispec.Descriptor, from Place) Referrer {
@@ -137,25 +148,10 @@ func newReferrer(client *registry.Client, subject digest.Digest, desc ocispec.De
 	return r
 }
 
-// referrers lists what refers to a manifest.
-func (p Place) referrers(ctx context.Context, client *registry.Client, subject digest.Digest) ([]ocispec.Descriptor, error) {
-	if p.Layout != "" {
-		return image.Layout{Dir: p.Layout}.Referrers(subject)
-	}
-	return client.Referrers(ctx, p.Ref, subject, "")
-}
-
 // PushReferrers pushes what refers to an image into the repository of a new one, unless it
 // is there already.
 func PushReferrers(ctx context.Context, client *registry.Client, list []Referrer, target registry.Ref) (pushed int, err error) {
-	for _, r := range list {
-		if r.From.isAt(Place{Ref: target}) {
-			continue
-		}
-		if err := client.PushReferrer(ctx, target.Repository(), r, nil); err != nil {
-			return pushed, err
-		}
-		pushed++
-	}
-	return pushed, nil
+	list = slices.DeleteFunc(slices.Clone(list), func(r Referrer) bool { return r.From.isAt(Place{Ref: target}) })
+	went, err := registry.PushReferrers(ctx, client, target.Repository(), list, nil, nil)
+	return len(went), err
 }

@@ -20,6 +20,21 @@ import (
 // what a manifest refers to. Some say so only of manifests that are new, or not at all.
 const subjectHeader = "OCI-Subject"
 
+// PushReferrers is PushReferrer for each of list, and returns those that are pushed. The
+// first error ends it, unless forgive, which may be nil, takes the error.
+func PushReferrers[S Source](ctx context.Context, c *Client, name string, list []S, report func(progress.Update), forgive func(S, error) bool) (pushed []S, err error) {
+	for _, r := range list {
+		err := c.PushReferrer(ctx, name, r, report)
+		switch {
+		case err == nil:
+			pushed = append(pushed, r)
+		case forgive == nil || ctx.Err() != nil || !forgive(r, err):
+			return pushed, err
+		}
+	}
+	return pushed, nil
+}
+
 // PushReferrer pushes a manifest that says in its subject what it is about, with its
 // blobs, into the repository of name (HOST/PATH, with a tag or digest or without), where
 // it has no tag. Where the registry does not list referrers itself, the index under the

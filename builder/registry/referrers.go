@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/builder/manifest"
 )
@@ -40,6 +42,29 @@ func (c *Client) Referrers(ctx context.Context, ref Ref, subject digest.Digest, 
 		return nil, nil
 	}
 	return list, err
+}
+
+// parallelQuestions is how many manifests are asked about at once.
+const parallelQuestions = 8
+
+// ReferrersOf is Referrers for each of subjects, which are named by digest: a list for each.
+// With an error, the first in the order of subjects, it also returns what could be had, but
+// nothing when ctx is done.
+func (c *Client) ReferrersOf(ctx context.Context, subjects []Ref) ([][]ocispec.Descriptor, error) {
+	lists, failed := make([][]ocispec.Descriptor, len(subjects)), make([]error, len(subjects))
+	var group errgroup.Group
+	group.SetLimit(parallelQuestions)
+	for i, subject := range subjects {
+		group.Go(func() error {
+			lists[i], failed[i] = c.Referrers(ctx, subject, subject.Digest, "")
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return lists, cmp.Or(failed...)
 }
 
 // referrers lists what refers to the manifest that ref names.

@@ -3,6 +3,7 @@ package registry
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -156,6 +157,89 @@ func TestReferrersAPIWithoutHeader(t *testing.T) {
 		if n := reg.count("PUT /v2/team/app/manifests/" + manifest.FallbackTag(img.root.Digest)); n != 1 {
 			t.Errorf("%v: the fallback tag was written %d times", answer, n)
 		}
+	}
+}
+
+// Each subject has a list of its own, also where the lists of others cannot be had.
+func TestReferrersOfMany(t *testing.T) {
+	reg := newTestRegistry(t)
+	c, ref := quick(Config{}), mustRef(t, reg.host+"/team/app")
+	var subjects []Ref
+	for i := range 2 * parallelQuestions {
+		d := digest.FromString(fmt.Sprint(i))
+		subjects = append(subjects, Ref{Host: ref.Host, Path: ref.Path, Digest: d})
+		if i%2 == 0 {
+			continue
+		}
+		r := referrerSource(t, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: d, Size: 1}, "application/x", fmt.Sprint(i))
+		if err := c.PushReferrer(t.Context(), ref.Repository(), r, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(lists [][]ocispec.Descriptor, lost int) {
+		t.Helper()
+		if len(lists) != len(subjects) {
+			t.Fatalf("%d lists", len(lists))
+		}
+		for i, list := range lists {
+			want := ""
+			if i%2 != 0 && i != lost {
+				want = fmt.Sprint(i)
+			}
+			if whats(list) != want {
+				t.Errorf("%d: got %q, want %q", i, whats(list), want)
+			}
+		}
+	}
+	lists, err := c.ReferrersOf(t.Context(), subjects)
+	if err != nil {
+		t.Error(err)
+	}
+	check(lists, -1)
+	lost := subjects[3].Digest.String()
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, lost) {
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		}
+		return false
+	})
+	lists, err = c.ReferrersOf(t.Context(), subjects)
+	if err == nil || !strings.Contains(err.Error(), lost) {
+		t.Errorf("got %v", err)
+	}
+	check(lists, 3)
+	stopped := errors.New("stopped")
+	ctx, stop := context.WithCancelCause(t.Context())
+	reg.intercept(func(http.ResponseWriter, *http.Request) bool {
+		stop(stopped)
+		return false
+	})
+	if lists, err := c.ReferrersOf(ctx, subjects); !errors.Is(err, stopped) || lists != nil {
+		t.Errorf("got %v, %v", lists, err)
+	}
+}
+
+// An error ends the pushing of a list, unless it is forgiven.
+func TestPushReferrers(t *testing.T) {
+	reg := newTestRegistry(t)
+	c, repository := quick(Config{}), reg.host+"/team/app"
+	img := imageSource(t, randomImage(t, 100, 1))
+	one, three := referrerSource(t, img.root, "application/x", "one"), referrerSource(t, img.root, "application/x", "three")
+	list := []*source{one, img, three}
+	pushed, err := PushReferrers(t.Context(), c, repository, list, nil, nil)
+	if !slices.Equal(pushed, list[:1]) || err == nil || !strings.Contains(err.Error(), "no subject") {
+		t.Errorf("pushed %d, %v", len(pushed), err)
+	}
+	forgive := func(of *source, _ error) bool { return of == img }
+	if pushed, err := PushReferrers(t.Context(), c, repository, list, nil, forgive); !slices.Equal(pushed, []*source{one, three}) || err != nil {
+		t.Errorf("pushed %d, %v", len(pushed), err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	all := func(*source, error) bool { return true }
+	if pushed, err := PushReferrers(ctx, c, repository, list, nil, all); len(pushed) > 0 || !errors.Is(err, context.Canceled) {
+		t.Errorf("pushed %d, %v", len(pushed), err)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // Referrer is a manifest of the store that is about a manifest or index: it is what
-// registry.Client.PushReferrer takes. Some of it may be Missing.
+// registry.PushReferrers takes. Some of it may be Missing.
 type Referrer struct {
 	*Image
 	Subject digest.Digest

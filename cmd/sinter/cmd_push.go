@@ -143,17 +143,15 @@ func (a *app) pushImage(ctx context.Context, f *pushFlags, lib library, n namedI
 // a registry does not take provenance, which every build makes by itself, is told as
 // refused: who has not asked for it has all that they wanted.
 func pushReferrers(ctx context.Context, client *registry.Client, name registry.Ref, list []stored.Referrer, report func(progress.Update)) (pushed []stored.Referrer, refused, err error) {
-	for _, r := range list {
-		err := client.PushReferrer(ctx, name.Repository(), r, report)
+	pushed, err = registry.PushReferrers(ctx, client, name.Repository(), list, report, func(r stored.Referrer, err error) bool {
 		provenance := r.Desc.ArtifactType == manifest.AttestationType && strings.HasPrefix(r.Desc.Annotations[manifest.PredicateTypeKey], manifest.PredicateSLSA)
-		switch {
-		case err == nil:
-			pushed = append(pushed, r)
-		case !provenance || ctx.Err() != nil:
-			return pushed, nil, fmt.Errorf("the image is pushed, but not all that refers to it: %w", err)
-		default:
+		if provenance {
 			refused = err
 		}
+		return provenance
+	})
+	if err != nil {
+		return pushed, nil, fmt.Errorf("the image is pushed, but not all that refers to it: %w", err)
 	}
 	return pushed, refused, nil
 }
