@@ -69,10 +69,7 @@ func (a *app) pull(ctx context.Context, f *pullFlags, text string) error {
 					return err
 				}
 			}
-			if err := p.attestations(ctx, wanted[0]); err != nil {
-				return err
-			}
-			return p.referrers(ctx, wanted[0])
+			return p.attached(ctx, wanted[0])
 		})
 	})
 	if err != nil {
@@ -112,11 +109,33 @@ func (p *pulling) platform(ctx context.Context, platform ocispec.Platform, ask b
 	return meta.Digest.String(), p.downloadAll(ctx, chain)
 }
 
-// attestations gets what the image's index attests of the platforms in the
-// store, without which the image could not be pushed or saved whole. Many a mirror
-// does not have it, so that is not an error.
-func (p *pulling) attestations(ctx context.Context, platform ocispec.Platform) error {
-	list, referring, err := p.sources.Attestations(ctx, p.ref.String(), platform)
+// attached gets what is attested of the image and refers to it. That it cannot be had is
+// warned of. platform is one that was pulled.
+func (p *pulling) attached(ctx context.Context, platform ocispec.Platform) error {
+	root, err := p.sources.Root(ctx, p.ref.String(), platform)
+	if err != nil {
+		return p.without(ctx, "its attestations and what refers to it", err)
+	}
+	if err := p.attestations(ctx, root); err != nil {
+		return err
+	}
+	return p.referrers(ctx, root)
+}
+
+// without makes an error a warning that the image was pulled without something, unless
+// nothing more can be pulled.
+func (p *pulling) without(ctx context.Context, what string, err error) error {
+	if err == nil || ctx.Err() != nil || isFull(err) {
+		return err
+	}
+	p.warn(fmt.Sprintf("image %s is pulled without %s: %v", p.ref, what, err))
+	return nil
+}
+
+// attestations gets what the image's index attests of the platforms in the store, without
+// which the image could not be pushed or saved whole. Many a mirror does not have it.
+func (p *pulling) attestations(ctx context.Context, root baseimage.Root) error {
+	list, referring, err := p.sources.Attestations(ctx, root)
 	if err == nil {
 		err = p.downloadAll(ctx, list)
 	}
@@ -125,17 +144,13 @@ func (p *pulling) attestations(ctx context.Context, platform ocispec.Platform) e
 			err = p.Images.AddReferrer(ctx, r.Subject, r.Desc)
 		}
 	}
-	if err != nil && ctx.Err() == nil && !isFull(err) {
-		p.warn(fmt.Sprintf("image %s is pulled without its attestations: %v", p.ref, err))
-		return nil
-	}
-	return err
+	return p.without(ctx, "its attestations", err)
 }
 
 // referrers gets what refers to the image in its registry: signatures, and attestations
-// that are not in an index. As with those that are, what cannot be had is warned of.
-func (p *pulling) referrers(ctx context.Context, platform ocispec.Platform) error {
-	list, err := p.sources.Referrers(ctx, p.ref.String(), platform)
+// that are not in an index. What can be had is got also if there is an error.
+func (p *pulling) referrers(ctx context.Context, root baseimage.Root) error {
+	list, err := p.sources.Referrers(ctx, root)
 	isWhole := make([]bool, len(list))
 	for i, r := range list {
 		got := p.downloadAll(ctx, r.Blobs)
@@ -152,11 +167,7 @@ func (p *pulling) referrers(ctx context.Context, platform ocispec.Platform) erro
 			return err
 		}
 	}
-	if err != nil && ctx.Err() == nil && !isFull(err) {
-		p.warn(fmt.Sprintf("image %s is pulled without all that refers to it: %v", p.ref, err))
-		return nil
-	}
-	return err
+	return p.without(ctx, "all that refers to it", err)
 }
 
 func (p *pulling) downloadAll(ctx context.Context, chain layers.Chain) error {

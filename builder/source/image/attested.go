@@ -12,33 +12,45 @@ import (
 	"github.com/sinter-build/sinter/layers"
 )
 
-// Attestations keeps the manifests and configs of what the index that ref names
-// attests of its images, as far as these are in the store; that for the platform
-// pulled is. It returns the layers of the attestations, which are to be fetched, and those
-// attestations that refer to their image by themselves, and so can go with it without the
-// index.
-func (f *Finder) Attestations(ctx context.Context, ref string, pulled ocispec.Platform) (list []layers.Layer, referring []manifest.Referrer, err error) {
+// Root is what a reference stands for.
+type Root struct {
+	ref  registry.Ref
+	desc ocispec.Descriptor
+	// index is nil if it is a manifest.
+	index *manifest.Document
+}
+
+// Root finds what ref stands for. pulled is a platform for which the image is in the store.
+func (f *Finder) Root(ctx context.Context, ref string, pulled ocispec.Platform) (Root, error) {
 	named, err := registry.ParseRef(ref)
 	if err != nil {
-		return nil, nil, err
+		return Root{}, err
 	}
 	desc, _, err := f.open(ctx, named, &pulled, false)
 	if err != nil || !manifest.IsIndex(desc.MediaType) {
-		return nil, nil, err
+		return Root{ref: named, desc: desc}, err
 	}
 	data, err := f.blob(ctx, named, desc)
 	if err != nil {
-		return nil, nil, err
+		return Root{}, err
 	}
 	index, err := manifest.Parse(desc, data)
-	if err != nil {
-		return nil, nil, err
+	return Root{named, desc, index}, err
+}
+
+// Attestations keeps the manifests and configs of what root's index attests of its images,
+// as far as these are in the store. It returns the layers of the attestations, which are to
+// be fetched, and those attestations that refer to their image by themselves, and so can go
+// with it without the index.
+func (f *Finder) Attestations(ctx context.Context, root Root) (list []layers.Layer, referring []manifest.Referrer, err error) {
+	if root.index == nil {
+		return nil, nil, nil
 	}
-	for _, d := range index.Manifests {
-		if !f.isAttested(index, d) {
+	for _, d := range root.index.Manifests {
+		if !f.isAttested(root.index, d) {
 			continue
 		}
-		m, err := f.attestation(ctx, named, d)
+		m, err := f.attestation(ctx, root.ref, d)
 		if err != nil {
 			return nil, nil, fmt.Errorf("attestation %s: %w", d.Digest, err)
 		}
@@ -47,7 +59,7 @@ func (f *Finder) Attestations(ctx context.Context, ref string, pulled ocispec.Pl
 		}
 		for _, b := range m.Layers {
 			list = append(list, layers.Layer{
-				ID: layers.ID(b.Digest.Encoded()), Descriptor: b, Origins: []string{named.Repository()},
+				ID: layers.ID(b.Digest.Encoded()), Descriptor: b, Origins: []string{root.ref.Repository()},
 			})
 		}
 	}

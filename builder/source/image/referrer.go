@@ -1,22 +1,16 @@
 package image
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
 )
-
-// parallelQuestions is how many manifests of an image are asked about at once.
-const parallelQuestions = 4
 
 // Referrer is a manifest, now in the store, that is about one of an image.
 type Referrer struct {
@@ -25,30 +19,13 @@ type Referrer struct {
 	Blobs []layers.Layer
 }
 
-// Referrers keeps the manifests of what refers, in its registry, to the index or manifest
-// that ref names, to the index's images as far as these are in the store, to all of that,
-// and so on. pulled is a platform for which the image was. With an error, the first of
-// several, it also returns what could be had.
-func (f *Finder) Referrers(ctx context.Context, ref string, pulled ocispec.Platform) ([]Referrer, error) {
-	named, err := registry.ParseRef(ref)
-	if err != nil {
-		return nil, err
-	}
-	desc, _, err := f.open(ctx, named, &pulled, false)
-	if err != nil {
-		return nil, err
-	}
-	subjects := []digest.Digest{desc.Digest}
-	if manifest.IsIndex(desc.MediaType) {
-		data, err := f.blob(ctx, named, desc)
-		if err != nil {
-			return nil, err
-		}
-		index, err := manifest.Parse(desc, data)
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range index.Manifests {
+// Referrers keeps the manifests of what refers, in its registry, to root, to its index's
+// images as far as these are in the store, to all of that, and so on. With an error, the
+// first of several, it also returns what could be had.
+func (f *Finder) Referrers(ctx context.Context, root Root) ([]Referrer, error) {
+	subjects := []digest.Digest{root.desc.Digest}
+	if root.index != nil {
+		for _, m := range root.index.Manifests {
 			if !manifest.IsAttestation(m) && f.store.Blobs.Has(m) {
 				subjects = append(subjects, m.Digest)
 			}
@@ -56,10 +33,10 @@ func (f *Finder) Referrers(ctx context.Context, ref string, pulled ocispec.Platf
 	}
 	var list []Referrer
 	ask := func(subjects []digest.Digest) ([]manifest.Referrer, error) {
-		return f.askReferrers(ctx, named, subjects)
+		return f.askReferrers(ctx, root.ref, subjects)
 	}
-	err = manifest.WalkReferrers(subjects, ask, func(r manifest.Referrer) error {
-		kept, err := f.keepReferrer(ctx, named, r)
+	err := manifest.WalkReferrers(subjects, ask, func(r manifest.Referrer) error {
+		kept, err := f.keepReferrer(ctx, root.ref, r)
 		if err == nil {
 			list = append(list, kept)
 		}
@@ -69,22 +46,18 @@ func (f *Finder) Referrers(ctx context.Context, ref string, pulled ocispec.Platf
 }
 
 // askReferrers asks the registry what refers to each of subjects.
-func (f *Finder) askReferrers(ctx context.Context, ref registry.Ref, subjects []digest.Digest) ([]manifest.Referrer, error) {
-	lists, failed := make([][]manifest.Referrer, len(subjects)), make([]error, len(subjects))
-	var group errgroup.Group
-	group.SetLimit(parallelQuestions)
-	for i, subject := range subjects {
-		group.Go(func() error {
-			var found []ocispec.Descriptor
-			found, failed[i] = f.client.Referrers(ctx, ref, subject, "")
-			for _, d := range found {
-				lists[i] = append(lists[i], manifest.Referrer{Subject: subject, Desc: d})
-			}
-			return nil
-		})
+func (f *Finder) askReferrers(ctx context.Context, ref registry.Ref, subjects []digest.Digest) (all []manifest.Referrer, err error) {
+	asked := make([]registry.Ref, len(subjects))
+	for i, d := range subjects {
+		asked[i] = registry.Ref{Host: ref.Host, Path: ref.Path, Digest: d}
 	}
-	_ = group.Wait()
-	return slices.Concat(lists...), cmp.Or(failed...)
+	lists, err := f.client.ReferrersOf(ctx, asked)
+	for i, list := range lists {
+		for _, d := range list {
+			all = append(all, manifest.Referrer{Subject: subjects[i], Desc: d})
+		}
+	}
+	return all, err
 }
 
 // keepReferrer keeps the manifest of a referrer, which must say what the list said of it.

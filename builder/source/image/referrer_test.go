@@ -51,7 +51,11 @@ func TestReferrersOfAnImage(t *testing.T) {
 	refer(about(t, subject, "index", true))
 	refer(about(t, one, "two", false))
 	find := func() (types string, blobs int, err error) {
-		list, err := w.images.Referrers(t.Context(), w.host+"/a:1", ocispec.Platform{OS: "linux", Architecture: "amd64"})
+		root, err := w.images.Root(t.Context(), w.host+"/a:1", ocispec.Platform{OS: "linux", Architecture: "amd64"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := w.images.Referrers(t.Context(), root)
 		var names []string
 		for _, r := range list {
 			names = append(names, strings.TrimPrefix(r.Desc.ArtifactType, "application/x-"))
