@@ -22,39 +22,54 @@ type document struct {
 	} `json:"rootfs"`
 }
 
-// maxNesting is how deep indexes may hold indexes.
-const maxNesting = 8
-
 // needs finds the blobs and layers of an image, and of what refers to it or to a part of
-// it. What is damaged or missing of it needs nothing more, but what else it names stays.
-// Any other failure to read is an error: what a file says that could not be read just now,
-// nobody may remove.
+// it, however deep that is nested: limits are for what comes into a store. What is damaged
+// or missing of it needs nothing more, but what else it names stays. Any other failure to
+// read is an error: what a file says that could not be read just now, nobody may remove.
 func needs(images *image.Images, img image.Image) (Image, error) {
 	n := Image{Image: img, Blobs: map[digest.Digest]bool{}, DiffIDs: map[digest.Digest]bool{}}
-	if err := n.add(images, img.Desc, maxNesting); err != nil {
-		return n, fmt.Errorf("what image %s needs: %w", img.Desc.Digest, err)
+	// Not only Blobs tells what was read: a manifest may be a layer of another.
+	read := map[digest.Digest]bool{}
+	for unread := []digest.Digest{img.Desc.Digest}; len(unread) > 0; {
+		d := unread[len(unread)-1]
+		unread = unread[:len(unread)-1]
+		if read[d] {
+			continue
+		}
+		read[d] = true
+		found, err := n.add(images, d)
+		if err != nil {
+			return n, fmt.Errorf("what image %s needs: %w", img.Desc.Digest, err)
+		}
+		unread = append(unread, found...)
 	}
 	return n, nil
 }
 
-func (n *Image) add(images *image.Images, desc ocispec.Descriptor, depth int) error {
-	if n.Blobs[desc.Digest] || depth == 0 {
-		return nil
+// add adds a document with what it names, and returns the documents among that and those
+// that refer to it.
+func (n *Image) add(images *image.Images, of digest.Digest) (found []digest.Digest, err error) {
+	n.Blobs[of] = true
+	if of.Validate() != nil {
+		return nil, nil
 	}
-	n.Blobs[desc.Digest] = true
-	if err := n.addReferrers(images, desc.Digest, depth); err != nil {
-		return err
+	referrers, err := images.Referrers(of)
+	if err != nil && !errors.Is(err, image.ErrDamaged) {
+		return nil, err
 	}
-	data, err := images.ReadBlob(desc)
+	for _, r := range referrers {
+		found = append(found, r.Digest)
+	}
+	data, err := images.ReadBlob(ocispec.Descriptor{Digest: of})
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, image.ErrDamaged) {
-		return nil
+		return found, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var d document
 	if json.Unmarshal(data, &d) != nil {
-		return nil
+		return found, nil
 	}
 	for _, id := range d.RootFS.DiffIDs {
 		n.DiffIDs[id] = true
@@ -63,30 +78,10 @@ func (n *Image) add(images *image.Images, desc ocispec.Descriptor, depth int) er
 		n.Blobs[l.Digest] = true
 	}
 	for _, m := range d.Manifests {
-		if err := n.add(images, m, depth-1); err != nil {
-			return err
-		}
+		found = append(found, m.Digest)
 	}
-	if d.Config.Digest == "" {
-		return nil
+	if d.Config.Digest != "" {
+		found = append(found, d.Config.Digest)
 	}
-	return n.add(images, d.Config, depth-1)
-}
-
-// addReferrers adds what refers to a manifest or index. A referrer counts as no deeper than
-// its subject, so that all of a long chain stays.
-func (n *Image) addReferrers(images *image.Images, subject digest.Digest, depth int) error {
-	if subject.Validate() != nil {
-		return nil
-	}
-	list, err := images.Referrers(subject)
-	if err != nil && !errors.Is(err, image.ErrDamaged) {
-		return err
-	}
-	for _, r := range list {
-		if err := n.add(images, r, depth); err != nil {
-			return err
-		}
-	}
-	return nil
+	return found, nil
 }
