@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -37,16 +38,15 @@ func (a *app) inspectAttestations(ctx context.Context, f *inspectFlags, args []s
 			if err != nil {
 				return err
 			}
-			list, err := lib.attestationsOf(ctx, n)
-			if err != nil {
-				return err
-			}
+			var only *stored.Image
 			if p := f.platform.Platform; p != nil {
-				only, err := n.built.Only(*p)
-				if err != nil {
+				if only, err = n.built.Only(*p); err != nil {
 					return err
 				}
-				list = slices.DeleteFunc(list, func(at stored.Attestation) bool { return at.Subject != only.Digest() })
+			}
+			list, err := lib.attestationsOf(ctx, n, only)
+			if err != nil {
+				return err
 			}
 			for _, at := range list {
 				rows = append(rows, attestationRow(n, at))
@@ -56,17 +56,65 @@ func (a *app) inspectAttestations(ctx context.Context, f *inspectFlags, args []s
 	})
 }
 
-// attestationsOf is what the store has that is attested of an image. What it lacks is
-// warned of.
-func (lib library) attestationsOf(ctx context.Context, n namedImage) ([]stored.Attestation, error) {
-	if slices.ContainsFunc(n.built.Missing, func(d ocispec.Descriptor) bool { return manifest.IsAttestation(d) }) {
-		lib.warn(fmt.Sprintf("not all attestations of image %s are in the store; sinter pull gets them", displayName(n)))
-	}
+// attestationsOf is what the store has that is attested of an image, or of only, if that is
+// not nil, which is a part of it. What the store lacks is warned of.
+func (lib library) attestationsOf(ctx context.Context, n namedImage, only *stored.Image) ([]stored.Attestation, error) {
+	lib.warnOfMissing(n, only)
 	referrers, err := lib.referrers(ctx, n, n.built)
 	if err != nil {
 		return nil, err
 	}
-	return n.built.Attestations(ctx, referrers)
+	list, err := n.built.Attestations(ctx, referrers)
+	return slices.DeleteFunc(list, func(at stored.Attestation) bool { return only != nil && at.Subject != only.Digest() }), err
+}
+
+// warnOfMissing warns of what the index of an image attests, of the whole image or of only,
+// that is not in the store. A pull gets what is attested of the platforms in the store.
+func (lib library) warnOfMissing(n namedImage, only *stored.Image) {
+	var here, elsewhere []string
+	others := false
+	add := func(list []string, p ocispec.Platform) []string {
+		if text := platforms.FormatAll(p); !slices.Contains(list, text) {
+			list = append(list, text)
+		}
+		return list
+	}
+	for _, d := range n.built.Missing {
+		of := digest.Digest(d.Annotations[manifest.ReferenceDigest])
+		if !manifest.IsAttestation(d) || only != nil && of != only.Digest() {
+			continue
+		}
+		inStore := slices.IndexFunc(n.built.Manifests, func(m stored.Manifest) bool { return m.Desc.Digest == of })
+		missing := slices.IndexFunc(n.built.Missing, func(m ocispec.Descriptor) bool { return m.Digest == of && m.Platform != nil })
+		switch {
+		case inStore >= 0:
+			here = add(here, n.built.Manifests[inStore].Platform)
+		case missing >= 0:
+			elsewhere = add(elsewhere, *n.built.Missing[missing].Platform)
+		default:
+			others = true
+		}
+	}
+	if len(here) > 0 {
+		lib.warn(fmt.Sprintf("not all attestations of image %s for %s are in the store%s",
+			displayName(n), strings.Join(here, ", "), n.pullGets("them", here)))
+	}
+	if len(elsewhere) > 0 {
+		lib.warn(fmt.Sprintf("neither image %s nor its attestations are in the store for %s%s",
+			displayName(n), strings.Join(elsewhere, ", "), n.pullGets("both", elsewhere)))
+	}
+	if others {
+		lib.warn(fmt.Sprintf("not all attestations in the index of image %s are in the store", displayName(n)))
+	}
+}
+
+// pullGets ends a warning of something that a pull for some platforms gets; "" for an image
+// that did not come from a registry under this name.
+func (n namedImage) pullGets(what string, of []string) string {
+	if !n.Pulled {
+		return ""
+	}
+	return fmt.Sprintf("; sinter pull --platform %s %s gets %s", strings.Join(of, ","), displayName(n), what)
 }
 
 func attestationRow(n namedImage, at stored.Attestation) row {

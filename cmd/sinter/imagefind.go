@@ -174,10 +174,9 @@ func (lib library) find(ctx context.Context, text string) (namedImage, error) {
 func (lib library) findAll(ctx context.Context, text string) ([]namedImage, error) {
 	ref, nameErr := registry.ParseRef(text)
 	if nameErr == nil {
-		desc, err := lib.Images.Get(ref.String())
+		img, err := lib.Images.Find(ref.String())
 		if err == nil {
-			built, err := stored.Open(ctx, lib.Store, desc)
-			img := image.Image{Ref: ref.String(), Desc: desc}
+			built, err := stored.Open(ctx, lib.Store, img.Desc)
 			if errors.Is(err, fs.ErrNotExist) && !isNamed(lib.Images, img) {
 				return nil, &noImageError{text} // another process has removed it
 			}
@@ -238,7 +237,7 @@ func (lib library) whole(n namedImage, platform *ocispec.Platform) (*stored.Imag
 	case len(have) == 1 && partly:
 		lib.warn(fmt.Sprintf("the store has image %s only for %s: the others are left out", displayName(n), have[0]))
 	case len(have) == 1:
-		lib.warn(fmt.Sprintf("image %s is used without its attestations, which are not in the store; sinter pull gets them", displayName(n)))
+		lib.warn(fmt.Sprintf("image %s is used without its attestations, which are not in the store%s", displayName(n), n.pullGets("them", have)))
 	case partly:
 		return nil, hint.Add(
 			fmt.Errorf("the store has image %s only for some of its platforms: %s", displayName(n), strings.Join(have, ", ")),
