@@ -31,12 +31,21 @@ const (
 	patience = 5 * time.Second
 )
 
-// getHint tells how to get the program.
-const getHint = "run: go install github.com/sinter-build/sinter/cmd/sinter-sbom@latest, " +
-	"or put the release's " + program + " beside sinter, or name a scanner's image with --sbom=generator=IMAGE"
+// ProgramError says that the program is not found, or is of another version.
+type ProgramError struct{ err error }
 
-// Find returns the path of sinter-sbom: beside this program, or on PATH. What everybody
-// could have put there is refused.
+func (e *ProgramError) Error() string { return e.err.Error() }
+
+// Unwrap returns what is wrong with the program.
+func (e *ProgramError) Unwrap() error { return e.err }
+
+// HintText tells how to get the program.
+func (e *ProgramError) HintText() string {
+	return "run: go install github.com/sinter-build/sinter/cmd/sinter-sbom@latest, or put the release's " + program + " beside sinter"
+}
+
+// Find returns the path of sinter-sbom: beside this program, or on PATH; a *ProgramError if
+// it is not there. What everybody could have put there is refused.
 func Find() (string, error) {
 	var places []string
 	if self, err := os.Executable(); err == nil {
@@ -52,7 +61,7 @@ func Find() (string, error) {
 		}
 		return path, nil
 	}
-	return "", hint.Add(fmt.Errorf("an SBOM needs the program %s: not found beside sinter or on PATH", program), getHint)
+	return "", &ProgramError{fmt.Errorf("an SBOM needs the program %s: not found beside sinter or on PATH", program)}
 }
 
 // checkPlace refuses a program that anybody on the machine could have put there.
@@ -122,7 +131,7 @@ func ReadAnswer(data []byte, r Request) (*Answer, error) {
 		return nil, fmt.Errorf("reading its answer: %w", err)
 	}
 	if err := Hello().Check(a.Handshake); err != nil {
-		return nil, hint.Add(err, getHint)
+		return nil, &ProgramError{err}
 	}
 	for _, s := range r.Subjects {
 		if !bytes.HasPrefix(a.Documents[s.Name], []byte("{")) {

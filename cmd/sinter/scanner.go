@@ -4,6 +4,7 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/sbom"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
@@ -29,7 +31,7 @@ type sbomScanner struct {
 func (s *sbomScanner) Identity() (string, error) {
 	path, err := sbom.Find()
 	if err != nil {
-		return "", err
+		return "", orGenerator(err)
 	}
 	if id := goBuildID(path); id != "" {
 		return string(s.format) + " " + id, nil
@@ -39,6 +41,15 @@ func (s *sbomScanner) Identity() (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%s %s %d %d", s.format, path, info.Size(), info.ModTime().UnixNano()), nil
+}
+
+// orGenerator adds to the hint how to get the program what a build can use instead.
+func orGenerator(err error) error {
+	var program *sbom.ProgramError
+	if !errors.As(err, &program) {
+		return err
+	}
+	return &hint.Error{Err: err, Hint: program.HintText() + ", or name a scanner's image with --sbom=generator=IMAGE", First: true}
 }
 
 // goBuildID is the ID that Go's linker writes into a program, which differs for programs
@@ -74,7 +85,7 @@ func (s *sbomScanner) Scan(ctx context.Context, op parser.Scan, chains []layers.
 	}
 	answer, err := sbom.Scan(ctx, r)
 	if err != nil {
-		return nil, fmt.Errorf("listing the packages: %w", err)
+		return nil, fmt.Errorf("listing the packages: %w", orGenerator(err))
 	}
 	for _, text := range answer.Warnings {
 		s.warn(text)
