@@ -153,9 +153,13 @@ func (w *writing) step(ctx context.Context, title string, do func(part func(stri
 	return err
 }
 
-// image assembles the image as o wants it.
+// image assembles the image as o wants it. Attestations in it name the image, and so differ
+// where outputs give it other names; without them one image serves all.
 func (w *writing) image(ctx context.Context, o output.Spec, part func(string) func()) (*stored.Image, error) {
 	opts := w.options(o)
+	if !opts.Attest.InImage() {
+		opts.Attest = assemble.Attest{}
+	}
 	for _, a := range w.built {
 		if reflect.DeepEqual(a.opts, opts) {
 			return a.image, nil

@@ -7,9 +7,13 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/export/assemble"
 	"github.com/sinter-build/sinter/builder/export/exporttest"
 	"github.com/sinter-build/sinter/builder/export/output"
+	"github.com/sinter-build/sinter/builder/manifest"
+	"github.com/sinter-build/sinter/builder/progress"
+	"github.com/sinter-build/sinter/layers"
 	"github.com/sinter-build/sinter/layers/image"
 )
 
@@ -54,5 +58,54 @@ func TestWriteSeveralOutputs(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(dir, ".*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left over: %v", left)
+	}
+}
+
+// Outputs with names of their own share the image, unless attestations in its index name it.
+func TestImageOfSeveralNames(t *testing.T) {
+	for name, c := range map[string]struct {
+		provenance attest.Attestation
+		want       int
+	}{
+		"beside":   {attest.Attestation{Default: true}, 1},
+		"in index": {attest.Attestation{}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := exporttest.OpenStore(t)
+			images := image.Open(s.Root(), s)
+			var outputs []output.Spec
+			for _, text := range []string{"type=image,name=a", "type=image,name=b"} {
+				o, err := output.Parse(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				outputs = append(outputs, o)
+			}
+			assembled := 0
+			env := Env{Store: s, Images: images, Events: func(e progress.Event) {
+				if u, ok := e.(progress.Update); ok && u.ID == "exporting layers" && u.Done.IsZero() {
+					assembled++
+				}
+			}}
+			c.provenance.Type, c.provenance.Predicate = manifest.PredicateSLSA+"v1", []byte("{}")
+			config, chain := exporttest.Sample(t, s, exporttest.AMD64)
+			part := assemble.Part{Platform: exporttest.AMD64, Config: config, Chain: chain}
+			part.Attest = func(context.Context, layers.Chain) ([]attest.Attestation, error) {
+				return []attest.Attestation{c.provenance}, nil
+			}
+			opts := assemble.Options{Attest: assemble.Attest{Asked: []attest.Attestation{c.provenance}}}
+			if _, err := Write(t.Context(), env, []assemble.Part{part}, opts, outputs, nil); err != nil {
+				t.Fatal(err)
+			}
+			a, errA := images.Get("docker.io/library/a:latest")
+			b, errB := images.Get("docker.io/library/b:latest")
+			if assembled != c.want || errA != nil || errB != nil || (a.Digest == b.Digest) != (c.want == 1) {
+				t.Errorf("assembled %d times, want %d; %v, %v; %v, %v", assembled, c.want, a.Digest, errA, b.Digest, errB)
+			}
+			list, err := images.Referrers(a.Digest)
+			if err != nil || c.provenance.Default != (len(list) == 1) {
+				t.Errorf("referrers: %v, %v", list, err)
+			}
+		})
 	}
 }

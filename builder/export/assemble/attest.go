@@ -31,11 +31,20 @@ type Attest struct {
 	NoArtifact bool
 }
 
+// inIndex reports whether att is kept in the index, if there is one.
+func (a Attest) inIndex(att attest.Attestation) bool {
+	index, _ := a.Where.Of(att)
+	return index
+}
+
+// InImage reports whether the image itself may have attestations; else it is the same
+// without them.
+func (a Attest) InImage() bool { return slices.ContainsFunc(a.Asked, a.inIndex) }
+
 // indexed reports whether attestations make an index necessary.
 func (a Attest) indexed() bool {
 	return slices.ContainsFunc(a.Asked, func(att attest.Attestation) bool {
-		index, _ := a.Where.Of(att)
-		return index && !(att.InlineOnly && a.NoInline)
+		return a.inIndex(att) && !(att.InlineOnly && a.NoInline)
 	})
 }
 
@@ -65,11 +74,7 @@ func (o Options) checkAttest() error {
 
 // attested makes the attestation manifests that belong into the index.
 func (o Options) attested(ctx context.Context, s *store.Store, parts []Part, manifests []stored.Manifest) ([]*attest.Manifest, error) {
-	inIndex := func(att attest.Attestation) bool {
-		index, _ := o.Attest.Where.Of(att)
-		return index
-	}
-	if !slices.ContainsFunc(o.Attest.Asked, inIndex) {
+	if !o.Attest.InImage() {
 		return nil, nil
 	}
 	var made []*attest.Manifest
@@ -81,7 +86,7 @@ func (o Options) attested(ctx context.Context, s *store.Store, parts []Part, man
 		if err != nil {
 			return nil, err
 		}
-		list = slices.DeleteFunc(slices.Clone(list), func(att attest.Attestation) bool { return !inIndex(att) })
+		list = slices.DeleteFunc(slices.Clone(list), func(att attest.Attestation) bool { return !o.Attest.inIndex(att) })
 		if len(list) == 0 {
 			continue
 		}
