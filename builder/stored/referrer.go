@@ -77,7 +77,7 @@ func (b *Image) Beside(ctx context.Context, images *image.Images, name string, w
 	}
 	return slices.DeleteFunc(list, func(r Referrer) bool {
 		if len(r.Missing) > 0 {
-			warn(fmt.Sprintf("image %s is used without %s, which refers to it: it is not in the store as a whole; sinter pull gets it", name, r.Desc.Digest))
+			warn(fmt.Sprintf("image %s is used without %s, which refers to it: it is not in the store as a whole; a pull gets what the registry has of it", name, r.Desc.Digest))
 		}
 		return len(r.Missing) > 0
 	}), err

@@ -88,7 +88,9 @@ func (a *app) createImage(ctx context.Context, f *createFlags, args []string) er
 		err := a.showing(ctx, f.showFlags, "pushing "+tag.String(), func(report func(progress.Update)) error {
 			err := client.Push(ctx, tag.String(), img, report)
 			if err == nil {
-				pushed, err = imagetools.PushReferrers(ctx, client, referrers, tag)
+				if pushed, err = imagetools.PushReferrers(ctx, client, referrers, tag); err != nil {
+					err = fmt.Errorf("%s is pushed, but not all that refers to it: %w", tag, err)
+				}
 			}
 			return err
 		})
