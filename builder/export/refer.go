@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/sinter-build/sinter/builder/export/output"
 	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/stored"
+	"github.com/sinter-build/sinter/layers/hint"
 	"github.com/sinter-build/sinter/layers/image"
 )
 
@@ -62,13 +62,27 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 	if err != nil {
 		return err
 	}
+	list = opts.Referring(list)
+	if len(list) > manifest.MaxReferrers {
+		return hint.Add(fmt.Errorf("%d attestations cannot be kept beside an image, only %d", len(list), manifest.MaxReferrers),
+			"keep them in the image's index: attestation-manifest=index")
+	}
+	var add []ocispec.Descriptor
+	said := map[string]map[digest.Digest]digest.Digest{} // by kind: what the known ones say
 	stays := map[digest.Digest]bool{}
-	for _, a := range opts.Referring(list) {
-		at := slices.IndexFunc(known[a.Kind()], func(old ocispec.Descriptor) bool {
-			return isKept(a) || old.Annotations[manifest.PredicateTypeKey] == a.Type && w.saysTheSame(ctx, old, a)
-		})
-		if at >= 0 {
-			stays[known[a.Kind()][at].Digest] = true
+	replaced := map[string]bool{} // by kind: whether more goes than what is lost
+	for _, a := range list {
+		kind := a.Kind()
+		replaced[kind] = replaced[kind] || !isKept(a)
+		if isKept(a) {
+			stays[known[kind][0].Digest] = true
+			continue
+		}
+		if said[kind] == nil {
+			said[kind] = w.said(ctx, known[kind])
+		}
+		if says := saying(a.Type, a.Predicate); says != "" && said[kind][says] != "" {
+			stays[said[kind][says]] = true
 			continue
 		}
 		made, err := attest.NewReferrer(m.Desc, a, opts.Names)
@@ -78,26 +92,22 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 		if err := assemble.PutAttestations(ctx, w.Store, made); err != nil {
 			return err
 		}
-		if err := w.Images.AddOwnReferrer(ctx, m.Desc.Digest, made.Descriptor); err != nil {
-			return err
-		}
+		add = append(add, made.Descriptor)
 		stays[made.Digest] = true
 	}
-	for _, a := range opts.Referring(list) {
-		old := lost[a.Kind()]
-		if !isKept(a) {
-			old = append(old, known[a.Kind()]...)
+	var remove []digest.Digest
+	for kind, all := range replaced {
+		old := lost[kind]
+		if all {
+			old = slices.Concat(old, known[kind])
 		}
-		for _, old := range old {
-			if stays[old.Digest] {
-				continue
-			}
-			if err := w.Images.RemoveReferrer(ctx, m.Desc.Digest, old.Digest); err != nil {
-				return err
+		for _, d := range old {
+			if !stays[d.Digest] {
+				remove = append(remove, d.Digest)
 			}
 		}
 	}
-	return nil
+	return w.Images.ReplaceOwnReferrers(ctx, m.Desc.Digest, add, remove)
 }
 
 // knownReferrers are the attestations of a manifest that builds of this store have made, by
@@ -124,27 +134,58 @@ func (w *writing) knownReferrers(ctx context.Context, of ocispec.Descriptor) (kn
 	return known, lost, nil
 }
 
-// saysTheSame reports whether an attestation manifest states what a does, but for times.
-func (w *writing) saysTheSame(ctx context.Context, old ocispec.Descriptor, a attest.Attestation) bool {
-	data, err := stored.ReadBlob(ctx, w.Store, old)
-	if err != nil {
-		return false
+// said maps what attestation manifests state (saying) to the first one that states it. One
+// that cannot be read states nothing.
+func (w *writing) said(ctx context.Context, list []ocispec.Descriptor) map[digest.Digest]digest.Digest {
+	said := map[digest.Digest]digest.Digest{}
+	for _, desc := range list {
+		predicate, err := w.predicateOf(ctx, desc)
+		if err != nil {
+			continue
+		}
+		says := saying(desc.Annotations[manifest.PredicateTypeKey], predicate)
+		if _, ok := said[says]; !ok && says != "" {
+			said[says] = desc.Digest
+		}
 	}
-	m, err := manifest.Parse(old, data)
-	if err != nil || len(m.Layers) != 1 {
-		return false
+	return said
+}
+
+// predicateOf reads what the one statement of an attestation manifest says.
+func (w *writing) predicateOf(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
+	data, err := stored.ReadBlob(ctx, w.Store, desc)
+	if err != nil {
+		return nil, err
+	}
+	m, err := manifest.Parse(desc, data)
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Layers) != 1 {
+		return nil, fmt.Errorf("attestation manifest %s has %d statements", desc.Digest, len(m.Layers))
 	}
 	if data, err = stored.ReadBlob(ctx, w.Store, m.Layers[0]); err != nil {
-		return false
+		return nil, err
 	}
-	var was struct {
-		Predicate map[string]any `json:"predicate"`
+	var statement struct {
+		Predicate json.RawMessage `json:"predicate"`
 	}
-	var is map[string]any
-	if json.Unmarshal(data, &was) != nil || json.Unmarshal(a.Predicate, &is) != nil {
-		return false
+	err = json.Unmarshal(data, &statement)
+	return statement.Predicate, err
+}
+
+// saying is the same for statements that say the same but for times; "" of a predicate that
+// is not an object.
+func saying(predicateType string, predicate []byte) digest.Digest {
+	var fields map[string]any
+	if json.Unmarshal(predicate, &fields) != nil {
+		return ""
 	}
-	return reflect.DeepEqual(timeless(was.Predicate), timeless(is))
+	data, err := json.Marshal(timeless(fields))
+	if err != nil {
+		return ""
+	}
+	return digest.FromString(predicateType + "\n" + string(data))
 }
 
 // timeless removes from provenance of any version what differs between two runs of a

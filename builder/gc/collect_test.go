@@ -363,7 +363,7 @@ func refer(t *testing.T, env Env, subject ocispec.Descriptor, what string) ocisp
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := env.Images.AddReferrer(t.Context(), subject.Digest, desc); err != nil {
+	if err := env.Images.AddReferrers(t.Context(), manifest.Referrer{Subject: subject.Digest, Desc: desc}); err != nil {
 		t.Fatal(err)
 	}
 	return desc

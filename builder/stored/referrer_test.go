@@ -41,7 +41,7 @@ func putReferrer(t *testing.T, s *store.Store, images *image.Images, subject oci
 		t.Fatal(err)
 	}
 	desc := put(data, ocispec.MediaTypeImageManifest)
-	if err := images.AddReferrer(t.Context(), subject.Digest, desc); err != nil {
+	if err := images.AddReferrers(t.Context(), manifest.Referrer{Subject: subject.Digest, Desc: desc}); err != nil {
 		t.Fatal(err)
 	}
 	return desc, blob
@@ -93,7 +93,7 @@ func TestReferrers(t *testing.T) {
 		t.Error(err)
 	}
 	other := digest.FromString("other")
-	if err := images.AddReferrer(t.Context(), other, three); err != nil {
+	if err := images.AddReferrers(t.Context(), manifest.Referrer{Subject: other, Desc: three}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := stored.Referrers(t.Context(), s, images, other); !errors.Is(err, image.ErrDamaged) {

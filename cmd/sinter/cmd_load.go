@@ -92,10 +92,8 @@ func (a *app) loadFrom(ctx context.Context, s *store.Store, input string) (*load
 
 // keep gives loaded images their names, and says so to out.
 func (lib library) keep(ctx context.Context, out io.Writer, loaded *load.Loaded) error {
-	for _, r := range loaded.Referrers {
-		if err := lib.Images.AddReferrer(ctx, r.Subject, r.Desc); err != nil {
-			return err
-		}
+	if err := lib.Images.AddReferrers(ctx, loaded.Referrers...); err != nil {
+		return err
 	}
 	for _, img := range loaded.Images {
 		names := img.Names

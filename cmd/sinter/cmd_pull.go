@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/builder/progress"
 	"github.com/sinter-build/sinter/builder/registry"
 	"github.com/sinter-build/sinter/layers"
@@ -139,10 +140,8 @@ func (p *pulling) attestations(ctx context.Context, root baseimage.Root) error {
 	if err == nil {
 		err = p.downloadAll(ctx, list)
 	}
-	for _, r := range referring {
-		if err == nil {
-			err = p.Images.AddReferrer(ctx, r.Subject, r.Desc)
-		}
+	if err == nil {
+		err = p.Images.AddReferrers(ctx, referring...)
 	}
 	return p.without(ctx, "its attestations", err)
 }
@@ -151,21 +150,18 @@ func (p *pulling) attestations(ctx context.Context, root baseimage.Root) error {
 // that are not in an index. What can be had is got also if there is an error.
 func (p *pulling) referrers(ctx context.Context, root baseimage.Root) error {
 	list, err := p.sources.Referrers(ctx, root)
-	isWhole := make([]bool, len(list))
-	for i, r := range list {
-		got := p.downloadAll(ctx, r.Blobs)
-		if isWhole[i] = got == nil; !isWhole[i] && err == nil {
+	var whole []manifest.Referrer
+	for _, r := range list {
+		switch got := p.downloadAll(ctx, r.Blobs); {
+		case got == nil:
+			whole = append(whole, r.Referrer)
+		case err == nil:
 			err = got
 		}
 	}
 	// They are named together, since before that all has to be on disk.
-	for i, r := range list {
-		if !isWhole[i] {
-			continue
-		}
-		if err := p.Images.AddReferrer(ctx, r.Subject, r.Desc); err != nil {
-			return err
-		}
+	if err := p.Images.AddReferrers(ctx, whole...); err != nil {
+		return err
 	}
 	return p.without(ctx, "all that refers to it", err)
 }

@@ -251,7 +251,7 @@ func verifyReferrers(ctx context.Context, env gc.Env, repair bool) (lines []stri
 			// Another error, such as one of the disk, says nothing about the referrer.
 			gone := errors.Is(wrong[d], image.ErrDamaged) || errors.Is(wrong[d], fs.ErrNotExist) || is[*manifest.DamagedError](wrong[d])
 			if repair && gone {
-				if err := env.Images.RemoveReferrer(ctx, subject, d); err != nil {
+				if err := env.Images.RemoveReferrers(ctx, subject, d); err != nil {
 					return nil, 0, err
 				}
 				lines = append(lines, line+": removed from the list")

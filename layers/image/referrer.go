@@ -32,43 +32,84 @@ const ownKey = "sinter.own"
 // IsOwn reports whether a referrer, as Referrers describes it, was made here.
 func IsOwn(desc ocispec.Descriptor) bool { return desc.Annotations[ownKey] != "" }
 
-// AddOwnReferrer is AddReferrer for what a build of this store has made.
-func (s *Images) AddOwnReferrer(ctx context.Context, subject digest.Digest, desc ocispec.Descriptor) error {
-	return s.addReferrer(ctx, subject, desc, true)
-}
-
-// AddReferrer notes that the manifest that desc describes refers to subject, as its
-// subject field says. What was noted before stays, also of the same type; one that is
-// noted again is noted once, as desc describes it now. The caller has put the manifest
-// and its blobs into the store, and claimed subject.
-func (s *Images) AddReferrer(ctx context.Context, subject digest.Digest, desc ocispec.Descriptor) error {
-	return s.addReferrer(ctx, subject, desc, false)
-}
-
-func (s *Images) addReferrer(ctx context.Context, subject digest.Digest, desc ocispec.Descriptor, own bool) error {
-	// What lists of referrers have; the rest is for others.
-	desc = ocispec.Descriptor{
-		MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size,
-		ArtifactType: desc.ArtifactType, Annotations: WithoutOwn(desc.Annotations),
-	}
-	known, err := s.Referrers(subject)
-	// What was made here stays so when a pull brings it back.
-	if own || slices.ContainsFunc(known, func(d ocispec.Descriptor) bool { return d.Digest == desc.Digest && IsOwn(d) }) {
-		if desc.Annotations == nil {
-			desc.Annotations = map[string]string{}
+// AddReferrers notes that manifests refer to their subjects, as their subject fields say.
+// What was noted before stays, also of the same type; one that is noted again is noted
+// once, as it is described now. The caller has put the manifests and their blobs into the
+// store, and claimed the subjects. The list of each subject is written once.
+func (s *Images) AddReferrers(ctx context.Context, add ...manifest.Referrer) error {
+	var subjects []digest.Digest
+	lists := map[digest.Digest][]ocispec.Descriptor{}
+	for _, r := range add {
+		if lists[r.Subject] == nil {
+			subjects = append(subjects, r.Subject)
 		}
-		desc.Annotations[ownKey] = "true"
+		lists[r.Subject] = append(lists[r.Subject], r.Desc)
 	}
-	if err == nil && slices.ContainsFunc(known, func(d ocispec.Descriptor) bool { return sameReferrer(d, desc) }) {
-		return nil
+	for _, subject := range subjects {
+		err := s.changeReferrers(ctx, subject, func(list []ocispec.Descriptor) []ocispec.Descriptor {
+			return withReferrers(list, lists[subject], false)
+		})
+		if err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// ReplaceOwnReferrers notes what a build of this store has made that refers to subject, as
+// AddReferrers does, and forgets others.
+func (s *Images) ReplaceOwnReferrers(ctx context.Context, subject digest.Digest, add []ocispec.Descriptor, remove []digest.Digest) error {
 	return s.changeReferrers(ctx, subject, func(list []ocispec.Descriptor) []ocispec.Descriptor {
-		if i := slices.IndexFunc(list, isDigest(desc.Digest)); i >= 0 {
-			list[i] = desc
-			return list
-		}
-		return append(list, desc)
+		return withoutReferrers(withReferrers(list, add, true), remove)
 	})
+}
+
+// RemoveReferrers forgets that manifests refer to subject; it is not an error if that was
+// not known. A list that is damaged is removed as a whole.
+func (s *Images) RemoveReferrers(ctx context.Context, subject digest.Digest, remove ...digest.Digest) error {
+	return s.changeReferrers(ctx, subject, func(list []ocispec.Descriptor) []ocispec.Descriptor {
+		return withoutReferrers(list, remove)
+	})
+}
+
+// withReferrers is a list with more referrers, or with other descriptions of those that
+// it has. own says that they were made here.
+func withReferrers(list, add []ocispec.Descriptor, own bool) []ocispec.Descriptor {
+	list = slices.Clone(list)
+	at := map[digest.Digest]int{}
+	for i, d := range list {
+		at[d.Digest] = i
+	}
+	for _, desc := range add {
+		// What lists of referrers have; the rest is for others.
+		desc = ocispec.Descriptor{
+			MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size,
+			ArtifactType: desc.ArtifactType, Annotations: WithoutOwn(desc.Annotations),
+		}
+		i, known := at[desc.Digest]
+		// What was made here stays so when a pull brings it back.
+		if own || known && IsOwn(list[i]) {
+			if desc.Annotations == nil {
+				desc.Annotations = map[string]string{}
+			}
+			desc.Annotations[ownKey] = "true"
+		}
+		if known {
+			list[i] = desc
+			continue
+		}
+		at[desc.Digest] = len(list)
+		list = append(list, desc)
+	}
+	return list
+}
+
+func withoutReferrers(list []ocispec.Descriptor, remove []digest.Digest) []ocispec.Descriptor {
+	gone := map[digest.Digest]bool{}
+	for _, d := range remove {
+		gone[d] = true
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(d ocispec.Descriptor) bool { return gone[d.Digest] })
 }
 
 // WithoutOwn are the annotations of a referrer without what only this store says.
@@ -78,22 +119,10 @@ func WithoutOwn(annotations map[string]string) map[string]string {
 	return annotations
 }
 
-// RemoveReferrer forgets that a manifest refers to subject; it is not an error if that
-// was not known. A list that is damaged is removed as a whole.
-func (s *Images) RemoveReferrer(ctx context.Context, subject, referrer digest.Digest) error {
-	return s.changeReferrers(ctx, subject, func(list []ocispec.Descriptor) []ocispec.Descriptor {
-		return slices.DeleteFunc(list, isDigest(referrer))
-	})
-}
-
 func sameReferrer(a, b ocispec.Descriptor) bool {
 	same := maps.Equal(a.Annotations, b.Annotations)
 	a.Annotations, b.Annotations = nil, nil
 	return same && reflect.DeepEqual(a, b)
-}
-
-func isDigest(d digest.Digest) func(ocispec.Descriptor) bool {
-	return func(desc ocispec.Descriptor) bool { return desc.Digest == d }
 }
 
 // Referrers returns what refers to the manifest or index subject, in the order in which
@@ -167,26 +196,35 @@ func (s *Images) referrersPath(subject digest.Digest) (string, error) {
 	return filepath.Join(s.root, ReferrersDir, subject.Algorithm().String()+"-"+subject.Encoded()), nil
 }
 
-// changeReferrers rewrites a list of referrers while no other process changes one. One
-// that is damaged is told of and begins anew.
+// changeReferrers rewrites a list of referrers, unless that changes nothing, while no other
+// process changes one. One that is damaged is told of and begins anew. do must not change
+// the list that it is given.
 func (s *Images) changeReferrers(ctx context.Context, subject digest.Digest, do func([]ocispec.Descriptor) []ocispec.Descriptor) error {
 	path, err := s.referrersPath(subject)
 	if err != nil {
 		return err
+	}
+	list, err := s.Referrers(subject)
+	if err == nil && slices.EqualFunc(list, do(list), sameReferrer) {
+		return nil
 	}
 	lock, err := s.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	list, err := s.Referrers(subject)
+	list, err = s.Referrers(subject)
 	damaged := errors.Is(err, ErrDamaged)
 	if damaged {
 		s.warn(fmt.Sprintf("%v; it begins anew", err))
 	} else if err != nil {
 		return err
 	}
-	if err := s.writeReferrers(path, do(list)); err != nil {
+	changed := do(list)
+	if len(changed) > manifest.MaxReferrers && len(changed) > len(list) {
+		return fmt.Errorf("more than %d manifests would refer to %s", manifest.MaxReferrers, subject)
+	}
+	if err := s.writeReferrers(path, changed); err != nil {
 		return fmt.Errorf("writing the referrers of %s: %w", subject, err)
 	}
 	return nil

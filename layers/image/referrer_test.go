@@ -45,7 +45,7 @@ func TestReferrers(t *testing.T) {
 	a, b := digest.FromString("a"), digest.FromString("b")
 	wantReferrers(t, s, a)
 	for _, name := range []string{"one", "two", "one"} {
-		if err := s.AddReferrer(t.Context(), a, referrer(name)); err != nil {
+		if err := s.AddReferrers(t.Context(), manifest.Referrer{Subject: a, Desc: referrer(name)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -54,23 +54,98 @@ func TestReferrers(t *testing.T) {
 	if list, err := s.Subjects(); err != nil || !slices.Equal(list, []digest.Digest{a}) {
 		t.Errorf("subjects: %v, %v", list, err)
 	}
-	if err := s.RemoveReferrer(t.Context(), a, referrer("one").Digest); err != nil {
+	if err := s.RemoveReferrers(t.Context(), a, referrer("one").Digest); err != nil {
 		t.Fatal(err)
 	}
 	wantReferrers(t, s, a, "two")
 	for range 2 { // the second time there is nothing to remove
-		if err := s.RemoveReferrer(t.Context(), a, referrer("two").Digest); err != nil {
+		if err := s.RemoveReferrers(t.Context(), a, referrer("two").Digest); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if list, err := s.Subjects(); err != nil || len(list) > 0 {
 		t.Errorf("subjects: %v, %v", list, err)
 	}
-	if err := s.AddReferrer(t.Context(), "sha256:../../index.json", referrer("one")); err == nil {
+	if err := s.AddReferrers(t.Context(), manifest.Referrer{Subject: "sha256:../../index.json", Desc: referrer("one")}); err == nil {
 		t.Error("a subject that is a path was taken")
 	}
-	if err := s.AddReferrer(t.Context(), a, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: "sha256:x"}); err == nil {
+	if err := s.AddReferrers(t.Context(), manifest.Referrer{Subject: a, Desc: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: "sha256:x"}}); err == nil {
 		t.Error("a referrer without a digest was taken")
+	}
+}
+
+// A list that has what is added, and not what is removed, is not written.
+func TestReferrersAreReplaced(t *testing.T) {
+	s, subject := Open(t.TempDir(), nil), digest.FromString("subject")
+	replace := func(add []string, remove ...string) {
+		t.Helper()
+		var descs []ocispec.Descriptor
+		for _, name := range add {
+			descs = append(descs, referrer(name))
+		}
+		var gone []digest.Digest
+		for _, name := range remove {
+			gone = append(gone, referrer(name).Digest)
+		}
+		if err := s.ReplaceOwnReferrers(t.Context(), subject, descs, gone); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := func() (list []digest.Digest) {
+		t.Helper()
+		found, err := s.Referrers(subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range found {
+			if !IsOwn(d) {
+				t.Errorf("%v is not ours", d)
+			}
+			list = append(list, d.Digest)
+		}
+		return list
+	}
+	replace([]string{"one", "two", "one", "three"}, "two", "never")
+	want := []digest.Digest{referrer("one").Digest, referrer("three").Digest}
+	if got := names(); !slices.Equal(got, want) {
+		t.Errorf("referrers are %v, want %v", got, want)
+	}
+	path, err := s.referrersPath(subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace([]string{"three", "one"}, "two")
+	after, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !os.SameFile(before, after) {
+		t.Error("a list that stays as it is was written again")
+	}
+	if replace(nil, "one", "three"); len(names()) > 0 {
+		t.Errorf("left are %v", names())
+	}
+}
+
+// A list is not made longer than lists that are read.
+func TestReferrersAreLimited(t *testing.T) {
+	s, subject := Open(t.TempDir(), nil), digest.FromString("subject")
+	var add []manifest.Referrer
+	for i := range manifest.MaxReferrers {
+		add = append(add, manifest.Referrer{Subject: subject, Desc: referrer(fmt.Sprint(i))})
+	}
+	if err := s.AddReferrers(t.Context(), add...); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AddReferrers(t.Context(), manifest.Referrer{Subject: subject, Desc: referrer("more")}); err == nil {
+		t.Error("one more was added")
+	}
+	if list, err := s.Referrers(subject); err != nil || len(list) != manifest.MaxReferrers {
+		t.Errorf("%d referrers are left, %v", len(list), err)
 	}
 }
 
@@ -80,7 +155,7 @@ func TestReferrersAreMerged(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 8 {
 		group.Go(func() {
-			if err := Open(root, nil).AddReferrer(t.Context(), subject, referrer(fmt.Sprint(i))); err != nil {
+			if err := Open(root, nil).AddReferrers(t.Context(), manifest.Referrer{Subject: subject, Desc: referrer(fmt.Sprint(i))}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -110,7 +185,7 @@ func TestDamagedReferrers(t *testing.T) {
 		if list, err := s.Referrers(subject); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%.50q: got %v, %v", data, list, err)
 		}
-		if err := s.AddReferrer(t.Context(), subject, referrer("one")); err != nil || len(warned) != 1 {
+		if err := s.AddReferrers(t.Context(), manifest.Referrer{Subject: subject, Desc: referrer("one")}); err != nil || len(warned) != 1 {
 			t.Errorf("%.50q: %v, warnings %q", data, err, warned)
 		}
 		wantReferrers(t, s, subject, "one")
@@ -155,7 +230,9 @@ func TestOwnReferrers(t *testing.T) {
 	claims, made := referrer("claims"), referrer("made")
 	claims.Annotations = map[string]string{ownKey: "true"}
 	for _, err := range []error{
-		s.AddReferrer(t.Context(), subject, claims), s.AddOwnReferrer(t.Context(), subject, made), s.AddReferrer(t.Context(), subject, made),
+		s.AddReferrers(t.Context(), manifest.Referrer{Subject: subject, Desc: claims}),
+		s.ReplaceOwnReferrers(t.Context(), subject, []ocispec.Descriptor{made}, nil),
+		s.AddReferrers(t.Context(), manifest.Referrer{Subject: subject, Desc: made}),
 	} {
 		if err != nil {
 			t.Fatal(err)
