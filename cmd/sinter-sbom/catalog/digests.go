@@ -80,8 +80,9 @@ func (c *layered) digestsOf(ctx context.Context, layer int, entries []layers.Ent
 	for i, part := range parts {
 		group.Go(func() error {
 			read[i] = map[string]digests{}
+			buf := make([]byte, 64<<10)
 			for _, e := range part {
-				d, err := c.im.digest(within, layers.Named{Entry: e, Layer: layer})
+				d, err := c.im.digest(within, layers.Named{Entry: e, Layer: layer}, buf)
 				if err != nil {
 					return err
 				}
@@ -100,9 +101,9 @@ func (c *layered) digestsOf(ctx context.Context, layer int, entries []layers.Ent
 	return known, nil
 }
 
-// digest reads a file. The SHA-256 is the one that the layer's table of contents has,
-// if it has one.
-func (im *Image) digest(ctx context.Context, n layers.Named) (digests, error) {
+// digest reads a file through buf. The SHA-256 is the one that the layer's table of contents
+// has, if it has one.
+func (im *Image) digest(ctx context.Context, n layers.Named, buf []byte) (digests, error) {
 	r, err := im.open(ctx, n.Layer, n.Entry)
 	if err != nil {
 		return digests{}, err
@@ -113,7 +114,7 @@ func (im *Image) digest(ctx context.Context, n layers.Named) (digests, error) {
 	if !n.Sum.Known() {
 		to = io.MultiWriter(one, two)
 	}
-	if _, err := io.Copy(to, r); err != nil {
+	if _, err := io.CopyBuffer(to, r, buf); err != nil {
 		return digests{}, err
 	}
 	d := digests{SHA1: hex.EncodeToString(one.Sum(nil)), SHA256: hex.EncodeToString(two.Sum(nil))}

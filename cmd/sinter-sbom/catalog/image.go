@@ -25,10 +25,9 @@ type Image struct {
 	files  *index
 	open   Open
 
-	mu       sync.Mutex
-	contents map[string][]byte
-	held     int64 // the length of all contents
-	failure  error
+	mu               sync.Mutex
+	inMemory, copies shelf
+	failure          error
 }
 
 // Layer is one layer of an image.
@@ -47,7 +46,8 @@ func NewImage(list []Layer, trees []*layers.Tree, open Open) (*Image, error) {
 	if len(list) != len(trees) {
 		return nil, fmt.Errorf("%d layers with %d trees", len(list), len(trees))
 	}
-	im := &Image{Layers: list, view: layers.NewView(trees), trees: trees, open: open, contents: map[string][]byte{}}
+	im := &Image{Layers: list, view: layers.NewView(trees), trees: trees, open: open,
+		inMemory: shelf{max: maxMemory}, copies: shelf{max: maxCopies}}
 	var err error
 	im.files, err = newIndex(im)
 	return im, err

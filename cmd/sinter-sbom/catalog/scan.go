@@ -87,7 +87,9 @@ func (s *Scanner) Scan(ctx context.Context, im *Image, cache *Cache, opt Options
 	if err := group.Wait(); err != nil {
 		return Found{}, fmt.Errorf("looking for packages in %s: %w", opt.Name, err)
 	}
-	cfg := syft.DefaultCreateSBOMConfig().WithTool(c.Name(), opt.Version).
+	// With syft's own parallelism catalogers get packages in the order in which files are read,
+	// and of two packages of one name some take the last: parts run concurrently instead.
+	cfg := syft.DefaultCreateSBOMConfig().WithTool(c.Name(), opt.Version).WithParallelism(1).
 		WithoutCatalogers().WithCatalogers(pkgcataloging.NewCatalogerReference(c, []string{pkgcataloging.ImageTag}))
 	// syft would read the files of packages each time, and each program once more for how
 	// it is linked: see addDigests.

@@ -203,6 +203,24 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
+// TestDependenciesOfTwins: of two packages of one name in one place, the same one is what
+// others depend on each time.
+func TestDependenciesOfTwins(t *testing.T) {
+	list := files{"/usr/lib/python3/dist-packages/needs-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: needs\nVersion: 1.0\nRequires-Dist: twin\n"}
+	for i := range 30 {
+		list[fmt.Sprintf("/usr/lib/python3/dist-packages/twin-%02d.dist-info/METADATA", i)] = fmt.Sprintf("Metadata-Version: 2.1\nName: twin\nVersion: %d.0\n", i)
+	}
+	first := scanned(t, nil, list)
+	if !strings.Contains(string(first.Document), "DEPENDENCY_OF") {
+		t.Error("nothing depends on anything")
+	}
+	for range 10 {
+		if !bytes.Equal(scanned(t, nil, list).Document, first.Document) {
+			t.Fatal("the same image has two documents")
+		}
+	}
+}
+
 // TestSPDXNamesLayers: files have their layer's digest in the comment that BuildKit
 // writes, and their own digests.
 func TestSPDXNamesLayers(t *testing.T) {
