@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -87,11 +85,11 @@ func askGit(ctx context.Context, dir string) (*worktree, error) {
 		return w, nil
 	}
 	if isOn("BUILDX_GIT_CHECK_DIRTY") {
-		changed, err := runGit(ctx, dir, "status", "--porcelain", "--ignored=no")
+		changed, err := hasChanged(ctx, root)
 		if err != nil {
 			return nil, err
 		}
-		if changed != "" {
+		if changed {
 			w.commit += "-dirty"
 		}
 	}
@@ -152,18 +150,4 @@ func below(root, file string) string {
 		return ""
 	}
 	return place
-}
-
-// runGit runs git in a directory, without the repository's fsmonitor hook.
-func runGit(ctx context.Context, dir string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.fsmonitor=false", "-C", dir}, args...)...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0")
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	if err != nil {
-		line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
-		return "", fmt.Errorf("git %s: %w: %s", args[0], err, line)
-	}
-	return strings.TrimSpace(string(out)), nil
 }
