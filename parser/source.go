@@ -4,10 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
+	"path"
 	"strconv"
 	"strings"
 
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/gitutil"
+	"github.com/moby/buildkit/util/sshutil"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -73,7 +77,7 @@ func gitSource(ref string, a *attributes) Git {
 		Remote:           remote,
 		Ref:              rev,
 		Subdir:           subdir,
-		FullURL:          a.take(pb.AttrFullRemoteURL),
+		FullURL:          fullURL(a.take(pb.AttrFullRemoteURL), remote),
 		KeepGitDir:       a.bool(pb.AttrKeepGitDir),
 		SkipSubmodules:   a.bool(pb.AttrGitSkipSubmodules),
 		Checksum:         a.take(pb.AttrGitChecksum),
@@ -86,9 +90,31 @@ func gitSource(ref string, a *attributes) Git {
 	return g
 }
 
-func httpSource(url string, a *attributes) HTTP {
+// fullURL returns an address with the path of the repository that the identifier names,
+// as BuildKit does: a policy knows no more than that. A server might read another
+// spelling of the path, such as /evil.git/..%2fgood.git, as another repository.
+func fullURL(address, repository string) string {
+	u, err := gitutil.ParseURL(address)
+	if err != nil {
+		return address
+	}
+	host, place, _ := strings.Cut(repository, "/")
+	if !strings.EqualFold(host, u.Host) {
+		return address
+	}
+	place = path.Join("/", place)
+	if strings.HasPrefix(strings.ToLower(u.Remote), u.Scheme+"://") {
+		return (&url.URL{Scheme: u.Scheme, User: u.User, Host: u.Host, Path: place}).String()
+	}
+	if !strings.HasPrefix(u.Path, "/") {
+		place = strings.TrimPrefix(place, "/")
+	}
+	return (&sshutil.SCPStyleURL{User: u.User, Host: u.Host, Path: place}).String()
+}
+
+func httpSource(address string, a *attributes) HTTP {
 	h := HTTP{
-		URL:              url,
+		URL:              address,
 		Checksum:         digest.Digest(a.take(pb.AttrHTTPChecksum)),
 		Filename:         a.take(pb.AttrHTTPFilename),
 		UID:              a.optional(pb.AttrHTTPUID),
