@@ -24,7 +24,9 @@ import (
 
 // refer keeps, beside the image, what is attested of it and does not belong into its
 // index. What a build of this store has said of these bytes is as true as anything newer:
-// it stays, unless it was asked for and tells something else than a time. What others say
+// it stays, unless it was asked for and tells something else than a time. What another build
+// was asked to tell does not stay when this one was not: with mode=max it has build arguments,
+// and would be pushed to wherever this build pushes. What others say
 // of them, which came with a pull, stays beside that, and is not believed.
 func (w *writing) refer(ctx context.Context, o output.Spec, built *stored.Image) error {
 	opts := w.options(o).Attest
@@ -54,7 +56,10 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 	if err != nil {
 		return err
 	}
-	isKept := func(a attest.Attestation) bool { return a.Default && len(known[a.Kind()]) > 0 }
+	byDefault := func(old ocispec.Descriptor) bool { return !image.IsAsked(old) }
+	isKept := func(a attest.Attestation) bool {
+		return a.Default && slices.ContainsFunc(known[a.Kind()], byDefault)
+	}
 	if part.Attest == nil || !slices.ContainsFunc(asked, func(a attest.Attestation) bool { return !isKept(a) }) {
 		return nil
 	}
@@ -67,33 +72,33 @@ func (w *writing) referTo(ctx context.Context, opts assemble.Attest, asked []att
 		return hint.Add(fmt.Errorf("%d attestations cannot be kept beside an image, only %d", len(list), manifest.MaxReferrers),
 			"keep them in the image's index: attestation-manifest=index")
 	}
-	var add []ocispec.Descriptor
-	said := map[string]map[digest.Digest]digest.Digest{} // by kind: what the known ones say
+	var add []image.Own
+	said := map[string]map[digest.Digest]ocispec.Descriptor{} // by kind: what the known ones say
 	stays := map[digest.Digest]bool{}
 	replaced := map[string]bool{} // by kind: whether more goes than what is lost
 	for _, a := range list {
 		kind := a.Kind()
 		replaced[kind] = replaced[kind] || !isKept(a)
 		if isKept(a) {
-			stays[known[kind][0].Digest] = true
+			stays[known[kind][slices.IndexFunc(known[kind], byDefault)].Digest] = true
 			continue
 		}
 		if said[kind] == nil {
 			said[kind] = w.said(ctx, known[kind])
 		}
-		if says := saying(a.Type, a.Predicate); says != "" && said[kind][says] != "" {
-			stays[said[kind][says]] = true
-			continue
+		desc, ok := said[kind][saying(a.Type, a.Predicate)]
+		if !ok {
+			made, err := attest.NewReferrer(m.Desc, a, opts.Names)
+			if err != nil {
+				return err
+			}
+			if err := assemble.PutAttestations(ctx, w.Store, made); err != nil {
+				return err
+			}
+			desc = made.Descriptor
 		}
-		made, err := attest.NewReferrer(m.Desc, a, opts.Names)
-		if err != nil {
-			return err
-		}
-		if err := assemble.PutAttestations(ctx, w.Store, made); err != nil {
-			return err
-		}
-		add = append(add, made.Descriptor)
-		stays[made.Digest] = true
+		add = append(add, image.Own{Desc: desc, Asked: !a.Default})
+		stays[desc.Digest] = true
 	}
 	var remove []digest.Digest
 	for kind, all := range replaced {
@@ -136,8 +141,8 @@ func (w *writing) knownReferrers(ctx context.Context, of ocispec.Descriptor) (kn
 
 // said maps what attestation manifests state (saying) to the first one that states it. One
 // that cannot be read states nothing.
-func (w *writing) said(ctx context.Context, list []ocispec.Descriptor) map[digest.Digest]digest.Digest {
-	said := map[digest.Digest]digest.Digest{}
+func (w *writing) said(ctx context.Context, list []ocispec.Descriptor) map[digest.Digest]ocispec.Descriptor {
+	said := map[digest.Digest]ocispec.Descriptor{}
 	for _, desc := range list {
 		predicate, err := w.predicateOf(ctx, desc)
 		if err != nil {
@@ -145,7 +150,7 @@ func (w *writing) said(ctx context.Context, list []ocispec.Descriptor) map[diges
 		}
 		says := saying(desc.Annotations[manifest.PredicateTypeKey], predicate)
 		if _, ok := said[says]; !ok && says != "" {
-			said[says] = desc.Digest
+			said[says] = desc
 		}
 	}
 	return said
@@ -239,6 +244,6 @@ func (w *writing) referrers(ctx context.Context, o output.Spec, built *stored.Im
 	list, err := built.Beside(ctx, w.Images, built.Digest().String(), w.warn)
 	return slices.DeleteFunc(list, func(r stored.Referrer) bool {
 		kind := attest.Attestation{Type: r.Desc.Annotations[manifest.PredicateTypeKey]}.Kind()
-		return !image.IsOwn(r.Desc) || !wanted[kind]
+		return !image.IsOwn(r.Desc) || !wanted[kind] || !opts.Required() && image.IsAsked(r.Desc)
 	}), err
 }

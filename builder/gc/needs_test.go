@@ -101,7 +101,7 @@ func TestNeedsOfNestedImages(t *testing.T) {
 	}
 	root := nested(a.Desc, nil)
 	referrer := nested(b.Desc, &a.Desc)
-	if err := env.Images.AddReferrer(t.Context(), a.Desc.Digest, referrer); err != nil {
+	if err := env.Images.AddReferrers(t.Context(), manifest.Referrer{Subject: a.Desc.Digest, Desc: referrer}); err != nil {
 		t.Fatal(err)
 	}
 	artifact := put(ocispec.MediaTypeImageManifest, ocispec.Manifest{Config: b.Manifests[0].Config, Layers: []ocispec.Descriptor{c.Desc}})

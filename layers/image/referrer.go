@@ -29,6 +29,15 @@ const ReferrersDir = "referrers"
 // counts, so it is taken away from what comes with a manifest.
 const ownKey = "sinter.own"
 
+// The values of ownKey: what was made by default, and what somebody has asked for.
+const (
+	ownDefault = "true"
+	ownAsked   = "asked"
+)
+
+// IsAsked reports whether a referrer was made here because somebody has asked for it.
+func IsAsked(desc ocispec.Descriptor) bool { return desc.Annotations[ownKey] == ownAsked }
+
 // IsOwn reports whether a referrer, as Referrers describes it, was made here.
 func IsOwn(desc ocispec.Descriptor) bool { return desc.Annotations[ownKey] != "" }
 
@@ -43,11 +52,11 @@ func (s *Images) AddReferrers(ctx context.Context, add ...manifest.Referrer) err
 		if lists[r.Subject] == nil {
 			subjects = append(subjects, r.Subject)
 		}
-		lists[r.Subject] = append(lists[r.Subject], r.Desc)
+		lists[r.Subject] = append(lists[r.Subject], listed(r.Desc, ""))
 	}
 	for _, subject := range subjects {
 		err := s.changeReferrers(ctx, subject, func(list []ocispec.Descriptor) []ocispec.Descriptor {
-			return withReferrers(list, lists[subject], false)
+			return withReferrers(list, lists[subject])
 		})
 		if err != nil {
 			return err
@@ -56,11 +65,26 @@ func (s *Images) AddReferrers(ctx context.Context, add ...manifest.Referrer) err
 	return nil
 }
 
+// Own is a referrer that a build of this store has made: because somebody asked for it, or
+// by default.
+type Own struct {
+	Desc  ocispec.Descriptor
+	Asked bool
+}
+
 // ReplaceOwnReferrers notes what a build of this store has made that refers to subject, as
 // AddReferrers does, and forgets others.
-func (s *Images) ReplaceOwnReferrers(ctx context.Context, subject digest.Digest, add []ocispec.Descriptor, remove []digest.Digest) error {
+func (s *Images) ReplaceOwnReferrers(ctx context.Context, subject digest.Digest, add []Own, remove []digest.Digest) error {
+	marked := make([]ocispec.Descriptor, len(add))
+	for i, own := range add {
+		mark := ownDefault
+		if own.Asked {
+			mark = ownAsked
+		}
+		marked[i] = listed(own.Desc, mark)
+	}
 	return s.changeReferrers(ctx, subject, func(list []ocispec.Descriptor) []ocispec.Descriptor {
-		return withoutReferrers(withReferrers(list, add, true), remove)
+		return withoutReferrers(withReferrers(list, marked), remove)
 	})
 }
 
@@ -72,34 +96,42 @@ func (s *Images) RemoveReferrers(ctx context.Context, subject digest.Digest, rem
 	})
 }
 
+// listed is what lists have of a referrer, with a value of ownKey if it was made here; the
+// rest is for others.
+func listed(desc ocispec.Descriptor, own string) ocispec.Descriptor {
+	desc = ocispec.Descriptor{
+		MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size,
+		ArtifactType: desc.ArtifactType, Annotations: WithoutOwn(desc.Annotations),
+	}
+	if own != "" {
+		if desc.Annotations == nil {
+			desc.Annotations = map[string]string{}
+		}
+		desc.Annotations[ownKey] = own
+	}
+	return desc
+}
+
 // withReferrers is a list with more referrers, or with other descriptions of those that
-// it has. own says that they were made here.
-func withReferrers(list, add []ocispec.Descriptor, own bool) []ocispec.Descriptor {
+// it has.
+func withReferrers(list, add []ocispec.Descriptor) []ocispec.Descriptor {
 	list = slices.Clone(list)
 	at := map[digest.Digest]int{}
 	for i, d := range list {
 		at[d.Digest] = i
 	}
 	for _, desc := range add {
-		// What lists of referrers have; the rest is for others.
-		desc = ocispec.Descriptor{
-			MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size,
-			ArtifactType: desc.ArtifactType, Annotations: WithoutOwn(desc.Annotations),
-		}
 		i, known := at[desc.Digest]
-		// What was made here stays so when a pull brings it back.
-		if own || known && IsOwn(list[i]) {
-			if desc.Annotations == nil {
-				desc.Annotations = map[string]string{}
-			}
-			desc.Annotations[ownKey] = "true"
-		}
-		if known {
-			list[i] = desc
+		if !known {
+			at[desc.Digest] = len(list)
+			list = append(list, desc)
 			continue
 		}
-		at[desc.Digest] = len(list)
-		list = append(list, desc)
+		// What was made here stays so when a pull brings it back.
+		if !IsOwn(desc) {
+			desc = listed(desc, list[i].Annotations[ownKey])
+		}
+		list[i] = desc
 	}
 	return list
 }

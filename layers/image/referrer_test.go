@@ -79,15 +79,15 @@ func TestReferrersAreReplaced(t *testing.T) {
 	s, subject := Open(t.TempDir(), nil), digest.FromString("subject")
 	replace := func(add []string, remove ...string) {
 		t.Helper()
-		var descs []ocispec.Descriptor
+		var own []Own
 		for _, name := range add {
-			descs = append(descs, referrer(name))
+			own = append(own, Own{Desc: referrer(name)})
 		}
 		var gone []digest.Digest
 		for _, name := range remove {
 			gone = append(gone, referrer(name).Digest)
 		}
-		if err := s.ReplaceOwnReferrers(t.Context(), subject, descs, gone); err != nil {
+		if err := s.ReplaceOwnReferrers(t.Context(), subject, own, gone); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -231,7 +231,7 @@ func TestOwnReferrers(t *testing.T) {
 	claims.Annotations = map[string]string{ownKey: "true"}
 	for _, err := range []error{
 		s.AddReferrers(t.Context(), manifest.Referrer{Subject: subject, Desc: claims}),
-		s.ReplaceOwnReferrers(t.Context(), subject, []ocispec.Descriptor{made}, nil),
+		s.ReplaceOwnReferrers(t.Context(), subject, []Own{{Desc: made, Asked: true}}, nil),
 		s.AddReferrers(t.Context(), manifest.Referrer{Subject: subject, Desc: made}),
 	} {
 		if err != nil {
@@ -239,7 +239,7 @@ func TestOwnReferrers(t *testing.T) {
 		}
 	}
 	list, err := s.Referrers(subject)
-	if err != nil || len(list) != 2 || IsOwn(list[0]) || !IsOwn(list[1]) {
+	if err != nil || len(list) != 2 || IsOwn(list[0]) || !IsOwn(list[1]) || !IsAsked(list[1]) {
 		t.Errorf("referrers are %+v, %v; want the second one alone to be ours", list, err)
 	}
 	if notes := WithoutOwn(list[1].Annotations); notes[ownKey] != "" || list[1].Annotations[ownKey] == "" {
