@@ -2,7 +2,7 @@ package parser
 
 import (
 	"cmp"
-	"maps"
+	"slices"
 	"sync"
 
 	"github.com/moby/buildkit/client/llb"
@@ -17,8 +17,11 @@ type Asked struct {
 	// Options are the frontend's, as docker buildx sends them to dockerfile.v0. They
 	// hold values of build arguments.
 	Options map[string]string
-	// Images are those whose configs were looked at, each once, in no order.
+	// Images are those whose configs were looked at, each once, by name and platform.
 	Images []AskedImage
+	// Opened are the steps that yield what the Dockerfile was read from, if that is a
+	// repository or a download. Targets that copy nothing from it do not depend on them.
+	Opened []*Node
 	// Locals are the directories that the Dockerfile and its ignore rules were looked for
 	// in.
 	Locals []string
@@ -52,26 +55,49 @@ func (t Target) Definition() ([]byte, error) {
 // definition is BuildKit's definition of a target, behind a name of ours.
 type definition = llb.Definition
 
-// askedImages collects the images that one or more frontends ask for.
-type askedImages struct {
-	mu   sync.Mutex
-	list []AskedImage
+// findings are what one or more frontends ask for, at once.
+type findings struct {
+	mu     sync.Mutex
+	images []AskedImage
+	opened []*Node
 }
 
-func (a *askedImages) add(meta ImageMeta, p *ocispec.Platform, layout bool) {
+func (f *findings) addImage(meta ImageMeta, p *ocispec.Platform, layout bool) {
 	if p == nil || meta.Ref == "" {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	image := AskedImage{Ref: meta.Ref, Digest: meta.Digest, Platform: *p, Layout: layout}
-	for _, known := range a.list {
-		if known.Ref == image.Ref && known.Layout == layout && known.Digest == image.Digest &&
-			known.Platform.OS == p.OS && known.Platform.Architecture == p.Architecture && known.Platform.Variant == p.Variant {
-			return
+	if !slices.ContainsFunc(f.images, func(known AskedImage) bool { return known.compare(image) == 0 }) {
+		f.images = append(f.images, image)
+	}
+}
+
+// addOpened adds the steps of g, whose files the frontend has looked at.
+func (f *findings) addOpened(g *Graph) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range g.Nodes {
+		if !slices.ContainsFunc(f.opened, func(known *Node) bool { return known.ID == n.ID }) {
+			f.opened = append(f.opened, n)
 		}
 	}
-	a.list = append(a.list, image)
+}
+
+// compare orders images: frontends ask for several platforms' at once.
+func (i AskedImage) compare(j AskedImage) int {
+	layout := func(i AskedImage) int {
+		if i.Layout {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(
+		cmp.Compare(i.Ref, j.Ref), cmp.Compare(i.Platform.OS, j.Platform.OS),
+		cmp.Compare(i.Platform.Architecture, j.Platform.Architecture), cmp.Compare(i.Platform.Variant, j.Platform.Variant),
+		cmp.Compare(i.Digest, j.Digest), layout(i)-layout(j),
+	)
 }
 
 // asked is what f was asked for req.
@@ -84,7 +110,11 @@ func (f *frontend) asked(req Request) (Asked, error) {
 	opts[filenameOpt] = cmp.Or(f.opts[filenameOpt], "Dockerfile")
 	f.found.mu.Lock()
 	defer f.found.mu.Unlock()
-	a := Asked{Options: maps.Clone(opts), Images: f.found.list}
+	a := Asked{
+		Options: opts,
+		Images:  slices.SortedFunc(slices.Values(f.found.images), AskedImage.compare),
+		Opened:  slices.SortedFunc(slices.Values(f.found.opened), func(a, b *Node) int { return cmp.Compare(a.ID, b.ID) }),
+	}
 	if req.Context == "" {
 		a.Locals = append(a.Locals, "context")
 	}

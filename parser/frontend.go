@@ -39,8 +39,8 @@ type frontend struct {
 	ignoreMu  sync.Mutex
 	ignoreErr error // of the first ignore file that is there and cannot be read
 
-	// found are the images that this frontend and those for its inputs asked for.
-	found *askedImages
+	// found is what this frontend and those for its inputs asked for.
+	found *findings
 
 	images memo[ImageMeta]
 	files  memo[[]byte]
@@ -64,7 +64,7 @@ func newFrontend(req Request, r Resolver, warn func(Warning)) (*frontend, error)
 	}
 	return &frontend{
 		opts: opts, from: req.From, shown: req.Shown, platform: platforms.Normalize(p), resolver: r,
-		policy: req.Policy, warn: warn, found: &askedImages{},
+		policy: req.Policy, warn: warn, found: new(findings),
 	}, nil
 }
 

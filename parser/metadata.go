@@ -37,7 +37,7 @@ func (f *frontend) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, o
 	if err != nil {
 		return nil, err
 	}
-	f.found.add(meta, platform, scheme == "oci-layout")
+	f.found.addImage(meta, platform, scheme == "oci-layout")
 	found := op.CloneVT()
 	if meta.Ref != "" {
 		found.Identifier = scheme + "://" + meta.Ref

@@ -142,7 +142,9 @@ func (s *solved) open(ctx context.Context) (fs.FS, string, error) {
 	}
 	id := string(in.Node.ID)
 	files, err := s.frontend.trees.get(id, func() (fs.FS, error) {
-		return s.frontend.resolver.OpenNode(ctx, t.graph(), in)
+		g := t.graph()
+		s.frontend.found.addOpened(g)
+		return s.frontend.resolver.OpenNode(ctx, g, in)
 	})
 	return files, id, err
 }

@@ -145,7 +145,7 @@ func (b Build) capture(ctx context.Context, target int) (*provenance.Capture, er
 	for _, name := range asked.Locals {
 		c.AddLocal(types.LocalSource{Name: name})
 	}
-	for _, n := range b.Graph.Below(t) {
+	for _, n := range slices.Concat(b.Graph.Below(t), asked.Opened) {
 		if err := b.note(ctx, c, n); err != nil {
 			return nil, err
 		}

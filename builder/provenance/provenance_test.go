@@ -51,6 +51,11 @@ func (w world) ResolveHTTP(context.Context, string, parser.HTTP) (parser.HTTPMet
 	return parser.HTTPMeta{Digest: digest.FromString("file")}, nil
 }
 
+// OpenNode has the Dockerfile in a repository, and as the download that is a context.
+func (w world) OpenNode(context.Context, *parser.Graph, parser.Input) (fs.FS, error) {
+	return fstest.MapFS{"Dockerfile": {Data: []byte(w.dockerfile)}, "context": {Data: []byte(w.dockerfile)}}, nil
+}
+
 func (w world) Image(context.Context, parser.Op, ocispec.Platform) (digest.Digest, error) {
 	return digest.FromString("asked"), nil
 }
@@ -139,6 +144,31 @@ func TestMaterials(t *testing.T) {
 	}
 	if c := p.BuildDefinition.ExternalParameters.ConfigSource; c.Path != "Dockerfile" || c.URI != "" {
 		t.Errorf("the configuration is from %+v", c)
+	}
+}
+
+// The repository or download that the Dockerfile is from is a material, whatever is copied
+// from it, and the configuration has its digest.
+func TestRemoteContext(t *testing.T) {
+	commit, sum := strings.Repeat("c", 40), digest.FromString("file").Encoded()
+	for context, want := range map[string]string{
+		"https://u:p@example.com/r.git#main": "https://xxxxx:xxxxx@example.com/r.git#main map[sha1:" + commit + "]",
+		"https://example.com/file":           "https://example.com/file map[sha256:" + sum + "]",
+	} {
+		for _, text := range []string{"FROM scratch\nLABEL a=b\n", "FROM scratch\nCOPY x /\n"} {
+			b := newBuild(t, text, parser.Request{Context: context})
+			var p types.ProvenancePredicateSLSA1
+			if err := json.Unmarshal([]byte(predicate(t, b, map[string]string{"complete-materials": "true"})), &p); err != nil {
+				t.Fatal(err)
+			}
+			deps := p.BuildDefinition.ResolvedDependencies
+			if len(deps) != 1 || fmt.Sprint(deps[0].URI, " ", deps[0].Digest) != want {
+				t.Errorf("%s: %q: materials %+v, want %s", context, text, deps, want)
+			}
+			if c := p.BuildDefinition.ExternalParameters.ConfigSource; fmt.Sprint(c.URI, " ", c.Digest) != want {
+				t.Errorf("%s: %q: the configuration is from %+v, want %s", context, text, c, want)
+			}
+		}
 	}
 }
 
@@ -277,6 +307,31 @@ func TestPlatforms(t *testing.T) {
 		if want := []string{"pkg:docker/base@1?platform=" + want, "pkg:docker/tools@1?platform=linux%2Famd64"}; strings.Join(got, " ") != strings.Join(want, " ") {
 			t.Errorf("target %d: %q, want %q", i, got, want)
 		}
+	}
+}
+
+// Images that were asked for at once have an order: of these, none is for every platform.
+func TestOrderOfImages(t *testing.T) {
+	text := "FROM base:1 AS amd64\nFROM base:1 AS arm64\nFROM scratch AS s390x\nFROM $TARGETARCH\nLABEL a=b\n"
+	req := parser.Request{MultiPlatform: true, Epoch: "1", Platforms: []ocispec.Platform{
+		{OS: "linux", Architecture: "arm64"}, {OS: "linux", Architecture: "s390x"}, amd64,
+	}}
+	first := ""
+	for range 20 {
+		b := newBuild(t, text, req)
+		data, err := b.Predicate(t.Context(), 1, Default)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == "" {
+			first = string(data)
+		}
+		if first != string(data) {
+			t.Fatalf("two runs differ:\n%s\n%s", first, data)
+		}
+	}
+	if strings.Count(first, `"pkg:docker/base@1?`) != 2 {
+		t.Errorf("want base:1 for two platforms:\n%s", first)
 	}
 }
 
