@@ -244,7 +244,7 @@ func (a *attesting) metadata(ctx context.Context) (map[string]json.RawMessage, e
 			}
 		}
 		key := "buildx.build.provenance"
-		if len(targets) > 1 {
+		if a.assembly.Index { // buildx has results by platform then, even of one
 			key += "/" + platforms.FormatAll(t.Platform)
 		}
 		out[key] = data
