@@ -220,10 +220,13 @@ func (a *attesting) metadata(ctx context.Context) (map[string]json.RawMessage, e
 	if mode == "max" {
 		build.VCS = a.vcs()
 	}
+	options := provenance.Options{Max: true, Version: "v0.2"}
+	if o := a.wanted.provenance; o != nil {
+		options.BuilderID = o.BuilderID
+	}
 	out := map[string]json.RawMessage{}
-	targets := build.Graph.Targets
-	for i, t := range targets {
-		data, err := build.Predicate(ctx, i, provenance.Options{Max: true, Version: "v0.2"})
+	for i, t := range build.Graph.Targets {
+		data, err := build.Predicate(ctx, i, options)
 		if err != nil && ctx.Err() == nil {
 			// The image is where it belongs by now.
 			a.warn(fmt.Sprintf("the metadata file does not tell how the image was built: %v", err))
