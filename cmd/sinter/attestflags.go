@@ -98,8 +98,8 @@ func (o *sbomOptions) predicateType() string {
 const attestArg = "BUILDKIT_ATTEST_"
 
 // attestations reads the flags, build arguments and variables that ask for attestations.
-// Of two for the same type the last counts, as with buildx: first come build arguments, then
-// --attest, then the short forms.
+// Of several for the same type the first counts, as with buildx (buildflags.Attests.ToMap):
+// --attest comes before the short forms. Build arguments come last.
 func (f *buildFlags) attestations(args map[string]string) (attestations, error) {
 	var out attestations
 	byType := map[string]map[string]string{}
@@ -108,16 +108,10 @@ func (f *buildFlags) attestations(args map[string]string) (attestations, error) 
 		if err != nil {
 			return badFlag(flag, text, err)
 		}
-		byType[kind] = attrs
-		return nil
-	}
-	for _, kind := range []string{attestProvenance, attestSBOM} {
-		name := attestArg + strings.ToUpper(kind)
-		if v, ok := args[name]; ok {
-			if err := add("build-arg", name+"="+v, canonicalAttest(kind, v)); err != nil {
-				return out, err
-			}
+		if _, ok := byType[kind]; !ok {
+			byType[kind] = attrs
 		}
+		return nil
 	}
 	for _, text := range f.attests.attest {
 		if err := add("attest", text, text); err != nil {
@@ -131,6 +125,14 @@ func (f *buildFlags) attestations(args map[string]string) (attestations, error) 
 		}
 		if err := add(kind, text, canonicalAttest(kind, text)); err != nil {
 			return out, err
+		}
+	}
+	for _, kind := range []string{attestProvenance, attestSBOM} {
+		name := attestArg + strings.ToUpper(kind)
+		if v, ok := args[name]; ok {
+			if err := add("build-arg", name+"="+v, canonicalAttest(kind, v)); err != nil {
+				return out, err
+			}
 		}
 	}
 	if err := out.setSBOM(byType[attestSBOM]); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ func FuzzFlags(f *testing.F) {
 	for _, s := range []string{
 		"id=a,src=/dev/null", `"id=a","src=b,c"`, "id=a,env=HOME,type=env", "linux/amd64,linux/arm/v7", "local", "h:1.2.3.4", "h=[::1]",
 		"64m", "-1", "9999999999999999999g", "nofile=1:2", "nofile=-2:-3", "cpu=99999999999999999999", "A=b", "=", "a/b:c@sha256:d", "default=",
+		"type=provenance,mode=min,filename=a", "generator=a,B=c", `type=sbom,"format=spdx"`,
 	} {
 		f.Add(s)
 	}
@@ -47,6 +49,16 @@ func FuzzFlags(f *testing.F) {
 				if h.Name == "" || net.ParseIP(h.IP) == nil {
 					t.Errorf("--add-host=%q is %+v", value, h)
 				}
+			}
+		}
+		for _, asked := range []attestFlags{{attest: []string{value}}, {provenance: value}, {sbom: value}} {
+			a, err := (&buildFlags{attests: asked}).attestations(nil)
+			var mistake *usageError
+			if err != nil && !errors.As(err, &mistake) {
+				t.Errorf("%+v: an error of another kind: %v", asked, err)
+			}
+			if err == nil && a.provenance != nil && (a.provenance.File == "" || strings.Contains(a.provenance.File, "/")) {
+				t.Errorf("%+v: the provenance is called %q", asked, a.provenance.File)
 			}
 		}
 		if all, err := parseSecrets([]string{value}); err == nil {
