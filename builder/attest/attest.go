@@ -46,10 +46,15 @@ func (a Attestation) Kind() string {
 	return a.Type
 }
 
-// Subject is what a statement is about.
+// Subject is what a statement is about, with digests in hex by algorithm.
 type Subject struct {
-	Name   string
-	Digest digest.Digest
+	Name   string            `json:"name"`
+	Digest map[string]string `json:"digest"`
+}
+
+// NewSubject returns a subject with one digest.
+func NewSubject(name string, d digest.Digest) Subject {
+	return Subject{name, map[string]string{d.Algorithm().String(): d.Encoded()}}
 }
 
 // ImageSubjects are the subjects of an image with these names, as package URLs. The one of
@@ -61,12 +66,12 @@ func ImageSubjects(names []string, p ocispec.Platform, d digest.Digest) ([]Subje
 		if err != nil {
 			return nil, err
 		}
-		if s := (Subject{url, d}); !slices.Contains(list, s) {
-			list = append(list, s)
+		if !slices.ContainsFunc(list, func(s Subject) bool { return s.Name == url }) {
+			list = append(list, NewSubject(url, d))
 		}
 	}
 	if len(list) == 0 {
-		list = []Subject{{"_", d}}
+		list = []Subject{NewSubject("_", d)}
 	}
 	return list, nil
 }
@@ -76,27 +81,18 @@ func ImageSubjects(names []string, p ocispec.Platform, d digest.Digest) ([]Subje
 type statement struct {
 	Type          string          `json:"_type"`
 	PredicateType string          `json:"predicateType"`
-	Subject       []about         `json:"subject"`
+	Subject       []Subject       `json:"subject"`
 	Predicate     json.RawMessage `json:"predicate"`
 }
 
 const statementV1 = "https://in-toto.io/Statement/v1"
-
-// about is a subject of a statement.
-type about struct {
-	Name   string            `json:"name"`
-	Digest map[string]string `json:"digest"`
-}
 
 // Statement is the in-toto statement that a holds for subjects. indent is for people.
 func (a Attestation) Statement(subjects []Subject, indent bool) ([]byte, error) {
 	if len(a.Subjects) > 0 {
 		subjects = a.Subjects
 	}
-	s := statement{Type: statementV1, PredicateType: a.Type, Subject: []about{}, Predicate: a.Predicate}
-	for _, of := range subjects {
-		s.Subject = append(s.Subject, about{of.Name, map[string]string{of.Digest.Algorithm().String(): of.Digest.Encoded()}})
-	}
+	s := statement{Type: statementV1, PredicateType: a.Type, Subject: slices.Concat([]Subject{}, subjects), Predicate: a.Predicate}
 	if indent {
 		return json.MarshalIndent(s, "", "  ")
 	}

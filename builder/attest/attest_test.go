@@ -139,6 +139,7 @@ func TestWhere(t *testing.T) {
 }
 
 func TestUnbundle(t *testing.T) {
+	sum := digest.FromString("file").Encoded()
 	const spdx = `{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://spdx.dev/Document","predicate":{"name":"x"}}`
 	list, err := Unbundle(map[string][]byte{"a.spdx.json": []byte(spdx), "sbom.spdx.json": []byte(spdx), "sbom-x.spdx.json": []byte(spdx)}, "sbom")
 	if err != nil {
@@ -150,6 +151,18 @@ func TestUnbundle(t *testing.T) {
 	}
 	if want := []string{"sbom.spdx.json", "a.spdx.json", "sbom-x.spdx.json"}; !slices.Equal(files, want) {
 		t.Errorf("got %q, want %q", files, want)
+	}
+	// Subjects are the scanner's, in the form of the framework's version 1.
+	about := `"subject":[{"digest":{"gitCommit":"c0","sha256":"` + sum + `"}},{"name":"n"}],`
+	if list, err = Unbundle(map[string][]byte{"f.json": []byte(strings.Replace(spdx, `"predicate":`, about+`"predicate":`, 1))}, "sbom"); err != nil {
+		t.Fatal(err)
+	}
+	data, err := list[0].Statement([]Subject{NewSubject("image", subject.Digest)}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `"subject":[{"name":"_","digest":{"gitCommit":"c0","sha256":"` + sum + `"}},{"name":"n","digest":{}}]`; !strings.Contains(string(data), want) {
+		t.Errorf("got %s, want %s", data, want)
 	}
 	for data, want := range map[string]string{
 		`{`:         "reading the in-toto statement",

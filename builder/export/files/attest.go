@@ -94,7 +94,7 @@ func (f *Files) subjects(ctx context.Context, r *rootfs) ([]attest.Subject, erro
 		default:
 			return nil
 		}
-		list = append(list, attest.Subject{Name: strings.TrimPrefix(strings.TrimPrefix(e.Path, r.prefix), "/"), Digest: sum})
+		list = append(list, attest.NewSubject(strings.TrimPrefix(strings.TrimPrefix(e.Path, r.prefix), "/"), sum))
 		return nil
 	})
 	return list, err
