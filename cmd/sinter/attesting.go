@@ -67,7 +67,7 @@ func (a *attesting) begin(c *builder.Config) (wait func()) {
 }
 
 // of returns what makes the attestations of a target. What differs between two outputs of
-// the same build is which layers the image has.
+// the same build is which layers the image has, and of which media types.
 func (a *attesting) of(target int, r builder.TargetResult) func(context.Context, layers.Chain) ([]attest.Attestation, error) {
 	var mu sync.Mutex
 	made := map[string][]attest.Attestation{}
@@ -76,7 +76,7 @@ func (a *attesting) of(target int, r builder.TargetResult) func(context.Context,
 		defer mu.Unlock()
 		var key strings.Builder
 		for _, l := range image {
-			key.WriteString(l.Descriptor.Digest.String())
+			fmt.Fprintln(&key, l.Descriptor.MediaType, l.Descriptor.Digest)
 		}
 		if list, ok := made[key.String()]; ok {
 			return list, nil
