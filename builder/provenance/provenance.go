@@ -199,7 +199,10 @@ func (b Build) noteImage(ctx context.Context, c *provenance.Capture, n *parser.N
 	}
 	_, layout := n.Op.(parser.OCILayout)
 	c.AddImage(types.ImageSource{Ref: ref, Platform: &n.Platform, Digest: sum, Local: layout})
-	return sum.Validate()
+	if err := sum.Validate(); err != nil {
+		return fmt.Errorf("the digest of image %s: %w", ref, err)
+	}
+	return nil
 }
 
 func noteGit(c *provenance.Capture, op parser.Git, commit string) {

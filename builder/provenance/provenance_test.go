@@ -335,6 +335,22 @@ func TestOrderOfImages(t *testing.T) {
 	}
 }
 
+// noDigest does not know what an image was.
+type noDigest struct{ Pins }
+
+func (noDigest) Image(context.Context, parser.Op, ocispec.Platform) (digest.Digest, error) {
+	return "", nil
+}
+
+func TestMissingDigest(t *testing.T) {
+	b := newBuild(t, "FROM scratch\nCOPY x /\n", parser.Request{})
+	n := &parser.Node{Op: parser.Image{Ref: "example.com/base:1"}, Platform: amd64}
+	b.Graph.Nodes, b.Graph.Targets[0].Node, b.Pins = []*parser.Node{n}, n, noDigest{b.Pins}
+	if _, err := b.Predicate(t.Context(), 0, Default); err == nil || !strings.Contains(err.Error(), "image example.com/base:1") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestComplete(t *testing.T) {
 	complete := map[string]string{"complete-materials": "true"}
 	o, err := ParseOptions(complete)
