@@ -141,7 +141,7 @@ func TestWhere(t *testing.T) {
 func TestUnbundle(t *testing.T) {
 	sum := digest.FromString("file").Encoded()
 	const spdx = `{"_type":"https://in-toto.io/Statement/v0.1","predicateType":"https://spdx.dev/Document","predicate":{"name":"x"}}`
-	list, err := Unbundle(map[string][]byte{"a.spdx.json": []byte(spdx), "sbom.spdx.json": []byte(spdx), "sbom-x.spdx.json": []byte(spdx)}, "sbom")
+	list, err := Unbundle(map[string][]byte{"a.spdx.json": []byte(spdx), "sbom.spdx.json": []byte(spdx), "sbom-x.spdx.json": []byte(spdx)}, "sbom", manifest.PredicateSPDX)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestUnbundle(t *testing.T) {
 	}
 	// Subjects are the scanner's, in the form of the framework's version 1.
 	about := `"subject":[{"digest":{"gitCommit":"c0","sha256":"` + sum + `"}},{"name":"n"}],`
-	if list, err = Unbundle(map[string][]byte{"f.json": []byte(strings.Replace(spdx, `"predicate":`, about+`"predicate":`, 1))}, "sbom"); err != nil {
+	if list, err = Unbundle(map[string][]byte{"f.json": []byte(strings.Replace(spdx, `"predicate":`, about+`"predicate":`, 1))}, "sbom", manifest.PredicateSPDX); err != nil {
 		t.Fatal(err)
 	}
 	data, err := list[0].Statement([]Subject{NewSubject("image", subject.Digest)}, false)
@@ -169,10 +169,11 @@ func TestUnbundle(t *testing.T) {
 		spdx + `{}`: "something follows",
 		`{"a":1}`:   "no predicateType",
 		`{"predicateType":"https://slsa.dev/provenance/v1","predicate":{}}`: "how the image was built",
-		`{"predicateType":"x"}`: "no predicate",
-		`{"predicateType":"x","predicate":{},"subject":[{"name":"n","digest":{"sha256":"../../etc/passwd"}}]}`: `subject "n"`,
+		`{"predicateType":"x","predicate":{}}`:                              `"x", and has to be "https://spdx.dev/Document"`,
+		`{"predicateType":"https://spdx.dev/Document"}`:                     "no predicate",
+		`{"predicateType":"https://spdx.dev/Document","predicate":{},"subject":[{"name":"n","digest":{"sha256":"../../etc/passwd"}}]}`: `subject "n"`,
 	} {
-		if _, err := Unbundle(map[string][]byte{"f.json": []byte(data)}, "sbom"); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), `"f.json"`) {
+		if _, err := Unbundle(map[string][]byte{"f.json": []byte(data)}, "sbom", manifest.PredicateSPDX); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), `"f.json"`) {
 			t.Errorf("%s: %v; want an error with %q", data, err, want)
 		}
 	}
@@ -234,16 +235,21 @@ func TestRename(t *testing.T) {
 func FuzzUnbundle(f *testing.F) {
 	f.Add([]byte(`{"_type":"x","predicateType":"https://spdx.dev/Document","subject":[{"name":"a","digest":{"sha256":"00"}}],"predicate":{"files":[{"fileName":"a"}],"creationInfo":{"created":"x","creators":1}}}`))
 	f.Add([]byte(`{"predicateType":"https://cyclonedx.org/bom","predicate":{"metadata":{"timestamp":"2024-01-01T00:00:00Z"}}}`))
-	f.Add([]byte(`{"predicateType":"x","predicate":null}`))
+	f.Add([]byte(`{"predicateType":"https://slsa.dev/provenance/v1","predicate":{}}`))
+	f.Add([]byte(`{"predicateType":"https://spdx.dev/Document","predicate":null}`))
 	at := time.Unix(0, 0)
 	s := Supplement{Tool: "t", Created: &at, Rename: true, LayerOf: func(string) digest.Digest { return digest.FromString("l") }}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		list, err := Unbundle(map[string][]byte{"sbom.spdx.json": data}, "sbom")
+		files := map[string][]byte{"sbom.spdx.json": data}
+		if _, err := Unbundle(files, "sbom", manifest.PredicateSLSA+"v1"); err == nil {
+			t.Fatal("a scanner has told how the image was built")
+		}
+		list, err := Unbundle(files, "sbom", manifest.PredicateSPDX)
+		if err != nil {
+			list, err = Unbundle(files, "sbom", manifest.PredicateCycloneDX)
+		}
 		if err != nil {
 			return
-		}
-		if strings.HasPrefix(list[0].Type, manifest.PredicateSLSA) {
-			t.Fatal("a scanner has told how the image was built")
 		}
 		if list[0], err = s.Add(list[0], "sbom"); err != nil {
 			t.Fatal(err)

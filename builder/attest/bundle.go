@@ -17,14 +17,14 @@ import (
 )
 
 // Unbundle reads the statements that a scanner has written, by the names of their files.
-// That of the file whose name begins with core and a dot comes first. A scanner cannot say
-// how the image was built.
-func Unbundle(files map[string][]byte, core string) ([]Attestation, error) {
+// That of the file whose name begins with core and a dot comes first. As with BuildKit, a
+// scanner that was asked for predicates of one type may not state anything else.
+func Unbundle(files map[string][]byte, core, predicateType string) ([]Attestation, error) {
 	names := slices.Sorted(maps.Keys(files))
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(isNamed(b, core), isNamed(a, core)) })
 	var list []Attestation
 	for _, name := range names {
-		a, err := parseStatement(files[name])
+		a, err := parseStatement(files[name], predicateType)
 		if err != nil {
 			return nil, fmt.Errorf("the scanner's file %q: %w", name, err)
 		}
@@ -41,7 +41,7 @@ func isNamed(file, name string) int {
 	return 0
 }
 
-func parseStatement(data []byte) (a Attestation, err error) {
+func parseStatement(data []byte, predicateType string) (a Attestation, err error) {
 	var s statement
 	d := json.NewDecoder(bytes.NewReader(data))
 	if err := d.Decode(&s); err != nil {
@@ -55,6 +55,8 @@ func parseStatement(data []byte) (a Attestation, err error) {
 		return a, errors.New("it is not an in-toto statement: it has no predicateType")
 	case strings.HasPrefix(s.PredicateType, manifest.PredicateSLSA):
 		return a, errors.New("it is about how the image was built, which a scanner cannot know")
+	case s.PredicateType != predicateType:
+		return a, fmt.Errorf("its predicateType is %q, and has to be %q", s.PredicateType, predicateType)
 	case len(s.Predicate) == 0:
 		return a, errors.New("the statement has no predicate")
 	}

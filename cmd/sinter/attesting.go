@@ -120,7 +120,7 @@ func (a *attesting) packages(ctx context.Context, r builder.TargetResult, image 
 	if r.Scan != nil && len(files) == 0 {
 		a.warn(fmt.Sprintf("the scanner %s has written no list of packages: the image has none", a.wanted.sbom.Generator))
 	}
-	list, err := attest.Unbundle(files, parser.CoreScan)
+	list, err := attest.Unbundle(files, parser.CoreScan, a.wanted.sbom.predicateType())
 	if err != nil {
 		return nil, err
 	}
