@@ -2,16 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -202,111 +197,4 @@ func descriptors(chain layers.Chain) []ocispec.Descriptor {
 		list = append(list, ocispec.Descriptor{MediaType: l.Descriptor.MediaType, Digest: l.Descriptor.Digest, Size: l.Descriptor.Size})
 	}
 	return list
-}
-
-// metadataVariable says how much --metadata-file tells of how the image was built.
-const metadataVariable = "BUILDX_METADATA_PROVENANCE"
-
-// metadata is what --metadata-file tells of how the targets were built, as buildx writes
-// it: always provenance of version 0.2, of which min leaves the steps out and what is known
-// of the run.
-func (a *attesting) metadata(ctx context.Context) (map[string]json.RawMessage, error) {
-	mode := os.Getenv(metadataVariable)
-	if on, err := strconv.ParseBool(mode); mode == "disabled" || err == nil && !on {
-		return nil, nil
-	}
-	build := a.build
-	build.Finished = a.finished()
-	if mode == "max" {
-		build.VCS = a.vcs()
-	}
-	options := provenance.Options{Max: true, Version: "v0.2"}
-	if o := a.wanted.provenance; o != nil {
-		options.BuilderID = o.BuilderID
-	}
-	out := map[string]json.RawMessage{}
-	for i, t := range build.Graph.Targets {
-		data, err := build.Predicate(ctx, i, options)
-		if err != nil && ctx.Err() == nil {
-			// The image is where it belongs by now.
-			a.warn(fmt.Sprintf("the metadata file does not tell how the image was built: %v", err))
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if mode != "max" {
-			fields := map[string]json.RawMessage{}
-			if err := json.Unmarshal(data, &fields); err != nil {
-				return nil, err
-			}
-			delete(fields, "buildConfig")
-			delete(fields, "metadata")
-			if data, err = json.Marshal(fields); err != nil {
-				return nil, err
-			}
-		}
-		key := "buildx.build.provenance"
-		if a.assembly.Index { // buildx has results by platform then, even of one
-			key += "/" + platforms.FormatAll(t.Platform)
-		}
-		out[key] = data
-	}
-	return out, nil
-}
-
-// pins asks those who have got the sources.
-type pins struct {
-	*inputs
-	images builder.Images
-}
-
-// Image implements provenance.Pins.
-func (p pins) Image(ctx context.Context, op parser.Op, platform ocispec.Platform) (digest.Digest, error) {
-	name, err := p.images.Named(ctx, op, platform)
-	_, text, _ := strings.Cut(name, "@")
-	return digest.Digest(text), err
-}
-
-// Commit implements provenance.Pins.
-func (p pins) Commit(ctx context.Context, op parser.Git) (string, error) { return p.git.Pin(ctx, op) }
-
-// Digest implements provenance.Pins.
-func (p pins) Digest(ctx context.Context, op parser.HTTP) (digest.Digest, error) {
-	sum, _, err := p.web.Modified(ctx, op)
-	return sum, err
-}
-
-// gitInfoVariable turns off that provenance tells of the context's repository.
-const gitInfoVariable = "BUILDX_GIT_INFO"
-
-// vcs is what provenance tells of the repository that the context is in, by the keys
-// that buildx uses without their "vcs:".
-func (b *building) vcs(ctx context.Context, dirs map[string]string) map[string]string {
-	if on, err := strconv.ParseBool(os.Getenv(gitInfoVariable)); err == nil && !on {
-		return nil
-	}
-	if dirs["context"] == "" {
-		return nil
-	}
-	w, err := askGit(ctx, dirs["context"])
-	if err != nil && ctx.Err() == nil {
-		b.warn(fmt.Sprintf("provenance does not tell of the repository that the context is in: %v", err))
-	}
-	if w == nil {
-		return nil
-	}
-	known := map[string]string{}
-	if w.commit != "" {
-		known["revision"] = w.commit
-	}
-	if w.remote != "" {
-		known["source"] = w.remote
-	}
-	for name, dir := range dirs {
-		if rel, err := filepath.Rel(w.root, dir); err == nil && filepath.IsLocal(rel) {
-			known["localdir:"+name] = rel
-		}
-	}
-	return known
 }
