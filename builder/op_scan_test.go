@@ -2,13 +2,17 @@ package builder
 
 import (
 	"context"
+	"io"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/sinter-build/sinter/builder/manifest"
 	"github.com/sinter-build/sinter/cache"
 	"github.com/sinter-build/sinter/layers"
+	"github.com/sinter-build/sinter/layers/store"
 	"github.com/sinter-build/sinter/parser"
 )
 
@@ -80,3 +84,60 @@ func TestStatements(t *testing.T) {
 		t.Errorf("got %q", files)
 	}
 }
+
+// TestHostileStatements has what a scanner's image, which writes what it likes, may leave in
+// the directory of statements.
+func TestHostileStatements(t *testing.T) {
+	c := newBench(t).config()
+	for name, test := range map[string]struct {
+		entry   layers.Entry
+		want    string // of the file "s"
+		wantErr string
+	}{
+		"a file":                 {layers.Entry{Kind: layers.File, Size: 4}, "text", ""},
+		"a link to a file":       {layers.Entry{Kind: layers.Symlink, Target: "/outside"}, "text", ""},
+		"a link that goes up":    {layers.Entry{Kind: layers.Symlink, Target: "../../../../outside"}, "text", ""},
+		"a link to nothing":      {layers.Entry{Kind: layers.Symlink, Target: "nowhere"}, "", `"s"`},
+		"a link to itself":       {layers.Entry{Kind: layers.Symlink, Target: "s"}, "", `"s"`},
+		"a link to a directory":  {layers.Entry{Kind: layers.Symlink, Target: "/run"}, "", `"s" is not a regular file`},
+		"a directory":            {layers.Entry{Kind: layers.Dir, Mode: 0o755}, "", `"s", which is not a statement`},
+		"a pipe":                 {layers.Entry{Kind: layers.Fifo}, "", `"s" is not a regular file`},
+		"a file that is too big": {layers.Entry{Kind: layers.File, Size: manifest.MaxStatement + 1}, "", `"s" has 83886081 bytes`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, err := c.Layers.NewWriter(t.Context(), store.Forms{Tar: true}, c.Compression)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Abort()
+			test.entry.Path = "run/out/s"
+			for _, e := range []layers.Entry{
+				{Path: "outside", Kind: layers.File, Size: 4}, {Path: "run", Kind: layers.Dir, Mode: 0o755}, {Path: "run/out", Kind: layers.Dir, Mode: 0o755}, test.entry,
+			} {
+				var content io.Reader
+				if e.Kind == layers.File {
+					content = io.LimitReader(io.MultiReader(strings.NewReader("text"), zeros{}), e.Size)
+				}
+				if err := w.Add(e, content); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l, err := w.Commit(time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			files, err := TargetResult{Scan: layers.Chain{l}}.Statements(t.Context(), c.Layers)
+			switch {
+			case test.wantErr != "" && (err == nil || !strings.Contains(err.Error(), test.wantErr)):
+				t.Errorf("got %.20q, %v; want an error with %q", files, err, test.wantErr)
+			case test.wantErr == "" && (err != nil || len(files) != 1 || string(files["s"]) != test.want):
+				t.Errorf("got %.20q, %v", files, err)
+			}
+		})
+	}
+}
+
+// zeros is a reader without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -39,7 +39,7 @@ func (f *Files) attest(ctx context.Context, r *rootfs, o Options) error {
 	for _, a := range list {
 		name := r.statementName(a.File, o)
 		if _, ok := statements[name]; ok {
-			return fmt.Errorf("two attestations have the name %s", name)
+			return hint.Add(fmt.Errorf("two attestations have the name %s", name), "give the provenance another name: --provenance=filename=NAME")
 		}
 		if err := r.isFree(name); err != nil {
 			return err
