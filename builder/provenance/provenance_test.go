@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/opencontainers/go-digest"
@@ -380,4 +381,36 @@ func TestParseOptions(t *testing.T) {
 			t.Errorf("%s=%s: %+v, %v", key, value, o, err)
 		}
 	}
+}
+
+// FuzzHide: whatever a predicate holds, no value of a secret argument is told, in text or in
+// base64. A value that the mask has or completes cannot be told from it.
+func FuzzHide(f *testing.F) {
+	f.Add("hunter2hunter", "token=hunter2hunter", []byte("\xffhunter2hunter"))
+	f.Add("a+b/c d", "https://example.com/a+b%2Fc%20d", []byte(`"a+b/c d"`))
+	f.Add("pass:w@rd", "https://user:pass:w@rd@example.com/", []byte("https://u:p@h"))
+	f.Add("one\ntwo", `one\ntwo`, []byte("one\r\ntwo"))
+	f.Fuzz(func(t *testing.T, secret, text string, file []byte) {
+		if len(secret) < 4 || secret == "true" || secret == "false" || strings.Contains(secret, "x") || !utf8.ValidString(secret+text) {
+			return
+		}
+		b := newBuild(t, "FROM scratch\nCOPY x /\n", parser.Request{BuildArgs: map[string]string{"API_TOKEN": secret}})
+		data, err := b.encode(map[string]any{"args": []string{text, "API_TOKEN=" + secret}, "url": text, "data": file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told struct {
+			Args []string
+			URL  string
+			Data []byte
+		}
+		if err := json.Unmarshal(data, &told); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range append(told.Args, told.URL, string(told.Data)) {
+			if strings.Contains(s, secret) {
+				t.Errorf("%q is told: %q", secret, s)
+			}
+		}
+	})
 }
