@@ -127,10 +127,9 @@ func (f *buildFlags) attestations(args map[string]string) (attestations, error) 
 			return out, err
 		}
 	}
-	for _, kind := range []string{attestProvenance, attestSBOM} {
-		name := attestArg + strings.ToUpper(kind)
-		if v, ok := args[name]; ok {
-			if err := add("build-arg", name+"="+v, canonicalAttest(kind, v)); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		if kind, ok := strings.CutPrefix(name, attestArg); ok {
+			if err := add("build-arg", name+"="+args[name], canonicalAttest(strings.ToLower(kind), args[name])); err != nil {
 				return out, err
 			}
 		}

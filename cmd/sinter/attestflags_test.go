@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ func TestAttestations(t *testing.T) {
 		"also if it says no":          {attest: []string{"type=provenance,disabled=true", "type=provenance"}, want: ""},
 		"before a short form":         {attest: []string{"type=provenance,mode=min", "type=sbom"}, provenance: "false", sbom: "false", want: "min, sbom"},
 		"a build argument":            {args: map[string]string{"BUILDKIT_ATTEST_PROVENANCE": "mode=max", "BUILDKIT_ATTEST_SBOM": ""}, want: "max, sbom"},
+		"a build argument, no":        {args: map[string]string{"BUILDKIT_ATTEST_SBOM": "true", "BUILDKIT_ATTEST_Provenance": "false"}, want: "sbom"},
 		"a flag and a build argument": {args: map[string]string{"BUILDKIT_ATTEST_PROVENANCE": "mode=max"}, provenance: "false", want: ""},
 		"SBOM makes an index":         {sbom: "true", want: "min, sbom"},
 		"SBOM beside the image":       {sbom: "attestation-manifest=referrer", want: "default min, sbom"},
@@ -56,5 +58,29 @@ func TestAttestations(t *testing.T) {
 				t.Errorf("got %q, want %q", text, test.want)
 			}
 		})
+	}
+}
+
+func TestMistakesInAttestations(t *testing.T) {
+	for text, test := range map[string]struct {
+		flags attestFlags
+		arg   string
+	}{
+		"it has no type":                  {flags: attestFlags{attest: []string{"mode=max"}}},
+		`type "vex" are not known`:        {flags: attestFlags{attest: []string{"type=vex"}}},
+		"disabled=maybe":                  {flags: attestFlags{attest: []string{"type=sbom,disabled=maybe"}}},
+		"mode=odd: want min or max":       {flags: attestFlags{provenance: "mode=odd"}},
+		`option "moon" is not known`:      {flags: attestFlags{sbom: "moon=1"}},
+		"format=x: want spdx":             {flags: attestFlags{sbom: "format=x"}},
+		"generator=: ":                    {flags: attestFlags{sbom: "generator="}},
+		"attestation-manifest=x":          {flags: attestFlags{sbom: "attestation-manifest=x"}},
+		"NAME=VALUE pairs":                {flags: attestFlags{provenance: `"`}},
+		`type "provenence" are not known`: {arg: "BUILDKIT_ATTEST_PROVENENCE"},
+	} {
+		_, err := (&buildFlags{attests: test.flags}).attestations(map[string]string{test.arg: "mode=max"})
+		var mistake *usageError
+		if !errors.As(err, &mistake) || !strings.Contains(err.Error(), text) {
+			t.Errorf("%+v: got %v, want a mistake with %q", test, err, text)
+		}
 	}
 }
