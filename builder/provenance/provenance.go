@@ -296,7 +296,7 @@ func (b Build) encode(predicate any) ([]byte, error) {
 	if err := d.Decode(&v); err != nil {
 		return nil, err
 	}
-	data, err = json.MarshalIndent(hide(v, b.redact), "", "  ")
+	data, err = json.Marshal(hide(v, b.redact))
 	if err == nil && len(data) > manifest.MaxStatement {
 		err = hint.Add(fmt.Errorf("the provenance has %d bytes, and must not have more than %d", len(data), manifest.MaxStatement), "use mode=min")
 	}

@@ -229,7 +229,7 @@ EOT
 			t.Errorf("%s is told:\n%s", secret, text)
 		}
 	}
-	for _, name := range []string{`"PIN_SECRET=xxxxx"`, `"build-arg:PIN_SECRET": "xxxxx"`, "example.com/xxxxx/repo.git"} {
+	for _, name := range []string{`"PIN_SECRET=xxxxx"`, `"build-arg:PIN_SECRET":"xxxxx"`, "example.com/xxxxx/repo.git"} {
 		if !strings.Contains(text, name) {
 			t.Errorf("%s is missing:\n%s", name, text)
 		}
@@ -248,7 +248,7 @@ func TestDeterministic(t *testing.T) {
 	if one != two {
 		t.Errorf("with an epoch two runs differ:\n%s\n%s", one, two)
 	}
-	if !strings.Contains(one, `"startedOn": "1970-01-01T00:16:40Z"`) {
+	if !strings.Contains(one, `"startedOn":"1970-01-01T00:16:40Z"`) {
 		t.Errorf("it does not have the epoch's time:\n%s", one)
 	}
 	req.Epoch = ""
