@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,8 +30,8 @@ func attestationListing(format string, several bool) listing {
 
 // inspectAttestations shows what is attested of images of the store.
 func (a *app) inspectAttestations(ctx context.Context, f *inspectFlags, args []string) error {
-	if f.raw {
-		return usagef("--raw and --attestations exclude each other")
+	if f.raw && f.format != "" {
+		return usagef("--raw and --format exclude each other")
 	}
 	return a.readLibrary(ctx, func(lib library) error {
 		var rows []row
@@ -49,11 +51,39 @@ func (a *app) inspectAttestations(ctx context.Context, f *inspectFlags, args []s
 				return err
 			}
 			for _, at := range list {
+				if f.raw {
+					err = a.printStatement(ctx, n, at)
+				}
+				if err != nil {
+					return err
+				}
 				rows = append(rows, attestationRow(n, at))
 			}
 		}
+		if f.raw {
+			return nil
+		}
 		return attestationListing(f.format, len(args) > 1).print(a.stdout, rows)
 	})
+}
+
+// printStatement prints a statement on one line of JSON, or what envelops it. Signatures
+// of other kinds are left out.
+func (a *app) printStatement(ctx context.Context, n namedImage, at stored.Attestation) error {
+	if !manifest.MayState(at.Desc.MediaType) {
+		return nil
+	}
+	data, err := n.built.Read(ctx, at.Desc)
+	if err != nil {
+		return err
+	}
+	var line bytes.Buffer
+	if err := json.Compact(&line, data); err != nil {
+		a.warn(fmt.Sprintf("attestation %s is not shown: it is not JSON: %v", at.Desc.Digest, err))
+		return nil
+	}
+	_, err = fmt.Fprintln(a.stdout, escapeObeyed(line.String()))
+	return err
 }
 
 // attestationsOf is what the store has that is attested of an image, or of only, if that is

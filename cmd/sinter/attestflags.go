@@ -28,7 +28,7 @@ type attestFlags struct {
 
 func (f *attestFlags) register(s *pflag.FlagSet) {
 	s.StringVar(&f.provenance, "provenance", "", "record how the image was built: true, false, or `ATTRIBUTES` such as mode=max (same as --attest type=provenance,ATTRIBUTES; default mode=min, kept beside the image)")
-	s.StringVar(&f.sbom, "sbom", "", "list the packages in the image: true, false, or `ATTRIBUTES` (same as --attest type=sbom,ATTRIBUTES)")
+	s.StringVar(&f.sbom, "sbom", "", "list the packages in the image: true, false, or `ATTRIBUTES` such as format=cyclonedx or generator=IMAGE (same as --attest type=sbom,ATTRIBUTES)")
 	s.StringArrayVar(&f.attest, "attest", nil, "attest `type=TYPE`[,ATTRIBUTE=VALUE…] of the image, where TYPE is provenance or sbom (repeatable)")
 }
 

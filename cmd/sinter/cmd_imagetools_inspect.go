@@ -12,6 +12,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"text/template"
+	"unicode"
 
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
@@ -34,7 +35,12 @@ oci-layout://DIR[:TAG|@DIGEST].
 A --format has the fields .Name, .Manifest (the index or the descriptor of the
 manifest) and .Image (the config; of an image for several platforms, the configs
 by platform), and of images with attestations .Provenance and .SBOM: those in the
-index, and those that refer to the image.`,
+index, and those that refer to the image. These have .Provenance.SLSA, .SBOM.SPDX and
+.SBOM.AdditionalSPDXs; of an image for several platforms they are by platform:
+(index .Provenance "linux/amd64").SLSA. Nobody's word is checked.`,
+		Example: `  sinter imagetools inspect host/app
+  sinter imagetools inspect --format '{{json .Provenance.SLSA}}' host/app
+  sinter imagetools inspect --format '{{json .SBOM.SPDX.packages}}' host/app`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if raw && format != "" {
@@ -107,7 +113,25 @@ func wholeManifest() *regexp.Regexp { return regexp.MustCompile(`^\s*\{\{\s*\.Ma
 
 func indentedJSON(v any) (string, error) {
 	data, err := json.MarshalIndent(v, "", "  ")
-	return string(data), err
+	return escapeObeyed(string(data)), err
+}
+
+// escapeObeyed escapes in JSON what a terminal would obey, and encoding/json leaves as it
+// is. It can only be in strings: JSON itself has but line breaks.
+func escapeObeyed(text string) string {
+	text = strings.ToValidUTF8(text, string(unicode.ReplacementChar))
+	if !strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && obeyed(r) }) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if r != '\n' && obeyed(r) { // all of them are below U+10000
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // remoteImage is an image in a registry or layout. Of a single manifest, index has only
@@ -219,11 +243,11 @@ func (r *remoteImage) printManifest(b *bytes.Buffer, m ocispec.Descriptor, more 
 	printFields(b, indent+indent, notes)
 }
 
-// printFields prints names and values in columns.
+// printFields prints names and values, which are a registry's, in columns.
 func printFields(b *bytes.Buffer, indent string, fields [][2]string) {
 	rows := tabwriter.NewWriter(b, 0, 0, 1, ' ', 0)
 	for _, f := range fields {
-		fmt.Fprintf(rows, "%s%s:\t%s\n", indent, f[0], f[1])
+		fmt.Fprintf(rows, "%s%s:\t%s\n", indent, onLine(f[0]), onLine(f[1]))
 	}
 	rows.Flush()
 }

@@ -28,8 +28,12 @@ type inspectFlags struct {
 func newInspectCmd(a *app) *cobra.Command {
 	f := &inspectFlags{}
 	c := &cobra.Command{
-		Use:               "inspect [flags] IMAGE…",
-		Short:             "Show what an image is made of",
+		Use:   "inspect [flags] IMAGE…",
+		Short: "Show what an image is made of",
+		Example: `  sinter inspect app
+  sinter inspect --format '{{json .Config.Env}}' app
+  sinter inspect --attestations app
+  sinter inspect --attestations --raw app`,
 		Args:              usageArgs(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: a.imageNames,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -47,7 +51,7 @@ func newInspectCmd(a *app) *cobra.Command {
 	hide(c.Flags(), "size")
 	c.Flags().StringVarP(&f.format, "format", "f", "", "print as `FORMAT`: json, or a Go template such as '{{.Config.Env}}'")
 	c.Flags().Var(&f.platform, "platform", "show this `PLATFORM` of the image (default this machine's, or the first)")
-	c.Flags().BoolVar(&f.raw, "raw", false, "print the manifest or index as it is")
+	c.Flags().BoolVar(&f.raw, "raw", false, "print the manifest or index as it is, or with --attestations their statements, one on each line")
 	c.Flags().BoolVar(&f.attestations, "attestations", false, "list what is attested of the image, and its signatures")
 	return c
 }

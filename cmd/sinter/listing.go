@@ -151,7 +151,7 @@ func (l listing) renderTable(w io.Writer, text string, rows []row) error {
 	for _, r := range rows {
 		cells := row{}
 		for name, text := range r {
-			cells[name] = strings.NewReplacer("\n", " ", "\t", " ").Replace(legible(text))
+			cells[name] = onLine(text)
 		}
 		if err := l.line(tw, t, cells); err != nil {
 			return err

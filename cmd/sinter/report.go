@@ -129,11 +129,19 @@ func clipped(text string) string {
 // comes from files and servers.
 func legible(text string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\t' && r != '\n' {
+		if obeyed(r) && r != '\t' && r != '\n' {
 			return unicode.ReplacementChar
 		}
 		return r
 	}, text)
+}
+
+// obeyed reports whether a terminal obeys a character in place of showing it.
+func obeyed(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
+
+// onLine is legible text on one line.
+func onLine(text string) string {
+	return legible(strings.NewReplacer("\r\n", " ", "\n", " ", "\t", " ").Replace(text))
 }
 
 func inRanges(line int, ranges []parser.Range) bool {
