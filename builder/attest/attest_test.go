@@ -231,6 +231,18 @@ func TestRename(t *testing.T) {
 	}
 }
 
+// What a list of packages says of where they come from may have a password.
+func TestSupplementRedacts(t *testing.T) {
+	s := Supplement{Redact: func(text string) string { return strings.ReplaceAll(text, "p&w", "xxxxx") }}
+	for _, kind := range []string{manifest.PredicateSPDX, manifest.PredicateCycloneDX} {
+		a := Attestation{Type: kind, Predicate: []byte(`{"packages":[{"downloadLocation":"https://u:p\u0026w@host/x","n":1.50}]}`)}
+		got, err := s.Add(a, "sbom")
+		if want := `{"packages":[{"downloadLocation":"https://u:xxxxx@host/x","n":1.50}]}`; err != nil || string(got.Predicate) != want {
+			t.Errorf("%s: got %s, %v; want %s", kind, got.Predicate, err, want)
+		}
+	}
+}
+
 // FuzzUnbundle gives a scanner's files, which are hostile, all the way to a manifest.
 func FuzzUnbundle(f *testing.F) {
 	f.Add([]byte(`{"_type":"x","predicateType":"https://spdx.dev/Document","subject":[{"name":"a","digest":{"sha256":"00"}}],"predicate":{"files":[{"fileName":"a"}],"creationInfo":{"created":"x","creators":1}}}`))

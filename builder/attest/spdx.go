@@ -30,6 +30,9 @@ type Supplement struct {
 	// Rename gives the document an ID that is made of what it says, and takes out of it what
 	// the layers were called when they were scanned.
 	Rename bool
+	// Redact hides in a text what nobody may see, such as passwords of addresses: packages
+	// of stages and contexts that the image does not have are listed, too. It may be nil.
+	Redact func(string) string
 }
 
 // Add completes an attestation. The image's own is the one whose file is named as core;
@@ -41,6 +44,12 @@ func (s Supplement) Add(a Attestation, core string) (Attestation, error) {
 	d.UseNumber()
 	if d.Decode(&doc) != nil {
 		return a, nil
+	}
+	switch a.Type {
+	case manifest.PredicateSPDX, manifest.PredicateCycloneDX:
+		if s.Redact != nil {
+			s.redact(doc)
+		}
 	}
 	switch a.Type {
 	case manifest.PredicateSPDX:
@@ -89,6 +98,23 @@ func (s Supplement) spdx(doc map[string]any, ofImage bool) {
 			delete(file, "comment")
 		}
 	}
+}
+
+// redact applies Redact to all texts in decoded JSON.
+func (s Supplement) redact(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			v[key] = s.redact(value)
+		}
+	case []any:
+		for i, value := range v {
+			v[i] = s.redact(value)
+		}
+	case string:
+		return s.Redact(v)
+	}
+	return v
 }
 
 // clamp brings a time in a document down to the latest that it may have.

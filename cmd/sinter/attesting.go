@@ -124,7 +124,7 @@ func (a *attesting) packages(ctx context.Context, r builder.TargetResult, image 
 		return nil, err
 	}
 	kept := keptLayers(r.Chain, len(image))
-	s := attest.Supplement{Rename: a.wanted.sbom.Generator == "", Tool: "sinter-" + version(), LayerOf: func(path string) digest.Digest {
+	s := attest.Supplement{Rename: a.wanted.sbom.Generator == "", Tool: "sinter-" + version(), Redact: parser.Redact, LayerOf: func(path string) digest.Digest {
 		_, layer, ok := view.Lookup(path)
 		if !ok || layer >= len(r.Chain) || kept == nil || kept[layer+1] == kept[layer] {
 			return ""

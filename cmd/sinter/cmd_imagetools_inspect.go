@@ -37,7 +37,7 @@ manifest) and .Image (the config; of an image for several platforms, the configs
 by platform), and of images with attestations .Provenance and .SBOM: those in the
 index, and those that refer to the image. These have .Provenance.SLSA, .SBOM.SPDX and
 .SBOM.AdditionalSPDXs; of an image for several platforms they are by platform:
-(index .Provenance "linux/amd64").SLSA. Nobody's word is checked.`,
+(index .Provenance "linux/amd64").SLSA. Signatures are not checked.`,
 		Example: `  sinter imagetools inspect host/app
   sinter imagetools inspect --format '{{json .Provenance.SLSA}}' host/app
   sinter imagetools inspect --format '{{json .SBOM.SPDX.packages}}' host/app`,
