@@ -85,6 +85,8 @@ func (o *Options) set(key, value string) error {
 			return hint.Add(fmt.Errorf("%s=%s is not supported: the use of resources is not recorded in provenance", key, value),
 				"leave it out; sinter builds shows what a build took")
 		}
+	case "min", "max":
+		return hint.Add(fmt.Errorf("option %q is not known for type=provenance", key), "write mode="+key)
 	default:
 		return hint.Add(fmt.Errorf("option %q is not known for type=provenance", key),
 			"the options are mode, version, builder-id, inline-only, reproducible, complete-materials, filename, attestation-manifest and disabled")

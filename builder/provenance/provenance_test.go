@@ -375,7 +375,7 @@ func TestParseOptions(t *testing.T) {
 		t.Errorf("without attributes: %+v, %v", o, err)
 	}
 	for key, value := range map[string]string{
-		"mode": "odd", "version": "v2", "reproducible": "x", "inline-only": "", "complete-materials": "?", "filename": "../x", "capture-usage": "true", "moon": "1",
+		"mode": "odd", "version": "v2", "reproducible": "x", "inline-only": "", "complete-materials": "?", "filename": "../x", "capture-usage": "true", "moon": "1", "max": "",
 	} {
 		if o, err := ParseOptions(map[string]string{key: value}); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("%s=%s: %+v, %v", key, value, o, err)

@@ -184,8 +184,11 @@ func (a *attestations) setSBOM(attrs map[string]string) (err error) {
 		delete(attrs, "format")
 	}
 	for _, key := range slices.Sorted(maps.Keys(attrs)) {
-		return hint.Add(fmt.Errorf("option %q is not known for type=sbom", key),
-			"the options are generator, format, attestation-manifest and disabled; a generator is given any others")
+		advice := "the options are generator, format, attestation-manifest and disabled; a generator is given any others"
+		if key == string(sbom.SPDX) || key == string(sbom.CycloneDX) {
+			advice = "write format=" + key
+		}
+		return hint.Add(fmt.Errorf("option %q is not known for type=sbom", key), advice)
 	}
 	return nil
 }

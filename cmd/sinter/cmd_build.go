@@ -40,8 +40,9 @@ Dockerfile. With - the context is read from standard input: a tar archive (plain
 or compressed), or a Dockerfile on its own.
 
 Docker's environment variables count: DOCKER_DEFAULT_PLATFORM, BUILDKIT_PROGRESS,
-BUILDKIT_COLORS, NO_COLOR, SOURCE_DATE_EPOCH, BUILDX_GIT_LABELS,
-BUILDX_NO_DEFAULT_ATTESTATIONS. RUN gets the proxies in docker's config.json.
+BUILDKIT_COLORS, NO_COLOR, SOURCE_DATE_EPOCH, BUILDX_GIT_LABELS, BUILDX_GIT_INFO,
+BUILDX_GIT_CHECK_DIRTY, BUILDX_METADATA_PROVENANCE, BUILDX_NO_DEFAULT_ATTESTATIONS.
+RUN gets the proxies in docker's config.json.
 EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names a JSON file with rules that allow, deny
 or convert sources.
 
