@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/anchore/syft/syft/cataloging/pkgcataloging"
@@ -68,7 +69,14 @@ type searching struct {
 	pkg.Cataloger
 	patterns map[string]bool
 	programs bool
+	// store says that it goes through all paths, for those of Nix's store: see inStore. It
+	// looks at the image as a whole, since a database in one layer replaces what the paths
+	// of others tell.
+	store bool
 }
+
+// inStore reports whether a path is below a Nix store.
+func inStore(path string) bool { return strings.Contains("/"+path, "/nix/store/") }
 
 // searches finds out what a cataloger searches for: what it asks of an empty image.
 // Whatever else it asks of a real one depends on what it found there.
@@ -117,6 +125,9 @@ func (e *emptyImage) FilesByMIMEType(...string) ([]file.Location, error) {
 }
 
 func (e *emptyImage) AllLocations(context.Context) <-chan file.Location {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.s.store = true
 	c := make(chan file.Location)
 	close(c)
 	return c

@@ -97,6 +97,9 @@ func ecosystems(t *testing.T) map[string]ecosystem {
 		}, []string{"gem rake 13.0.6 0"}},
 		"java":  {files{"/opt/app.jar": jar(t)}, []string{"java-archive app 4.5.6 0", "java-archive example-core 4.5.6 0"}},
 		"cargo": {files{"/usr/bin/rusty*": auditable(t)}, []string{"rust-crate libc 0.2.1 0", "rust-crate rusty 0.1.0 0"}},
+		"nix": {files{
+			"/nix/store/h0cnbmfcn93xm5dg2x27ixhag1cwndga-glibc-2.34-210-bin/": "", "/nix/store/h0cnbmfcn93xm5dg2x27ixhag1cwndga-glibc-2.34-210-bin/man/glibc.1": "x",
+		}, []string{"nix glibc 2.34-210 0"}},
 		"composer": {files{"/app/vendor/composer/installed.json": `{"packages":[{"name":"psr/log","version":"3.0.0"}]}`},
 			[]string{"php-composer psr/log 3.0.0 0"}},
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/anchore/syft/syft/pkg"
 	"github.com/anchore/syft/syft/sbom"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sinter-build/sinter/layers"
 )
 
 // layered is all catalogers as one: it runs them on each layer, or takes what they
@@ -67,14 +69,8 @@ func (c *layered) look(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for i := range c.im.Layers {
-			p := &part{resolver: &resolver{im: c.im, layer: i, types: c.layers[i].Types, searched: by.patterns, trace: &trace{}}, by: by}
-			if p.found.Listed, err = p.listed(by); err != nil {
-				return err
-			}
-			if p.found.Listed != "" { // nothing to look at is nothing found
-				c.parts = append(c.parts, p)
-			}
+		if err := c.addParts(by); err != nil {
+			return err
 		}
 	}
 	return each(ctx, c.parts, func(_ context.Context, i int) error {
@@ -87,6 +83,31 @@ func (c *layered) look(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// addParts adds the layers in which a cataloger has something to look at: nothing to look
+// at is nothing found. What it looks at in all layers together is one part, of the highest.
+func (c *layered) addParts(by searching) error {
+	for i := range c.im.Layers {
+		p := &part{resolver: &resolver{im: c.im, layer: i, types: c.layers[i].Types, store: by.store, searched: by.patterns, trace: &trace{}}, by: by}
+		found, err := p.files(by)
+		if err != nil {
+			return err
+		}
+		if by.store {
+			for _, f := range found {
+				p.layer = max(p.layer, f.Layer)
+			}
+		}
+		if len(found) > 0 {
+			p.found.Listed = c.im.identify(found...)
+			c.parts = append(c.parts, p)
+		}
+		if by.store {
+			break
+		}
+	}
+	return nil
 }
 
 // each calls fn for each index of list, several at a time.
@@ -126,21 +147,31 @@ func (c *layered) Catalog(ctx context.Context, _ file.Resolver) ([]pkg.Package, 
 	return c.join()
 }
 
-// listed identifies the files that a cataloger will search, and is empty if there are
-// none.
-func (r *resolver) listed(by searching) (string, error) {
+// files returns what a cataloger will search.
+func (r *resolver) files(by searching) ([]place, error) {
 	var all []place
 	for _, pattern := range slices.Sorted(maps.Keys(by.patterns)) {
 		matches, err := r.im.files.glob(pattern)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		all = append(all, places(matches, r.layer)...)
+		all = append(all, places(matches, r.searches())...)
 	}
 	if by.programs {
 		all = append(all, r.programs()...)
 	}
-	return r.im.identify(all...), nil
+	if by.store {
+		err := r.im.view.Walk(func(e layers.Entry, layer int) error {
+			if inStore(e.Path) {
+				all = append(all, place{layers.Named{Entry: e, Layer: layer}, "/" + e.Path})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // run runs the part's cataloger.

@@ -57,6 +57,30 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// TestNixStore: what a store in several layers has is found once, and is looked for again
+// when a layer hides some of it.
+func TestNixStore(t *testing.T) {
+	const glibc, bash = "/nix/store/h0cnbmfcn93xm5dg2x27ixhag1cwndga-glibc-2.34-210", "/nix/store/a0cnbmfcn93xm5dg2x27ixhag1cwndga-bash-5.2"
+	lower, upper := files{glibc + "/": "", glibc + "/lib/libc.so": "x"}, files{bash + "/": "", bash + "/bin/sh*": "x"}
+	cache := testCache(t)
+	for _, c := range []struct {
+		layers []files
+		scans  int
+		want   []string
+	}{
+		{[]files{lower, upper}, 1, []string{"nix bash 5.2 1", "nix glibc 2.34-210 0"}},
+		{[]files{lower, upper}, 0, []string{"nix bash 5.2 1", "nix glibc 2.34-210 0"}},
+		{[]files{lower, upper, {"/srv/data": "x"}}, 0, []string{"nix bash 5.2 1", "nix glibc 2.34-210 0"}},
+		{[]files{lower, upper, {glibc: "gone"}}, 1, []string{"nix bash 5.2 1"}},
+		{[]files{lower}, 1, []string{"nix glibc 2.34-210 0"}},
+	} {
+		found := scanned(t, cache, c.layers...)
+		if got := names(found); !slices.Equal(got, c.want) || found.Scanned != c.scans {
+			t.Errorf("found %q in %d scans, want %q in %d", got, found.Scanned, c.want, c.scans)
+		}
+	}
+}
+
 // TestPathsThatAreNotUTF8: a package is not hidden by the name of its directory, whether
 // its layer is scanned or was before.
 func TestPathsThatAreNotUTF8(t *testing.T) {

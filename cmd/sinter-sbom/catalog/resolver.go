@@ -26,6 +26,8 @@ type resolver struct {
 	// types are the MIME types of the layer's programs. Nobody asks for those of a
 	// whole image.
 	types map[string]string
+	// store says that all layers are searched, and no paths listed but those of Nix's store.
+	store bool
 	// searched are the patterns that search the layer. All others are look-ups.
 	searched map[string]bool
 	trace    *trace // may be nil
@@ -90,6 +92,14 @@ func (r *resolver) RelativeFileByPath(_ file.Location, p string) *file.Location 
 	return nil
 }
 
+// searches returns the layer that patterns search; negative for all.
+func (r *resolver) searches() int {
+	if r.store {
+		return -1
+	}
+	return r.layer
+}
+
 // FilesByGlob returns the files that patterns match.
 func (r *resolver) FilesByGlob(patterns ...string) ([]file.Location, error) {
 	var all []place
@@ -100,7 +110,7 @@ func (r *resolver) FilesByGlob(patterns ...string) ([]file.Location, error) {
 		}
 		layer := -1
 		if r.searched[pattern] {
-			layer = r.layer
+			layer = r.searches()
 		}
 		found := places(matches, layer)
 		if !r.searched[pattern] {
@@ -133,13 +143,13 @@ func (r *resolver) programs(types ...string) []place {
 }
 
 // AllLocations returns all files and directories that the layer brought to the image,
-// but for the root.
+// but for the root; of Nix's store those of the image.
 func (r *resolver) AllLocations(ctx context.Context) <-chan file.Location {
 	c := make(chan file.Location)
 	go func() {
 		defer close(c)
 		_ = r.im.view.Walk(func(e layers.Entry, layer int) error {
-			if e.Path == "" || r.layer >= 0 && layer != r.layer {
+			if e.Path == "" || r.store && !inStore(e.Path) || r.searches() >= 0 && layer != r.layer {
 				return nil
 			}
 			select {

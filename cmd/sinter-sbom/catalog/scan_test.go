@@ -91,7 +91,14 @@ func syfts(t *testing.T, l files) []string {
 		if strings.HasSuffix(path, "*") {
 			mode = 0o755
 		}
+		isDir := strings.HasSuffix(path, "/")
 		path = filepath.Join(dir, strings.TrimSuffix(path, "*"))
+		if isDir {
+			if err := os.MkdirAll(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
