@@ -61,10 +61,27 @@ func Redactor(args map[string]string) func(string) string {
 // RedactArg hides the value of a build argument whose name looks like a secret, however
 // short it is.
 func RedactArg(name, value string) string {
+	if shown, ok := proxyWithoutUser(name, value); ok {
+		return shown
+	}
 	if !LooksSecret(name) || value == "" || value == "true" || value == "false" {
 		return value
 	}
 	return mask
+}
+
+// proxyWithoutUser hides the user and the password of a proxy that is given without a
+// scheme, as USER:PASSWORD@HOST:PORT, in which Redact sees no address.
+func proxyWithoutUser(name, value string) (shown string, ok bool) {
+	at := strings.LastIndexByte(value, '@')
+	if at < 0 || strings.Contains(value, "://") {
+		return value, false
+	}
+	switch strings.ToLower(name) {
+	case "http_proxy", "https_proxy", "ftp_proxy", "all_proxy":
+		return mask + value[at:], true
+	}
+	return value, false
 }
 
 // shortestSecret is the least length in bytes of a value that is hidden within other
@@ -74,8 +91,11 @@ const shortestSecret = 4
 // secretValues hides values of arguments as they are, as they stand between quotes, and as
 // they stand in addresses.
 func secretValues(args map[string]string) *strings.Replacer {
-	var values []string
+	var values, proxies []string
 	for name, value := range args {
+		if shown, ok := proxyWithoutUser(name, value); ok {
+			proxies = append(proxies, value, shown)
+		}
 		if len(value) < shortestSecret || value == "true" || value == "false" || !LooksSecret(name) {
 			continue
 		}
@@ -85,7 +105,7 @@ func secretValues(args map[string]string) *strings.Replacer {
 	}
 	// Of two that begin alike the longer one is looked for first.
 	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
-	var pairs []string
+	pairs := proxies
 	for _, v := range values {
 		pairs = append(pairs, v, mask)
 	}

@@ -37,6 +37,20 @@ func TestRedact(t *testing.T) {
 	}
 }
 
+// Proxies are given without a scheme, too.
+func TestRedactProxies(t *testing.T) {
+	args := map[string]string{"http_proxy": "user:p4ss@w@proxy:1", "HTTPS_PROXY": "tok@proxy:1", "no_proxy": "me@x", "MAIL": "me@example.com"}
+	redact := Redactor(args)
+	for name, want := range map[string]string{"http_proxy": "xxxxx@proxy:1", "HTTPS_PROXY": "xxxxx@proxy:1", "no_proxy": "me@x", "MAIL": "me@example.com"} {
+		if got := RedactArg(name, args[name]); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+		if got := redact("x " + args[name] + " y"); got != "x "+want+" y" {
+			t.Errorf("%s within a text: got %s, want %s", name, got, want)
+		}
+	}
+}
+
 func TestPasswordWarning(t *testing.T) {
 	for address, want := range map[string]string{
 		"https://user:pass@host/x": "the address of host has a password or token,",

@@ -171,13 +171,13 @@ func (b *building) read(ctx context.Context) (call calling, req parser.Request, 
 		return call, req, err
 	}
 	b.assembly.Attest.Asked, req.SBOM = b.attests.asked(), b.attests.request()
+	b.addProxies(req.BuildArgs)
 	b.hides = parser.Redactor(req.BuildArgs)
 	b.assembly.Index = req.MultiPlatform
 	warnings := append(f.foreign.warnings(), withoutEffect(req.BuildArgs)...)
 	for _, w := range append(warnings, f.unused(b.outputs, b.assembly.Attest.Asked)...) {
 		b.warn(w)
 	}
-	b.addProxies(req.BuildArgs)
 	return call, req, nil
 }
 
