@@ -13,10 +13,11 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
 )
 
-// withUser is an address with a user. The user ends at the last @ before the
-// path; passwords may have nearly all characters. A list of an address and a mail
-// address without a slash is taken for one, too: better than to show a password.
-var withUser = regexp.MustCompile("(?i)\\b((?:git\\+)?(?:https?|ssh|git|ftps?|socks5h?)://)([^\\s/?#\"<>\\\\`]*)@")
+// withUser is an address with a user, and the algorithm of a digest if that is what
+// follows. The user ends at the last @ before the path; passwords may have nearly all
+// characters. A list of an address and a mail address without a slash is taken for one,
+// too: better than to show a password.
+var withUser = regexp.MustCompile("(?i)\\b([a-z][a-z0-9+.-]*)(://)([^\\s/?#\"<>\\\\`]*)@(sha[0-9]+:)?")
 
 // variable is the name of a variable, in whose place something stands later.
 var variable = regexp.MustCompile(`^\$(\w+|\{\w+\})$`)
@@ -25,21 +26,26 @@ const mask = "xxxxx"
 
 // Redact hides the passwords of all addresses in a text. Over HTTP, where a
 // token may stand for the user, both are hidden, as BuildKit does; other users,
-// as in ssh://git@host, stay.
+// as in ssh://git@host, stay. Digests are not hosts: docker-image://debian:12@sha256:…
 func Redact(text string) string {
-	if !strings.Contains(text, "@") {
+	if !strings.Contains(text, "@") || !strings.Contains(text, "://") {
 		return text
 	}
 	return withUser.ReplaceAllStringFunc(text, func(match string) string {
 		m := withUser.FindStringSubmatch(match)
-		user, secret, password := strings.Cut(m[2], ":")
-		if strings.HasPrefix(strings.ToLower(m[1]), "http") {
+		scheme := strings.ToLower(m[1])
+		isHTTP := strings.HasSuffix(scheme, "http") || strings.HasSuffix(scheme, "https") // git+https, too
+		if m[4] != "" && !isHTTP {
+			return match
+		}
+		user, secret, password := strings.Cut(m[3], ":")
+		if isHTTP {
 			user = masked(user)
 		}
 		if password {
 			user += ":" + masked(secret)
 		}
-		return m[1] + user + "@"
+		return m[1] + m[2] + user + "@" + m[4]
 	})
 }
 
