@@ -230,8 +230,8 @@ func (w *writing) beside(ctx context.Context, o output.Spec, built *stored.Image
 }
 
 // referrers are the attestations that builds of this store have made and an output wants
-// beside the image. What else refers to it, and attestations that this build was told to leave out, are not among
-// them: sinter push sends these.
+// beside the image. What else refers to it, and attestations that this build was told to
+// leave out or not asked for, are not among them: sinter push sends these.
 func (w *writing) referrers(ctx context.Context, o output.Spec, built *stored.Image) ([]stored.Referrer, error) {
 	opts := w.options(o).Attest
 	wanted := map[string]bool{}
