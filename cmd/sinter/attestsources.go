@@ -51,7 +51,7 @@ func (b *building) vcs(ctx context.Context, dirs map[string]string) map[string]s
 	}
 	w, err := askGit(ctx, dirs["context"])
 	if err != nil && ctx.Err() == nil {
-		b.warn(fmt.Sprintf("provenance does not tell of the repository that the context is in: %v", err))
+		b.warn(fmt.Sprintf("provenance does not tell of the repository that the context is in: %v; %s=false does not ask git", err, gitInfoVariable))
 	}
 	if w == nil {
 		return nil

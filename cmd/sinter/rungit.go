@@ -38,7 +38,11 @@ func gitOutput(ctx context.Context, dir string, args ...string) (string, error) 
 			args = args[2:]
 		}
 		line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
-		return "", fmt.Errorf("git %s: %w: %s", args[0], err, line)
+		err = fmt.Errorf("git %s: %w: %s", args[0], err, line)
+		if strings.Contains(line, "dubious ownership") {
+			err = fmt.Errorf("%w; it belongs to another user: git config --global --add safe.directory DIR trusts it", err)
+		}
+		return "", err
 	}
 	return string(out), nil
 }
