@@ -230,7 +230,7 @@ func (a *app) printInspected(format string, t *template.Template, list []inspect
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(a.stdout, string(data))
+		_, err = fmt.Fprintln(a.stdout, escapeObeyed(string(data)))
 		return err
 	}
 	var out bytes.Buffer

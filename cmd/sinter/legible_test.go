@@ -23,6 +23,10 @@ func TestJSONHasNothingThatATerminalObeys(t *testing.T) {
 	if want := "{\n  \"k\": \"a\\u001b]0;x\\u0007\\u009b31m\\u202eb\\r\\nc\"\n}"; err != nil || text != want {
 		t.Errorf("got %q, %v; want %q", text, err, want)
 	}
+	var line bytes.Buffer
+	if err := printJSON(&line, hostile); err != nil || line.String() != `"a\u001b]0;x\u0007\u009b31m\u202eb\r\nc"`+"\n" {
+		t.Errorf("on a line it is %q, %v", line.String(), err)
+	}
 	var back map[string]string
 	if err := json.Unmarshal([]byte(text), &back); err != nil || back["k"] != hostile {
 		t.Errorf("it is read as %q, %v", back["k"], err)

@@ -109,7 +109,7 @@ func printJSON(w io.Writer, v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(w, string(data))
+	_, err = fmt.Fprintln(w, escapeObeyed(string(data)))
 	return err
 }
 
