@@ -20,6 +20,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	go defaultLimits.guard(ctx, defaultLimits.heap(), cancel, func(err error) {
+		report(os.Stderr, err)
+		os.Exit(1)
+	})
 	os.Exit(run(ctx, catalog.NewScanner(), os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -45,13 +50,17 @@ func run(ctx context.Context, scanner *catalog.Scanner, args []string, getenv fu
 		return 2
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "error:", err)
-		if h := hint.Of(err); h != "" {
-			fmt.Fprintln(stderr, "hint:", h)
-		}
+		report(stderr, err)
 		return 1
 	}
 	return 0
+}
+
+func report(stderr io.Writer, err error) {
+	fmt.Fprintln(stderr, "error:", err)
+	if h := hint.Of(err); h != "" {
+		fmt.Fprintln(stderr, "hint:", h)
+	}
 }
 
 // checkTemp fails where no temporary file can be made: syft unpacks archives into some,

@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -96,7 +95,10 @@ func (s *Scanner) Scan(ctx context.Context, im *Image, cache *Cache, opt Options
 	cfg.Files.Selection = file.NoFilesSelection
 	made, err := syft.CreateSBOM(withValues{ctx, licenses}, &imageSource{ctx, im, opt}, cfg)
 	// A scan that was told to end may just have found less.
-	if err := errors.Join(err, context.Cause(ctx)); err != nil {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if err != nil {
 		return Found{}, fmt.Errorf("finding packages in %s: %w", opt.Name, err)
 	}
 	if err := c.addDigests(ctx, made, opt.Format); err != nil {
