@@ -15,7 +15,8 @@ import (
 )
 
 // files are the files of a layer by their paths. A path that ends in a slash is a
-// directory, a content that begins with "-> " a symlink's target, and "gone" a whiteout.
+// directory (an opaque one if its content says so), a content that begins with "-> " a
+// symlink's target, and "gone" a whiteout.
 // Names that end in * are of executable files.
 type files map[string]string
 
@@ -52,7 +53,7 @@ func treeOf(l files) *layers.Tree {
 		target, link := strings.CutPrefix(content, "-> ")
 		switch {
 		case strings.HasSuffix(path, "/"):
-			e.Kind = layers.Dir
+			e.Kind, e.Opaque = layers.Dir, content == "opaque"
 		case content == "gone":
 			e.Kind = layers.Whiteout
 		case link:

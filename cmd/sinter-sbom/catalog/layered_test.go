@@ -38,9 +38,15 @@ func TestLayers(t *testing.T) {
 		layers []files
 		want   []string
 	}{
-		"two kinds":      {[]files{dpkg, npm("x", "1.0.0")}, []string{"deb hello 2.10-3 0", "deb world 1.0 0", "npm x 1.0.0 1"}},
-		"last status":    {[]files{dpkg, npm("x", "1.0.0"), upgraded}, []string{"deb hello 2.12-1 2", "npm x 1.0.0 1"}},
-		"removed":        {[]files{dpkg, npm("x", "1.0.0"), {"/app/node_modules": "gone"}}, []string{"deb hello 2.10-3 0", "deb world 1.0 0"}},
+		"two kinds":   {[]files{dpkg, npm("x", "1.0.0")}, []string{"deb hello 2.10-3 0", "deb world 1.0 0", "npm x 1.0.0 1"}},
+		"last status": {[]files{dpkg, npm("x", "1.0.0"), upgraded}, []string{"deb hello 2.12-1 2", "npm x 1.0.0 1"}},
+		"removed":     {[]files{dpkg, npm("x", "1.0.0"), {"/app/node_modules": "gone"}}, []string{"deb hello 2.10-3 0", "deb world 1.0 0"}},
+		"opaque": {[]files{with(npm("x", "1.0.0"), files{"/app/": "", "/app/node_modules/": ""}),
+			with(npm("y", "1.0.0"), files{"/app/node_modules/": "opaque"})}, []string{"npm y 1.0.0 1"}},
+		"replaced by a file":    {[]files{npm("x", "1.0.0"), {"/app": "x"}}, nil},
+		"replaced by a symlink": {[]files{npm("x", "1.0.0"), {"/app/node_modules/x": "-> /opt/x", "/opt/x/package.json": `{"name":"x","version":"3.0.0"}`}}, []string{"npm x 3.0.0 1"}},
+		"below a linked directory": {[]files{{"/opt/node_modules/x/package.json": `{"name":"x","version":"1.0.0"}`}, {"/app": "-> /opt", "/opt/loop": "-> ."}},
+			[]string{"npm x 1.0.0 0"}},
 		"status removed": {[]files{dpkg, {"/var/lib/dpkg/status": "gone"}}, nil},
 		"replaced":       {[]files{npm("x", "1.0.0"), npm("x", "2.0.0")}, []string{"npm x 2.0.0 1"}},
 		"same twice":     {[]files{npm("x", "1.0.0"), npm("x", "1.0.0")}, []string{"npm x 1.0.0 1"}},
