@@ -126,7 +126,8 @@ func clipped(text string) string {
 }
 
 // legible replaces what a terminal would obey, or could not show, in text that
-// comes from files and servers.
+// comes from files and servers, and what turns the direction of text: a package could
+// seem to have another name.
 func legible(text string) string {
 	return strings.Map(func(r rune) rune {
 		if obeyed(r) && r != '\t' && r != '\n' {

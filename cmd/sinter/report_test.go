@@ -53,3 +53,16 @@ func TestTooManyFiles(t *testing.T) {
 		}
 	}
 }
+
+func TestLegible(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain\ttext\nöß":     "plain\ttext\nöß",
+		"\x1b[31mred\x00\r":   "\ufffd[31mred\ufffd\ufffd",
+		"\u202egpj.exe\u2066": "\ufffdgpj.exe\ufffd",
+		"\u009b2Jbad\xff":     "\ufffd2Jbad\ufffd",
+	} {
+		if got := legible(text); got != want {
+			t.Errorf("%q is shown as %q, want %q", text, got, want)
+		}
+	}
+}
