@@ -96,6 +96,9 @@ func Scan(ctx context.Context, r Request) (*Answer, error) {
 	return run(ctx, path, r)
 }
 
+// outOfMemory is what Go's runtime says when the kernel refuses memory.
+const outOfMemory = "fatal error: runtime: out of memory"
+
 func run(ctx context.Context, path string, r Request) (*Answer, error) {
 	r.Handshake = Hello()
 	request, err := json.Marshal(r)
@@ -112,7 +115,11 @@ func run(ctx context.Context, path string, r Request) (*Answer, error) {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case err != nil:
-		if said := strings.TrimSpace(strings.TrimPrefix(stderr.buf.String(), "error: ")); said != "" {
+		said := strings.TrimSpace(strings.TrimPrefix(stderr.buf.String(), "error: "))
+		switch {
+		case strings.Contains(said, outOfMemory):
+			err = hint.Add(errors.New("finding packages takes too much memory"), "an archive in the image may be made to expand without end")
+		case said != "":
 			err = errors.New(said)
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)

@@ -109,6 +109,7 @@ func TestRun(t *testing.T) {
 		"failed":                {"echo 'error: no such layer' >&2; exit 1", "no such layer"},
 		"failed in silence":     {"exit 3", "exit status 3"},
 		"killed":                {"kill -9 $$", "signal: killed"},
+		"out of memory":         {"printf 'fatal error: runtime: out of memory\\n\\ngoroutine 1' >&2; exit 2", "finding packages takes too much memory"},
 		"not JSON":              {"echo hello", "reading its answer"},
 		"nothing":               {":", "reading its answer"},
 		"other protocol":        {`echo '{"protocol":99}'`, "protocol 99"},

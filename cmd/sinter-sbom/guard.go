@@ -7,6 +7,8 @@ import (
 	"runtime/metrics"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sinter-build/sinter/layers/hint"
 )
 
@@ -50,6 +52,21 @@ func (l limits) guard(ctx context.Context, inUse func() uint64, cancel context.C
 		exit(err)
 		return
 	}
+}
+
+// slack is how much more than the limit of the heap the process may take, in bytes. Buffers
+// that grow take gigabytes between two looks.
+const slack = 1 << 30
+
+// bound lets the kernel refuse memory beyond the limit and the slack: the runtime then ends
+// the process, with a trace that builder/sbom puts one line in place of.
+func (l limits) bound() error {
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_DATA, &now); err != nil {
+		return err
+	}
+	now.Cur = min(now.Cur, l.memory+slack)
+	return unix.Setrlimit(unix.RLIMIT_DATA, &now)
 }
 
 // heap returns how much of Go's heap is in use, in bytes. It makes the runtime collect

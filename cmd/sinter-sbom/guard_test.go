@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -34,5 +37,24 @@ func TestHeap(t *testing.T) {
 	inUse := defaultLimits.heap()
 	if n := inUse(); n < 1<<10 || n > defaultLimits.memory {
 		t.Errorf("the heap has %d bytes", n)
+	}
+}
+
+// TestBound: a process that takes more memory at once than the guard can see is ended.
+func TestBound(t *testing.T) {
+	const variable = "SINTER_TEST_TAKE"
+	if os.Getenv(variable) != "" {
+		if err := (limits{memory: 64 << 20}).bound(); err != nil {
+			t.Fatal(err)
+		}
+		taken := make([]byte, 4<<30)
+		t.Fatalf("took %d bytes", len(taken))
+	}
+	c := exec.Command(os.Args[0], "-test.run=^TestBound$")
+	c.Env = append(os.Environ(), variable+"=1")
+	out, err := c.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !strings.Contains(string(out), "fatal error: runtime: out of memory") {
+		t.Errorf("got %v:\n%s", err, out)
 	}
 }

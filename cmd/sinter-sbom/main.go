@@ -21,6 +21,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
+	if err := defaultLimits.bound(); err != nil {
+		report(os.Stderr, fmt.Errorf("limiting memory: %w", err))
+		os.Exit(1)
+	}
 	go defaultLimits.guard(ctx, defaultLimits.heap(), cancel, func(err error) {
 		report(os.Stderr, err)
 		os.Exit(1)
