@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/sinter-build/sinter/builder/attest"
 	"github.com/sinter-build/sinter/builder/manifest"
@@ -27,20 +30,21 @@ type sbomScanner struct {
 }
 
 // Identity is that of the program file, since each release of it may find something else,
-// and the format.
+// and the format. People read it when it is the reason for a scan.
 func (s *sbomScanner) Identity() (string, error) {
 	path, err := sbom.Find()
 	if err != nil {
 		return "", orGenerator(err)
 	}
-	if id := goBuildID(path); id != "" {
-		return string(s.format) + " " + id, nil
+	id := goBuildID(path)
+	if id == "" {
+		info, err := os.Stat(path)
+		if err != nil {
+			return "", err
+		}
+		id = fmt.Sprintln(path, info.Size(), info.ModTime().UnixNano())
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%s %s %d %d", s.format, path, info.Size(), info.ModTime().UnixNano()), nil
+	return fmt.Sprintf("%s by %s %s", s.format, filepath.Base(path), digest.FromString(id).Encoded()[:16]), nil
 }
 
 // orGenerator adds to the hint how to get the program what a build can use instead.
