@@ -183,7 +183,8 @@ func (a *attestations) setSBOM(attrs map[string]string) (err error) {
 		}
 		delete(attrs, "format")
 	}
-	for _, key := range slices.Sorted(maps.Keys(attrs)) {
+	if len(attrs) > 0 {
+		key := slices.Min(slices.Collect(maps.Keys(attrs)))
 		advice := "the options are generator, format, attestation-manifest and disabled; a generator is given any others"
 		if key == string(sbom.SPDX) || key == string(sbom.CycloneDX) {
 			advice = "write format=" + key
