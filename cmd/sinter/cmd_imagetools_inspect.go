@@ -195,29 +195,37 @@ func (r *remoteImage) fields(name string, parts []imagetools.Part) remoteFields 
 // which buildx does not show.
 func (r *remoteImage) print(w io.Writer, referrers []imagetools.Referrer) error {
 	var b bytes.Buffer
-	printFields(&b, "", [][2]string{{"Name", r.place.String()}, {"MediaType", r.desc.MediaType}, {"Digest", r.desc.Digest.String()}})
-	if manifest.IsIndex(r.desc.MediaType) {
-		b.WriteString("\nManifests:\n")
-		for i, m := range r.index.Manifests {
-			if i > 0 {
-				b.WriteString("\n")
-			}
-			r.printManifest(&b, m)
-		}
+	rows := columns(&b)
+	printFields(rows, "", [][2]string{{"Name", r.place.String()}, {"MediaType", r.desc.MediaType}, {"Digest", r.desc.Digest.String()}})
+	rows.Flush()
+	begin := func(title string) {
+		fmt.Fprintf(rows, "\t\n%s:\t\n", title)
+		rows.Flush()
 	}
-	for i, ref := range referrers {
-		if i == 0 {
-			b.WriteString("\nReferrers:")
+	if manifest.IsIndex(r.desc.MediaType) {
+		begin("Manifests")
+		for i, m := range r.index.Manifests {
+			r.printManifest(rows, i, m)
 		}
-		b.WriteString("\n")
-		r.printManifest(&b, ref.Root(), [2]string{"ArtifactType", ref.Root().ArtifactType}, [2]string{"Subject", ref.Subject.String()})
+		rows.Flush()
+	}
+	if len(referrers) > 0 {
+		begin("Referrers")
+		for i, ref := range referrers {
+			r.printManifest(rows, i, ref.Root(), [2]string{"ArtifactType", ref.Root().ArtifactType}, [2]string{"Subject", ref.Subject.String()})
+		}
+		rows.Flush()
 	}
 	_, err := b.WriteTo(w)
 	return err
 }
 
-func (r *remoteImage) printManifest(b *bytes.Buffer, m ocispec.Descriptor, more ...[2]string) {
+// printManifest prints manifest i of a list, in the columns that buildx has.
+func (r *remoteImage) printManifest(rows *tabwriter.Writer, i int, m ocispec.Descriptor, more ...[2]string) {
 	const indent = "  "
+	if i > 0 {
+		fmt.Fprint(rows, "\t\n")
+	}
 	place := r.place
 	if place.Layout != "" {
 		place = place.At(m.Digest)
@@ -231,23 +239,25 @@ func (r *remoteImage) printManifest(b *bytes.Buffer, m ocispec.Descriptor, more 
 		}...)
 	}
 	fields = append(append(fields, [2]string{"URLs", strings.Join(m.URLs, ", ")}), more...)
-	printFields(b, indent, slices.DeleteFunc(fields, func(f [2]string) bool { return f[1] == "" }))
+	printFields(rows, indent, slices.DeleteFunc(fields, func(f [2]string) bool { return f[1] == "" }))
 	if len(m.Annotations) == 0 {
 		return
 	}
-	b.WriteString(indent + "Annotations:\n")
+	fmt.Fprintf(rows, "%sAnnotations:\t\n", indent)
+	rows.Flush()
 	var notes [][2]string
 	for _, key := range slices.Sorted(maps.Keys(m.Annotations)) {
 		notes = append(notes, [2]string{key, m.Annotations[key]})
 	}
-	printFields(b, indent+indent, notes)
+	printFields(rows, indent+indent, notes)
+	rows.Flush()
 }
 
-// printFields prints names and values, which are a registry's, in columns.
-func printFields(b *bytes.Buffer, indent string, fields [][2]string) {
-	rows := tabwriter.NewWriter(b, 0, 0, 1, ' ', 0)
+func columns(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 1, ' ', 0) }
+
+// printFields prints names and values, which are a registry's.
+func printFields(rows io.Writer, indent string, fields [][2]string) {
 	for _, f := range fields {
 		fmt.Fprintf(rows, "%s%s:\t%s\n", indent, onLine(f[0]), onLine(f[1]))
 	}
-	rows.Flush()
 }

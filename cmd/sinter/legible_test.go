@@ -11,7 +11,9 @@ const hostile = "a\x1b]0;x\x07\u009b31m\u202eb\r\nc"
 
 func TestFieldsOfServersDoNotReachTheTerminal(t *testing.T) {
 	var b bytes.Buffer
-	printFields(&b, "", [][2]string{{"k" + hostile, "v" + hostile}})
+	rows := columns(&b)
+	printFields(rows, "", [][2]string{{"k" + hostile, "v" + hostile}})
+	rows.Flush()
 	const shown = "a\ufffd]0;x\ufffd\ufffd31m\ufffdb c"
 	if got, want := b.String(), "k"+shown+": v"+shown+"\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
