@@ -68,7 +68,9 @@ func (n *Image) add(images *image.Images, of digest.Digest) (found []digest.Dige
 		return nil, err
 	}
 	var d document
-	if json.Unmarshal(data, &d) != nil {
+	// A config may have other things by these names. What else it says was read then.
+	var wrongType *json.UnmarshalTypeError
+	if err := json.Unmarshal(data, &d); err != nil && !errors.As(err, &wrongType) {
 		return found, nil
 	}
 	for _, id := range d.RootFS.DiffIDs {

@@ -3,6 +3,7 @@ package gc
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -119,6 +120,23 @@ func TestNeedsOfNestedImages(t *testing.T) {
 	}
 	if len(n.DiffIDs) != 3 {
 		t.Errorf("%d layers, want 3", len(n.DiffIDs))
+	}
+}
+
+// A config may have anything beside what an image needs.
+func TestNeedsOfAConfigWithMore(t *testing.T) {
+	env := openEnv(t)
+	b := buildImage(t, env, "a")
+	layer := b.Manifests[0].Layers[0].DiffID
+	for _, more := range []string{`"config": {"Size": "small", "Annotations": []}`, `"layers": 1, "manifests": {"a": 1}`} {
+		config, err := env.Store.Blobs.Add(t.Context(), fmt.Appendf(nil, `{%s, "rootfs": {"type": "layers", "diff_ids": [%q]}}`, more, layer), ocispec.MediaTypeImageConfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := needs(env.Images, image.Image{Desc: config})
+		if err != nil || !n.DiffIDs[layer] {
+			t.Errorf("%s: its layer would be removed (%v)", more, err)
+		}
 	}
 }
 
