@@ -17,7 +17,7 @@ import (
 // follows. The user ends at the last @ before the path; passwords may have nearly all
 // characters. A list of an address and a mail address without a slash is taken for one,
 // too: better than to show a password.
-var withUser = regexp.MustCompile("(?i)\\b([a-z][a-z0-9+.-]*)(://)([^\\s/?#\"<>\\\\`]*)@(sha[0-9]+:)?")
+var withUser = regexp.MustCompile("(?i)([a-z][a-z0-9+.-]*)(://)([^\\s/?#\"<>\\\\`]*)@(sha[0-9]+:)?")
 
 // variable is the name of a variable, in whose place something stands later.
 var variable = regexp.MustCompile(`^\$(\w+|\{\w+\})$`)
@@ -35,7 +35,7 @@ func Redact(text string) string {
 		m := withUser.FindStringSubmatch(match)
 		scheme := strings.ToLower(m[1])
 		isHTTP := strings.HasSuffix(scheme, "http") || strings.HasSuffix(scheme, "https") // git+https, too
-		if m[4] != "" && !isHTTP {
+		if m[4] != "" && !isHTTP && !strings.Contains(m[3], "@") {
 			return match
 		}
 		user, secret, password := strings.Cut(m[3], ":")
