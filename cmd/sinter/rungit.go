@@ -63,8 +63,9 @@ func hasChangedIn(ctx context.Context, env []string, root string) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	// git would ask submodules with their own filters.
-	changes, err := gitOutput(ctx, env, root, append(args, "status", "--porcelain", "--ignored=no", "--ignore-submodules=dirty")...)
+	// git would ask submodules with their own filters, and to find renames want contents that
+	// a partial clone has not.
+	changes, err := gitOutput(ctx, env, root, append(args, "status", "--porcelain", "--ignored=no", "--no-renames", "--ignore-submodules=dirty")...)
 	if err != nil || changes != "" {
 		return changes != "", err
 	}
