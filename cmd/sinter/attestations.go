@@ -109,19 +109,25 @@ func (lib library) warnOfMissing(n namedImage, only *stored.Image) {
 		}
 		return list
 	}
+	inStore, missing := map[digest.Digest]ocispec.Platform{}, map[digest.Digest]ocispec.Platform{}
+	for _, m := range n.built.Manifests {
+		inStore[m.Desc.Digest] = m.Platform
+	}
+	for _, d := range n.built.Missing {
+		if _, known := missing[d.Digest]; !known && d.Platform != nil {
+			missing[d.Digest] = *d.Platform
+		}
+	}
 	for _, d := range n.built.Missing {
 		of := digest.Digest(d.Annotations[manifest.ReferenceDigest])
 		if !manifest.IsAttestation(d) || only != nil && of != only.Digest() {
 			continue
 		}
-		inStore := slices.IndexFunc(n.built.Manifests, func(m stored.Manifest) bool { return m.Desc.Digest == of })
-		missing := slices.IndexFunc(n.built.Missing, func(m ocispec.Descriptor) bool { return m.Digest == of && m.Platform != nil })
-		switch {
-		case inStore >= 0:
-			here = add(here, n.built.Manifests[inStore].Platform)
-		case missing >= 0:
-			elsewhere = add(elsewhere, *n.built.Missing[missing].Platform)
-		default:
+		if p, ok := inStore[of]; ok {
+			here = add(here, p)
+		} else if p, ok := missing[of]; ok {
+			elsewhere = add(elsewhere, p)
+		} else {
 			others = true
 		}
 	}

@@ -46,8 +46,14 @@ func (f *Finder) Attestations(ctx context.Context, root Root) (list []layers.Lay
 	if root.index == nil {
 		return nil, nil, nil
 	}
+	inIndex := map[digest.Digest]ocispec.Descriptor{}
 	for _, d := range root.index.Manifests {
-		if !f.isAttested(root.index, d) {
+		if _, known := inIndex[d.Digest]; !known {
+			inIndex[d.Digest] = d
+		}
+	}
+	for _, d := range root.index.Manifests {
+		if !f.isAttested(inIndex, d) {
 			continue
 		}
 		m, err := f.attestation(ctx, root.ref, d)
@@ -66,19 +72,11 @@ func (f *Finder) Attestations(ctx context.Context, root Root) (list []layers.Lay
 	return list, referring, nil
 }
 
-// isAttested reports whether d attests something of an image of the index that is
-// in the store.
-func (f *Finder) isAttested(index *manifest.Document, d ocispec.Descriptor) bool {
-	subject := digest.Digest(d.Annotations[manifest.ReferenceDigest])
-	if d.Annotations[manifest.ReferenceType] == "" || !manifest.IsImage(d.MediaType) {
-		return false
-	}
-	for _, m := range index.Manifests {
-		if m.Digest == subject {
-			return f.store.Blobs.Has(m)
-		}
-	}
-	return false
+// isAttested reports whether d attests something of an image of its index that is in the
+// store.
+func (f *Finder) isAttested(index map[digest.Digest]ocispec.Descriptor, d ocispec.Descriptor) bool {
+	subject, ok := index[digest.Digest(d.Annotations[manifest.ReferenceDigest])]
+	return ok && d.Annotations[manifest.ReferenceType] != "" && manifest.IsImage(d.MediaType) && f.store.Blobs.Has(subject)
 }
 
 // attestation keeps the manifest of one and its config.
