@@ -263,8 +263,8 @@ func (x *Exclusion) release() {
 	x.s.needNoClaims(false)
 }
 
-// RemoveLocks removes locks of steps, layers and blobs that nobody holds. Whoever waits
-// for one finds out that it is gone.
+// RemoveLocks removes locks of steps, layers, blobs and output directories that nobody
+// holds. Whoever waits for one finds out that it is gone.
 func (s *Store) RemoveLocks() error {
 	dir := filepath.Join(s.root, "locks")
 	entries, err := os.ReadDir(dir)
@@ -272,7 +272,7 @@ func (s *Store) RemoveLocks() error {
 		return err
 	}
 	for _, e := range entries {
-		for _, prefix := range []string{"step-", "layer-", "blob-", "convert-"} {
+		for _, prefix := range []string{"step-", "layer-", "blob-", "convert-", "output-"} {
 			if !strings.HasPrefix(e.Name(), prefix) {
 				continue
 			}

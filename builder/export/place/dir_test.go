@@ -52,6 +52,28 @@ func TestTurnsOfTwoStores(t *testing.T) {
 	}
 }
 
+// TestLocksOfTurnsGo: prune removes the lock of a directory that nobody writes into, and
+// no other.
+func TestLocksOfTurnsGo(t *testing.T) {
+	s := exporttest.OpenStore(t)
+	release, err := turnsOf(t, s).Take(t.Context(), openRoot(t, t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{1, 0} {
+		if err := s.RemoveLocks(); err != nil {
+			t.Fatal(err)
+		}
+		left, err := filepath.Glob(filepath.Join(s.Root(), "locks", "output-*"))
+		if err != nil || len(left) != want {
+			t.Errorf("left: %v, %v; want %d", left, err, want)
+		}
+		if want == 1 {
+			release()
+		}
+	}
+}
+
 // TestForeignLockOfDirectory: a lock on a directory that others can open delays a
 // build; on one that is ours alone it is another build's.
 func TestForeignLockOfDirectory(t *testing.T) {
