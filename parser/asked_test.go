@@ -25,10 +25,12 @@ func TestAsked(t *testing.T) {
 	for name, test := range map[string]struct {
 		req            parser.Request
 		locals, opened string
+		key            string
 	}{
-		"directory":               {parser.Request{}, "context dockerfile", ""},
-		"repository":              {parser.Request{Context: "https://example.com/r.git"}, "", "https://example.com/r.git"},
-		"repository, not its own": {parser.Request{Context: "https://example.com/r.git", LocalDockerfile: true}, "dockerfile", ""},
+		"directory":               {parser.Request{LocalDockerfile: true}, "context dockerfile", "", ""},
+		"standard input":          {parser.Request{LocalDockerfile: true, LoneDockerfile: true}, "context dockerfile", "", "dockerfile"},
+		"repository":              {parser.Request{Context: "https://example.com/r.git"}, "", "https://example.com/r.git", ""},
+		"repository, not its own": {parser.Request{Context: "https://example.com/r.git", LocalDockerfile: true}, "dockerfile", "", "dockerfile"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.req.Platforms, test.req.MultiPlatform, test.req.BuildPlatform = []ocispec.Platform{arm64, amd64}, true, amd64
@@ -55,6 +57,37 @@ func TestAsked(t *testing.T) {
 			}
 			if got := asked.Options["filename"]; got != "Dockerfile" {
 				t.Errorf("the Dockerfile is %q", got)
+			}
+			if got := asked.Options["dockerfilekey"]; got != test.key {
+				t.Errorf("dockerfilekey is %q, want %q", got, test.key)
+			}
+		})
+	}
+}
+
+// TestAskedIndex: as in BuildKit's provenance, several platforms need no option to become
+// an index, and a build argument that decides about it is told as it was given.
+func TestAskedIndex(t *testing.T) {
+	m := &memory{locals: map[string]fstest.MapFS{"dockerfile": {"Dockerfile": {Data: []byte("FROM scratch\nLABEL a=b\n")}}}}
+	amd64, arm64 := ocispec.Platform{OS: "linux", Architecture: "amd64"}, ocispec.Platform{OS: "linux", Architecture: "arm64"}
+	arg := map[string]string{"BUILDKIT_MULTI_PLATFORM": "1"}
+	for name, test := range map[string]struct {
+		req  parser.Request
+		want string
+	}{
+		"one platform":            {parser.Request{}, ""},
+		"one platform's index":    {parser.Request{MultiPlatform: true}, "true"},
+		"two platforms":           {parser.Request{MultiPlatform: true, Platforms: []ocispec.Platform{amd64, arm64}}, ""},
+		"one platform, argument":  {parser.Request{MultiPlatform: true, BuildArgs: arg}, "1"},
+		"two platforms, argument": {parser.Request{MultiPlatform: true, BuildArgs: arg, Platforms: []ocispec.Platform{amd64, arm64}}, "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, err := parser.Parse(t.Context(), test.req, m, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := g.Asked().Options["multi-platform"]; got != test.want {
+				t.Errorf("multi-platform is %q, want %q", got, test.want)
 			}
 		})
 	}

@@ -34,9 +34,7 @@ func options(req Request) (map[string]string, error) {
 		o["label:"+k] = v
 	}
 	set("platform", platformList(req.Platforms))
-	if req.MultiPlatform {
-		o["multi-platform"] = "true"
-	}
+	index(req, set)
 	if req.Pull {
 		o["image-resolve-mode"] = "pull"
 	}
@@ -51,6 +49,17 @@ func options(req Request) (map[string]string, error) {
 		return nil, err
 	}
 	return o, contexts(req, o)
+}
+
+// index asks for an image index where the frontend would not make one unasked. Like the
+// frontend it lets the build argument decide.
+func index(req Request, set func(key, value string)) {
+	switch v, given := req.BuildArgs["BUILDKIT_MULTI_PLATFORM"]; {
+	case given:
+		set("multi-platform", v)
+	case req.MultiPlatform && len(req.Platforms) < 2:
+		set("multi-platform", "true")
+	}
 }
 
 func platformList(ps []ocispec.Platform) string {
@@ -121,9 +130,9 @@ func contexts(req Request, o map[string]string) error {
 		if req.ContextSubdir != "" {
 			o["contextsubdir"] = req.ContextSubdir
 		}
-		if req.LocalDockerfile {
-			o["dockerfilekey"] = "dockerfile"
-		}
+	}
+	if req.LocalDockerfile && (req.Context != "" || req.LoneDockerfile) {
+		o["dockerfilekey"] = "dockerfile"
 	}
 	for _, name := range slices.Sorted(maps.Keys(req.Contexts)) {
 		key, err := contextKey(name)

@@ -16,6 +16,9 @@ type Request struct {
 	// LocalDockerfile takes the Dockerfile from the local named "dockerfile"
 	// even when Context is given (as -f does with a remote context).
 	LocalDockerfile bool
+	// LoneDockerfile says that nothing else is in that local, since the Dockerfile
+	// is from standard input or a server. Provenance tells of it, as buildx does.
+	LoneDockerfile bool
 	// Policy decides about sources; nil allows all.
 	Policy Policy
 	// Context is a git or http(s) URL to be used in place of the local

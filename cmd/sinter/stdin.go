@@ -114,7 +114,7 @@ func (o *opening) pipedDockerfile(ctx context.Context, path string) error {
 // keepDockerfile copies the Dockerfile to a directory of its own. shown is what
 // people call it.
 func (o *opening) keepDockerfile(ctx context.Context, r io.Reader, shown string) error {
-	o.req.Shown = shown
+	o.req.Shown, o.req.LoneDockerfile = shown, true
 	s, err := o.store()
 	if err != nil {
 		return err
