@@ -110,7 +110,7 @@ type TargetResult struct {
 	// zero without Config.Blobs, and with an epoch.
 	Built time.Time
 
-	steps func(context.Context) (map[digest.Digest]int, map[digest.Digest]layers.Chain, error)
+	steps func(context.Context) (map[digest.Digest]Span, map[digest.Digest]layers.Chain, error)
 }
 
 // Stats counts the steps (commands and file operations) of a build.
@@ -289,7 +289,7 @@ func (e *engine) build(ctx context.Context) (*Result, error) {
 		group.Go(func() error {
 			chain, err := e.chainOf(stepCtx, parser.Input{Node: t.Node, Output: t.Output})
 			res.Targets[i].Chain = chain
-			res.Targets[i].steps = func(ctx context.Context) (map[digest.Digest]int, map[digest.Digest]layers.Chain, error) {
+			res.Targets[i].steps = func(ctx context.Context) (map[digest.Digest]Span, map[digest.Digest]layers.Chain, error) {
 				return e.stepLayers(ctx, t, chain)
 			}
 			return err

@@ -10,12 +10,15 @@ import (
 	"github.com/sinter-build/sinter/parser"
 )
 
+// Span is a run of a chain's layers: those from From up to, but without, To.
+type Span struct{ From, To int }
+
 // StepLayers says which layers of a target come from which steps: of each step on the
-// target's own path (by the ID of its node) how many layers, from the lowest up, the
-// target has of it and those below it; and of the images that other stages begin with, their
-// layers. Nothing is run for that, so steps whose records are gone are left out. Of a target
+// target's own path (by the ID of its node) those that the target has of it and of the
+// steps below it, which for COPY --link do not begin with the lowest; and of the images that
+// other stages begin with, their layers. Nothing is run for that, so steps whose records are gone are left out. Of a target
 // whose layers were squashed only images are known.
-func (r TargetResult) StepLayers(ctx context.Context) (own map[digest.Digest]int, images map[digest.Digest]layers.Chain, err error) {
+func (r TargetResult) StepLayers(ctx context.Context) (own map[digest.Digest]Span, images map[digest.Digest]layers.Chain, err error) {
 	if r.steps == nil {
 		return nil, nil, nil
 	}
@@ -23,8 +26,8 @@ func (r TargetResult) StepLayers(ctx context.Context) (own map[digest.Digest]int
 }
 
 // stepLayers is StepLayers of the target t, which has yielded chain.
-func (e *engine) stepLayers(ctx context.Context, t parser.Target, chain layers.Chain) (own map[digest.Digest]int, images map[digest.Digest]layers.Chain, err error) {
-	own, images = map[digest.Digest]int{}, map[digest.Digest]layers.Chain{}
+func (e *engine) stepLayers(ctx context.Context, t parser.Target, chain layers.Chain) (own map[digest.Digest]Span, images map[digest.Digest]layers.Chain, err error) {
+	own, images = map[digest.Digest]Span{}, map[digest.Digest]layers.Chain{}
 	for _, n := range e.graph.Below(t) {
 		if e.plan.nodes[n].op.kind() != imageKind {
 			continue
@@ -39,24 +42,41 @@ func (e *engine) stepLayers(ctx context.Context, t parser.Target, chain layers.C
 		return own, images, nil
 	}
 	all := layerNames(chain)
-	path := []parser.Input{{Node: t.Node, Output: t.Output}}
+	type place struct {
+		in parser.Input
+		at int // how many of the target's layers are below it
+	}
+	path := []place{{in: parser.Input{Node: t.Node, Output: t.Output}}}
 	for len(path) > 0 {
-		in := path[len(path)-1]
+		p := path[len(path)-1]
 		path = path[:len(path)-1]
-		if in.Node == nil || e.isFiles(in.Node) {
+		if p.in.Node == nil || e.isFiles(p.in.Node) {
 			continue
 		}
-		names, err := e.layerNamesOf(ctx, in)
+		names, err := e.layerNamesOf(ctx, p.in)
 		if err != nil {
 			return nil, nil, err
 		}
-		if names != nil && len(names) <= len(all) && slices.Equal(names, all[:len(names)]) {
-			own[in.Node.ID] = len(names)
+		if to := p.at + len(names); names != nil && to <= len(all) && slices.Equal(names, all[p.at:to]) {
+			own[p.in.Node.ID] = Span{p.at, to}
 		}
-		for _, i := range e.plan.nodes[in.Node].inputs {
-			if i.root {
-				path = append(path, i.from)
+		_, merges := p.in.Node.Op.(parser.Merge)
+		for _, i := range e.plan.nodes[p.in.Node].inputs {
+			if !i.root {
+				continue
 			}
+			path = append(path, place{i.from, p.at})
+			if !merges || i.from.Node == nil {
+				continue
+			}
+			below, err := e.layerNamesOf(ctx, i.from)
+			if err != nil {
+				return nil, nil, err
+			}
+			if below == nil {
+				break // where the others begin is unknown
+			}
+			p.at += len(below)
 		}
 	}
 	return own, images, nil

@@ -156,9 +156,9 @@ func stepLayers(ctx context.Context, r builder.TargetResult, image layers.Chain)
 		out[step] = descriptors(chain)
 	}
 	kept := keptLayers(r.Chain, len(image))
-	for step, n := range own {
+	for step, span := range own {
 		if len(kept) == len(r.Chain)+1 {
-			out[step] = descriptors(image[:kept[n]])
+			out[step] = descriptors(image[kept[span.From]:kept[span.To]])
 		}
 	}
 	return out, nil
