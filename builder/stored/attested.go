@@ -25,7 +25,8 @@ type Attestation struct {
 }
 
 // Attestations returns what is attested in the image's index, as far as it is in the
-// store, and by referrers: by subject, the root first, and then by kind.
+// store, and by referrers: by subject, the root first, then by kind, and those in the
+// index first.
 func (b *Image) Attestations(ctx context.Context, referrers []Referrer) ([]Attestation, error) {
 	var list []Attestation
 	for _, desc := range b.attached {
@@ -51,12 +52,21 @@ func (b *Image) Attestations(ctx context.Context, referrers []Referrer) ([]Attes
 		order[d] = i - len(subjects) // others are 0: last
 	}
 	slices.SortStableFunc(list, func(x, y Attestation) int {
-		return cmp.Or(
-			cmp.Compare(order[x.Subject], order[y.Subject]),
-			cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Desc.Digest, y.Desc.Digest),
-		)
+		return cmp.Or(cmp.Compare(order[x.Subject], order[y.Subject]), x.compare(y))
 	})
 	return list, nil
+}
+
+// compare orders attestations of the same subject.
+func (x Attestation) compare(y Attestation) int {
+	return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.place(), y.place()), cmp.Compare(x.Desc.Digest, y.Desc.Digest))
+}
+
+func (x Attestation) place() int {
+	if x.IsReferrer {
+		return 1
+	}
+	return 0
 }
 
 // attested is what an attestation manifest holds; a manifest without layers says it by
