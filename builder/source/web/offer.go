@@ -18,6 +18,7 @@ import (
 
 // offered begins the addresses of files that are at hand. BuildKit gives an upload such
 // an address, with a random name (session/upload/uploadprovider), and provenance has it.
+// No server is asked for others that begin so.
 const offered = "http://buildkit-session/"
 
 // IsOffered says whether Offer made the address.

@@ -187,6 +187,9 @@ func (f *Fetcher) download(ctx context.Context, op parser.HTTP) (download, error
 		f.retire(a.Value.body)
 	}
 	if !a.Found {
+		if IsOffered(q.url.String()) {
+			return download{}, hint.Add(fmt.Errorf("%s is not an upload of this build", q.shown()), "addresses of this host stand for what is on standard input: write another")
+		}
 		d, err := f.look(ctx, filepath.Join(f.Root, "downloads", key), q)
 		if err != nil {
 			return download{}, err
