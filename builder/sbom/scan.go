@@ -96,6 +96,9 @@ func Scan(ctx context.Context, r Request) (*Answer, error) {
 	return run(ctx, path, r)
 }
 
+// ExpandsHint is for scans that take too much.
+const ExpandsHint = "an archive in the image may be made to expand without end"
+
 // outOfMemory is what Go's runtime says when the kernel refuses memory.
 const outOfMemory = "fatal error: runtime: out of memory"
 
@@ -118,9 +121,12 @@ func run(ctx context.Context, path string, r Request) (*Answer, error) {
 		said := strings.TrimSpace(strings.TrimPrefix(stderr.buf.String(), "error: "))
 		switch {
 		case strings.Contains(said, outOfMemory):
-			err = hint.Add(errors.New("finding packages takes too much memory"), "an archive in the image may be made to expand without end")
+			err = hint.Add(errors.New("finding packages takes too much memory"), ExpandsHint)
 		case said != "":
-			err = errors.New(said)
+			said, advice, _ := strings.Cut(said, "\nhint: ")
+			if err = errors.New(said); advice != "" {
+				err = hint.Add(err, advice)
+			}
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -124,6 +124,10 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %q", name, a, err, c.want)
 		}
 	}
+	_, err = run(context.Background(), script(t, dir, `printf 'error: too long\nhint: be brief\n' >&2; exit 1`), request())
+	if err == nil || strings.Contains(err.Error(), "brief") || hint.Of(err) != "be brief" {
+		t.Errorf("got %v, with the hint %q", err, hint.Of(err))
+	}
 }
 
 // TestRunEnds: a program that is told to end is not waited for.

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sinter-build/sinter/builder/sbom"
 	"github.com/sinter-build/sinter/layers/hint"
 )
 
@@ -46,7 +47,7 @@ func (l limits) guard(ctx context.Context, inUse func() uint64, cancel context.C
 		default:
 			continue
 		}
-		err = hint.Add(err, "an archive in the image may be made to expand without end; --sbom=generator=IMAGE runs another scanner")
+		err = hint.Add(err, sbom.ExpandsHint)
 		cancel(err)
 		time.Sleep(l.grace)
 		exit(err)
