@@ -15,9 +15,10 @@ type Span struct{ From, To int }
 
 // StepLayers says which layers of a target come from which steps: of each step on the
 // target's own path (by the ID of its node) those that the target has of it and of the
-// steps below it, which for COPY --link do not begin with the lowest; and of the images that
-// other stages begin with, their layers. Nothing is run for that, so steps whose records are gone are left out. Of a target
-// whose layers were squashed only images are known.
+// steps below it, which for COPY --link do not begin with the lowest; and of the images
+// that other stages begin with, their layers. Nothing is run for that, so steps whose
+// records are gone are left out. Of a target whose layers were squashed only images are
+// known.
 func (r TargetResult) StepLayers(ctx context.Context) (own map[digest.Digest]Span, images map[digest.Digest]layers.Chain, err error) {
 	if r.steps == nil {
 		return nil, nil, nil

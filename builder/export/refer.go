@@ -25,9 +25,9 @@ import (
 // refer keeps, beside the image, what is attested of it and does not belong into its
 // index. What a build of this store has said of these bytes is as true as anything newer:
 // it stays, unless it was asked for and tells something else than a time. What another build
-// was asked to tell does not stay when this one was not: with mode=max it has build arguments,
-// and would be pushed to wherever this build pushes. What others say
-// of them, which came with a pull, stays beside that, and is not believed.
+// was asked to tell does not stay when this one was not: with mode=max it has build
+// arguments, and would be pushed to wherever this build pushes. What others say of the
+// bytes, which came with a pull, stays beside that, and is not believed.
 func (w *writing) refer(ctx context.Context, o output.Spec, built *stored.Image) error {
 	opts := w.options(o).Attest
 	asked := opts.Referring(opts.Asked)

@@ -51,13 +51,11 @@ func (a *app) inspectAttestations(ctx context.Context, f *inspectFlags, args []s
 				return err
 			}
 			for _, at := range list {
-				if f.raw {
-					err = a.printStatement(ctx, n, at)
-				}
-				if err != nil {
+				if !f.raw {
+					rows = append(rows, attestationRow(n, at))
+				} else if err := a.printStatement(ctx, n, at); err != nil {
 					return err
 				}
-				rows = append(rows, attestationRow(n, at))
 			}
 		}
 		if f.raw {
